@@ -1,0 +1,42 @@
+//! Applies binds: the worker of the bind-card queue.
+//!
+//! Four steps, of which the first two are here and the last two in [`shared::worker`]:
+//!
+//! 1. The conditional write. It binds the card, or finds this operation's mark on it, or finds why it
+//!    cannot be.
+//! 2. The outcome is stored on the operation if it has none yet; the stored one counts. This is what
+//!    makes the event of a refusal the same at every delivery; a success has its mark.
+//! 3. The events are made of what is stored, and published, even if the operation had ended before.
+//! 4. The message is let go.
+//!
+//! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
+
+use shared::clock;
+use shared::domain::bind::{BindOutcome, events};
+use shared::message::{BindCard, Message};
+use shared::store::Store;
+use shared::worker::{Applied, Failure};
+
+/// The worker and what it may touch.
+#[derive(Debug, Clone)]
+pub struct BindCardWorker {
+    /// Changes cards; ends operations.
+    pub store: Store,
+}
+
+impl BindCardWorker {
+    /// Applies one instruction.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] or [`Failure::Broken`]; a refused bind is an outcome, not an error.
+    pub async fn apply(&self, message: Message<BindCard>) -> Result<Applied, Failure> {
+        let BindCard { bind, card } = &message.instruction;
+        let now = clock::now();
+        let effect = self.store.bind(&message.org_id, message.operation_id, bind, now).await?;
+        let outcome = BindOutcome::of(&effect, now);
+        let outcome = self.store.end_bind(&message.org_id, message.operation_id, outcome).await?;
+        let events = events(&message.event_context(), bind, card, &outcome, &effect)
+            .map_err(|contradiction| Failure::Broken(contradiction.to_string()))?;
+        Ok(Applied { outcome: outcome.name(), events })
+    }
+}

@@ -1,0 +1,54 @@
+//! `GET /cards/v1/cards/{cardId}`: any card of the caller's organisation, as it is now.
+
+use serde::Serialize;
+use shared::domain::card::{Card, CardFacts, CardStatus};
+use shared::domain::ids::{AccountId, CardId, CustomerId};
+use shared::http::{Answer, Call, Problem};
+use shared::store::Store;
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct GetCard {
+    /// Reads cards.
+    pub store: Store,
+}
+
+#[derive(Serialize)]
+struct Body {
+    card_id: CardId,
+    status: CardStatus,
+    #[serde(flatten)]
+    facts: CardFacts,
+    /// Null until the card is bound.
+    account_id: Option<AccountId>,
+    /// Null until the card is bound.
+    customer_id: Option<CustomerId>,
+    /// The card that replaced this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_card_id: Option<CardId>,
+}
+
+impl From<Card> for Body {
+    fn from(card: Card) -> Self {
+        Self {
+            card_id: card.card_id,
+            status: card.status,
+            facts: card.facts,
+            account_id: card.bound.as_ref().map(|bound| bound.account_id),
+            customer_id: card.bound.as_ref().map(|bound| bound.customer_id),
+            new_card_id: card.replaced.map(|replaced| replaced.new_card_id),
+        }
+    }
+}
+
+impl GetCard {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// 400 if the ID is none; 404 if the organisation has no such card.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let card_id = call.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let card = self.store.card(&call.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
+        Answer::ok(&Body::from(card))
+    }
+}

@@ -1,0 +1,111 @@
+//! How the AWS clients are made: one HTTP client, one set of time limits, credentials and addresses
+//! from the environment.
+//!
+//! `aws-config` is left out on purpose. A Lambda function finds its credentials and region in the
+//! environment and nowhere else; the crate's other sources (profiles, SSO, instance metadata) would
+//! cost a megabyte of every function's binary and time of every cold start.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+use crate::config::{self, MissingVariables};
+
+// A call must give up before its function does, or all that is seen is "Task timed out". The shortest
+// function timeout in use is 3 seconds (infra/samconfig.toml).
+
+/// Longest time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time for one try of a call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Longest time for a call with all its tries.
+const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Tries of one call; the SDK waits between them with jitter.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// What all AWS clients of a function share.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    #[cfg_attr(not(any(feature = "store", feature = "queue", feature = "events")), allow(dead_code))]
+    http_client: aws_smithy_runtime_api::client::http::SharedHttpClient,
+    region: String,
+    credentials: Credentials,
+}
+
+impl Aws {
+    /// From the variables that Lambda sets. `AWS_ENDPOINT_URL`, or `AWS_ENDPOINT_URL_DYNAMODB`, `_SQS`
+    /// and `_EVENTBRIDGE`, lead to another address than AWS's own, as in all SDKs.
+    ///
+    /// # Errors
+    /// Names the missing variables.
+    pub fn from_env() -> Result<Self, MissingVariables> {
+        let [region, key, secret] = config::required(["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])?;
+        Ok(Self {
+            http_client: aws_smithy_http_client::Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_https(),
+            region,
+            credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
+        })
+    }
+}
+
+fn endpoint(service: &str) -> Option<String> {
+    config::optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| config::optional("AWS_ENDPOINT_URL"))
+}
+
+/// Why a call got no answer, in a few words that carry nothing of its content.
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::TimeoutError(_) => "timed out".to_owned(),
+        SdkError::DispatchFailure(failure) => {
+            failure.as_connector_error().map_or_else(|| "not sent".to_owned(), ToString::to_string)
+        }
+        SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
+        _ => "no usable answer".to_owned(),
+    }
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS)
+}
+
+// The clients' configurations are alike, but each SDK crate has types of its own for them.
+macro_rules! client {
+    ($feature:literal, $name:ident, $sdk:ident, $service:literal, $what:literal) => {
+        #[cfg(feature = $feature)]
+        impl Aws {
+            #[doc = $what]
+            #[must_use]
+            pub fn $name(&self) -> $sdk::Client {
+                let mut config = $sdk::Config::builder()
+                    .behavior_version($sdk::config::BehaviorVersion::v2026_01_12())
+                    .region($sdk::config::Region::new(self.region.clone()))
+                    .credentials_provider(self.credentials.clone())
+                    .http_client(self.http_client.clone())
+                    .timeout_config(timeouts())
+                    .retry_config(retries());
+                config.set_endpoint_url(endpoint($service));
+                $sdk::Client::from_conf(config.build())
+            }
+        }
+    };
+}
+
+client!("store", dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
+client!("queue", sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
+client!("events", eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");

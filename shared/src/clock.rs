@@ -1,0 +1,45 @@
+//! The time of day, and how much of an invocation's time is left.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+
+use crate::domain::time::Timestamp;
+
+/// No deadline lies further ahead than Lambda's longest timeout (AWS limit).
+const MAX_TIME: Duration = Duration::from_secs(15 * 60);
+/// What an invocation may take whose runtime names no believable deadline: `cargo lambda` says 1970.
+const DEFAULT_TIME: Duration = Duration::from_secs(10);
+
+/// Now.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::new(OffsetDateTime::now_utc())
+}
+
+/// How long an invocation may still take whose deadline is this many milliseconds after 1970.
+#[must_use]
+pub fn time_left(deadline_ms: u64) -> Duration {
+    time_between(SystemTime::now(), deadline_ms)
+}
+
+fn time_between(now: SystemTime, deadline_ms: u64) -> Duration {
+    let deadline = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(deadline_ms));
+    deadline
+        .and_then(|deadline| deadline.duration_since(now).ok())
+        .filter(|left| *left <= MAX_TIME)
+        .unwrap_or(DEFAULT_TIME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_1970_is_no_deadline() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert_eq!(time_between(now, 1_000_002_000), Duration::from_secs(2));
+        assert_eq!(time_between(now, 0), DEFAULT_TIME);
+        assert_eq!(time_between(now, u64::MAX), DEFAULT_TIME);
+    }
+}

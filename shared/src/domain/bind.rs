@@ -1,0 +1,227 @@
+//! Binding a noname card to a customer, and letting it replace (reissue) a card they have.
+//!
+//! The endpoint asks these rules before it accepts; the worker asks them again with the rows it
+//! finds. Refusals are stable: what refuses once (a card that is not UNBOUND any more, one that was
+//! replaced or terminated) never becomes possible later, because cards only move forward. So a
+//! message delivered again after a refusal is refused again.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::{Card, CardFacts, CardStatus};
+use super::event::{BindCardData, CardUpdateData, Event, EventContext, EventData, OperationType};
+use super::ids::{AccountId, CardId, CustomerId};
+use super::time::Timestamp;
+
+/// The instruction: bind this card to this account and customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// The noname card.
+    pub card_id: CardId,
+    /// The account that it is bound to.
+    pub account_id: AccountId,
+    /// The customer that it is bound to.
+    pub customer_id: CustomerId,
+    /// The card that it replaces: one of the same account and customer, and another card.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reissued_card_id: Option<CardId>,
+}
+
+impl Bind {
+    /// Whether it replaces a card.
+    #[must_use]
+    pub const fn operation_type(&self) -> OperationType {
+        match self.reissued_card_id {
+            None => OperationType::Bind,
+            Some(_) => OperationType::Reissue,
+        }
+    }
+}
+
+/// Why a bind cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BindRefusal {
+    /// There is no such card in the organisation.
+    #[error("The card was not found.")]
+    CardNotFound,
+    /// The card is bound already, or terminated.
+    #[error("The card is not UNBOUND.")]
+    CardNotUnbound,
+    /// The account and customer have no such card.
+    #[error("The card to be reissued was not found.")]
+    ReissuedCardNotFound,
+    /// The card to be reissued is terminated.
+    #[error("The card to be reissued is in a final status.")]
+    ReissuedCardNotEligible,
+    /// The card to be reissued has been replaced by another card.
+    #[error("The card to be reissued was already replaced.")]
+    ReissuedCardAlreadyReplaced,
+}
+
+/// Whether this card may be bound.
+///
+/// # Errors
+/// [`BindRefusal::CardNotFound`] or [`BindRefusal::CardNotUnbound`].
+pub fn check_card(card: Option<&Card>) -> Result<&Card, BindRefusal> {
+    match card {
+        None => Err(BindRefusal::CardNotFound),
+        Some(card) if card.status == CardStatus::Unbound && card.bound.is_none() => Ok(card),
+        Some(_) => Err(BindRefusal::CardNotUnbound),
+    }
+}
+
+/// Whether this card may be replaced by the bind; if so, the card and the status it is left in.
+///
+/// # Errors
+/// The refusals that speak of the reissued card.
+pub fn check_reissued<'a>(card: Option<&'a Card>, bind: &Bind) -> Result<(&'a Card, CardStatus), BindRefusal> {
+    let card = card
+        .filter(|card| card.is_bound_to(bind.account_id, bind.customer_id))
+        .ok_or(BindRefusal::ReissuedCardNotFound)?;
+    if card.replaced.is_some() || card.status == CardStatus::Reissued {
+        return Err(BindRefusal::ReissuedCardAlreadyReplaced);
+    }
+    let status = status_after_reissue(card.status).ok_or(BindRefusal::ReissuedCardNotEligible)?;
+    Ok((card, status))
+}
+
+/// The status that a reissue leaves a card in that had `previous`; `None` if it cannot be reissued.
+#[must_use]
+pub const fn status_after_reissue(previous: CardStatus) -> Option<CardStatus> {
+    match previous {
+        CardStatus::Created | CardStatus::Normal => Some(CardStatus::Reissued),
+        CardStatus::Blocked | CardStatus::Pending | CardStatus::Warning => Some(previous),
+        CardStatus::Unbound
+        | CardStatus::Reissued
+        | CardStatus::Canceled
+        | CardStatus::Lost
+        | CardStatus::Robbed
+        | CardStatus::Fraud
+        | CardStatus::Damaged
+        | CardStatus::Expired
+        | CardStatus::Deleted
+        | CardStatus::Broken
+        | CardStatus::Theft
+        | CardStatus::Defect
+        | CardStatus::Inoperative => None,
+    }
+}
+
+/// The reissued card, as its mark remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedCard {
+    /// The card.
+    pub card_id: CardId,
+    /// What it was before.
+    pub previous_status: CardStatus,
+    /// Whether it pays without contact.
+    pub contactless_enabled: bool,
+}
+
+/// What the conditional write came to. For an operation that had its way, now or in an earlier
+/// delivery, this is always the same value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindEffect {
+    /// The card carries this operation's mark.
+    Bound {
+        /// The mark's time.
+        at: Timestamp,
+        /// The card that was replaced with it.
+        replaced: Option<ReplacedCard>,
+    },
+    /// The card does not, and never will.
+    Refused {
+        /// Why.
+        code: BindRefusal,
+        /// The card's status when it was refused; `None` if there is no such card.
+        card_status: Option<CardStatus>,
+    },
+}
+
+/// What became of a bind, as it is stored on the operation before it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BindOutcome {
+    /// The card is bound.
+    Success {
+        /// The mark's time.
+        at: Timestamp,
+    },
+    /// The bind was refused.
+    Failure {
+        /// When it was refused.
+        at: Timestamp,
+        /// Why.
+        code: BindRefusal,
+        /// The card's status then. A card that is gone was last known UNBOUND.
+        card_status: CardStatus,
+    },
+}
+
+impl BindOutcome {
+    /// The outcome of `effect`, seen at `now`.
+    #[must_use]
+    pub fn of(effect: &BindEffect, now: Timestamp) -> Self {
+        match effect {
+            BindEffect::Bound { at, .. } => Self::Success { at: *at },
+            BindEffect::Refused { code, card_status } => Self::Failure {
+                at: now,
+                code: *code,
+                card_status: card_status.unwrap_or(CardStatus::Unbound),
+            },
+        }
+    }
+
+    /// Its name in events and answers.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Success { .. } => "SUCCESS",
+            Self::Failure { .. } => "FAILURE",
+        }
+    }
+
+    /// When it was decided: the timestamp of its events.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Success { at } | Self::Failure { at, .. } => *at,
+        }
+    }
+}
+
+/// The stored outcome and the card's marks contradict each other: a bug, or a changed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stored outcome contradicts the card's marks")]
+pub struct Contradiction;
+
+/// The events of a bind, made of the stored outcome, of the marks, and of facts that never change,
+/// so that they come out the same every time.
+///
+/// # Errors
+/// [`Contradiction`] if `outcome` is not one that `effect` can have led to.
+pub fn events(
+    context: &EventContext,
+    bind: &Bind,
+    facts: &CardFacts,
+    outcome: &BindOutcome,
+    effect: &BindEffect,
+) -> Result<Vec<Event>, Contradiction> {
+    let (status, previous, failure, replaced) = match (outcome, effect) {
+        (BindOutcome::Success { .. }, BindEffect::Bound { replaced, .. }) => {
+            (CardStatus::Created, Some(CardStatus::Unbound), None, replaced.as_ref())
+        }
+        (BindOutcome::Failure { code, card_status, .. }, BindEffect::Refused { .. }) => {
+            (*card_status, None, Some(*code), None)
+        }
+        _ => return Err(Contradiction),
+    };
+    let data = BindCardData::new(bind, facts, status, previous, failure);
+    let mut events = vec![context.event(outcome.at(), bind.card_id, EventData::BindCard(data))];
+    if let Some(replaced) = replaced {
+        let data = CardUpdateData::replaced(bind, replaced);
+        events.push(context.event(outcome.at(), replaced.card_id, EventData::Update(data)));
+    }
+    Ok(events)
+}

@@ -1,0 +1,138 @@
+//! A card: its status, and the marks that its transitions leave.
+//!
+//! Each transition happens at most once in a card's life and leaves a **mark** of its own: the
+//! operation that did it, and when. Nothing overwrites a mark, so "was this mine?" can be answered
+//! for ever, whatever has become of the card since.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AccountId, BulkId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
+use super::time::{Date, Timestamp};
+
+/// What a card is, in the contract's own spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CardStatus {
+    /// Issued, nobody's yet: a noname card.
+    Unbound,
+    /// Bound to an account and a customer.
+    Created,
+    /// Activated, outside this system.
+    Normal,
+    /// Temporarily blocked.
+    Blocked,
+    /// Temporarily blocked.
+    Pending,
+    /// Temporarily blocked.
+    Warning,
+    /// Replaced by a new card; usable until that one is activated.
+    Reissued,
+    /// Terminated.
+    Canceled,
+    /// Terminated.
+    Lost,
+    /// Terminated.
+    Robbed,
+    /// Terminated.
+    Fraud,
+    /// Terminated.
+    Damaged,
+    /// Terminated.
+    Expired,
+    /// Terminated.
+    Deleted,
+    /// Terminated.
+    Broken,
+    /// Terminated.
+    Theft,
+    /// Terminated.
+    Defect,
+    /// Terminated.
+    Inoperative,
+}
+
+/// The mark of being bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The operation that bound the card.
+    pub by: OperationId,
+    /// When it did.
+    pub at: Timestamp,
+    /// The account that the card is bound to.
+    pub account_id: AccountId,
+    /// The customer that the card is bound to.
+    pub customer_id: CustomerId,
+}
+
+/// The mark of being replaced by a reissue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The operation that replaced the card.
+    pub by: OperationId,
+    /// When it did.
+    pub at: Timestamp,
+    /// The card that took its place.
+    pub new_card_id: CardId,
+    /// What the card was until then.
+    pub previous_status: CardStatus,
+}
+
+/// A card as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The card.
+    pub card_id: CardId,
+    /// What it is now.
+    pub status: CardStatus,
+    /// The facts that never change.
+    #[serde(flatten)]
+    pub facts: CardFacts,
+    /// Set once bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
+    /// Set once replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// What is true of a card from its issue on, and so may be copied into messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardFacts {
+    /// The program that it was issued under.
+    pub program_id: ProgramId,
+    /// The bulk that it was issued in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bulk_id: Option<BulkId>,
+    /// The client's name for it in that bulk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<ExternalId>,
+    /// Whether it pays without contact.
+    pub contactless_enabled: bool,
+    /// The day of its issue.
+    pub issuing_date: Date,
+    /// The day of its expiry.
+    pub expiration_date: Date,
+}
+
+impl Card {
+    /// Whether the card belongs to this account and this customer.
+    #[must_use]
+    pub fn is_bound_to(&self, account_id: AccountId, customer_id: CustomerId) -> bool {
+        self.bound
+            .as_ref()
+            .is_some_and(|bound| bound.account_id == account_id && bound.customer_id == customer_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_spelt_as_in_the_contract() {
+        let spelt = |status| serde_json::to_string(&status).unwrap();
+        assert_eq!(spelt(CardStatus::Unbound), r#""UNBOUND""#);
+        assert_eq!(spelt(CardStatus::Canceled), r#""CANCELED""#);
+    }
+}

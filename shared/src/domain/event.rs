@@ -1,0 +1,221 @@
+//! What is published: the envelope, and the data of each event type, as the contract has them.
+//!
+//! An event is a function of stored facts. Made again, it is the same event: the same `event_id`,
+//! the same bytes in `data`. A consumer can drop repeats by `event_id` alone.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
+use super::card::{CardFacts, CardStatus};
+use super::ids::{
+    AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId,
+};
+use super::time::{Date, Timestamp};
+
+/// The version of the envelope and of every event's data.
+const SCHEMA_VERSION: u32 = 1;
+
+/// An event, ready to be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// The same for every repetition of one fact: `UUIDv5` of operation, event type and item.
+    pub event_id: Uuid,
+    /// The version of the form.
+    pub schema_version: u32,
+    /// The part of the business that it belongs to.
+    pub domain: &'static str,
+    /// What happened; also the detail type on the bus.
+    pub event_type: &'static str,
+    /// The tenant.
+    pub org_id: OrgId,
+    /// The correlation ID of the request that led to it.
+    pub cid: CorrelationId,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// The facts.
+    pub data: EventData,
+}
+
+/// What all events of one operation share.
+#[derive(Debug, Clone)]
+pub struct EventContext {
+    /// The tenant.
+    pub org_id: OrgId,
+    /// The operation.
+    pub operation_id: OperationId,
+    /// The correlation ID of its request.
+    pub cid: CorrelationId,
+}
+
+impl EventContext {
+    /// The event that says `data` of `item`. An operation says each event type of an item once.
+    #[must_use]
+    pub fn event(&self, timestamp: Timestamp, item: impl std::fmt::Display, data: EventData) -> Event {
+        let event_type = data.event_type();
+        // Unambiguous: no event type holds a line feed.
+        let name = format!("{event_type}\n{item}");
+        Event {
+            event_id: Uuid::new_v5(self.operation_id.as_uuid(), name.as_bytes()),
+            schema_version: SCHEMA_VERSION,
+            domain: data.domain(),
+            event_type,
+            org_id: self.org_id.clone(),
+            cid: self.cid.clone(),
+            timestamp,
+            data,
+        }
+    }
+}
+
+/// The facts of each event type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum EventData {
+    /// A bind is done, or failed for good.
+    BindCard(BindCardData),
+    /// A card changed: it was replaced by a reissue.
+    Update(CardUpdateData),
+}
+
+impl EventData {
+    /// The one place where event types are named: published sources spell them both with and
+    /// without a version suffix.
+    const fn event_type(&self) -> &'static str {
+        match self {
+            Self::BindCard(_) => "bind_card",
+            Self::Update(_) => "update",
+        }
+    }
+
+    const fn domain(&self) -> &'static str {
+        match self {
+            Self::BindCard(_) | Self::Update(_) => "cards",
+        }
+    }
+}
+
+/// Whether an instruction had its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum EventStatus {
+    /// It had.
+    Success,
+    /// It was refused for good.
+    Failure,
+}
+
+/// What a bind was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OperationType {
+    /// A plain bind.
+    Bind,
+    /// A bind that replaces another card.
+    Reissue,
+}
+
+/// What a card is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CardType {
+    /// The only kind of noname card.
+    Plastic,
+}
+
+/// The data of `bind_card`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BindCardData {
+    account_id: AccountId,
+    customer_id: CustomerId,
+    card_id: CardId,
+    card_status: CardStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_previous_status: Option<CardStatus>,
+    card_name: &'static str,
+    card_printed_name: &'static str,
+    program_id: ProgramId,
+    issuing_date: Date,
+    expiration_date: Date,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_id: Option<BulkId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<ExternalId>,
+    operation_type: OperationType,
+    status: EventStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_code: Option<BindRefusal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl BindCardData {
+    pub(super) fn new(
+        bind: &Bind,
+        facts: &CardFacts,
+        card_status: CardStatus,
+        card_previous_status: Option<CardStatus>,
+        failure: Option<BindRefusal>,
+    ) -> Self {
+        Self {
+            account_id: bind.account_id,
+            customer_id: bind.customer_id,
+            card_id: bind.card_id,
+            card_status,
+            card_previous_status,
+            card_name: NONAME,
+            card_printed_name: NONAME,
+            program_id: facts.program_id,
+            issuing_date: facts.issuing_date,
+            expiration_date: facts.expiration_date,
+            bulk_id: facts.bulk_id.clone(),
+            external_id: facts.external_id.clone(),
+            operation_type: bind.operation_type(),
+            status: if failure.is_some() { EventStatus::Failure } else { EventStatus::Success },
+            message_code: failure,
+            message: failure.map(|code| code.to_string()),
+        }
+    }
+}
+
+/// The name of, and on, a noname card.
+const NONAME: &str = "";
+
+/// The data of `update`. Required members that are always null are written as null (contract).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CardUpdateData {
+    account_id: AccountId,
+    card_id: CardId,
+    card_status: CardStatus,
+    card_previous_status: CardStatus,
+    card_type: CardType,
+    card_name: &'static str,
+    card_printed_name: (),
+    card_hash: (),
+    card_last_four_numbers: (),
+    activation_date: (),
+    contactless_enabled: bool,
+    operation_type: OperationType,
+    new_card_id: CardId,
+}
+
+impl CardUpdateData {
+    pub(super) fn replaced(bind: &Bind, card: &ReplacedCard) -> Self {
+        let previous = card.previous_status;
+        Self {
+            account_id: bind.account_id,
+            card_id: card.card_id,
+            card_status: status_after_reissue(previous).unwrap_or(previous),
+            card_previous_status: previous,
+            card_type: CardType::Plastic,
+            card_name: NONAME,
+            card_printed_name: (),
+            card_hash: (),
+            card_last_four_numbers: (),
+            activation_date: (),
+            contactless_enabled: card.contactless_enabled,
+            operation_type: OperationType::Reissue,
+            new_card_id: bind.card_id,
+        }
+    }
+}

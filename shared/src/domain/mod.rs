@@ -1,0 +1,11 @@
+//! The rules of the business and the facts they speak of.
+//!
+//! Everything here is a value or a function from values to values: no I/O, no clock, no randomness,
+//! no AWS. A rule gets what it needs (a card as it was read, the time it was accepted) handed in.
+
+pub mod bind;
+pub mod card;
+pub mod event;
+pub mod ids;
+pub mod operation;
+pub mod time;

@@ -1,0 +1,77 @@
+//! An operation: the record of one accepted instruction, from its 202 to its last event.
+//!
+//! Its row is also the record of its idempotency key: the row is put if absent, under an ID made of
+//! the key, so of any number of requests with one key one makes the operation and the rest find it.
+
+use serde::{Deserialize, Serialize};
+
+use super::bind::BindOutcome;
+use super::ids::{CardId, CorrelationId, OperationId, OrgId};
+use super::time::Timestamp;
+
+/// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
+/// (14 days) and any redrive takes.
+pub const RETENTION_DAYS: i64 = 90;
+
+/// How far an operation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OperationState {
+    /// Accepted, or on the way to it: its message may still have to be sent.
+    Pending,
+    /// Some of it is done.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Refused for good; nothing was changed.
+    Failed,
+}
+
+/// What an operation is about, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Subject {
+    /// Bind a card, and perhaps let it replace another.
+    BindCard {
+        /// The card to bind.
+        card_id: CardId,
+        /// The card that it replaces.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reissued_card_id: Option<CardId>,
+        /// Set once, when the operation ends.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<BindOutcome>,
+    },
+}
+
+/// An operation as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its organisation.
+    pub org_id: OrgId,
+    /// Its ID: made of the idempotency key where there is one.
+    pub operation_id: OperationId,
+    /// How far it has come.
+    pub state: OperationState,
+    /// What its request was, hashed: a key that comes with another request is a misuse.
+    pub fingerprint: String,
+    /// The request's correlation ID.
+    pub cid: CorrelationId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
+}
+
+impl Operation {
+    /// The second from which on the operation counts as gone, though its row may linger (`DynamoDB`
+    /// deletes expired rows within days, not at once).
+    #[must_use]
+    pub fn expires_at(&self) -> i64 {
+        self.created_at.plus_days(RETENTION_DAYS).epoch_seconds()
+    }
+}

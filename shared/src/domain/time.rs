@@ -1,0 +1,116 @@
+//! Points in time and calendar dates, as they are written into rows, messages and events.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Duration, OffsetDateTime, UtcOffset};
+
+const MILLISECONDS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const FULL_DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+
+/// A point in time, UTC, in whole milliseconds: RFC 3339, `2026-11-22T03:04:05.678Z`.
+///
+/// It holds no more than it writes, so one that was stored and read again is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(OffsetDateTime);
+
+impl Timestamp {
+    /// The millisecond that `at` falls in.
+    #[must_use]
+    pub fn new(at: OffsetDateTime) -> Self {
+        let at = at.to_offset(UtcOffset::UTC);
+        Self(at - Duration::nanoseconds(i64::from(at.nanosecond() % 1_000_000)))
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub const fn epoch_seconds(self) -> i64 {
+        self.0.unix_timestamp()
+    }
+
+    /// This much later.
+    #[must_use]
+    pub fn plus_days(self, days: i64) -> Self {
+        Self(self.0 + Duration::days(days))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format(MILLISECONDS).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        OffsetDateTime::parse(&text, &Rfc3339).map(Self::new).map_err(de::Error::custom)
+    }
+}
+
+/// A calendar date: RFC 3339, `2026-11-22`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(time::Date);
+
+impl Date {
+    /// This date.
+    #[must_use]
+    pub const fn new(date: time::Date) -> Self {
+        Self(date)
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format(FULL_DATE).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        time::Date::parse(&text, FULL_DATE).map(Self).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_utc_with_three_digits() {
+        let at = Timestamp::new(datetime!(2026-11-22 05:04:05.000_999 +2));
+        assert_eq!(serde_json::to_string(&at).unwrap(), r#""2026-11-22T03:04:05.000Z""#);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_as_the_same(nanos in 0_i64..4_000_000_000_000_000_000) {
+            let at = Timestamp::new(OffsetDateTime::from_unix_timestamp_nanos(nanos.into()).unwrap());
+            let text = serde_json::to_string(&at).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), at);
+            let date = Date::new(at.0.date());
+            let text = serde_json::to_string(&date).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Date>(&text).unwrap(), date);
+        }
+    }
+}

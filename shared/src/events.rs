@@ -1,0 +1,148 @@
+//! Publishing on the event bus.
+//!
+//! `PutEvents` answers 200 even when entries of it failed. Each entry's own answer is looked at, and
+//! each event's fate told to the caller, who lets a message go only when all its events are out.
+
+use std::time::Duration;
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::error::ProvideErrorMetadata;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+
+use crate::domain::event::Event;
+
+/// What all events name as their source, for the rules on the bus.
+const SOURCE: &str = "bindery";
+/// Entries of one call (AWS limit).
+const MAX_ENTRIES: usize = 10;
+/// Bytes of one call (AWS limit), of which we use no more than this.
+const MAX_BYTES: usize = 256 * 1024;
+/// What an entry counts beyond its own texts, generously.
+const ENTRY_OVERHEAD_BYTES: usize = 256;
+/// Rounds in which entries that failed are put again.
+const MAX_ROUNDS: u32 = 3;
+/// Longest wait before the second round; doubled for each further one, and drawn at random below that.
+const ROUND_WAIT: Duration = Duration::from_millis(50);
+
+/// The bus, through one client.
+#[derive(Debug, Clone)]
+pub struct EventBus {
+    client: Client,
+    name: String,
+}
+
+/// The event is not, or may not be, on the bus. Publishing it again does no harm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("EventBridge PutEvents: {0}")]
+pub struct PublishError(String);
+
+impl EventBus {
+    /// The bus of this name.
+    #[must_use]
+    pub fn new(client: Client, name: String) -> Self {
+        Self { client, name }
+    }
+
+    /// Publishes the events, in as few calls as they fit in, and answers each one's fate in their
+    /// order.
+    pub async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let mut fates = vec![Err(PublishError("not sent".to_owned())); events.len()];
+        let mut open = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            match self.entry(event) {
+                Ok(entry) => open.push((index, entry)),
+                Err(error) => fates[index] = Err(error),
+            }
+        }
+        for round in 0..MAX_ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            if round > 0 {
+                let wait = ROUND_WAIT * 2_u32.pow(round - 1);
+                tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
+            }
+            for call in calls(&open) {
+                self.put(call, &mut fates).await;
+            }
+            open.retain(|(index, _)| fates[*index].is_err());
+        }
+        fates
+    }
+
+    fn entry(&self, event: &Event) -> Result<PutEventsRequestEntry, PublishError> {
+        let detail = serde_json::to_string(event).map_err(|error| PublishError(error.to_string()))?;
+        Ok(PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(event.event_type)
+            .detail(detail)
+            .build())
+    }
+
+    async fn put(&self, call: &[(usize, PutEventsRequestEntry)], fates: &mut [Result<(), PublishError>]) {
+        let entries = call.iter().map(|(_, entry)| entry.clone()).collect();
+        match self.client.put_events().set_entries(Some(entries)).send().await {
+            Ok(output) => {
+                let answers = output.entries();
+                for (position, (index, _)) in call.iter().enumerate() {
+                    fates[*index] = match answers.get(position) {
+                        Some(answer) if answer.error_code().is_none() && answer.event_id().is_some() => Ok(()),
+                        Some(answer) => Err(PublishError(answer.error_code().unwrap_or("no event ID").to_owned())),
+                        None => Err(PublishError("no answer for the entry".to_owned())),
+                    };
+                }
+            }
+            Err(error) => {
+                let reason = error.code().map_or_else(|| crate::aws::transport_reason(&error), ToOwned::to_owned);
+                for (index, _) in call {
+                    fates[*index] = Err(PublishError(reason.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// Cuts the entries into calls that keep both limits.
+fn calls(entries: &[(usize, PutEventsRequestEntry)]) -> Vec<&[(usize, PutEventsRequestEntry)]> {
+    let mut calls = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (position, (_, entry)) in entries.iter().enumerate() {
+        let size = entry.detail().map_or(0, str::len) + ENTRY_OVERHEAD_BYTES;
+        if position > start && (position - start == MAX_ENTRIES || bytes + size > MAX_BYTES) {
+            calls.push(&entries[start..position]);
+            (start, bytes) = (position, 0);
+        }
+        bytes += size;
+    }
+    if start < entries.len() {
+        calls.push(&entries[start..]);
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn calls_keep_the_limits_and_lose_nothing(sizes in prop::collection::vec(0_usize..200_000, 0..60)) {
+            let entries: Vec<_> = sizes
+                .iter()
+                .map(|size| PutEventsRequestEntry::builder().detail("x".repeat(*size)).build())
+                .enumerate()
+                .collect();
+            let calls = calls(&entries);
+            for call in &calls {
+                let bytes: usize =
+                    call.iter().map(|(_, entry)| entry.detail().unwrap().len() + ENTRY_OVERHEAD_BYTES).sum();
+                prop_assert!(!call.is_empty() && call.len() <= MAX_ENTRIES && bytes <= MAX_BYTES);
+            }
+            let indices: Vec<_> = calls.concat().iter().map(|(index, _)| *index).collect();
+            prop_assert_eq!(indices, (0..sizes.len()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `Idempotency-Key`: a request repeated with the same key is the same operation.
+//!
+//! The key makes the operation's ID; the operation's row is the key's record. A fingerprint of what
+//! was asked tells a repetition from a misuse of the key.
+
+use lambda_http::Request;
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use sfv::{BareItem, Item, Parser};
+use uuid::Uuid;
+
+use super::problem::{Invalid, Problem};
+use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::operation::{Operation, OperationState};
+
+const HEADER: &str = "idempotency-key";
+/// Longest key, in bytes. Ours.
+const MAX_KEY_BYTES: usize = 255;
+
+/// The identity of an instruction before it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its operation.
+    pub operation_id: OperationId,
+    /// Whether the client named it, so that it may have been recorded before.
+    pub keyed: bool,
+    /// What was asked.
+    pub fingerprint: String,
+}
+
+impl Ticket {
+    /// `asked` must hold all that makes the instruction what it is (and no PIN: a hash of four digits
+    /// can be searched).
+    pub(super) fn new(
+        request: &Request,
+        org: &OrgId,
+        endpoint: &'static str,
+        asked: &impl Serialize,
+    ) -> Result<Self, Problem> {
+        let key = key(request)?;
+        let operation_id = key.as_deref().map_or_else(
+            || OperationId::from_uuid(Uuid::now_v7()),
+            |key| OperationId::from_key(org, endpoint, key),
+        );
+        let asked = serde_json::to_string(&(endpoint, asked)).map_err(Problem::broken)?;
+        let hash = digest(&SHA256, asked.as_bytes());
+        let fingerprint = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { operation_id, keyed: key.is_some(), fingerprint })
+    }
+
+    /// What to do about an operation that was recorded under this ticket's ID.
+    ///
+    /// # Errors
+    /// 422 if the key came with another request.
+    pub fn replay(&self, recorded: &Operation) -> Result<Replay, Problem> {
+        if recorded.fingerprint != self.fingerprint {
+            return Err(Problem::key_reused());
+        }
+        Ok(match recorded.state {
+            OperationState::Pending => Replay::SendAgain,
+            OperationState::Running | OperationState::Succeeded | OperationState::Failed => Replay::AnswerAgain,
+        })
+    }
+}
+
+/// What a repeated request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// The first request may have ended between its row and its message. A message too many is
+    /// harmless; one too few is an instruction lost.
+    SendAgain,
+    /// A worker has the message.
+    AnswerAgain,
+}
+
+/// The key: a structured-field string (RFC 8941), or the same text bare.
+fn key(request: &Request) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get(HEADER) else { return Ok(None) };
+    let invalid = |detail: &str| Problem::invalid(vec![Invalid::header(HEADER, detail)]);
+    let text = value.to_str().map_err(|_| invalid("must be printable ASCII"))?.trim();
+    let key = if text.starts_with('"') {
+        match Parser::new(text).parse::<Item>() {
+            Ok(Item { bare_item: BareItem::String(key), .. }) => key.as_str().to_owned(),
+            _ => return Err(invalid("is not a structured-field string")),
+        }
+    } else {
+        text.to_owned()
+    };
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(invalid("must have 1 to 255 characters"));
+    }
+    Ok(Some(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::{Body, http};
+    use rstest::rstest;
+
+    use super::*;
+
+    fn request(key: &str) -> Request {
+        http::Request::builder().header(HEADER, key).body(Body::Empty).unwrap()
+    }
+
+    #[rstest]
+    #[case(r#""8e03978e-40d5-43e8-bc93-6894a57f9324""#, Some("8e03978e-40d5-43e8-bc93-6894a57f9324"))]
+    #[case("8e03978e-40d5-43e8-bc93-6894a57f9324", Some("8e03978e-40d5-43e8-bc93-6894a57f9324"))]
+    #[case(r#""a \"b\" c""#, Some(r#"a "b" c"#))]
+    #[case("a b", Some("a b"))]
+    #[case(r#""open"#, None)]
+    #[case(r#""""#, None)]
+    #[case("  ", None)]
+    fn a_key_is_a_string_or_bare(#[case] header: &str, #[case] expected: Option<&str>) {
+        assert_eq!(key(&request(header)).ok().flatten().as_deref(), expected);
+    }
+
+    #[test]
+    fn a_key_has_a_limit() {
+        assert!(key(&request(&"k".repeat(MAX_KEY_BYTES))).is_ok());
+        assert_eq!(key(&request(&"k".repeat(MAX_KEY_BYTES + 1))).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn the_same_key_with_another_request_is_a_misuse() {
+        let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
+        let one = Ticket::new(&request("k"), &org, "bind-card", &1).unwrap();
+        let same = Ticket::new(&request("\"k\""), &org, "bind-card", &1).unwrap();
+        let other = Ticket::new(&request("k"), &org, "bind-card", &2).unwrap();
+        assert_eq!(one, same);
+        assert_eq!(one.operation_id, other.operation_id);
+        assert_ne!(one.fingerprint, other.fingerprint);
+    }
+}

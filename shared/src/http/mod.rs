@@ -1,0 +1,237 @@
+//! What every endpoint does around its own instruction: who calls, reading the request, answering,
+//! and one log line.
+//!
+//! A handler gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
+//! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
+
+mod body;
+mod identity;
+mod idempotency;
+mod problem;
+mod token;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use lambda_http::http::{Response, StatusCode};
+use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::domain::ids::{CorrelationId, OperationId};
+use crate::domain::time::Timestamp;
+use token::Verifier;
+
+pub use identity::{Identity, Scope};
+pub use idempotency::{Replay, Ticket};
+pub use problem::{Invalid, Problem};
+
+const CORRELATION_HEADER: &str = "x-correlation-id";
+/// Kept back of an invocation's time for saying that it did not suffice.
+const ANSWERING_TIME: Duration = Duration::from_millis(200);
+
+/// A request whose caller is known.
+#[derive(Debug)]
+pub struct Call {
+    request: Request,
+    /// The caller.
+    pub identity: Identity,
+    /// Ties the request to all that comes of it.
+    pub cid: CorrelationId,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+impl Call {
+    /// A parameter of the path.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is not a `T`.
+    pub fn path<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<T, Invalid> {
+        let parameters = self.request.path_parameters_ref();
+        let text = parameters.and_then(|parameters| parameters.first(name)).unwrap_or_default();
+        text.parse().map_err(|error: T::Err| Invalid::parameter(name, error))
+    }
+
+    /// A required header. One that comes several times counts as malformed: which one is meant?
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is missing or not a `T`.
+    pub fn header<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<T, Invalid> {
+        let mut values = self.request.headers().get_all(name).iter();
+        match (values.next().map(HeaderValue::to_str), values.next()) {
+            (Some(Ok(text)), None) => text.parse().map_err(|error: T::Err| Invalid::header(name, error)),
+            (None, _) => Err(Invalid::header(name, "is required")),
+            _ => Err(Invalid::header(name, "is malformed")),
+        }
+    }
+
+    /// The members of the body's JSON object; `None` without a body.
+    ///
+    /// # Errors
+    /// 413 beyond `limit` bytes; 400 if it is not JSON, not an object, or not said to be JSON.
+    pub fn json_object(&self, limit: usize) -> Result<Option<Map<String, Value>>, Problem> {
+        body::json_object(&self.request, limit)
+    }
+
+    /// The ticket of an instruction; see [`Ticket`].
+    ///
+    /// # Errors
+    /// 400 if the `Idempotency-Key` is malformed.
+    pub fn ticket(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<Ticket, Problem> {
+        Ticket::new(&self.request, &self.identity.org_id, endpoint, asked)
+    }
+}
+
+/// A successful answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    status: StatusCode,
+    operation_id: Option<OperationId>,
+    body: Value,
+}
+
+impl Answer {
+    /// 200 with this body.
+    ///
+    /// # Errors
+    /// [`Problem::broken`] if the body has no JSON form.
+    pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
+        let body = serde_json::to_value(body).map_err(Problem::broken)?;
+        Ok(Self { status: StatusCode::OK, operation_id: None, body })
+    }
+
+    /// 202: the instruction is accepted, and the operation tells what becomes of it. A repeated request
+    /// gets the same answer, however far the operation has come.
+    #[must_use]
+    pub fn accepted(operation_id: OperationId) -> Self {
+        let body = json!({ "operation_id": operation_id, "status": "PENDING" });
+        Self { status: StatusCode::ACCEPTED, operation_id: Some(operation_id), body }
+    }
+}
+
+/// Serves an endpoint whose callers need `scope`, until the runtime ends.
+///
+/// # Errors
+/// Those of the runtime.
+pub async fn run<F, Fut>(scope: Scope, handler: F) -> Result<(), Error>
+where
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send,
+{
+    let verifier = Verifier::from_env();
+    let service = service_fn(move |request: Request| {
+        let (handler, verifier) = (handler.clone(), verifier.clone());
+        async move { Ok::<_, Error>(respond(request, scope, &verifier, handler).await) }
+    });
+    let mut adapter = Adapter::from(service);
+    lambda_http::lambda_runtime::run(service_fn(move |event: LambdaEvent<Tolerant>| {
+        let LambdaEvent { payload: Tolerant(payload), context } = event;
+        adapter.call(LambdaEvent { payload, context })
+    }))
+    .await
+}
+
+/// A request without the headers that its type cannot hold (those that are not visible ASCII). A
+/// client's odd header, or a proxy's, must not look like our failure.
+struct Tolerant(lambda_http::request::LambdaRequest);
+
+impl<'de> Deserialize<'de> for Tolerant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut event = Value::deserialize(deserializer)?;
+        if let Some(headers) = event.get_mut("headers").and_then(Value::as_object_mut) {
+            headers.retain(|_, value| value.as_str().is_none_or(|text| HeaderValue::from_str(text).is_ok()));
+        }
+        let event = serde_json::value::to_raw_value(&event).map_err(serde::de::Error::custom)?;
+        serde_json::from_str(event.get()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+async fn respond<F, Fut>(request: Request, scope: Scope, verifier: &Verifier, handler: F) -> Response<Body>
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Result<Answer, Problem>>,
+{
+    let started = Instant::now();
+    let context = request.lambda_context();
+    let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
+    let asked_cid = correlation_id(&request);
+    let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
+    let mut tenant = None;
+    let answering = async {
+        let identity = identity::identify(&request, scope, verifier).await?;
+        tenant = Some(identity.org_id.clone());
+        asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        handler(Call { request, identity, cid: cid.clone(), now: clock::now() }).await
+    };
+    let result = match tokio::time::timeout(time, answering).await {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Problem::unavailable("no time was left")),
+    };
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    log(&result, &context.request_id, &cid, tenant.as_ref().map(ToString::to_string), duration_ms);
+    response(&result, &context.request_id, &cid)
+}
+
+/// The client's correlation ID, or a new one.
+fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
+    match request.headers().get(CORRELATION_HEADER).map(HeaderValue::to_str) {
+        None => Ok(CorrelationId::from_uuid(Uuid::now_v7())),
+        Some(Ok(text)) => text.parse().map_err(|error| Invalid::header(CORRELATION_HEADER, error)),
+        Some(Err(_)) => Err(Invalid::header(CORRELATION_HEADER, "must be printable ASCII")),
+    }
+}
+
+fn log(
+    result: &Result<Answer, Problem>,
+    request_id: &str,
+    cid: &CorrelationId,
+    tenant: Option<String>,
+    duration_ms: u64,
+) {
+    let cid = cid.as_str();
+    match result {
+        Ok(answer) => {
+            let operation_id = answer.operation_id.map(|id| id.to_string());
+            let outcome = answer.status.as_u16();
+            tracing::info!(request_id, cid, tenant, operation_id, outcome, duration_ms, "request answered");
+        }
+        Err(problem) => {
+            let (outcome, code) = (problem.status.as_u16(), problem.code);
+            if let Some(cause) = &problem.cause {
+                tracing::error!(request_id, cid, tenant, outcome, code, cause, duration_ms, "request failed");
+            } else {
+                tracing::info!(request_id, cid, tenant, outcome, code, duration_ms, "request refused");
+            }
+        }
+    }
+}
+
+fn response(result: &Result<Answer, Problem>, request_id: &str, cid: &CorrelationId) -> Response<Body> {
+    let (status, content_type, body) = match result {
+        Ok(answer) => (answer.status, "application/json", answer.body.to_string()),
+        Err(problem) => (problem.status, "application/problem+json", problem.body(request_id)),
+    };
+    let mut response = Response::new(Body::Text(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Ok(cid) = HeaderValue::from_str(cid.as_str()) {
+        headers.insert(CORRELATION_HEADER, cid);
+    }
+    if let Ok(Answer { operation_id: Some(id), .. }) = result
+        && let Ok(location) = HeaderValue::from_str(&format!("/operations/{id}"))
+    {
+        headers.insert(LOCATION, location);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_SECONDS));
+    }
+    response
+}

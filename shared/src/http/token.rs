@@ -1,0 +1,180 @@
+//! Verifying a bearer token here, where no gateway does: under `cargo lambda watch`, or behind a
+//! function URL. By the gateway's own rules: RS256 alone, a known key, issuer, audience, and times
+//! without leeway.
+//!
+//! `AUTH_JWKS` holds the key set, or `AUTH_JWKS_URL` says where it is; `AUTH_ISSUER` and
+//! `AUTH_AUDIENCE` what the token must name. Without them no token is valid.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::http::Request as HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation, signature};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::identity::Claims;
+use super::problem::Problem;
+use crate::clock;
+use crate::config;
+
+/// Longest time to fetch the key set.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shortest time between two fetches: a token with an unknown key must not become a way to make us
+/// call the issuer at will.
+const FETCH_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest token looked at, in bytes. The gateway takes 10,240 bytes of headers in all (AWS limit).
+const MAX_TOKEN_BYTES: usize = 10_240;
+
+/// Verifies tokens, if it was given the means.
+#[derive(Debug, Clone)]
+pub(super) struct Verifier(Option<Arc<Rules>>);
+
+#[derive(Debug)]
+struct Rules {
+    validation: Validation,
+    url: Option<String>,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Debug)]
+struct Keys {
+    set: JwkSet,
+    fetched: Option<Instant>,
+}
+
+impl Verifier {
+    /// From the environment. Incomplete settings verify nothing.
+    pub(super) fn from_env() -> Self {
+        let inline = config::optional("AUTH_JWKS").and_then(|set| serde_json::from_str(&set).ok());
+        let url = config::optional("AUTH_JWKS_URL").filter(|_| inline.is_none());
+        let (Some(issuer), Some(audience)) = (config::optional("AUTH_ISSUER"), config::optional("AUTH_AUDIENCE"))
+        else {
+            return Self(None);
+        };
+        if inline.is_none() && url.is_none() {
+            return Self(None);
+        }
+        let set = inline.unwrap_or(JwkSet { keys: Vec::new() });
+        Self::new(&issuer, &audience, set, url)
+    }
+
+    fn new(issuer: &str, audience: &str, set: JwkSet, url: Option<String>) -> Self {
+        // Fails only if it was done before.
+        let _ = PROVIDER.install_default();
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&[audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        Self(Some(Arc::new(Rules { validation, url, keys: Mutex::new(Keys { set, fetched: None }) })))
+    }
+
+    /// The claims of a valid token.
+    pub(super) async fn verify(&self, token: &str) -> Result<Claims, Problem> {
+        let rules = self.0.as_ref().ok_or_else(Problem::unauthorized)?;
+        let unauthorized = |_| Problem::unauthorized();
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(Problem::unauthorized());
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(unauthorized)?;
+        let kid = header.kid.filter(|_| header.alg == Algorithm::RS256).ok_or_else(Problem::unauthorized)?;
+        let key = rules.key(&kid).await?.ok_or_else(Problem::unauthorized)?;
+        let data = jsonwebtoken::decode::<TokenClaims>(token, &key, &rules.validation).map_err(unauthorized)?;
+        if data.claims.iat > clock::now().epoch_seconds() {
+            return Err(Problem::unauthorized());
+        }
+        Ok(data.claims.into())
+    }
+}
+
+impl Rules {
+    async fn key(&self, kid: &str) -> Result<Option<DecodingKey>, Problem> {
+        let mut keys = self.keys.lock().await;
+        let due = keys.fetched.is_none_or(|at| at.elapsed() >= FETCH_INTERVAL);
+        if let Some(url) = self.url.as_deref().filter(|_| due && keys.set.find(kid).is_none()) {
+            keys.fetched = Some(Instant::now());
+            keys.set = fetch(url).await.map_err(|reason| Problem::unavailable(format!("key set: {reason}")))?;
+        }
+        Ok(keys.set.find(kid).and_then(|jwk| DecodingKey::from_jwk(jwk).ok()))
+    }
+}
+
+async fn fetch(url: &str) -> Result<JwkSet, String> {
+    let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
+    let mut request = HttpRequest::new(SdkBody::empty());
+    request.set_uri(url).map_err(|error| error.to_string())?;
+    let get = async {
+        let response = connector.call(request).await.map_err(|error| error.to_string())?;
+        let status = response.status().as_u16();
+        let body = ByteStream::new(response.into_body()).collect().await.map_err(|error| error.to_string())?;
+        if status == 200 { Ok(body.into_bytes()) } else { Err(format!("status {status}")) }
+    };
+    let bytes = tokio::time::timeout(FETCH_TIMEOUT, get).await.map_err(|_| "timed out".to_owned())??;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, Deserialize)]
+struct TokenClaims {
+    iat: i64,
+    #[serde(default)]
+    tenant_id: Value,
+    #[serde(default)]
+    account_id: Value,
+    #[serde(default)]
+    scope: Value,
+}
+
+impl From<TokenClaims> for Claims {
+    /// As the gateway hands them on: numbers as their digits, anything that is no text or number not.
+    fn from(claims: TokenClaims) -> Self {
+        let text = |value: Value| match value {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        Self { tenant_id: text(claims.tenant_id), account_id: text(claims.account_id), scope: text(claims.scope) }
+    }
+}
+
+/// RS256 through `ring`, which the TLS stack links already: a second crypto library for one signature
+/// is not worth its megabyte.
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
+    verifier_factory: |algorithm, key| match (algorithm, key.kind()) {
+        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            Ok(Box::new(Rs256 { modulus: n.clone(), exponent: e.clone() }) as Box<dyn JwtVerifier>)
+        }
+        _ => Err(JwtError::from(ErrorKind::InvalidAlgorithm)),
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+struct Rs256 {
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+}
+
+impl signature::Verifier<Vec<u8>> for Rs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        ring::signature::RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
+            .verify(&ring::signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
+            .map_err(|_| signature::Error::new())
+    }
+}
+
+impl JwtVerifier for Rs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::RS256
+    }
+}

@@ -1,0 +1,28 @@
+//! What Bindery's functions share.
+//!
+//! - [`domain`]: the rules of the business and the facts they speak of. Pure: no I/O, no clock, no randomness.
+//! - [`message`]: what travels through the queues.
+//! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs.
+//! - The edges, each behind a feature so that a function links only what it uses:
+//!   `store` (`DynamoDB`), `queue` (SQS), `events` (`EventBridge`), `http` (an endpoint), `worker` (a queue's worker).
+//!
+//! What belongs to one function alone does not belong here.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod message;
+pub mod telemetry;
+
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "events")]
+pub mod events;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "queue")]
+pub mod queue;
+#[cfg(feature = "store")]
+pub mod store;
+#[cfg(feature = "worker")]
+pub mod worker;

@@ -1,0 +1,133 @@
+//! Sending to a queue.
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use serde::Serialize;
+
+use crate::message::Message;
+
+/// A queue, through one client.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+/// The message was not, or may not have been, taken by the queue. Sending it again does no harm.
+#[derive(Debug, thiserror::Error)]
+#[error("SQS SendMessage: {reason}")]
+pub struct SendError {
+    reason: String,
+}
+
+impl Queue {
+    /// The queue at this URL.
+    #[must_use]
+    pub fn new(client: Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Sends the message. Its group is its organisation, which makes a standard queue share its
+    /// workers fairly between tenants.
+    ///
+    /// # Errors
+    /// [`SendError`] if SQS did not say that it has it.
+    pub async fn send<T: Serialize + Sync>(&self, message: &Message<T>) -> Result<(), SendError> {
+        let body = ascii_json(message).map_err(|error| SendError { reason: error.to_string() })?;
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_group_id(message.org_id.as_str())
+            .message_body(body)
+            .send()
+            .await
+            .map_err(|error| SendError { reason: reason(&error) })?;
+        Ok(())
+    }
+
+    /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason
+    /// beside it.
+    ///
+    /// # Errors
+    /// [`SendError`] if SQS did not say that it has it; a message at SQS's size limit has no room for
+    /// its reason.
+    pub async fn bury(&self, body: &str, reason_of_death: &str, message_id: &str) -> Result<(), SendError> {
+        let attribute = |value: &str| {
+            MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()
+                .map_err(|error| SendError { reason: error.to_string() })
+        };
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .message_attributes("reason", attribute(&printable(reason_of_death))?)
+            .message_attributes("source_message_id", attribute(message_id)?)
+            .send()
+            .await
+            .map_err(|error| SendError { reason: reason(&error) })?;
+        Ok(())
+    }
+}
+
+fn reason<E: ProvideErrorMetadata, R>(error: &aws_sdk_sqs::error::SdkError<E, R>) -> String {
+    error.code().map_or_else(
+        || crate::aws::transport_reason(error),
+        |code| format!("{code}: {}", error.message().unwrap_or_default()),
+    )
+}
+
+/// Longest reason kept beside a dead letter, in bytes. Ours.
+const MAX_REASON_BYTES: usize = 512;
+
+/// Only what SQS takes in an attribute, and not too much of it.
+fn printable(text: &str) -> String {
+    let text: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+    let text = text.trim();
+    if text.is_empty() { "unknown".to_owned() } else { text[..text.len().min(MAX_REASON_BYTES)].to_owned() }
+}
+
+/// JSON in ASCII alone. SQS refuses control characters, U+FFFE and U+FFFF (AWS limit), and an external
+/// ID may be any text.
+fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    let mut ascii = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for c in json.chars() {
+        if c.is_ascii() && c != '\u{7f}' {
+            ascii.push(c);
+        } else {
+            // Outside ASCII is only text within strings, where an escape says the same.
+            for unit in c.encode_utf16(&mut units) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    Ok(ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_reason_fits_into_an_attribute() {
+        assert_eq!(printable("käse\n"), "k?se?");
+        assert_eq!(printable(""), "unknown");
+        assert_eq!(printable(&"x".repeat(2000)).len(), MAX_REASON_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_travels_as_printable_ascii(text in any::<String>()) {
+            let json = ascii_json(&text).unwrap();
+            prop_assert!(json.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The table: rows, keys, and the conditional writes that make each effect happen once.
+//!
+//! One table. Every partition key starts with the organisation, which comes from the token and has a
+//! fixed form; text from clients is only ever the tail of a key. So no ID, whatever its characters,
+//! can address another tenant's row or imitate another kind of row.
+//!
+//! What a write means is decided here; whether it is allowed is decided in [`crate::domain`].
+
+mod cards;
+mod operations;
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::ids::{CardId, OperationId, OrgId};
+
+pub use operations::Recorded;
+
+/// A row as `DynamoDB` has it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The table, through one client.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+/// Why the table did not do as asked. A condition that does not hold is not an error but an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another transaction holds the rows, or they changed between read and write: try again at once.
+    #[error("DynamoDB {call}: the rows are being changed")]
+    Conflict {
+        /// The call.
+        call: &'static str,
+    },
+    /// It may work later: throttled, out of reach, too slow.
+    #[error("DynamoDB {call}: {reason}")]
+    Retry {
+        /// The call.
+        call: &'static str,
+        /// What `DynamoDB` or the SDK said.
+        reason: String,
+    },
+    /// It will never work: a bug, a missing permission or table, a row that cannot be read.
+    #[error("DynamoDB {call}: {reason}")]
+    Broken {
+        /// The call.
+        call: &'static str,
+        /// What `DynamoDB`, the SDK or the row's reader said.
+        reason: String,
+    },
+}
+
+/// Codes that say the request itself is wrong; every other is worth another try.
+const FINAL_CODES: [&str; 6] = [
+    "AccessDeniedException",
+    "ItemCollectionSizeLimitExceeded",
+    "ItemCollectionSizeLimitExceededException",
+    "ResourceNotFoundException",
+    "ValidationError",
+    "ValidationException",
+];
+
+impl StoreError {
+    fn of<E: ProvideErrorMetadata, R>(call: &'static str, error: &SdkError<E, R>) -> Self {
+        match error {
+            SdkError::ServiceError(error) => Self::of_service(call, error.err()),
+            SdkError::ConstructionFailure(_) => Self::broken(call, "the request could not be made"),
+            other => Self::Retry { call, reason: crate::aws::transport_reason(other) },
+        }
+    }
+
+    fn of_service(call: &'static str, error: &impl ProvideErrorMetadata) -> Self {
+        let code = error.code().unwrap_or("unknown error");
+        if code == "TransactionConflictException" {
+            return Self::Conflict { call };
+        }
+        let reason = format!("{code}: {}", error.message().unwrap_or_default());
+        if FINAL_CODES.contains(&code) { Self::broken(call, reason) } else { Self::Retry { call, reason } }
+    }
+
+    /// A transaction that was canceled for other reasons than a condition or a conflict.
+    fn canceled(call: &'static str, codes: &[&str]) -> Self {
+        let reason = format!("canceled: {}", codes.join(", "));
+        if codes.iter().any(|code| FINAL_CODES.contains(code)) {
+            Self::broken(call, reason)
+        } else {
+            Self::Retry { call, reason }
+        }
+    }
+
+    fn broken(call: &'static str, reason: impl ToString) -> Self {
+        Self::Broken { call, reason: reason.to_string() }
+    }
+}
+
+impl Store {
+    /// The table of this name.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+}
+
+fn card_key(org: &OrgId, card: CardId) -> Item {
+    key(format!("{org}#CARD#{card}"), "CARD")
+}
+
+fn operation_key(org: &OrgId, operation: OperationId) -> Item {
+    key(format!("{org}#OP#{operation}"), "OP")
+}
+
+fn key(pk: String, sk: &str) -> Item {
+    Item::from([("pk".to_owned(), AttributeValue::S(pk)), ("sk".to_owned(), AttributeValue::S(sk.to_owned()))])
+}
+
+fn read<T: DeserializeOwned>(call: &'static str, item: Item) -> Result<T, StoreError> {
+    serde_dynamo::from_item(item).map_err(|error| StoreError::broken(call, format!("unreadable row: {error}")))
+}
+
+fn write<T: Serialize>(call: &'static str, value: T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(value).map_err(|error| StoreError::broken(call, format!("unwritable row: {error}")))
+}
+
+fn attribute<T: Serialize>(call: &'static str, value: T) -> Result<AttributeValue, StoreError> {
+    serde_dynamo::to_attribute_value(value)
+        .map_err(|error| StoreError::broken(call, format!("unwritable attribute: {error}")))
+}

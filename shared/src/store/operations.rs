@@ -1,0 +1,138 @@
+//! Operation rows: put if absent, ended once.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use serde::Deserialize;
+
+use super::{Store, StoreError, attribute, operation_key, read, write};
+use crate::domain::bind::BindOutcome;
+use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::operation::{Operation, OperationState};
+use crate::domain::time::Timestamp;
+
+/// What became of recording an operation.
+#[derive(Debug)]
+pub enum Recorded {
+    /// It is new.
+    New,
+    /// One of its ID stood there already: a repeated request, or this call's own earlier try.
+    Existing(Box<Operation>),
+}
+
+/// The attribute that `DynamoDB` deletes expired rows by.
+const EXPIRES_AT: &str = "expires_at";
+
+#[derive(Deserialize)]
+struct OperationRow {
+    #[serde(flatten)]
+    operation: Operation,
+    expires_at: i64,
+}
+
+#[derive(Deserialize)]
+struct OutcomeRow {
+    outcome: BindOutcome,
+}
+
+impl Store {
+    /// The operation, read consistently; `None` if there is none or it has expired by `now`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn operation(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        now: Timestamp,
+    ) -> Result<Option<Operation>, StoreError> {
+        const CALL: &str = "GetItem operation";
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(operation_key(org, operation)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::of(CALL, &error))?;
+        let row: Option<OperationRow> = output.item.map(|item| read(CALL, item)).transpose()?;
+        Ok(row.filter(|row| row.expires_at > now.epoch_seconds()).map(|row| row.operation))
+    }
+
+    /// Records the operation unless one of its ID stands there and has not expired by `now`.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn record_operation(&self, operation: &Operation, now: Timestamp) -> Result<Recorded, StoreError> {
+        const CALL: &str = "PutItem operation";
+        let mut item = write(CALL, operation)?;
+        item.extend(operation_key(&operation.org_id, operation.operation_id));
+        item.insert(EXPIRES_AT.to_owned(), AttributeValue::N(operation.expires_at().to_string()));
+        let result = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
+            .expression_attribute_values(":now", AttributeValue::N(now.epoch_seconds().to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Recorded::New),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                PutItemError::ConditionalCheckFailedException(failed) => {
+                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "no row came with the failure"))?;
+                    Ok(Recorded::Existing(Box::new(read(CALL, item)?)))
+                }
+                error => Err(StoreError::of_service(CALL, &error)),
+            },
+            Err(error) => Err(StoreError::of(CALL, &error)),
+        }
+    }
+
+    /// Ends a bind operation with this outcome, unless it has one already. Answers the outcome that is
+    /// stored: the first one, for ever.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation (it is updated, never made, here).
+    pub async fn end_bind(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        outcome: BindOutcome,
+    ) -> Result<BindOutcome, StoreError> {
+        const CALL: &str = "UpdateItem operation";
+        let state = match outcome {
+            BindOutcome::Success { .. } => OperationState::Succeeded,
+            BindOutcome::Failure { .. } => OperationState::Failed,
+        };
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(operation_key(org, operation)))
+            .update_expression("SET #state = :state, outcome = :outcome, ended_at = :at")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(outcome)")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":state", attribute(CALL, state)?)
+            .expression_attribute_values(":outcome", attribute(CALL, &outcome)?)
+            .expression_attribute_values(":at", attribute(CALL, outcome.at())?)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(outcome),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                UpdateItemError::ConditionalCheckFailedException(failed) => {
+                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "the operation has no row"))?;
+                    Ok(read::<OutcomeRow>(CALL, item)?.outcome)
+                }
+                error => Err(StoreError::of_service(CALL, &error)),
+            },
+            Err(error) => Err(StoreError::of(CALL, &error)),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What every worker does around its own instruction.
+//!
+//! 1. Each record of the batch is read on its own: one bad message never blocks or fails the others.
+//! 2. All instructions of the batch are applied concurrently. Applying is the worker's own part; it
+//!    must change nothing more when it is repeated, and answers the events that say what it came to.
+//! 3. The events of all messages are published together.
+//! 4. A message is let go only if it was applied **and** all its events are out. Everything else comes
+//!    back after the visibility timeout, and so is repeated from the start.
+//!
+//! The race: the process can die between any two steps. What it had not let go is delivered again,
+//! finds its own marks and its stored outcome, and publishes the same events once more.
+//!
+//! A message that can never be handled is put into the dead-letter queue here, with its reason, rather
+//! than be tried until SQS moves it there without one. So is one whose last try failed. Should that
+//! fail, SQS's redrive policy still moves it.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use lambda_runtime::LambdaEvent;
+use serde::de::DeserializeOwned;
+
+use crate::clock;
+use crate::config::{self, MissingVariables};
+use crate::domain::event::{Event, EventContext};
+use crate::events::EventBus;
+use crate::message::Message;
+use crate::queue::Queue;
+use crate::store::StoreError;
+
+/// Kept back of an invocation's time for publishing and answering.
+const PUBLISHING_TIME: Duration = Duration::from_millis(1000);
+
+/// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It may work later.
+    #[error("{0}")]
+    Retry(String),
+    /// It will never work: a bug, or bad data.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } | StoreError::Retry { .. } => Self::Retry(error.to_string()),
+            StoreError::Broken { .. } => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// What a message came to.
+#[derive(Debug)]
+pub struct Applied {
+    /// One word for the log.
+    pub outcome: &'static str,
+    /// What is to be published before the message is let go.
+    pub events: Vec<Event>,
+}
+
+/// Where a worker's results go.
+#[derive(Debug, Clone)]
+pub struct Outlets {
+    /// The bus that events are published on.
+    pub bus: EventBus,
+    /// Where messages end that cannot be handled.
+    pub dead_letters: Queue,
+    /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
+    pub max_receives: u32,
+}
+
+impl Outlets {
+    /// Reads `MAX_RECEIVES`; an unreadable value counts as 5, the default of the template.
+    ///
+    /// # Errors
+    /// If the variable is missing.
+    pub fn new(bus: EventBus, dead_letters: Queue) -> Result<Self, MissingVariables> {
+        let [max_receives] = config::required(["MAX_RECEIVES"])?;
+        Ok(Self { bus, dead_letters, max_receives: max_receives.parse().unwrap_or(5) })
+    }
+}
+
+/// Runs a batch; see the module's own words. `apply` is the worker's part.
+pub async fn run_batch<T, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
+where
+    T: DeserializeOwned,
+    F: Fn(Message<T>) -> Fut,
+    Fut: Future<Output = Result<Applied, Failure>>,
+{
+    let LambdaEvent { payload, context } = event;
+    let time = clock::time_left(context.deadline).saturating_sub(PUBLISHING_TIME);
+    let mut deliveries =
+        join_all(payload.records.into_iter().map(|record| deliver(record, time, &apply))).await;
+    publish(&outlets.bus, &mut deliveries).await;
+
+    let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery))).await;
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = failures.into_iter().flatten().collect();
+    response
+}
+
+/// One message on its way through an invocation.
+struct Delivery {
+    record: SqsMessage,
+    started: Instant,
+    /// Operation, tenant and correlation ID, once the message was read.
+    about: Option<EventContext>,
+    result: Result<Applied, Failure>,
+}
+
+async fn deliver<T, F, Fut>(record: SqsMessage, time: Duration, apply: &F) -> Delivery
+where
+    T: DeserializeOwned,
+    F: Fn(Message<T>) -> Fut,
+    Fut: Future<Output = Result<Applied, Failure>>,
+{
+    let started = Instant::now();
+    let message: Message<T> = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+        Ok(message) => message,
+        Err(error) => {
+            // The error's own text may quote the message; where it went wrong is enough.
+            let reason = format!("unreadable message: {}", reading_error(&error));
+            return Delivery { record, started, about: None, result: Err(Failure::Broken(reason)) };
+        }
+    };
+    let about = Some(message.event_context());
+    let applying = AssertUnwindSafe(async { apply(message).await }).catch_unwind();
+    let result = match tokio::time::timeout(time, applying).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),
+        Err(_elapsed) => Err(Failure::Retry("no time was left".to_owned())),
+    };
+    Delivery { record, started, about, result }
+}
+
+async fn publish(bus: &EventBus, deliveries: &mut [Delivery]) {
+    let (mut owners, mut events) = (Vec::new(), Vec::new());
+    for (index, delivery) in deliveries.iter_mut().enumerate() {
+        if let Ok(applied) = &mut delivery.result {
+            for event in applied.events.drain(..) {
+                owners.push(index);
+                events.push(event);
+            }
+        }
+    }
+    for (owner, fate) in owners.into_iter().zip(bus.publish(&events).await) {
+        if let Err(error) = fate {
+            deliveries[owner].result = Err(Failure::Retry(error.to_string()));
+        }
+    }
+}
+
+/// What happens to a message next.
+enum Fate<'a> {
+    /// It is done.
+    LetGo(&'static str),
+    /// It comes back after the visibility timeout.
+    Back(&'a str),
+    /// It goes into the dead-letter queue.
+    Bury(&'a str),
+}
+
+/// Lets the message go (`None`), or names it as failed.
+async fn settle(outlets: &Outlets, delivery: Delivery) -> Option<BatchItemFailure> {
+    let receives = delivery.record.attributes.get("ApproximateReceiveCount");
+    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
+    let fate = match &delivery.result {
+        Ok(applied) => Fate::LetGo(applied.outcome),
+        Err(Failure::Retry(reason)) if receives < outlets.max_receives => Fate::Back(reason),
+        Err(Failure::Retry(reason) | Failure::Broken(reason)) => Fate::Bury(reason),
+    };
+    log(&delivery, message_id, receives, &fate);
+    let gone = match fate {
+        Fate::LetGo(_) => true,
+        Fate::Back(_) => false,
+        Fate::Bury(reason) => {
+            let body = delivery.record.body.as_deref().unwrap_or_default();
+            let buried = outlets.dead_letters.bury(body, reason, message_id).await;
+            if let Err(error) = &buried {
+                tracing::error!(message_id, error = %error, "left for SQS to dead-letter");
+            }
+            buried.is_ok()
+        }
+    };
+    let mut failure = BatchItemFailure::default();
+    message_id.clone_into(&mut failure.item_identifier);
+    (!gone).then_some(failure)
+}
+
+fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
+    let about = delivery.about.as_ref();
+    let operation_id = about.map(|about| about.operation_id.to_string());
+    let tenant = about.map(|about| about.org_id.as_str());
+    let cid = about.map(|about| about.cid.as_str());
+    let duration_ms = u64::try_from(delivery.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match fate {
+        Fate::LetGo(outcome) => {
+            tracing::info!(message_id, operation_id, tenant, cid, receives, outcome, duration_ms, "message handled");
+        }
+        Fate::Back(reason) => {
+            let outcome = "RETRY";
+            tracing::warn!(message_id, operation_id, tenant, cid, receives, outcome, reason, duration_ms, "not yet");
+        }
+        Fate::Bury(reason) => {
+            let outcome = "DEAD_LETTER";
+            tracing::error!(message_id, operation_id, tenant, cid, receives, outcome, reason, duration_ms, "given up");
+        }
+    }
+}
+
+fn reading_error(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Data => "not of the known form",
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax => "not JSON",
+        serde_json::error::Category::Eof => "cut off",
+    };
+    format!("{kind} at line {} column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_quotes_nothing_of_the_message() {
+        let error = serde_json::from_str::<u8>("\"secret\"").unwrap_err();
+        assert_eq!(reading_error(&error), "not of the known form at line 1 column 8");
+    }
+}
