@@ -5,6 +5,8 @@
 //! environment and nowhere else; the crate's other sources (profiles, SSO, instance metadata) would
 //! cost a megabyte of every function's binary and time of every cold start.
 
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+use std::{error::Error, iter::successors};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -65,7 +67,9 @@ pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::TimeoutError(_) => "timed out".to_owned(),
         SdkError::DispatchFailure(failure) => {
-            failure.as_connector_error().map_or_else(|| "not sent".to_owned(), ToString::to_string)
+            let error = failure.as_connector_error().map(|error| error as &dyn Error);
+            let causes: Vec<_> = successors(error, |error| (*error).source()).map(ToString::to_string).collect();
+            format!("not sent: {}", causes.join(": "))
         }
         SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
         _ => "no usable answer".to_owned(),

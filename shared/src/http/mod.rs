@@ -17,7 +17,7 @@ use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
@@ -91,7 +91,7 @@ impl Call {
 pub struct Answer {
     status: StatusCode,
     operation_id: Option<OperationId>,
-    body: Value,
+    body: String,
 }
 
 impl Answer {
@@ -100,7 +100,7 @@ impl Answer {
     /// # Errors
     /// [`Problem::broken`] if the body has no JSON form.
     pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
-        let body = serde_json::to_value(body).map_err(Problem::broken)?;
+        let body = serde_json::to_string(body).map_err(Problem::broken)?;
         Ok(Self { status: StatusCode::OK, operation_id: None, body })
     }
 
@@ -108,7 +108,7 @@ impl Answer {
     /// gets the same answer, however far the operation has come.
     #[must_use]
     pub fn accepted(operation_id: OperationId) -> Self {
-        let body = json!({ "operation_id": operation_id, "status": "PENDING" });
+        let body = format!(r#"{{"operation_id":"{operation_id}","status":"PENDING"}}"#);
         Self { status: StatusCode::ACCEPTED, operation_id: Some(operation_id), body }
     }
 }
@@ -212,7 +212,7 @@ fn log(
 
 fn response(result: &Result<Answer, Problem>, request_id: &str, cid: &CorrelationId) -> Response<Body> {
     let (status, content_type, body) = match result {
-        Ok(answer) => (answer.status, "application/json", answer.body.to_string()),
+        Ok(answer) => (answer.status, "application/json", answer.body.clone()),
         Err(problem) => (problem.status, "application/problem+json", problem.body(request_id)),
     };
     let mut response = Response::new(Body::Text(body));

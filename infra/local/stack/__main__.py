@@ -1,0 +1,56 @@
+"""The commands: up, down, token. The scripts beside this package call them."""
+
+import argparse
+import sys
+
+from . import demo, deploy, environment, issuer, processes
+from .settings import Settings, StackError
+
+
+def up(settings: Settings, with_demo: bool) -> None:
+    """Brings the stack up, or up to date; harmless when it is."""
+    deploy.build(settings)
+    processes.start(settings)
+    outputs = deploy.deploy(settings)
+    environment.write(settings, outputs)
+    if with_demo:
+        demo.run(settings)
+    environment.say_what_next(settings)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="infra/local")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up_command = commands.add_parser("up", help="start the stack")
+    up_command.add_argument("--no-demo", action="store_true", help="do not run the demo")
+    commands.add_parser("down", help="stop the stack")
+    issuer.add_arguments(commands.add_parser("token", help="print an access token"))
+    serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
+    serve.add_argument("--port", type=int, required=True)
+    return parser
+
+
+def main() -> int:
+    """Runs one command; a StackError is one line saying what to do."""
+    arguments = parser().parse_args()
+    settings = Settings.from_environment()
+    try:
+        match arguments.command:
+            case "up":
+                up(settings, with_demo=not arguments.no_demo)
+            case "down":
+                processes.stop(settings)
+            case "token":
+                print(issuer.token_from_arguments(settings, arguments))
+            case "serve-issuer":
+                issuer.serve(settings, arguments.port)
+    except StackError as error:
+        print(f"{arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,173 @@
+"""Builds the functions and deploys the template with the real `sam deploy`, then mends what the emulator lacks."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import boto3
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, deploy_parameters
+
+
+def functions() -> list[str]:
+    """The names of all functions, which are those of their folders and binaries."""
+    return sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))
+
+
+def build(settings: Settings) -> None:
+    """Builds all functions as the tests do, so that nothing compiles twice, and strips them."""
+    print("==> Building the functions (a few minutes the first time)", flush=True)
+    # The whole workspace, even though only the functions' binaries are wanted: cargo would choose other
+    # features for fewer packages, and compile the dependencies anew for the tests.
+    command = ["cargo", "build", "--locked", "--workspace", "--bins"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise StackError("the build failed: see cargo's message above")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+    for name in functions():
+        bootstrap = _package(settings, name) / "bootstrap"
+        bootstrap.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.which("strip"):
+            subprocess.run(["strip", "-o", str(bootstrap), str(target / name)], check=True)
+        else:
+            shutil.copy2(target / name, bootstrap)
+
+
+def deploy(settings: Settings) -> dict[str, str]:
+    """Deploys, and answers the stack's outputs."""
+    print("==> Deploying infra/template.yaml with sam", flush=True)
+    template = yaml_parse((INFRA / "template.yaml").read_text())
+    rendered = settings.directory / "template.yaml"
+    parameters = {**deploy_parameters(), "JwtIssuer": settings.issuer_url, "JwtAudience": AUDIENCE}
+    rendered.write_text(yaml_dump(_render(settings, template, parameters)))
+    command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
+    command += ["--template-file", str(rendered)]
+    command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
+    environment = {**os.environ, **settings.aws_environment(), "SAM_CLI_TELEMETRY": "0"}
+    log = settings.logs / "deploy.log"
+    with log.open("w") as output:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise StackError(f"sam deploy failed: see {log}")
+    outputs = _outputs(settings)
+    _mend(settings, template, outputs)
+    return outputs
+
+
+def client(settings: Settings, service: str) -> Any:
+    """An AWS client that talks to this stack."""
+    return boto3.client(
+        service,
+        endpoint_url=settings.aws_url,
+        region_name=settings.aws_environment()["AWS_REGION"],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def _package(settings: Settings, name: str) -> Path:
+    return settings.directory / "functions" / name
+
+
+def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
+    """The template as `sam build` would leave it: each function's code is its built package.
+
+    Numbers from parameters are put in, because the emulator hands them on as text and trips over them.
+    """
+    types = {name: parameter["Type"] for name, parameter in template["Parameters"].items()}
+    defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
+
+    def put_in(value: Any) -> Any:
+        match value:
+            case {"Ref": str(name)} if types.get(name) == "Number":
+                return int(parameters.get(name, defaults[name]))
+            case dict():
+                # A function's environment is text anyway.
+                return {key: item if key == "Variables" else put_in(item) for key, item in value.items()}
+            case list():
+                return [put_in(item) for item in value]
+            case _:
+                return value
+
+    rendered = {**template, "Resources": put_in(template["Resources"])}
+    for resource in rendered["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            name = resource.pop("Metadata")["BuildProperties"]["Binary"]
+            resource["Properties"]["CodeUri"] = str(_package(settings, name))
+    return rendered
+
+
+def _outputs(settings: Settings) -> dict[str, str]:
+    stack = client(settings, "cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:
+    """Does what the emulator leaves out of the template.
+
+    It makes an HTTP API without the routes and the authorizer that SAM puts into its body, and a table
+    without its time to live.
+    """
+    dynamodb = client(settings, "dynamodb")
+    live = dynamodb.describe_time_to_live(TableName=outputs["TableName"])["TimeToLiveDescription"]
+    if live["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
+        specification = {"AttributeName": "expires_at", "Enabled": True}
+        dynamodb.update_time_to_live(TableName=outputs["TableName"], TimeToLiveSpecification=specification)
+
+    api = client(settings, "apigatewayv2")
+    api_id = outputs["ApiId"]
+    present = {route["RouteKey"] for route in api.get_routes(ApiId=api_id)["Items"]}
+    wanted = {key: name for key, name in _routes(template) if key not in present}
+    if not wanted:
+        return
+    arns = _function_arns(settings)
+    authorizers = api.get_authorizers(ApiId=api_id)["Items"]
+    authorizer = authorizers[0] if authorizers else api.create_authorizer(
+        ApiId=api_id,
+        Name="Jwt",
+        AuthorizerType="JWT",
+        IdentitySource=["$request.header.Authorization"],
+        JwtConfiguration={"Issuer": settings.issuer_url, "Audience": [AUDIENCE]},
+    )
+    for route_key, function in wanted.items():
+        integration = api.create_integration(
+            ApiId=api_id,
+            IntegrationType="AWS_PROXY",
+            IntegrationUri=arns[function],
+            PayloadFormatVersion="2.0",
+        )
+        api.create_route(
+            ApiId=api_id,
+            RouteKey=route_key,
+            Target=f"integrations/{integration['IntegrationId']}",
+            AuthorizationType="JWT",
+            AuthorizerId=authorizer["AuthorizerId"],
+        )
+
+
+def _routes(template: dict[str, Any]) -> list[tuple[str, str]]:
+    """The template's routes: route key and the function's logical ID."""
+    return [
+        (f"{event['Properties']['Method']} {event['Properties']['Path']}", logical_id)
+        for logical_id, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for event in resource["Properties"].get("Events", {}).values()
+        if event["Type"] == "HttpApi"
+    ]
+
+
+def _function_arns(settings: Settings) -> dict[str, str]:
+    pages = client(settings, "cloudformation").get_paginator("list_stack_resources")
+    names = {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+        for page in pages.paginate(StackName=STACK_NAME)
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::Lambda::Function"
+    }
+    lambda_ = client(settings, "lambda")
+    return {
+        logical_id: lambda_.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+        for logical_id, name in names.items()
+    }

@@ -1,0 +1,73 @@
+"""What the stack tells the shell, `cargo lambda watch` and the user about itself."""
+
+import shlex
+from pathlib import Path
+
+from . import demo, events, issuer
+from .settings import AUDIENCE, DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, ROOT, Settings, deploy_parameters
+
+
+def write(settings: Settings, outputs: dict[str, str]) -> None:
+    """Writes `env` (export lines for a shell) and `watch.env` (for `cargo lambda watch`)."""
+    aws = settings.aws_environment()
+    resources = {
+        "TABLE_NAME": outputs["TableName"],
+        "EVENT_BUS_NAME": outputs["EventBusName"],
+        "BIND_CARD_QUEUE_URL": outputs["BindCardQueueUrl"],
+        "BIND_CARD_DLQ_URL": outputs["BindCardDlqUrl"],
+    }
+    command = str(ROOT / "infra" / "local" / "token")
+    directory = settings.directory.resolve()
+    if directory != ROOT / "target" / "local":
+        command = f"env BINDERY_LOCAL_DIR={shlex.quote(str(directory))} {command}"
+    shell = {
+        "BINDERY_URL": f"{settings.aws_url}/_aws/execute-api/{outputs['ApiId']}/$default",
+        "BINDERY_TOKEN": issuer.demo_token(settings),
+        "BINDERY_TENANT": DEMO_TENANT,
+        "BINDERY_ACCOUNT": str(DEMO_ACCOUNT),
+        "BINDERY_CUSTOMER": str(DEMO_CUSTOMER),
+        **demo.seed(settings, outputs["TableName"]),
+        "BINDERY_TOKEN_COMMAND": command,
+        **aws,
+        **resources,
+        "EVENTS_QUEUE_URL": events.subscribe(settings, outputs["EventBusName"]),
+    }
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in shell.items())
+    _write_private(settings.directory / "env", exports)
+
+    watch = {
+        **aws,
+        **resources,
+        "MAX_RECEIVES": deploy_parameters().get("MaxReceives", "5"),
+        "AUTH_ISSUER": settings.issuer_url,
+        "AUTH_AUDIENCE": AUDIENCE,
+        "AUTH_JWKS_URL": f"{settings.issuer_url}/jwks.json",
+    }
+    _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
+
+
+def read(settings: Settings) -> dict[str, str]:
+    """The variables that `write` wrote for the shell."""
+    lines = (settings.directory / "env").read_text().splitlines()
+    return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+
+
+def say_what_next(settings: Settings) -> None:
+    """The last words of `up`."""
+    directory = settings.directory.resolve()
+    shown = directory.relative_to(ROOT) if directory.is_relative_to(ROOT) else directory
+    print(f"""
+The stack runs in the background. Next:
+
+  source {shown}/env             # addresses, a token, a card to bind
+  curl -i -X PUT "$BINDERY_URL/wallet/v2/cards/$BINDERY_CARD/noname/bind" \\
+    -H "Authorization: Bearer $BINDERY_TOKEN" \\
+    -H "x-account-id: $BINDERY_ACCOUNT" -H "x-customer-id: $BINDERY_CUSTOMER"
+
+  ./infra/local/down                  # stops it
+""")
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(text)

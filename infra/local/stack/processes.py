@@ -1,0 +1,119 @@
+"""The stack's servers: started in the background, stopped by process ID."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .settings import REGION, TOOLS, Settings, StackError
+
+START_SECONDS = 60
+STOP_SECONDS = 10
+
+
+def start(settings: Settings) -> None:
+    """Starts what does not run yet, and waits until it answers."""
+    if not any(_running(settings, name) for name in ("aws", "issuer")):
+        (settings.directory / "ports").unlink(missing_ok=True)
+    aws_port, issuer_port = settings.ports
+    temporary = settings.directory / "tmp"
+    for directory in (settings.logs, temporary):
+        directory.mkdir(parents=True, exist_ok=True)
+    # Only what the emulator needs: it hands its own environment on to the functions.
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "TMPDIR": str(temporary),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(aws_port),
+        "MINISTACK_REGION": REGION,
+        "LOG_LEVEL": "WARNING",
+        "LAMBDA_EXECUTOR": "local",
+        **settings.aws_environment(),
+    }
+    _start(settings, "aws", [str(TOOLS / "ministack")], environment, aws_port, "/_ministack/health")
+    issuer = [sys.executable, "-m", "stack", "serve-issuer", "--port", str(issuer_port)]
+    environment = {**os.environ, "BINDERY_LOCAL_DIR": str(settings.directory)}
+    _start(settings, "issuer", issuer, environment, issuer_port, "/.well-known/openid-configuration")
+
+
+def stop(settings: Settings) -> None:
+    """Stops what runs; says so when nothing does."""
+    stopped = [name for name in ("aws", "issuer") if _stop(settings, name)]
+    (settings.directory / "ports").unlink(missing_ok=True)
+    print("The local stack has stopped." if stopped else "The local stack is not running.")
+
+
+def _pid_file(settings: Settings, name: str) -> Path:
+    return settings.directory / f"{name}.pid"
+
+
+def _running(settings: Settings, name: str) -> int | None:
+    """The process ID, if that process lives and is ours (an ID may have been given anew)."""
+    file = _pid_file(settings, name)
+    if not file.exists():
+        return None
+    pid = int(file.read_text())
+    listing = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True)
+    words = {"aws": "ministack", "issuer": "serve-issuer"}
+    return pid if words[name] in listing.stdout else None
+
+
+def _start(
+    settings: Settings, name: str, command: list[str], environment: dict[str, str], port: int, health: str
+) -> None:
+    if _running(settings, name):
+        return
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise StackError(
+                f"port {port} is in use: stop what listens there, or choose another: BINDERY_PORT=4600 ./infra/local/up"
+            )
+    log = settings.logs / f"{name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    _pid_file(settings, name).write_text(str(process.pid))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{health}", timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    _stop(settings, name)
+    raise StackError(f"the {name} server did not start: see {log}")
+
+
+def _stop(settings: Settings, name: str) -> bool:
+    pid = _running(settings, name)
+    if pid:
+        # The group: the emulator's functions are its children.
+        _signal(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and _alive(pid):
+            time.sleep(0.1)
+        _signal(pid, signal.SIGKILL)
+    _pid_file(settings, name).unlink(missing_ok=True)
+    return pid is not None
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""Where the stack keeps its things, and what it is called."""
+
+import os
+import socket
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+INFRA = ROOT / "infra"
+TOOLS = ROOT / "target" / "local" / "venv" / "bin"
+
+REGION = "eu-central-1"
+STACK_NAME = "bindery-local"
+AUDIENCE = "bindery"
+DEMO_TENANT = "TN-11111111-2222-4333-8444-555555555555"
+DEMO_ACCOUNT = 4001
+DEMO_CUSTOMER = 7001
+SCOPES = "cards:write cards:read orders:cancel operations:read"
+
+
+class StackError(Exception):
+    """Something the user can mend; its text says how, in one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One instance of the stack."""
+
+    directory: Path
+    first_port: int
+
+    @staticmethod
+    def from_environment() -> "Settings":
+        """Reads BINDERY_LOCAL_DIR and BINDERY_PORT."""
+        directory = ROOT / os.environ.get("BINDERY_LOCAL_DIR", "target/local")
+        port = os.environ.get("BINDERY_PORT", "4566")
+        if not port.isdecimal() or int(port) > 65534:
+            raise SystemExit(f"BINDERY_PORT must be a port, not {port!r}")
+        return Settings(directory, int(port))
+
+    @property
+    def logs(self) -> Path:
+        """The servers' logs."""
+        return self.directory / "logs"
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The ports of AWS's services and of the token issuer, chosen once per start."""
+        file = self.directory / "ports"
+        if file.exists():
+            aws, issuer = file.read_text().split()
+            return int(aws), int(issuer)
+        ports = (self.first_port, self.first_port + 1) if self.first_port else (free_port(), free_port())
+        self.directory.mkdir(parents=True, exist_ok=True)
+        file.write_text("{} {}".format(*ports))
+        return ports
+
+    @property
+    def aws_url(self) -> str:
+        """AWS's services."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def issuer_url(self) -> str:
+        """The token issuer."""
+        return f"http://127.0.0.1:{self.ports[1]}"
+
+    def aws_environment(self) -> dict[str, str]:
+        """What an AWS SDK or tool needs to talk to this stack, and to nothing else."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def deploy_parameters() -> dict[str, str]:
+    """The local environment's template parameters, from samconfig.toml."""
+    config = tomllib.loads((INFRA / "samconfig.toml").read_text())
+    overrides = config["local"]["deploy"]["parameters"]["parameter_overrides"]
+    return dict(override.split("=", 1) for override in overrides)
