@@ -1,1 +1,24 @@
+//! What the tests against the local stack share.
+//!
+//! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
+//! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
+//! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
+//! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
+//! - [`token`]: access tokens, good ones and forged ones.
+//! - [`seed`]: cards that were issued before the test.
+//!
+//! Everything here is for tests, so it panics where a test should fail.
+#![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
+pub mod arena;
+pub mod function;
+pub mod proxy;
+pub mod seed;
+pub mod stack;
+pub mod token;
+
+/// A variable of the environment that `infra/local/up` wrote.
+#[must_use]
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./tests/run"))
+}

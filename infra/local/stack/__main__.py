@@ -3,12 +3,15 @@
 import argparse
 import sys
 
-from . import demo, deploy, environment, issuer, processes
+from . import issuer, processes
 from .settings import Settings, StackError
 
 
 def up(settings: Settings, with_demo: bool) -> None:
     """Brings the stack up, or up to date; harmless when it is."""
+    # Here, so that the other commands need not wait for the AWS tools to load.
+    from . import demo, deploy, environment
+
     deploy.build(settings)
     processes.start(settings)
     outputs = deploy.deploy(settings)

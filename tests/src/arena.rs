@@ -1,0 +1,185 @@
+//! A table, a queue and a bus of a test's own, in the emulator of the local stack. Nothing is deployed
+//! in front of them, so nobody but the test takes messages from the queue.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::store::Store;
+use uuid::Uuid;
+
+/// The test's own resources.
+#[derive(Debug, Clone)]
+pub struct Arena {
+    /// Talks to the emulator's `DynamoDB`.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Talks to the emulator's SQS.
+    pub sqs: aws_sdk_sqs::Client,
+    /// The table.
+    pub table: String,
+    /// The queue that the endpoint sends to.
+    pub queue_url: String,
+    /// Its dead-letter queue.
+    pub dlq_url: String,
+    /// The bus.
+    pub bus: String,
+    events_url: String,
+}
+
+impl Arena {
+    /// Makes them.
+    pub async fn new() -> Self {
+        let aws = Aws::from_env().unwrap();
+        let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
+        let name = format!("arena-{}", Uuid::new_v4().simple());
+        create_table(&dynamodb, &name).await;
+        let queue_url = create_queue(&sqs, &format!("{name}-queue")).await;
+        let dlq_url = create_queue(&sqs, &format!("{name}-dlq")).await;
+        let eventbridge = aws.eventbridge();
+        eventbridge.create_event_bus().name(&name).send().await.unwrap();
+        let events_url = subscribe(&eventbridge, &sqs, &name, &json!({ "source": ["bindery"] })).await;
+        Self { dynamodb, sqs, table: name.clone(), queue_url, dlq_url, bus: name, events_url }
+    }
+
+    /// The table, through the code under test.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(self.dynamodb.clone(), self.table.clone())
+    }
+
+    /// The bodies of all messages now in the queue, which are gone from it then.
+    pub async fn take_messages(&self) -> Vec<String> {
+        drain(&self.sqs, &self.queue_url).await
+    }
+
+    /// The distinct events published so far: `event_id` → the event without its envelope's time of
+    /// publishing. Fails if one ID stands for two facts.
+    pub async fn events(&self) -> BTreeMap<String, Value> {
+        distinct(drain(&self.sqs, &self.events_url).await)
+    }
+
+    /// All rows of the table, by their keys.
+    pub async fn rows(&self) -> BTreeMap<(String, String), Value> {
+        let mut rows = BTreeMap::new();
+        let mut pages = self.dynamodb.scan().table_name(&self.table).consistent_read(true).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            for item in page.unwrap().items.unwrap_or_default() {
+                let row: Value = serde_dynamo::from_item(item).unwrap();
+                let key = |name: &str| row[name].as_str().unwrap().to_owned();
+                rows.insert((key("pk"), key("sk")), row);
+            }
+        }
+        rows
+    }
+
+    /// The environment of a function that works on this arena, with its calls going to `endpoint`.
+    #[must_use]
+    pub fn environment(&self, endpoint: &str) -> Vec<(String, String)> {
+        [
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_REGION", &crate::variable("AWS_REGION")),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("TABLE_NAME", &self.table),
+            ("EVENT_BUS_NAME", &self.bus),
+            ("BIND_CARD_QUEUE_URL", &self.queue_url),
+            ("BIND_CARD_DLQ_URL", &self.dlq_url),
+            ("MAX_RECEIVES", "5"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+}
+
+async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
+    let attribute = |name: &str| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+    dynamodb
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk"))
+        .attribute_definitions(attribute("sk"))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn create_queue(sqs: &aws_sdk_sqs::Client, name: &str) -> String {
+    sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap()
+}
+
+/// Makes a queue that gets the bus's events of this pattern; answers its URL.
+pub(crate) async fn subscribe(
+    eventbridge: &aws_sdk_eventbridge::Client,
+    sqs: &aws_sdk_sqs::Client,
+    bus: &str,
+    pattern: &Value,
+) -> String {
+    let name = format!("events-{}", Uuid::new_v4().simple());
+    let url = create_queue(sqs, &name).await;
+    let attributes = sqs
+        .get_queue_attributes()
+        .queue_url(&url)
+        .attribute_names(aws_sdk_sqs::types::QueueAttributeName::QueueArn)
+        .send()
+        .await
+        .unwrap();
+    let arn = attributes.attributes.unwrap()[&aws_sdk_sqs::types::QueueAttributeName::QueueArn].clone();
+    let rule = eventbridge.put_rule().name(&name).event_bus_name(bus).event_pattern(pattern.to_string());
+    rule.send().await.unwrap();
+    let target = aws_sdk_eventbridge::types::Target::builder().id("queue").arn(arn).build().unwrap();
+    eventbridge.put_targets().rule(&name).event_bus_name(bus).targets(target).send().await.unwrap();
+    url
+}
+
+/// Takes everything out of a queue.
+pub(crate) async fn drain(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<String> {
+    let mut bodies = Vec::new();
+    loop {
+        let answer = sqs.receive_message().queue_url(url).max_number_of_messages(10).send().await.unwrap();
+        let messages = answer.messages.unwrap_or_default();
+        if messages.is_empty() {
+            return bodies;
+        }
+        for message in messages {
+            bodies.push(message.body.unwrap());
+            let receipt = message.receipt_handle.unwrap();
+            sqs.delete_message().queue_url(url).receipt_handle(receipt).send().await.unwrap();
+        }
+    }
+}
+
+/// The events in these messages of a rule's target, each once.
+pub(crate) fn distinct(bodies: Vec<String>) -> BTreeMap<String, Value> {
+    let mut events = BTreeMap::new();
+    for body in bodies {
+        let message: Value = serde_json::from_str(&body).unwrap();
+        let event = message["detail"].clone();
+        assert_eq!(message["detail-type"], event["event_type"]);
+        let id = event["event_id"].as_str().unwrap().to_owned();
+        let before = events.insert(id.clone(), event.clone());
+        assert!(before.is_none_or(|before| before == event), "event {id} stands for two facts");
+    }
+    events
+}
+
+/// Asks until the answer is there, for at most `time`.
+pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, time: Duration, mut ask: F) -> T {
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

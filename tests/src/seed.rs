@@ -1,0 +1,58 @@
+//! Cards that were issued before the test: there is no endpoint that makes one in another state.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use shared::domain::card::{Bound, Card, CardFacts, CardStatus};
+use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, ProgramId};
+use shared::domain::time::{Date, Timestamp};
+use time::OffsetDateTime;
+use time::macros::date;
+use uuid::Uuid;
+
+/// A card ID that no other card of this test has.
+#[must_use]
+pub fn new_card_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1001);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An unbound card.
+#[must_use]
+pub fn unbound(card_id: u64) -> Card {
+    Card {
+        card_id: CardId::new(card_id).unwrap(),
+        status: CardStatus::Unbound,
+        facts: CardFacts {
+            program_id: ProgramId::new(5).unwrap(),
+            bulk_id: Some("a bulk".parse().unwrap()),
+            external_id: Some(format!("ä#/\"😀\u{1}-{card_id}").parse().unwrap()),
+            contactless_enabled: true,
+            issuing_date: Date::new(date!(2026 - 01 - 31)),
+            expiration_date: Date::new(date!(2032 - 01 - 31)),
+        },
+        bound: None,
+        replaced: None,
+    }
+}
+
+/// A card that an account and a customer have had for a while.
+#[must_use]
+pub fn bound(card_id: u64, status: CardStatus, account: u64, customer: u64) -> Card {
+    let bound = Bound {
+        by: OperationId::from_uuid(Uuid::new_v4()),
+        at: Timestamp::new(OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap()),
+        account_id: AccountId::new(account).unwrap(),
+        customer_id: CustomerId::new(customer).unwrap(),
+    };
+    Card { status, bound: Some(bound), ..unbound(card_id) }
+}
+
+/// Puts the card into the table.
+pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
+    let mut item: std::collections::HashMap<String, AttributeValue> = serde_dynamo::to_item(card).unwrap();
+    item.insert("pk".to_owned(), AttributeValue::S(format!("{org}#CARD#{}", card.card_id)));
+    item.insert("sk".to_owned(), AttributeValue::S("CARD".to_owned()));
+    client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+}

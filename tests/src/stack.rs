@@ -1,0 +1,137 @@
+//! The deployed stack, as a client and as its operator see it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::domain::card::Card;
+use uuid::Uuid;
+
+use crate::arena::{distinct, drain, eventually, subscribe};
+use crate::{seed, token, variable};
+
+/// Longest wait for what happens behind a 202. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The customer that tests bind cards to.
+pub const CUSTOMER: u64 = 7001;
+/// The account that tests bind cards to.
+pub const ACCOUNT: u64 = 4001;
+
+/// The stack, with an organisation that nobody else has, and a queue of that organisation's events.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// The organisation.
+    pub org: String,
+    /// Talks to the emulator's `DynamoDB`.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Talks to the emulator's SQS.
+    pub sqs: aws_sdk_sqs::Client,
+    http: reqwest::Client,
+    events_url: String,
+}
+
+impl Tenant {
+    /// A new organisation.
+    pub async fn new() -> Self {
+        let aws = Aws::from_env().unwrap();
+        let org = format!("TN-{}", Uuid::new_v4());
+        let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
+        let pattern = json!({ "source": ["bindery"], "detail": { "org_id": [org] } });
+        let events_url = subscribe(&aws.eventbridge(), &sqs, &variable("EVENT_BUS_NAME"), &pattern).await;
+        Self { org, dynamodb, sqs, http: reqwest::Client::new(), events_url }
+    }
+
+    /// A token of this organisation's, for this account.
+    #[must_use]
+    pub fn token(&self, account: u64) -> String {
+        token::sign(&token::claims(&self.org, account))
+    }
+
+    /// Puts the card into the deployed table.
+    pub async fn put(&self, card: &Card) {
+        seed::put(&self.dynamodb, &variable("TABLE_NAME"), &self.org, card).await;
+    }
+
+    /// Puts a new unbound card into the deployed table; answers its ID.
+    pub async fn new_card(&self) -> u64 {
+        let card = seed::unbound(seed::new_card_id());
+        self.put(&card).await;
+        card.card_id.get()
+    }
+
+    /// A request with this token.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.http.request(method, variable("BINDERY_URL") + path).bearer_auth(token)
+    }
+
+    /// A bind of the card to [`ACCOUNT`] and [`CUSTOMER`], to be refined and sent.
+    #[must_use]
+    pub fn bind(&self, card: impl std::fmt::Display) -> RequestBuilder {
+        self.bind_for(card, ACCOUNT)
+    }
+
+    /// A bind of the card to this account and [`CUSTOMER`], by that account's token.
+    #[must_use]
+    pub fn bind_for(&self, card: impl std::fmt::Display, account: u64) -> RequestBuilder {
+        self.request(Method::PUT, &bind_path(card), &self.token(account))
+            .header("x-account-id", account)
+            .header("x-customer-id", CUSTOMER)
+    }
+
+    /// What the API says there.
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.request(Method::GET, path, &self.token(ACCOUNT)).send().await.unwrap();
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    /// The card as the API shows it.
+    pub async fn card(&self, card: u64) -> Value {
+        let (status, body) = self.get(&format!("/cards/v1/cards/{card}")).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The operation at this location, once it has ended.
+    pub async fn ended(&self, location: &str) -> Value {
+        eventually("the operation ends", PATIENCE, async || {
+            let (status, body) = self.get(location).await;
+            assert_eq!(status, 200, "{body}");
+            matches!(body["status"].as_str(), Some("SUCCEEDED" | "FAILED")).then_some(body)
+        })
+        .await
+    }
+
+    /// This organisation's events, each once, as soon as there are `count`; then nothing more may come
+    /// for a moment.
+    pub async fn events(&self, count: usize) -> BTreeMap<String, Value> {
+        let mut events = BTreeMap::new();
+        eventually("the events", PATIENCE, async || {
+            events.append(&mut distinct(drain(&self.sqs, &self.events_url).await));
+            (events.len() >= count).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        events.append(&mut distinct(drain(&self.sqs, &self.events_url).await));
+        assert_eq!(events.len(), count, "{events:#?}");
+        events
+    }
+}
+
+/// Where a card is bound.
+#[must_use]
+pub fn bind_path(card: impl std::fmt::Display) -> String {
+    format!("/wallet/v2/cards/{card}/noname/bind")
+}
+
+/// Status, `Location` and body of an answer.
+pub async fn parts(answer: Response) -> (StatusCode, String, Value) {
+    let status = answer.status();
+    let location = answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
+    let text = answer.text().await.unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    (status, location.unwrap_or_default(), body)
+}

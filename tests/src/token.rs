@@ -1,0 +1,74 @@
+//! Access tokens signed with the local issuer's key, and forged ones.
+
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::variable;
+
+/// All scopes.
+pub const SCOPES: &str = "cards:write cards:read orders:cancel operations:read";
+
+/// Claims of a good token for this organisation and account.
+#[must_use]
+pub fn claims(org: &str, account: u64) -> Value {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    json!({
+        "iss": issuer(), "aud": "bindery", "sub": "tests", "iat": now, "exp": now + 3600,
+        "tenant_id": org, "account_id": account.to_string(), "scope": SCOPES,
+    })
+}
+
+/// The local issuer.
+#[must_use]
+pub fn issuer() -> String {
+    variable("AUTH_ISSUER")
+}
+
+/// A token with these claims, signed as the issuer signs.
+#[must_use]
+pub fn sign(claims: &Value) -> String {
+    sign_with(&json!({ "alg": "RS256", "typ": "JWT", "kid": "local-1" }), claims)
+}
+
+/// A token with these claims and this header, whose signature is the issuer's RS256.
+#[must_use]
+pub fn sign_with(header: &Value, claims: &Value) -> String {
+    let signed = unsigned(header, claims);
+    let key = issuer_key();
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// A token that says it is HS256, signed with the issuer's **public** key as the secret.
+#[must_use]
+pub fn sign_with_public_key(claims: &Value) -> String {
+    let signed = unsigned(&json!({ "alg": "HS256", "typ": "JWT", "kid": "local-1" }), claims);
+    let key = issuer_key();
+    let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.public().as_ref());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&secret, signed.as_bytes())))
+}
+
+/// A token that says it needs no signature.
+#[must_use]
+pub fn sign_with_nothing(claims: &Value) -> String {
+    format!("{}.", unsigned(&json!({ "alg": "none", "typ": "JWT", "kid": "local-1" }), claims))
+}
+
+fn unsigned(header: &Value, claims: &Value) -> String {
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", encode(header), encode(claims))
+}
+
+fn issuer_key() -> RsaKeyPair {
+    let file = PathBuf::from(variable("BINDERY_LOCAL_DIR")).join("issuer-key.pem");
+    let pem = std::fs::read_to_string(file).expect("the local issuer's key");
+    let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap()
+}

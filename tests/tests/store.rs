@@ -1,0 +1,200 @@
+//! The table's conditional writes, against a real `DynamoDB` emulator. Each test has a table of its own.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use shared::domain::bind::{Bind, BindEffect, BindOutcome, BindRefusal};
+use shared::domain::card::{Card, CardStatus};
+use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
+use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::time::Timestamp;
+use shared::store::{Recorded, StoreError};
+use tests::arena::Arena;
+use tests::seed;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
+const OTHER_ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c12";
+
+fn org() -> OrgId {
+    ORG.parse().unwrap()
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::new(OffsetDateTime::from_unix_timestamp(1_800_000_000 + seconds).unwrap())
+}
+
+fn new_operation_id() -> OperationId {
+    OperationId::from_uuid(Uuid::new_v4())
+}
+
+fn bind(card: u64, reissued: Option<u64>) -> Bind {
+    Bind {
+        card_id: CardId::new(card).unwrap(),
+        account_id: AccountId::new(8).unwrap(),
+        customer_id: CustomerId::new(9).unwrap(),
+        reissued_card_id: reissued.map(|card| CardId::new(card).unwrap()),
+    }
+}
+
+fn operation(operation_id: OperationId, fingerprint: &str, created_at: Timestamp) -> Operation {
+    Operation {
+        org_id: org(),
+        operation_id,
+        state: OperationState::Pending,
+        fingerprint: fingerprint.to_owned(),
+        cid: "c".parse().unwrap(),
+        created_at,
+        ended_at: None,
+        subject: Subject::BindCard { card_id: CardId::new(1).unwrap(), reissued_card_id: None, outcome: None },
+    }
+}
+
+async fn with_cards(cards: &[Card]) -> Arena {
+    let arena = Arena::new().await;
+    for card in cards {
+        seed::put(&arena.dynamodb, &arena.table, ORG, card).await;
+    }
+    arena
+}
+
+#[tokio::test]
+async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
+    let arena = with_cards(&[seed::unbound(1)]).await;
+    let store = arena.store();
+    let (mine, yours) = (new_operation_id(), new_operation_id());
+    let bound = BindEffect::Bound { at: at(0), replaced: None };
+    assert_eq!(store.bind(&org(), mine, &bind(1, None), at(0)).await.unwrap(), bound);
+    let after = arena.rows().await;
+
+    // The same again says the same, with the first time, and writes nothing.
+    assert_eq!(store.bind(&org(), mine, &bind(1, None), at(60)).await.unwrap(), bound);
+    assert_eq!(
+        store.bind(&org(), yours, &bind(1, None), at(60)).await.unwrap(),
+        BindEffect::Refused { code: BindRefusal::CardNotUnbound, card_status: Some(CardStatus::Created) }
+    );
+    assert_eq!(arena.rows().await, after);
+
+    // Whatever becomes of the card, the mark stays mine.
+    assert!(matches!(
+        {
+            seed::put(&arena.dynamodb, &arena.table, ORG, &seed::unbound(2)).await;
+            store.bind(&org(), yours, &bind(2, Some(1)), at(90)).await.unwrap()
+        },
+        BindEffect::Bound { .. }
+    ));
+    assert_eq!(store.card(&org(), CardId::new(1).unwrap()).await.unwrap().unwrap().status, CardStatus::Reissued);
+    assert_eq!(store.bind(&org(), mine, &bind(1, None), at(120)).await.unwrap(), bound);
+}
+
+#[tokio::test]
+async fn another_organisations_card_is_no_card() {
+    let arena = with_cards(&[seed::unbound(1)]).await;
+    let effect = arena.store().bind(&OTHER_ORG.parse().unwrap(), new_operation_id(), &bind(1, None), at(0)).await;
+    assert_eq!(effect.unwrap(), BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None });
+}
+
+#[tokio::test]
+async fn a_reissue_is_all_or_nothing() {
+    let old = seed::bound(1, CardStatus::Normal, 8, 9);
+    let arena = with_cards(&[old, seed::unbound(2), seed::unbound(3)]).await;
+    let store = arena.store();
+    let (mine, yours) = (new_operation_id(), new_operation_id());
+    let effect = store.bind(&org(), mine, &bind(2, Some(1)), at(0)).await.unwrap();
+    let BindEffect::Bound { at: first, replaced: Some(replaced) } = &effect else { panic!("{effect:?}") };
+    assert_eq!((*first, replaced.previous_status), (at(0), CardStatus::Normal));
+    let after = arena.rows().await;
+
+    assert_eq!(store.bind(&org(), mine, &bind(2, Some(1)), at(60)).await.unwrap(), effect);
+    // Replaced once: another new card cannot replace it, and stays unbound.
+    assert_eq!(
+        store.bind(&org(), yours, &bind(3, Some(1)), at(60)).await.unwrap(),
+        BindEffect::Refused {
+            code: BindRefusal::ReissuedCardAlreadyReplaced,
+            card_status: Some(CardStatus::Unbound)
+        }
+    );
+    // Bound already: the card that it was to replace stays as it is.
+    assert!(matches!(
+        store.bind(&org(), yours, &bind(2, Some(1)), at(60)).await.unwrap(),
+        BindEffect::Refused { code: BindRefusal::CardNotUnbound, .. }
+    ));
+    assert_eq!(arena.rows().await, after);
+}
+
+#[tokio::test]
+async fn racing_reissues_of_one_card_have_one_winner() {
+    let mut cards: Vec<_> = (2..=9).map(seed::unbound).collect();
+    cards.push(seed::bound(1, CardStatus::Blocked, 8, 9));
+    let arena = with_cards(&cards).await;
+    let store = arena.store();
+    let effects = futures_util::future::join_all((2..=9).map(|card| {
+        let store = store.clone();
+        async move { store.bind(&org(), new_operation_id(), &bind(card, Some(1)), at(0)).await.unwrap() }
+    }))
+    .await;
+    let won = effects.iter().filter(|effect| matches!(effect, BindEffect::Bound { .. })).count();
+    assert_eq!(won, 1, "{effects:?}");
+    let created = arena.rows().await.into_values().filter(|row| row["status"] == "CREATED").count();
+    assert_eq!(created, 1);
+}
+
+#[tokio::test]
+async fn an_operation_is_recorded_once_until_it_expires() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let id = new_operation_id();
+    let first = operation(id, "one", at(0));
+    assert!(matches!(store.record_operation(&first, at(0)).await.unwrap(), Recorded::New));
+    let Recorded::Existing(found) = store.record_operation(&operation(id, "two", at(9)), at(9)).await.unwrap() else {
+        panic!("recorded twice");
+    };
+    assert_eq!(*found, first);
+    assert_eq!(store.operation(&org(), id, at(9)).await.unwrap(), Some(first));
+    assert_eq!(store.operation(&OTHER_ORG.parse().unwrap(), id, at(9)).await.unwrap(), None);
+
+    // Expired, though DynamoDB has not deleted the row yet.
+    let later = at(91 * 24 * 3600);
+    assert_eq!(store.operation(&org(), id, later).await.unwrap(), None);
+    assert!(matches!(store.record_operation(&operation(id, "two", later), later).await.unwrap(), Recorded::New));
+}
+
+#[tokio::test]
+async fn the_first_outcome_counts() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let id = new_operation_id();
+    let failure = |seconds| BindOutcome::Failure {
+        at: at(seconds),
+        code: BindRefusal::CardNotUnbound,
+        card_status: CardStatus::Created,
+    };
+    // Never made here: an operation that is gone stays gone.
+    assert!(matches!(store.end_bind(&org(), id, failure(1)).await, Err(StoreError::Broken { .. })));
+    assert!(arena.rows().await.is_empty());
+
+    store.record_operation(&operation(id, "one", at(0)), at(0)).await.unwrap();
+    assert_eq!(store.end_bind(&org(), id, failure(1)).await.unwrap(), failure(1));
+    assert_eq!(store.end_bind(&org(), id, failure(2)).await.unwrap(), failure(1));
+    let stored = store.operation(&org(), id, at(3)).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.ended_at), (OperationState::Failed, Some(at(1))));
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_broken_not_retried() {
+    let arena = with_cards(&[seed::unbound(1)]).await;
+    arena
+        .dynamodb
+        .update_item()
+        .table_name(&arena.table)
+        .key("pk", AttributeValue::S(format!("{ORG}#CARD#1")))
+        .key("sk", AttributeValue::S("CARD".to_owned()))
+        .update_expression("SET #status = :status")
+        .expression_attribute_names("#status", "status")
+        .expression_attribute_values(":status", AttributeValue::S("SHINY".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    let card = arena.store().card(&org(), CardId::new(1).unwrap()).await;
+    assert!(matches!(card, Err(StoreError::Broken { .. })), "{card:?}");
+}
