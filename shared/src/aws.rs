@@ -5,9 +5,9 @@
 //! environment and nowhere else; the crate's other sources (profiles, SSO, instance metadata) would
 //! cost a megabyte of every function's binary and time of every cold start.
 
+use std::time::Duration;
 #[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 use std::{error::Error, iter::successors};
-use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -29,6 +29,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Tries of one call; the SDK waits between them with jitter.
 const MAX_ATTEMPTS: u32 = 3;
+/// Longest wait before the second try, doubled before the third. The SDK's own second would leave no
+/// time for a third try.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 
 /// What all AWS clients of a function share.
 #[derive(Debug, Clone)]
@@ -85,7 +88,7 @@ fn timeouts() -> TimeoutConfig {
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS)
+    RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS).with_initial_backoff(INITIAL_BACKOFF)
 }
 
 // The clients' configurations are alike, but each SDK crate has types of its own for them.

@@ -55,11 +55,7 @@ impl<T> Message<T> {
     /// What the events of this message's operation share.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
-        EventContext {
-            org_id: self.org_id.clone(),
-            operation_id: self.operation_id,
-            cid: self.cid.clone(),
-        }
+        EventContext { org_id: self.org_id.clone(), operation_id: self.operation_id, cid: self.cid.clone() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sending to a queue.
 
+use std::fmt::Write;
+
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;
@@ -102,7 +104,8 @@ fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
         } else {
             // Outside ASCII is only text within strings, where an escape says the same.
             for unit in c.encode_utf16(&mut units) {
-                ascii.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string does not fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
             }
         }
     }

@@ -33,7 +33,7 @@ use crate::queue::Queue;
 use crate::store::StoreError;
 
 /// Kept back of an invocation's time for publishing and answering.
-const PUBLISHING_TIME: Duration = Duration::from_millis(1000);
+const PUBLISHING_TIME: Duration = Duration::from_secs(1);
 
 /// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +95,7 @@ where
 {
     let LambdaEvent { payload, context } = event;
     let time = clock::time_left(context.deadline).saturating_sub(PUBLISHING_TIME);
-    let mut deliveries =
-        join_all(payload.records.into_iter().map(|record| deliver(record, time, &apply))).await;
+    let mut deliveries = join_all(payload.records.into_iter().map(|record| deliver(record, time, &apply))).await;
     publish(&outlets.bus, &mut deliveries).await;
 
     let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery))).await;

@@ -63,19 +63,16 @@ impl Tenant {
     }
 
     /// A request with this token.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         self.http.request(method, variable("BINDERY_URL") + path).bearer_auth(token)
     }
 
     /// A bind of the card to [`ACCOUNT`] and [`CUSTOMER`], to be refined and sent.
-    #[must_use]
     pub fn bind(&self, card: impl std::fmt::Display) -> RequestBuilder {
         self.bind_for(card, ACCOUNT)
     }
 
     /// A bind of the card to this account and [`CUSTOMER`], by that account's token.
-    #[must_use]
     pub fn bind_for(&self, card: impl std::fmt::Display, account: u64) -> RequestBuilder {
         self.request(Method::PUT, &bind_path(card), &self.token(account))
             .header("x-account-id", account)

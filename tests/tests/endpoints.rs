@@ -114,9 +114,8 @@ async fn refused(tenant: &Tenant, card: u64, request: RequestBuilder, status: u1
 async fn a_malformed_request_is_refused_by_name() {
     let tenant = Tenant::new().await;
     let card = tenant.new_card().await;
-    let with = |content_type: &str, body: &str| {
-        tenant.bind(card).header("content-type", content_type).body(body.to_owned())
-    };
+    let with =
+        |content_type: &str, body: &str| tenant.bind(card).header("content-type", content_type).body(body.to_owned());
     let json_body = |body: &str| with("application/json", body);
     let raw = |path: &str| tenant.request(Method::PUT, path, &tenant.token(ACCOUNT));
     let headers = |account: &str, customer: &str| {

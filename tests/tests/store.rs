@@ -109,10 +109,7 @@ async fn a_reissue_is_all_or_nothing() {
     // Replaced once: another new card cannot replace it, and stays unbound.
     assert_eq!(
         store.bind(&org(), yours, &bind(3, Some(1)), at(60)).await.unwrap(),
-        BindEffect::Refused {
-            code: BindRefusal::ReissuedCardAlreadyReplaced,
-            card_status: Some(CardStatus::Unbound)
-        }
+        BindEffect::Refused { code: BindRefusal::ReissuedCardAlreadyReplaced, card_status: Some(CardStatus::Unbound) }
     );
     // Bound already: the card that it was to replace stays as it is.
     assert!(matches!(

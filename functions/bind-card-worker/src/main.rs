@@ -13,8 +13,7 @@ use shared::{config, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let [table, bus, dead_letters] =
-        config::required(["TABLE_NAME", "EVENT_BUS_NAME", "BIND_CARD_DLQ_URL"])?;
+    let [table, bus, dead_letters] = config::required(["TABLE_NAME", "EVENT_BUS_NAME", "BIND_CARD_DLQ_URL"])?;
     let aws = Aws::from_env()?;
     let worker = BindCardWorker { store: Store::new(aws.dynamodb(), table) };
     let outlets = Outlets::new(EventBus::new(aws.eventbridge(), bus), Queue::new(aws.sqs(), dead_letters))?;

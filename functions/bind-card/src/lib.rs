@@ -51,19 +51,18 @@ impl BindCard {
         }
 
         let card = self.store.card(org, bind.card_id).await?;
-        let operation = match recorded {
-            Some(recorded) => recorded,
-            None => {
-                self.check(org, &bind, card.as_ref()).await?;
-                let operation = new_operation(call, &bind, &ticket);
-                match self.store.record_operation(&operation, call.now).await? {
-                    Recorded::New => operation,
-                    // A request with the same key came between, or the SDK repeated its own call.
-                    Recorded::Existing(existing) => match ticket.replay(&existing)? {
-                        Replay::SendAgain => *existing,
-                        Replay::AnswerAgain => return Ok(Answer::accepted(ticket.operation_id)),
-                    },
-                }
+        let operation = if let Some(recorded) = recorded {
+            recorded
+        } else {
+            self.check(org, &bind, card.as_ref()).await?;
+            let operation = new_operation(call, &bind, &ticket);
+            match self.store.record_operation(&operation, call.now).await? {
+                Recorded::New => operation,
+                // A request with the same key came between, or the SDK repeated its own call.
+                Recorded::Existing(existing) => match ticket.replay(&existing)? {
+                    Replay::SendAgain => *existing,
+                    Replay::AnswerAgain => return Ok(Answer::accepted(ticket.operation_id)),
+                },
             }
         };
         let card = card.ok_or_else(|| Problem::broken("the operation's card is gone"))?;
@@ -144,11 +143,7 @@ fn new_operation(call: &Call, bind: &Bind, ticket: &Ticket) -> Operation {
         cid: call.cid.clone(),
         created_at: call.now,
         ended_at: None,
-        subject: Subject::BindCard {
-            card_id: bind.card_id,
-            reissued_card_id: bind.reissued_card_id,
-            outcome: None,
-        },
+        subject: Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None },
     }
 }
 

@@ -13,8 +13,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init();
     let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
     let aws = Aws::from_env()?;
-    let endpoint =
-        BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
+    let endpoint = BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
     http::run(Scope::CardsWrite, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

@@ -165,11 +165,9 @@ impl BindOutcome {
     pub fn of(effect: &BindEffect, now: Timestamp) -> Self {
         match effect {
             BindEffect::Bound { at, .. } => Self::Success { at: *at },
-            BindEffect::Refused { code, card_status } => Self::Failure {
-                at: now,
-                code: *code,
-                card_status: card_status.unwrap_or(CardStatus::Unbound),
-            },
+            BindEffect::Refused { code, card_status } => {
+                Self::Failure { at: now, code: *code, card_status: card_status.unwrap_or(CardStatus::Unbound) }
+            }
         }
     }
 
@@ -225,3 +223,6 @@ pub fn events(
     }
     Ok(events)
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,9 +119,7 @@ impl Card {
     /// Whether the card belongs to this account and this customer.
     #[must_use]
     pub fn is_bound_to(&self, account_id: AccountId, customer_id: CustomerId) -> bool {
-        self.bound
-            .as_ref()
-            .is_some_and(|bound| bound.account_id == account_id && bound.customer_id == customer_id)
+        self.bound.as_ref().is_some_and(|bound| bound.account_id == account_id && bound.customer_id == customer_id)
     }
 }
 

@@ -8,9 +8,7 @@ use uuid::Uuid;
 
 use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
 use super::card::{CardFacts, CardStatus};
-use super::ids::{
-    AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId,
-};
+use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
 use super::time::{Date, Timestamp};
 
 /// The version of the envelope and of every event's data.

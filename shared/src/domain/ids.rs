@@ -211,11 +211,7 @@ impl FromStr for OperationId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Uuid::try_parse(text)
-            .ok()
-            .filter(|_| text.len() == 36)
-            .map(Self)
-            .ok_or(InvalidId { expected: "a UUID" })
+        Uuid::try_parse(text).ok().filter(|_| text.len() == 36).map(Self).ok_or(InvalidId { expected: "a UUID" })
     }
 }
 

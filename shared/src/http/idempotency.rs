@@ -3,6 +3,8 @@
 //! The key makes the operation's ID; the operation's row is the key's record. A fingerprint of what
 //! was asked tells a repetition from a misuse of the key.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::Request;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
@@ -38,13 +40,12 @@ impl Ticket {
         asked: &impl Serialize,
     ) -> Result<Self, Problem> {
         let key = key(request)?;
-        let operation_id = key.as_deref().map_or_else(
-            || OperationId::from_uuid(Uuid::now_v7()),
-            |key| OperationId::from_key(org, endpoint, key),
-        );
+        let operation_id = key
+            .as_deref()
+            .map_or_else(|| OperationId::from_uuid(Uuid::now_v7()), |key| OperationId::from_key(org, endpoint, key));
         let asked = serde_json::to_string(&(endpoint, asked)).map_err(Problem::broken)?;
         let hash = digest(&SHA256, asked.as_bytes());
-        let fingerprint = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let fingerprint = URL_SAFE_NO_PAD.encode(hash);
         Ok(Self { operation_id, keyed: key.is_some(), fingerprint })
     }
 

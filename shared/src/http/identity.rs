@@ -4,9 +4,9 @@
 //! to verify against, nobody gets in.
 
 use lambda_http::Request;
+use lambda_http::RequestExt;
 use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::request::RequestContext;
-use lambda_http::RequestExt;
 
 use super::problem::Problem;
 use super::token::Verifier;

@@ -5,8 +5,8 @@
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
 mod body;
-mod identity;
 mod idempotency;
+mod identity;
 mod problem;
 mod token;
 
@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
-use crate::domain::ids::{CorrelationId, OperationId};
+use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 use token::Verifier;
 
-pub use identity::{Identity, Scope};
 pub use idempotency::{Replay, Ticket};
+pub use identity::{Identity, Scope};
 pub use problem::{Invalid, Problem};
 
 const CORRELATION_HEADER: &str = "x-correlation-id";
@@ -160,7 +160,7 @@ where
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
-    let mut tenant = None;
+    let mut tenant: Option<OrgId> = None;
     let answering = async {
         let identity = identity::identify(&request, scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
@@ -172,7 +172,7 @@ where
         Err(_elapsed) => Err(Problem::unavailable("no time was left")),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    log(&result, &context.request_id, &cid, tenant.as_ref().map(ToString::to_string), duration_ms);
+    log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
     response(&result, &context.request_id, &cid)
 }
 
@@ -189,7 +189,7 @@ fn log(
     result: &Result<Answer, Problem>,
     request_id: &str,
     cid: &CorrelationId,
-    tenant: Option<String>,
+    tenant: Option<&str>,
     duration_ms: u64,
 ) {
     let cid = cid.as_str();

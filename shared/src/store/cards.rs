@@ -133,8 +133,7 @@ impl Store {
             Ok(checked) => checked,
             Err(code) => return Ok(refused(code, card.as_ref())),
         };
-        let replaced =
-            Replaced { by: mark.by, at: mark.at, new_card_id: bind.card_id, previous_status: old.status };
+        let replaced = Replaced { by: mark.by, at: mark.at, new_card_id: bind.card_id, previous_status: old.status };
         self.write_both(
             CALL,
             bind_change(CALL, org, bind.card_id, mark)?,

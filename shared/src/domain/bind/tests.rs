@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::json;
+
+use super::*;
+use crate::domain::card::{Bound, Replaced};
+use crate::domain::event::EventContext;
+
+const STATUSES: [CardStatus; 18] = [
+    CardStatus::Unbound,
+    CardStatus::Created,
+    CardStatus::Normal,
+    CardStatus::Blocked,
+    CardStatus::Pending,
+    CardStatus::Warning,
+    CardStatus::Reissued,
+    CardStatus::Canceled,
+    CardStatus::Lost,
+    CardStatus::Robbed,
+    CardStatus::Fraud,
+    CardStatus::Damaged,
+    CardStatus::Expired,
+    CardStatus::Deleted,
+    CardStatus::Broken,
+    CardStatus::Theft,
+    CardStatus::Defect,
+    CardStatus::Inoperative,
+];
+
+fn context() -> EventContext {
+    EventContext {
+        org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(),
+        operation_id: "0192d1c0-0000-7000-8000-000000000001".parse().unwrap(),
+        cid: "c-1".parse().unwrap(),
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    serde_json::from_value(json!(text)).unwrap()
+}
+
+fn bind() -> Bind {
+    serde_json::from_value(json!({ "card_id": 7, "account_id": 8, "customer_id": 9, "reissued_card_id": 6 })).unwrap()
+}
+
+fn card(status: CardStatus, owner: Option<(u64, u64)>, replaced: bool) -> Card {
+    let by = context().operation_id;
+    let at = at("2026-11-22T03:04:05.678Z");
+    Card {
+        card_id: CardId::new(6).unwrap(),
+        status,
+        facts: facts(),
+        bound: owner.map(|(account, customer)| Bound {
+            by,
+            at,
+            account_id: AccountId::new(account).unwrap(),
+            customer_id: CustomerId::new(customer).unwrap(),
+        }),
+        replaced: replaced.then_some(Replaced {
+            by,
+            at,
+            new_card_id: CardId::new(5).unwrap(),
+            previous_status: CardStatus::Normal,
+        }),
+    }
+}
+
+fn facts() -> CardFacts {
+    serde_json::from_value(json!({
+        "program_id": 1, "contactless_enabled": false, "issuing_date": "2026-11-22", "expiration_date": "2032-11-22"
+    }))
+    .unwrap()
+}
+
+proptest! {
+    /// Only a card that is UNBOUND and was never bound can be bound.
+    #[test]
+    fn a_card_can_be_bound_once(status in select(&STATUSES[..]), owned: bool) {
+        let card = card(status, owned.then_some((8, 9)), false);
+        let allowed = status == CardStatus::Unbound && !owned;
+        prop_assert_eq!(check_card(Some(&card)).is_ok(), allowed);
+    }
+
+    /// Only the same account's and customer's live card can be replaced, and once.
+    #[test]
+    fn a_card_can_be_replaced_once(
+        status in select(&STATUSES[..]),
+        owner in prop::option::of((8_u64..10, 9_u64..11)),
+        replaced: bool,
+    ) {
+        let card = card(status, owner, replaced);
+        let expected = if owner != Some((8, 9)) {
+            Err(BindRefusal::ReissuedCardNotFound)
+        } else if replaced || status == CardStatus::Reissued {
+            Err(BindRefusal::ReissuedCardAlreadyReplaced)
+        } else {
+            match status {
+                CardStatus::Created | CardStatus::Normal => Ok(CardStatus::Reissued),
+                CardStatus::Blocked | CardStatus::Pending | CardStatus::Warning => Ok(status),
+                _ => Err(BindRefusal::ReissuedCardNotEligible),
+            }
+        };
+        prop_assert_eq!(check_reissued(Some(&card), &bind()).map(|(_, status)| status), expected);
+    }
+}
+
+#[test]
+fn the_events_of_a_reissue_are_these_bytes() {
+    let replaced = ReplacedCard {
+        card_id: CardId::new(6).unwrap(),
+        previous_status: CardStatus::Blocked,
+        contactless_enabled: true,
+    };
+    let effect = BindEffect::Bound { at: at("2026-11-22T03:04:05.678Z"), replaced: Some(replaced) };
+    let outcome = BindOutcome::of(&effect, at("2027-01-01T00:00:00Z"));
+    let events = events(&context(), &bind(), &facts(), &outcome, &effect).unwrap();
+    let written: Vec<_> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+    let envelope = |id: &str, event_type: &str, data: &str| {
+        format!(
+            r#"{{"event_id":"{id}","schema_version":1,"domain":"cards","event_type":"{event_type}","org_id":"TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11","cid":"c-1","timestamp":"2026-11-22T03:04:05.678Z","data":{data}}}"#
+        )
+    };
+    assert_eq!(
+        written,
+        [
+            envelope(
+                "01d2ae0f-0230-5c43-a48f-1dc4afc40a14",
+                "bind_card",
+                r#"{"account_id":8,"customer_id":9,"card_id":7,"card_status":"CREATED","card_previous_status":"UNBOUND","card_name":"","card_printed_name":"","program_id":1,"issuing_date":"2026-11-22","expiration_date":"2032-11-22","operation_type":"REISSUE","status":"SUCCESS"}"#
+            ),
+            envelope(
+                "07436561-3708-5eaa-9674-4c4654a28256",
+                "update",
+                r#"{"account_id":8,"card_id":6,"card_status":"BLOCKED","card_previous_status":"BLOCKED","card_type":"PLASTIC","card_name":"","card_printed_name":null,"card_hash":null,"card_last_four_numbers":null,"activation_date":null,"contactless_enabled":true,"operation_type":"REISSUE","new_card_id":7}"#
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_says_what_was_stored_not_what_is_seen_later() {
+    let stored = BindOutcome::Failure {
+        at: at("2026-11-22T03:04:05.678Z"),
+        code: BindRefusal::CardNotUnbound,
+        card_status: CardStatus::Created,
+    };
+    let later = BindEffect::Refused { code: BindRefusal::CardNotUnbound, card_status: Some(CardStatus::Lost) };
+    let events = events(&context(), &bind(), &facts(), &stored, &later).unwrap();
+    let event = serde_json::to_value(&events[0]).unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(event["timestamp"], "2026-11-22T03:04:05.678Z");
+    assert_eq!(event["data"]["card_status"], "CREATED");
+    assert_eq!(event["data"]["status"], "FAILURE");
+    assert_eq!(event["data"]["message_code"], "CARD_NOT_UNBOUND");
+    assert_eq!(event["data"]["message"], "The card is not UNBOUND.");
+    assert_eq!(event["data"].get("card_previous_status"), None);
+}
+
+#[test]
+fn a_contradiction_is_not_published() {
+    let effect = BindEffect::Bound { at: at("2026-11-22T03:04:05.678Z"), replaced: None };
+    let refused = BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None };
+    let now = at("2027-01-01T00:00:00Z");
+    let (success, failure) = (BindOutcome::of(&effect, now), BindOutcome::of(&refused, now));
+    assert_eq!(events(&context(), &bind(), &facts(), &failure, &effect), Err(Contradiction));
+    assert_eq!(events(&context(), &bind(), &facts(), &success, &refused), Err(Contradiction));
+}
