@@ -7,52 +7,80 @@ from datetime import UTC, datetime
 from typing import Any
 
 import requests
+from boto3.dynamodb.types import TypeSerializer
 
 from . import environment, events
 from .deploy import client
-from .settings import DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, Settings, StackError
+from .issuer import DAY_SECONDS
+from .settings import DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, INFRA, Settings, StackError
 
 WAIT_SECONDS = 30
 
 
 def seed(settings: Settings, table: str) -> dict[str, str]:
-    """Puts three new cards, two of them unbound; answers the variables that name them.
+    """Puts four new cards, three of them unbound; answers the variables that name them.
 
     Card IDs grow with the clock, so that every `up` has cards that nobody touched.
     """
     first = int(time.time() * 1000)
-    bulk = f"demo-{first}"
     now = datetime.now(UTC)
-    for number, bound in enumerate((False, False, True)):
-        card_id = first + number
-        item: dict[str, Any] = {
-            "pk": {"S": f"{DEMO_TENANT}#CARD#{card_id}"},
-            "sk": {"S": "CARD"},
-            "card_id": {"N": str(card_id)},
-            "status": {"S": "NORMAL" if bound else "UNBOUND"},
-            "program_id": {"N": "1"},
-            "bulk_id": {"S": bulk},
-            "external_id": {"S": f"demo-card-{number + 1}"},
-            "contactless_enabled": {"BOOL": True},
-            "issuing_date": {"S": now.date().isoformat()},
-            "expiration_date": {"S": now.date().replace(year=now.year + 6, day=1).isoformat()},
-        }
-        if bound:
-            mark = {
-                "by": {"S": str(uuid.uuid4())},
-                "at": {"S": now.strftime("%Y-%m-%dT%H:%M:%S.000Z")},
-                "account_id": {"N": str(DEMO_ACCOUNT)},
-                "customer_id": {"N": str(DEMO_CUSTOMER)},
-            }
-            item["bound"] = {"M": mark}
-        client(settings, "dynamodb").put_item(
-            TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)"
-        )
+    facts = {
+        "program_id": 1,
+        "bulk_id": f"demo-{first}",
+        "contactless_enabled": True,
+        "issuing_date": now.date().isoformat(),
+        "expiration_date": now.date().replace(year=now.year + 6, day=1).isoformat(),
+    }
+    cards: list[dict[str, Any]] = [{"status": status} for status in ("UNBOUND", "UNBOUND", "UNBOUND", "NORMAL")]
+    cards[3]["bound"] = {
+        "by": str(uuid.uuid4()),
+        "at": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "account_id": DEMO_ACCOUNT,
+        "customer_id": DEMO_CUSTOMER,
+    }
+    for number, card in enumerate(cards):
+        key = f"CARD#{first + number}"
+        own = {"card_id": first + number, "external_id": f"demo-card-{number + 1}"}
+        _put(settings, table, key, "CARD", {**facts, **own, **card})
+    _seed_sample(settings, table)
     return {
         "BINDERY_CARD": str(first),
-        "BINDERY_DEMO_CARD": str(first + 1),
-        "BINDERY_BOUND_CARD": str(first + 2),
+        "BINDERY_OTHER_CARD": str(first + 1),
+        "BINDERY_DEMO_CARD": str(first + 2),
+        "BINDERY_BOUND_CARD": str(first + 3),
     }
+
+
+def _seed_sample(settings: Settings, table: str) -> None:
+    """Puts the card and the operation that the sample in infra/events/ speaks of."""
+    sample = json.loads((INFRA / "events" / "bind-card-worker.json").read_text())
+    message = json.loads(sample["Records"][0]["body"])
+    card_id = message["instruction"]["bind"]["card_id"]
+    card = {"card_id": card_id, "status": "UNBOUND", **message["instruction"]["card"]}
+    _put(settings, table, f"CARD#{card_id}", "CARD", card)
+    operation = {
+        "org_id": message["org_id"],
+        "operation_id": message["operation_id"],
+        "kind": "BIND_CARD",
+        "card_id": card_id,
+        "state": "PENDING",
+        "fingerprint": "sample",
+        "cid": message["cid"],
+        "created_at": message["accepted_at"],
+        "expires_at": int(time.time()) + 90 * DAY_SECONDS,
+    }
+    _put(settings, table, f"OP#{message['operation_id']}", "OP", operation)
+
+
+def _put(settings: Settings, table: str, pk: str, sk: str, row: dict[str, Any]) -> None:
+    """Puts a row of the demo tenant, unless one stands there."""
+    row = {"pk": f"{DEMO_TENANT}#{pk}", "sk": sk, **row}
+    item = {name: TypeSerializer().serialize(value) for name, value in row.items()}
+    dynamodb = client(settings, "dynamodb")
+    try:
+        dynamodb.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)")
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        pass
 
 
 def run(settings: Settings) -> None:

@@ -124,12 +124,16 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
         return
     arns = _function_arns(settings)
     authorizers = api.get_authorizers(ApiId=api_id)["Items"]
-    authorizer = authorizers[0] if authorizers else api.create_authorizer(
-        ApiId=api_id,
-        Name="Jwt",
-        AuthorizerType="JWT",
-        IdentitySource=["$request.header.Authorization"],
-        JwtConfiguration={"Issuer": settings.issuer_url, "Audience": [AUDIENCE]},
+    authorizer = (
+        authorizers[0]
+        if authorizers
+        else api.create_authorizer(
+            ApiId=api_id,
+            Name="Jwt",
+            AuthorizerType="JWT",
+            IdentitySource=["$request.header.Authorization"],
+            JwtConfiguration={"Issuer": settings.issuer_url, "Audience": [AUDIENCE]},
+        )
     )
     for route_key, function in wanted.items():
         integration = api.create_integration(
