@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use crate::config::{self, MissingVariables};
+use crate::config::{self, ConfigError};
 
 // A call must give up before its function does, or all that is seen is "Task timed out". The shortest
 // function timeout in use is 3 seconds (infra/samconfig.toml).
@@ -48,7 +48,7 @@ impl Aws {
     ///
     /// # Errors
     /// Names the missing variables.
-    pub fn from_env() -> Result<Self, MissingVariables> {
+    pub fn from_env() -> Result<Self, ConfigError> {
         let [region, key, secret] = config::required(["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])?;
         Ok(Self {
             http_client: aws_smithy_http_client::Builder::new()

@@ -25,7 +25,6 @@ use lambda_runtime::LambdaEvent;
 use serde::de::DeserializeOwned;
 
 use crate::clock;
-use crate::config::{self, MissingVariables};
 use crate::domain::event::{Event, EventContext};
 use crate::events::EventBus;
 use crate::message::Message;
@@ -73,17 +72,6 @@ pub struct Outlets {
     pub dead_letters: Queue,
     /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
     pub max_receives: u32,
-}
-
-impl Outlets {
-    /// Reads `MAX_RECEIVES`; an unreadable value counts as 5, the default of the template.
-    ///
-    /// # Errors
-    /// If the variable is missing.
-    pub fn new(bus: EventBus, dead_letters: Queue) -> Result<Self, MissingVariables> {
-        let [max_receives] = config::required(["MAX_RECEIVES"])?;
-        Ok(Self { bus, dead_letters, max_receives: max_receives.parse().unwrap_or(5) })
-    }
 }
 
 /// Runs a batch; see the module's own words. `apply` is the worker's part.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -123,6 +124,7 @@ async fn a_malformed_request_is_refused_by_name() {
     };
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(64 * 1024));
     let reissued = "/reissued_card_id";
+    let not_ascii = HeaderValue::from_bytes("ключ".as_bytes()).unwrap();
     for (request, status, place) in [
         (tenant.bind("abc"), 400, "cardId"),
         (tenant.bind("0"), 400, "cardId"),
@@ -150,6 +152,7 @@ async fn a_malformed_request_is_refused_by_name() {
         (with("text/plain", "{}"), 400, "content-type"),
         (json_body(&large), 413, ""),
         (tenant.bind(card).header("idempotency-key", "\"open"), 400, "idempotency-key"),
+        (tenant.bind(card).header("idempotency-key", not_ascii.clone()), 400, "idempotency-key"),
         (tenant.bind(card).header("x-correlation-id", "x".repeat(256)), 400, "x-correlation-id"),
         (headers("4002", "1"), 403, ""),
         (tenant.bind(new_card_id()), 403, ""),
@@ -167,7 +170,7 @@ async fn what_is_no_error_is_none() {
         assert_eq!(request.send().await.unwrap().status(), 202, "{body}");
     }
     let card = tenant.new_card().await;
-    let odd = tenant.bind(card).header("x-odd", reqwest::header::HeaderValue::from_bytes(b"\xe4").unwrap());
+    let odd = tenant.bind(card).header("x-odd", HeaderValue::from_bytes(b"\xe4").unwrap());
     assert_eq!(odd.send().await.unwrap().status(), 202);
     tenant.events(4).await;
 }

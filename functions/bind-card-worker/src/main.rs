@@ -16,7 +16,11 @@ async fn main() -> Result<(), Error> {
     let [table, bus, dead_letters] = config::required(["TABLE_NAME", "EVENT_BUS_NAME", "BIND_CARD_DLQ_URL"])?;
     let aws = Aws::from_env()?;
     let worker = BindCardWorker { store: Store::new(aws.dynamodb(), table) };
-    let outlets = Outlets::new(EventBus::new(aws.eventbridge(), bus), Queue::new(aws.sqs(), dead_letters))?;
+    let outlets = Outlets {
+        bus: EventBus::new(aws.eventbridge(), bus),
+        dead_letters: Queue::new(aws.sqs(), dead_letters),
+        max_receives: config::required_number("MAX_RECEIVES")?,
+    };
     let (worker, outlets) = (&worker, &outlets);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         Ok::<_, Error>(run_batch(outlets, event, |message| worker.apply(message)).await)

@@ -135,15 +135,20 @@ where
     .await
 }
 
-/// A request without the headers that its type cannot hold (those that are not visible ASCII). A
-/// client's odd header, or a proxy's, must not look like our failure.
+/// A request in which a header that its type cannot hold (one that is not visible ASCII) is empty: a
+/// client's odd header, or a proxy's, must not look like our failure. Nor may one that counts be
+/// overlooked, as if no idempotency key had been sent; none that we read may be empty.
 struct Tolerant(lambda_http::request::LambdaRequest);
 
 impl<'de> Deserialize<'de> for Tolerant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut event = Value::deserialize(deserializer)?;
         if let Some(headers) = event.get_mut("headers").and_then(Value::as_object_mut) {
-            headers.retain(|_, value| value.as_str().is_none_or(|text| HeaderValue::from_str(text).is_ok()));
+            for value in headers.values_mut() {
+                if value.as_str().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
+                    *value = Value::String(String::new());
+                }
+            }
         }
         let event = serde_json::value::to_raw_value(&event).map_err(serde::de::Error::custom)?;
         serde_json::from_str(event.get()).map(Self).map_err(serde::de::Error::custom)

@@ -1,0 +1,63 @@
+//! What `shared::worker` does around any instruction, with instructions made for the purpose.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, SystemTime};
+
+use aws_lambda_events::sqs::SqsEvent;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use shared::events::EventBus;
+use shared::message::Message;
+use shared::queue::Queue;
+use shared::worker::{Applied, Failure, Outlets, run_batch};
+use tests::arena::{Arena, drain};
+
+/// A record whose instruction is this word.
+fn record(word: &str) -> Value {
+    let body = json!({
+        "version": 1, "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "cid": word,
+        "operation_id": "00000000-0000-7000-8000-000000000000", "accepted_at": "2026-11-22T00:00:00.000Z",
+        "instruction": word,
+    });
+    json!({ "messageId": word, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": "1" } })
+}
+
+/// Does what the instruction says.
+async fn obey(message: Message<String>) -> Result<Applied, Failure> {
+    match message.instruction.as_str() {
+        "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
+        "panic" => panic!("as told"),
+        "hang" => std::future::pending().await,
+        "retry" => Err(Failure::Retry("not yet".to_owned())),
+        _ => Err(Failure::Broken("as told".to_owned())),
+    }
+}
+
+#[tokio::test]
+async fn each_message_of_a_batch_has_its_own_fate() {
+    let arena = Arena::new().await;
+    let aws = Aws::from_env().unwrap();
+    let outlets = Outlets {
+        bus: EventBus::new(aws.eventbridge(), arena.bus.clone()),
+        dead_letters: Queue::new(aws.sqs(), arena.dlq_url.clone()),
+        max_receives: 5,
+    };
+    let words = ["succeed", "panic", "hang", "retry", "break"];
+    let event: SqsEvent = serde_json::from_value(json!({ "Records": words.map(record) })).unwrap();
+    let deadline = SystemTime::now() + Duration::from_secs(2);
+    let mut context = Context::default();
+    context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+
+    let response = run_batch(&outlets, LambdaEvent::new(event, context), obey).await;
+    assert!(SystemTime::now() < deadline);
+    let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    assert_eq!(failed, ["hang", "retry"]);
+    let mut buried: Vec<_> = drain(&arena.sqs, &arena.dlq_url)
+        .await
+        .iter()
+        .map(|body| serde_json::from_str::<Value>(body).unwrap()["instruction"].as_str().unwrap().to_owned())
+        .collect();
+    buried.sort();
+    assert_eq!(buried, ["break", "panic"]);
+}
