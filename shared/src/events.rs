@@ -3,7 +3,7 @@
 //! `PutEvents` answers 200 even when entries of it failed. Each entry's own answer is looked at, and
 //! each event's fate told to the caller, who lets a message go only when all its events are out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::ProvideErrorMetadata;
@@ -44,9 +44,9 @@ impl EventBus {
     }
 
     /// Publishes the events, in as few calls as they fit in, and answers each one's fate in their
-    /// order.
-    pub async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let mut fates = vec![Err(PublishError("not sent".to_owned())); events.len()];
+    /// order. What is not out at `until` is given up.
+    pub async fn publish(&self, events: &[Event], until: Instant) -> Vec<Result<(), PublishError>> {
+        let mut fates = vec![Err(PublishError("no answer in time".to_owned())); events.len()];
         let mut open = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             match self.entry(event) {
@@ -63,7 +63,10 @@ impl EventBus {
                 tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
             }
             for call in calls(&open) {
-                self.put(call, &mut fates).await;
+                let putting = self.put(call, &mut fates);
+                if tokio::time::timeout_at(until.into(), putting).await.is_err() {
+                    return fates;
+                }
             }
             open.retain(|(index, _)| fates[*index].is_err());
         }

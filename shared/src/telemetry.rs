@@ -7,10 +7,14 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// Starts logging. Once, first thing in `main`.
 ///
-/// The level is Lambda's own setting (`AWS_LAMBDA_LOG_LEVEL`), else `RUST_LOG`, else INFO.
+/// The level is Lambda's own setting (`AWS_LAMBDA_LOG_LEVEL`), else `RUST_LOG`, else INFO. It holds for our
+/// own code; libraries never say more than INFO, because below that the runtime logs whole events and
+/// the SDK whole requests, tokens and all.
 pub fn init() {
-    let filter = std::env::var("AWS_LAMBDA_LOG_LEVEL").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_default();
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(filter);
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_default();
+    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+    let libraries = level.min(LevelFilter::INFO);
+    let filter = EnvFilter::new(format!("{libraries},shared={level}"));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -31,8 +31,14 @@ use crate::message::Message;
 use crate::queue::Queue;
 use crate::store::StoreError;
 
-/// Kept back of an invocation's time for publishing and answering.
-const PUBLISHING_TIME: Duration = Duration::from_secs(1);
+// Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
+
+/// For publishing.
+const PUBLISHING_TIME: Duration = Duration::from_millis(900);
+/// For dead-lettering.
+const BURYING_TIME: Duration = Duration::from_millis(500);
+/// For answering.
+const ANSWERING_TIME: Duration = Duration::from_millis(100);
 
 /// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
 #[derive(Debug, thiserror::Error)]
@@ -82,11 +88,15 @@ where
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let LambdaEvent { payload, context } = event;
-    let time = clock::time_left(context.deadline).saturating_sub(PUBLISHING_TIME);
-    let mut deliveries = join_all(payload.records.into_iter().map(|record| deliver(record, time, &apply))).await;
-    publish(&outlets.bus, &mut deliveries).await;
+    let (started, time) = (Instant::now(), clock::time_left(context.deadline));
+    let keeping_back = |kept: Duration| started + time.saturating_sub(kept);
+    let bury_until = keeping_back(ANSWERING_TIME);
+    let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
+    let apply_until = keeping_back(ANSWERING_TIME + BURYING_TIME + PUBLISHING_TIME);
+    let mut deliveries = join_all(payload.records.into_iter().map(|record| deliver(record, apply_until, &apply))).await;
+    publish(&outlets.bus, &mut deliveries, publish_until).await;
 
-    let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery))).await;
+    let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery, bury_until))).await;
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures.into_iter().flatten().collect();
     response
@@ -101,7 +111,7 @@ struct Delivery {
     result: Result<Applied, Failure>,
 }
 
-async fn deliver<T, F, Fut>(record: SqsMessage, time: Duration, apply: &F) -> Delivery
+async fn deliver<T, F, Fut>(record: SqsMessage, until: Instant, apply: &F) -> Delivery
 where
     T: DeserializeOwned,
     F: Fn(Message<T>) -> Fut,
@@ -118,7 +128,7 @@ where
     };
     let about = Some(message.event_context());
     let applying = AssertUnwindSafe(async { apply(message).await }).catch_unwind();
-    let result = match tokio::time::timeout(time, applying).await {
+    let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),
         Err(_elapsed) => Err(Failure::Retry("no time was left".to_owned())),
@@ -126,7 +136,7 @@ where
     Delivery { record, started, about, result }
 }
 
-async fn publish(bus: &EventBus, deliveries: &mut [Delivery]) {
+async fn publish(bus: &EventBus, deliveries: &mut [Delivery], until: Instant) {
     let (mut owners, mut events) = (Vec::new(), Vec::new());
     for (index, delivery) in deliveries.iter_mut().enumerate() {
         if let Ok(applied) = &mut delivery.result {
@@ -136,7 +146,7 @@ async fn publish(bus: &EventBus, deliveries: &mut [Delivery]) {
             }
         }
     }
-    for (owner, fate) in owners.into_iter().zip(bus.publish(&events).await) {
+    for (owner, fate) in owners.into_iter().zip(bus.publish(&events, until).await) {
         if let Err(error) = fate {
             deliveries[owner].result = Err(Failure::Retry(error.to_string()));
         }
@@ -154,7 +164,7 @@ enum Fate<'a> {
 }
 
 /// Lets the message go (`None`), or names it as failed.
-async fn settle(outlets: &Outlets, delivery: Delivery) -> Option<BatchItemFailure> {
+async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
     let receives = delivery.record.attributes.get("ApproximateReceiveCount");
     let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
@@ -169,11 +179,16 @@ async fn settle(outlets: &Outlets, delivery: Delivery) -> Option<BatchItemFailur
         Fate::Back(_) => false,
         Fate::Bury(reason) => {
             let body = delivery.record.body.as_deref().unwrap_or_default();
-            let buried = outlets.dead_letters.bury(body, reason, message_id).await;
-            if let Err(error) = &buried {
-                tracing::error!(message_id, error = %error, "left for SQS to dead-letter");
+            let burying = outlets.dead_letters.bury(body, reason, message_id);
+            let failure = match tokio::time::timeout_at(until.into(), burying).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_elapsed) => Some("no time was left".to_owned()),
+            };
+            if let Some(error) = &failure {
+                tracing::error!(message_id, error, "left for SQS to dead-letter");
             }
-            buried.is_ok()
+            failure.is_none()
         }
     };
     let mut failure = BatchItemFailure::default();

@@ -3,6 +3,7 @@
 //! One event at a time, like Lambda. Unlike Lambda, the process can be killed at any moment.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// As in the local environment of infra/samconfig.toml.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What an invocation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub struct Function {
     send: mpsc::UnboundedSender<(String, Value)>,
     api: RuntimeApi,
     child: Arc<tokio::sync::Mutex<Option<Child>>>,
+    log_level: String,
+    log: File,
+    log_path: PathBuf,
 }
 
 impl Function {
@@ -67,7 +71,24 @@ impl Function {
         let target = std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
         let binary = target.join("debug").join(name);
         assert!(binary.exists(), "{} is missing: run the tests with ./tests/run", binary.display());
-        Self { binary, environment, address, send, api, child: Arc::new(tokio::sync::Mutex::new(None)) }
+        let logs = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("logs/functions");
+        std::fs::create_dir_all(&logs).unwrap();
+        let log_path = logs.join(format!("{name}-{}.log", Uuid::new_v4().simple()));
+        let log = File::create(&log_path).unwrap();
+        let (child, log_level) = (Arc::new(tokio::sync::Mutex::new(None)), "INFO".to_owned());
+        Self { binary, environment, address, send, api, child, log_level, log, log_path }
+    }
+
+    /// The same function, which logs from this level on.
+    #[must_use]
+    pub fn logging(self, level: &str) -> Self {
+        Self { log_level: level.to_owned(), ..self }
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log_path).unwrap()
     }
 
     /// Hands it this event, starting a process if none lives, and waits for what comes of it.
@@ -112,7 +133,8 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_NAME", "test")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-            .env("AWS_LAMBDA_LOG_LEVEL", "ERROR")
+            .env("AWS_LAMBDA_LOG_LEVEL", &self.log_level)
+            .stdout(self.log.try_clone().unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();

@@ -1,6 +1,7 @@
 //! Stands between a function and the emulator, so that a test can step in between two of its calls.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -25,6 +26,10 @@ pub enum Step {
     Cut,
     /// Answer this, as JSON with this status, instead.
     Answer(u16, String),
+    /// Never answer.
+    Hang,
+    /// Let it pass, but only after this.
+    Wait(Duration),
 }
 
 type Hook = Arc<Mutex<Box<dyn FnMut(&Call<'_>, Moment) -> Step + Send>>>;
@@ -71,7 +76,7 @@ async fn forward(
         let mut hook = proxy.hook.lock().unwrap();
         hook(&Call { target: &target, body: &body }, moment)
     };
-    if let Some(answer) = instead(ask(Moment::Before)) {
+    if let Some(answer) = instead(ask(Moment::Before)).await {
         return answer;
     }
     headers.remove("host");
@@ -85,7 +90,7 @@ async fn forward(
         .unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let bytes = answer.bytes().await.unwrap();
-    if let Some(answer) = instead(ask(Moment::After)) {
+    if let Some(answer) = instead(ask(Moment::After)).await {
         return answer;
     }
     let mut response = Response::new(Body::from(bytes));
@@ -94,9 +99,14 @@ async fn forward(
     response
 }
 
-fn instead(step: Step) -> Option<Response<Body>> {
+async fn instead(step: Step) -> Option<Response<Body>> {
     match step {
         Step::Pass => None,
+        Step::Wait(time) => {
+            tokio::time::sleep(time).await;
+            None
+        }
+        Step::Hang => std::future::pending().await,
         Step::Answer(status, body) => {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();

@@ -169,6 +169,9 @@ async fn what_is_no_error_is_none() {
         let request = tenant.bind(card).header("content-type", "Application/JSON; charset=utf-8").body(body);
         assert_eq!(request.send().await.unwrap().status(), 202, "{body}");
     }
+    let (status, body) =
+        tenant.get(&format!("/cards/v1/cards/{card}?a=<b>&c=%3Cd%3E&e=\"", card = tenant.new_card().await)).await;
+    assert_eq!(status, 200, "{body}");
     let card = tenant.new_card().await;
     let odd = tenant.bind(card).header("x-odd", HeaderValue::from_bytes(b"\xe4").unwrap());
     assert_eq!(odd.send().await.unwrap().status(), 202);
@@ -324,6 +327,8 @@ async fn of_many_binds_of_one_card_one_wins() {
         assert_eq!(winners.len(), 1);
         assert_eq!(tenant.card(card).await["account_id"], winners[0]);
     }
+    // It was a race: the endpoint alone, which looks before it accepts, did not decide it.
+    assert!(accepted > 2 * ROUNDS, "only {accepted} were accepted");
     // One event for every instruction that was accepted; one SUCCESS for every card.
     let events = tenant.events(accepted).await;
     let successes = events.values().filter(|event| event["data"]["status"] == "SUCCESS").count();

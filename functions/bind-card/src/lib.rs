@@ -12,6 +12,7 @@ use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
 use shared::domain::card::Card;
 use shared::domain::ids::{CardId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::time::Timestamp;
 use shared::http::{Answer, Call, Invalid, Problem, Replay, Ticket};
 use shared::message::{self, Message, Version1};
 use shared::queue::Queue;
@@ -42,8 +43,7 @@ impl BindCard {
         let ticket = call.ticket(ENDPOINT, &bind)?;
 
         // Before any check of state: what the first request changed must not change its answer.
-        let recorded =
-            if ticket.keyed { self.store.operation(org, ticket.operation_id, call.now).await? } else { None };
+        let recorded = self.recorded(org, &ticket, call.now).await?;
         if let Some(recorded) = &recorded
             && ticket.replay(recorded)? == Replay::AnswerAgain
         {
@@ -54,7 +54,13 @@ impl BindCard {
         let operation = if let Some(recorded) = recorded {
             recorded
         } else {
-            self.check(org, &bind, card.as_ref()).await?;
+            if let Err(refusal) = self.check(org, &bind, card.as_ref()).await {
+                // What refuses may be this very operation, recorded since we looked by the same request
+                // sent twice.
+                let recorded = self.recorded(org, &ticket, call.now).await?.ok_or(refusal)?;
+                ticket.replay(&recorded)?;
+                return Ok(Answer::accepted(ticket.operation_id));
+            }
             let operation = new_operation(call, &bind, &ticket);
             match self.store.record_operation(&operation, call.now).await? {
                 Recorded::New => operation,
@@ -68,6 +74,14 @@ impl BindCard {
         let card = card.ok_or_else(|| Problem::broken("the operation's card is gone"))?;
         self.queue.send(&new_message(operation, bind, card)).await?;
         Ok(Answer::accepted(ticket.operation_id))
+    }
+
+    /// The operation of an earlier request with the same key.
+    async fn recorded(&self, org: &OrgId, ticket: &Ticket, now: Timestamp) -> Result<Option<Operation>, Problem> {
+        if !ticket.keyed {
+            return Ok(None);
+        }
+        Ok(self.store.operation(org, ticket.operation_id, now).await?)
     }
 
     async fn check(&self, org: &OrgId, bind: &Bind, card: Option<&Card>) -> Result<(), Problem> {

@@ -74,16 +74,24 @@ pub enum Replay {
     AnswerAgain,
 }
 
-/// The key: a structured-field string (RFC 8941), or the same text bare.
+/// The key: a structured-field string (RFC 8941), or the same text bare. Several keys, which a gateway
+/// joins with commas, are none: which one is meant?
 fn key(request: &Request) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get(HEADER) else { return Ok(None) };
     let invalid = |detail: &str| Problem::invalid(vec![Invalid::header(HEADER, detail)]);
+    let mut values = request.headers().get_all(HEADER).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value,
+        (Some(_), Some(_)) => return Err(invalid("must come once")),
+    };
     let text = value.to_str().map_err(|_| invalid("must be printable ASCII"))?.trim();
     let key = if text.starts_with('"') {
         match Parser::new(text).parse::<Item>() {
             Ok(Item { bare_item: BareItem::String(key), .. }) => key.as_str().to_owned(),
             _ => return Err(invalid("is not a structured-field string")),
         }
+    } else if text.contains([',', ' ', '"']) {
+        return Err(invalid("is neither a structured-field string nor a bare word"));
     } else {
         text.to_owned()
     };
@@ -108,7 +116,9 @@ mod tests {
     #[case(r#""8e03978e-40d5-43e8-bc93-6894a57f9324""#, Some("8e03978e-40d5-43e8-bc93-6894a57f9324"))]
     #[case("8e03978e-40d5-43e8-bc93-6894a57f9324", Some("8e03978e-40d5-43e8-bc93-6894a57f9324"))]
     #[case(r#""a \"b\" c""#, Some(r#"a "b" c"#))]
-    #[case("a b", Some("a b"))]
+    #[case("a b", None)]
+    #[case("a,b", None)]
+    #[case(r#""a", "b""#, None)]
     #[case(r#""open"#, None)]
     #[case(r#""""#, None)]
     #[case("  ", None)]

@@ -10,9 +10,12 @@ mod identity;
 mod problem;
 mod token;
 
+use std::fmt::Write;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
@@ -150,9 +153,26 @@ impl<'de> Deserialize<'de> for Tolerant {
                 }
             }
         }
+        if let Some(Value::String(query)) = event.get_mut("rawQueryString") {
+            *query = encoded(query);
+        }
         let event = serde_json::value::to_raw_value(&event).map_err(serde::de::Error::custom)?;
         serde_json::from_str(event.get()).map(Self).map_err(serde::de::Error::custom)
     }
+}
+
+/// The query with all that a URI cannot hold percent-encoded; else building the request would panic.
+fn encoded(query: &str) -> String {
+    let mut encoded = String::with_capacity(query.len());
+    for byte in query.bytes() {
+        if byte.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 async fn respond<F, Fut>(request: Request, scope: Scope, verifier: &Verifier, handler: F) -> Response<Body>
@@ -172,8 +192,10 @@ where
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         handler(Call { request, identity, cid: cid.clone(), now: clock::now() }).await
     };
+    let answering = AssertUnwindSafe(answering).catch_unwind();
     let result = match tokio::time::timeout(time, answering).await {
-        Ok(result) => result,
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(Problem::broken("the handler panicked")),
         Err(_elapsed) => Err(Problem::unavailable("no time was left")),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -32,6 +32,10 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest time between two fetches: a token with an unknown key must not become a way to make us
 /// call the issuer at will.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60);
+/// Oldest key set that is trusted: a key that the issuer withdraws is forgotten after this time.
+const MAX_KEYS_AGE: Duration = Duration::from_secs(60 * 60);
+/// Largest key set, in bytes. Ours.
+const MAX_KEYS_BYTES: u64 = 64 * 1024;
 /// Longest token looked at, in bytes. The gateway takes 10,240 bytes of headers in all (AWS limit).
 const MAX_TOKEN_BYTES: usize = 10_240;
 
@@ -49,7 +53,8 @@ struct Rules {
 #[derive(Debug)]
 struct Keys {
     set: JwkSet,
-    fetched: Option<Instant>,
+    /// When the set was asked for last, and whether it came.
+    fetched: Option<(Instant, bool)>,
 }
 
 impl Verifier {
@@ -73,6 +78,8 @@ impl Verifier {
         let _ = PROVIDER.install_default();
         let mut validation = Validation::new(Algorithm::RS256);
         validation.leeway = 0;
+        // A token is no longer valid in the second that it expires in.
+        validation.reject_tokens_expiring_in_less_than = 1;
         validation.validate_nbf = true;
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[audience]);
@@ -101,10 +108,16 @@ impl Verifier {
 impl Rules {
     async fn key(&self, kid: &str) -> Result<Option<DecodingKey>, Problem> {
         let mut keys = self.keys.lock().await;
-        let due = keys.fetched.is_none_or(|at| at.elapsed() >= FETCH_INTERVAL);
-        if let Some(url) = self.url.as_deref().filter(|_| due && keys.set.find(kid).is_none()) {
-            keys.fetched = Some(Instant::now());
-            keys.set = fetch(url).await.map_err(|reason| Problem::unavailable(format!("key set: {reason}")))?;
+        if let Some(url) = &self.url {
+            let age = keys.fetched.map(|(at, _)| at.elapsed());
+            let wanted = keys.set.find(kid).is_none() || age.is_none_or(|age| age >= MAX_KEYS_AGE);
+            if wanted && age.is_none_or(|age| age >= FETCH_INTERVAL) {
+                keys.fetched = Some((Instant::now(), false));
+                keys.set = fetch(url).await.map_err(|reason| Problem::unavailable(format!("key set: {reason}")))?;
+                keys.fetched = Some((Instant::now(), true));
+            } else if wanted && keys.fetched.is_some_and(|(_, came)| !came) {
+                return Err(Problem::unavailable("key set: could not be fetched a moment ago"));
+            }
         }
         Ok(keys.set.find(kid).and_then(|jwk| DecodingKey::from_jwk(jwk).ok()))
     }
@@ -117,6 +130,10 @@ async fn fetch(url: &str) -> Result<JwkSet, String> {
     let get = async {
         let response = connector.call(request).await.map_err(|error| error.to_string())?;
         let status = response.status().as_u16();
+        let length = response.headers().get("content-length").and_then(|length| length.parse::<u64>().ok());
+        if length.is_none_or(|length| length > MAX_KEYS_BYTES) {
+            return Err("its length is not given, or too large".to_owned());
+        }
         let body = ByteStream::new(response.into_body()).collect().await.map_err(|error| error.to_string())?;
         if status == 200 { Ok(body.into_bytes()) } else { Err(format!("status {status}")) }
     };

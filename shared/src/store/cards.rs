@@ -123,9 +123,9 @@ impl Store {
         const CALL: &str = "TransactWriteItems reissue";
         let card = self.card(org, bind.card_id).await?;
         let old = self.card(org, reissued).await?;
-        if let Some(at) = marked(card.as_ref(), mark.by) {
-            let replaced = replaced_before(old, mark.by)
-                .ok_or_else(|| StoreError::broken(CALL, "the reissued card lacks its mark"))?;
+        // "Mine already" is asked of the card that was read last. Both marks were written at once: were
+        // the other card asked, a transaction between the two reads would look like somebody else's.
+        if let Some((at, replaced)) = replaced_before(old.as_ref(), mark.by) {
             return Ok(BindEffect::Bound { at, replaced: Some(replaced) });
         }
         let checked = check_card(card.as_ref()).and_then(|_| check_reissued(old.as_ref(), bind));
@@ -236,14 +236,16 @@ fn marked(card: Option<&Card>, operation: OperationId) -> Option<Timestamp> {
     card?.bound.as_ref().filter(|bound| bound.by == operation).map(|bound| bound.at)
 }
 
-fn replaced_before(card: Option<Card>, operation: OperationId) -> Option<ReplacedCard> {
+/// The card as this operation replaced it, and when, if it did.
+fn replaced_before(card: Option<&Card>, operation: OperationId) -> Option<(Timestamp, ReplacedCard)> {
     let card = card?;
-    let mark = card.replaced.filter(|mark| mark.by == operation)?;
-    Some(ReplacedCard {
+    let mark = card.replaced.as_ref().filter(|mark| mark.by == operation)?;
+    let replaced = ReplacedCard {
         card_id: card.card_id,
         previous_status: mark.previous_status,
         contactless_enabled: card.facts.contactless_enabled,
-    })
+    };
+    Some((mark.at, replaced))
 }
 
 fn refused(code: BindRefusal, card: Option<&Card>) -> BindEffect {

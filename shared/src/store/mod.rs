@@ -48,7 +48,7 @@ pub enum StoreError {
         /// What `DynamoDB` or the SDK said.
         reason: String,
     },
-    /// It will never work: a bug, a missing permission or table, a row that cannot be read.
+    /// It will never work: a bug, or a row that cannot be read.
     #[error("DynamoDB {call}: {reason}")]
     Broken {
         /// The call.
@@ -58,12 +58,12 @@ pub enum StoreError {
     },
 }
 
-/// Codes that say the request itself is wrong; every other is worth another try.
-const FINAL_CODES: [&str; 6] = [
-    "AccessDeniedException",
+/// Codes that say the request itself is wrong; every other is worth another try. Even a missing
+/// permission or table: an operator mends those, and until then no message may be given up at its first
+/// delivery.
+const FINAL_CODES: [&str; 4] = [
     "ItemCollectionSizeLimitExceeded",
     "ItemCollectionSizeLimitExceededException",
-    "ResourceNotFoundException",
     "ValidationError",
     "ValidationException",
 ];
@@ -122,7 +122,8 @@ fn key(pk: String, sk: &str) -> Item {
 }
 
 fn read<T: DeserializeOwned>(call: &'static str, item: Item) -> Result<T, StoreError> {
-    serde_dynamo::from_item(item).map_err(|error| StoreError::broken(call, format!("unreadable row: {error}")))
+    // The error's own text may quote the row.
+    serde_dynamo::from_item(item).map_err(|_| StoreError::broken(call, "unreadable row"))
 }
 
 fn write<T: Serialize>(call: &'static str, value: T) -> Result<Item, StoreError> {

@@ -1,0 +1,171 @@
+//! Functions killed between any two of their calls, and messages delivered again in any order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::{ACCOUNT, CUSTOMER, ORG, accept, arena_with, batch, bind_event, failed};
+use fastrand::Rng;
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
+use tests::arena::{Arena, drain};
+use tests::function::{Function, Invocation};
+use tests::proxy::{self, Moment, Step};
+use tests::{seed, variable};
+
+/// The facts of an event that do not depend on when it was delivered.
+fn facts(events: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    events.into_iter().map(|(id, event)| (id, event["data"].clone())).collect()
+}
+
+/// The rows without their times.
+fn states(rows: BTreeMap<(String, String), Value>) -> BTreeMap<(String, String), Value> {
+    fn without_times(value: &mut Value) {
+        if let Value::Object(members) = value {
+            members.retain(|name, _| !matches!(name.as_str(), "at" | "created_at" | "ended_at" | "expires_at"));
+            members.values_mut().for_each(without_times);
+        }
+    }
+    rows.into_iter()
+        .map(|(key, mut row)| {
+            without_times(&mut row);
+            (key, row)
+        })
+        .collect()
+}
+
+const PLAIN: std::ops::RangeInclusive<u64> = 1..=10;
+const REISSUED: std::ops::RangeInclusive<u64> = 11..=16;
+
+/// Ten plain binds; six reissues of cards in several states; two binds that lose, because others come
+/// before them in every order: their cards are bound by hand once they are accepted.
+async fn scenario() -> (Arena, Vec<String>) {
+    let mut cards: Vec<_> = PLAIN.map(seed::unbound).collect();
+    let mut binds: Vec<_> = PLAIN.map(|card| (card, None)).collect();
+    for (card, status) in REISSUED.zip([CardStatus::Normal, CardStatus::Created, CardStatus::Warning].iter().cycle()) {
+        cards.push(seed::unbound(card));
+        cards.push(seed::bound(card + 100, *status, ACCOUNT, CUSTOMER));
+        binds.push((card, Some(card + 100)));
+    }
+    cards.extend([seed::unbound(21), seed::unbound(22), seed::bound(122, CardStatus::Normal, ACCOUNT, CUSTOMER)]);
+    binds.extend([(21, None), (22, Some(122))]);
+    let arena = arena_with(&cards).await;
+    let messages = accept(&arena, &binds).await;
+    for card in [21, 22] {
+        let mut taken = seed::bound(card, CardStatus::Created, 1, 1);
+        taken.bound.as_mut().unwrap().by = "00000000-0000-7000-8000-000000000000".parse().unwrap();
+        seed::put(&arena.dynamodb, &arena.table, ORG, &taken).await;
+    }
+    (arena, messages)
+}
+
+/// What the scenario comes to when every message is delivered once and nothing goes wrong.
+async fn clean_run() -> (BTreeMap<(String, String), Value>, BTreeMap<String, Value>) {
+    let (arena, messages) = scenario().await;
+    let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    for chunk in messages.chunks(10) {
+        let deliveries: Vec<_> = chunk.iter().map(|body| (body.clone(), 1)).collect();
+        assert_eq!(worker.invoke(batch(&deliveries)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    }
+    let events = facts(arena.events().await);
+    assert_eq!(events.len(), 18 + 6);
+    // The cards that were replaced keep the marks of their binds, which are made anew for each run.
+    (states(arena.rows().await), events)
+}
+
+/// The marks of the seeded binds differ between runs.
+fn without_seeded_marks(mut rows: BTreeMap<(String, String), Value>) -> BTreeMap<(String, String), Value> {
+    for row in rows.values_mut().filter(|row| row["card_id"].as_u64().is_some_and(|card| card > 100)) {
+        row["bound"]["by"] = Value::Null;
+    }
+    rows
+}
+
+/// Rules 2, 3 and 5: whatever is delivered again, whenever the worker dies, rows and events come to the
+/// same as if nothing had happened.
+#[rstest]
+#[tokio::test]
+async fn deaths_and_redeliveries_change_nothing(#[values(1, 2, 3, 4, 5, 6, 7, 8)] number: u64) {
+    let mut rng = Rng::with_seed(number);
+    let (expected_rows, expected_events) = clean_run().await;
+    let (arena, messages) = scenario().await;
+
+    // The worker is killed when the countdown ends, at a call or at its answer.
+    let countdown = Arc::new(Mutex::new(None::<u32>));
+    let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
+    let (count, kill) = (Arc::clone(&countdown), Arc::clone(&killer));
+    let url = proxy::start(move |_, _| {
+        let mut count = count.lock().unwrap();
+        match *count {
+            Some(0) => {
+                kill.get().unwrap()();
+                Step::Cut
+            }
+            Some(left) => {
+                *count = Some(left - 1);
+                Step::Pass
+            }
+            None => Step::Pass,
+        }
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    killer.set(Box::new(worker.killer())).ok().unwrap();
+
+    let mut waiting: Vec<(String, u32)> = messages.iter().flat_map(|body| vec![(body.clone(), 0); 3]).collect();
+    let (mut deaths, mut deliveries) = (0, 0);
+    while !waiting.is_empty() {
+        rng.shuffle(&mut waiting);
+        let taken = waiting.split_off(waiting.len() - waiting.len().min(rng.usize(1..=10)));
+        let taken: Vec<_> = taken.into_iter().map(|(body, receives)| (body, receives + 1)).collect();
+        deliveries += taken.len();
+        // A plain bind passes four moments alone, and two with the others of its batch.
+        let moments = 4 * u32::try_from(taken.len()).unwrap() + 2;
+        *countdown.lock().unwrap() = (rng.u8(0..4) > 0).then(|| rng.u32(0..moments));
+        match worker.invoke(batch(&taken)).await {
+            Invocation::Answered(answer) => {
+                let failed = failed(&answer);
+                let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
+                waiting.extend(back.map(|(_, message)| message));
+            }
+            Invocation::Died => {
+                deaths += 1;
+                // A dead letter only ever comes of five real tries; here deaths alone use them up.
+                waiting.extend(taken.into_iter().map(|(body, _)| (body, 0)));
+            }
+            Invocation::Failed(error) => panic!("{error}"),
+        }
+    }
+    println!("seed {number}: {deliveries} deliveries of {} messages, {deaths} deaths", messages.len());
+    assert!(deaths > 0);
+    assert_eq!(facts(arena.events().await), expected_events);
+    assert_eq!(without_seeded_marks(states(arena.rows().await)), without_seeded_marks(expected_rows));
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+}
+
+/// The endpoint dies between its row and its message: no 202 was given, and the repetition sends it.
+#[tokio::test]
+async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
+    let (kill, mut alive) = (Arc::clone(&killer), true);
+    let url = proxy::start(move |call, moment| {
+        if alive && moment == Moment::After && call.target.ends_with("PutItem") {
+            alive = false;
+            kill.get().unwrap()();
+            return Step::Cut;
+        }
+        Step::Pass
+    })
+    .await;
+    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    killer.set(Box::new(endpoint.killer())).ok().unwrap();
+    assert_eq!(endpoint.invoke(bind_event(1, None, "k")).await, Invocation::Died);
+    assert_eq!(arena.rows().await.len(), 2);
+    assert!(arena.take_messages().await.is_empty());
+
+    let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
+    assert_eq!(answer["statusCode"], 202);
+    assert_eq!(arena.rows().await.len(), 2);
+    assert_eq!(arena.take_messages().await.len(), 1);
+}

@@ -1,0 +1,230 @@
+//! AWS throttles, refuses, answers half, or does not answer.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
+use rstest::rstest;
+use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
+use tests::arena::{Arena, drain};
+use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
+use tests::proxy::{self, Moment, Step};
+use tests::{seed, variable};
+
+/// A call answered with 200 can carry entries that failed: their messages, and no others, come back.
+#[tokio::test]
+async fn an_event_that_was_not_taken_holds_its_message_alone() {
+    let arena = arena_with(&[seed::unbound(1), seed::unbound(2), seed::unbound(3)]).await;
+    let messages = accept(&arena, &[(1, None), (2, None), (3, None)]).await;
+    let refuse = Arc::new(Mutex::new(true));
+    let refusing = Arc::clone(&refuse);
+    let url = proxy::start(move |call, moment| {
+        if !*refusing.lock().unwrap() || moment != Moment::Before || call.target != "AWSEvents.PutEvents" {
+            return Step::Pass;
+        }
+        let request: Value = serde_json::from_slice(call.body).unwrap();
+        let entries = request["Entries"].as_array().unwrap();
+        let answers: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+                if detail["data"]["card_id"] == 2 {
+                    json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "try again" })
+                } else {
+                    json!({ "EventId": "e" })
+                }
+            })
+            .collect();
+        let answer = json!({ "FailedEntryCount": 1, "Entries": answers });
+        Step::Answer(200, answer.to_string())
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let position = messages.iter().position(|body| body.contains(r#""card_id":2,"#)).unwrap();
+    let deliveries: Vec<_> = messages.iter().map(|body| (body.clone(), 1)).collect();
+    let Invocation::Answered(answer) = worker.invoke(batch(&deliveries)).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([position]));
+
+    *refuse.lock().unwrap() = false;
+    let again = worker.invoke(batch(&[(messages[position].clone(), 2)])).await;
+    assert_eq!(again, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let events = arena.events().await;
+    assert_eq!(events.values().map(|event| event["data"]["card_id"].clone()).collect::<Vec<_>>(), [json!(2)]);
+}
+
+/// What `DynamoDB` answers when a transaction holds the row, or it is too busy, is tried again at once.
+#[rstest]
+#[case::conflict(400, "TransactionConflictException")]
+#[case::throttled(400, "ThrottlingException")]
+#[case::throughput(400, "ProvisionedThroughputExceededException")]
+#[case::internal(500, "InternalServerError")]
+#[tokio::test]
+async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] code: &'static str) {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let messages = accept(&arena, &[(1, None)]).await;
+    let mut faults = 2;
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && call.target.ends_with("UpdateItem") && faults > 0 {
+            faults -= 1;
+            let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "m" });
+            return Step::Answer(status, body.to_string());
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert_eq!(arena.events().await.len(), 1);
+}
+
+/// A transaction is canceled as a whole for a conflict on one of its rows; both cards change in the end.
+#[tokio::test]
+async fn a_reissue_survives_conflicts() {
+    let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+    let messages = accept(&arena, &[(1, Some(2))]).await;
+    let mut faults = 2;
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && call.target.ends_with("TransactWriteItems") && faults > 0 {
+            faults -= 1;
+            let body = json!({
+                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "message": "m",
+                "CancellationReasons": [{ "Code": "None" }, { "Code": "TransactionConflict", "Message": "m" }],
+            });
+            return Step::Answer(400, body.to_string());
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert_eq!(arena.events().await.len(), 2);
+}
+
+/// Tries that never succeed come back to the queue, and the last of them buries the message.
+#[tokio::test]
+async fn a_fault_that_does_not_pass_ends_with_its_reason() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let messages = accept(&arena, &[(1, None)]).await;
+    let url = proxy::start(|call, moment| {
+        if moment == Moment::Before && call.target.ends_with("UpdateItem") {
+            return Step::Answer(500, "{}".to_owned());
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 4)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 5)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::new());
+    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, messages);
+}
+
+/// An empty batch is a success, and no message is named.
+#[tokio::test]
+async fn an_empty_batch_is_done() {
+    let arena = Arena::new().await;
+    let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    assert_eq!(worker.invoke(batch(&[])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+}
+
+/// What we depend on does not answer: 503, in time, and the client is told to repeat.
+#[tokio::test]
+async fn a_dependency_that_fails_is_a_503() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let url = proxy::start(|call, moment| {
+        if moment == Moment::Before && call.target == "AmazonSQS.SendMessage" {
+            return Step::Answer(503, "{}".to_owned());
+        }
+        Step::Pass
+    })
+    .await;
+    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
+    assert_eq!(answer["statusCode"], 503);
+    assert_eq!(answer["headers"]["retry-after"], "1");
+}
+
+/// The same message twice at once, and the other copy's transaction falls between the two reads of one.
+#[tokio::test]
+async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
+    let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+    let messages = accept(&arena, &[(1, Some(2))]).await;
+    let mut reads_of_the_old_card = 0;
+    let url = proxy::start(move |call, moment| {
+        let old = call.target.ends_with("GetItem") && String::from_utf8_lossy(call.body).contains("#CARD#2\"");
+        if moment == Moment::Before && old {
+            reads_of_the_old_card += 1;
+            if reads_of_the_old_card == 1 {
+                return Step::Wait(Duration::from_millis(700));
+            }
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let twice = [(messages[0].clone(), 1), (messages[0].clone(), 1)];
+    assert_eq!(worker.invoke(batch(&twice)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    let events = arena.events().await;
+    assert_eq!(events.len(), 2);
+    assert!(events.values().all(|event| event["data"]["status"] != "FAILURE"), "{events:#?}");
+}
+
+/// A bus that never answers costs its messages a try, not the whole batch its answer.
+#[tokio::test]
+async fn a_bus_that_hangs_holds_its_messages_in_time() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let messages = accept(&arena, &[(1, None)]).await;
+    let url = proxy::start(|call, _| if call.target == "AWSEvents.PutEvents" { Step::Hang } else { Step::Pass }).await;
+    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let started = Instant::now();
+    let both = [(messages[0].clone(), 1), ("junk".to_owned(), 1)];
+    let Invocation::Answered(answer) = worker.invoke(batch(&both)).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert!(started.elapsed() < FUNCTION_TIMEOUT);
+    // Applied, but not published: on the last try it is kept, not let go.
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 5)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::new());
+    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
+}
+
+/// A table that never answers: the client hears so before the function's time is up.
+#[tokio::test]
+async fn a_table_that_hangs_is_a_503_in_time() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let url = proxy::start(|_, _| Step::Hang).await;
+    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    let started = Instant::now();
+    let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
+    assert_eq!(answer["statusCode"], 503);
+    assert!(started.elapsed() < FUNCTION_TIMEOUT);
+}
+
+/// The first request of a key is carried out while the second is still looking at the card.
+#[tokio::test]
+async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first() {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    let url = proxy::start(|call, moment| {
+        let card = call.target.ends_with("GetItem") && String::from_utf8_lossy(call.body).contains("#CARD#1\"");
+        if card && moment == Moment::Before { Step::Wait(Duration::from_millis(1200)) } else { Step::Pass }
+    })
+    .await;
+    let late = Function::new("bind-card", arena.environment(&url)).await;
+    let second = async { late.invoke(bind_event(1, None, "key-0")).await };
+    let first = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let messages = accept(&arena, &[(1, None)]).await;
+        let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+        worker.invoke(batch(&[(messages[0].clone(), 1)])).await
+    };
+    let (second, _) = tokio::join!(second, first);
+    let Invocation::Answered(answer) = second else { panic!("{second:?}") };
+    assert_eq!(answer["statusCode"], 202, "{answer}");
+    assert_eq!(arena.rows().await.len(), 2);
+}
