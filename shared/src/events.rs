@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::error::ProvideErrorMetadata;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use futures_util::stream::{self, StreamExt};
 
 use crate::domain::event::Event;
 
@@ -19,6 +20,8 @@ const MAX_ENTRIES: usize = 10;
 const MAX_BYTES: usize = 256 * 1024;
 /// What an entry counts beyond its own texts, generously.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
+/// Calls at the same time.
+const CONCURRENT_CALLS: usize = 4;
 /// Rounds in which entries that failed are put again.
 const MAX_ROUNDS: u32 = 3;
 /// Longest wait before the second round; doubled for each further one, and drawn at random below that.
@@ -62,12 +65,15 @@ impl EventBus {
                 let wait = ROUND_WAIT * 2_u32.pow(round - 1);
                 tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
             }
-            for call in calls(&open) {
-                let putting = self.put(call, &mut fates);
-                if tokio::time::timeout_at(until.into(), putting).await.is_err() {
-                    return fates;
+            let mut puts = stream::iter(calls(&open)).map(|call| self.put(call)).buffer_unordered(CONCURRENT_CALLS);
+            loop {
+                match tokio::time::timeout_at(until.into(), puts.next()).await {
+                    Ok(Some(answers)) => answers.into_iter().for_each(|(index, fate)| fates[index] = fate),
+                    Ok(None) => break,
+                    Err(_elapsed) => return fates,
                 }
             }
+            drop(puts);
             open.retain(|(index, _)| fates[*index].is_err());
         }
         fates
@@ -83,26 +89,21 @@ impl EventBus {
             .build())
     }
 
-    async fn put(&self, call: &[(usize, PutEventsRequestEntry)], fates: &mut [Result<(), PublishError>]) {
+    async fn put(&self, call: &[(usize, PutEventsRequestEntry)]) -> Vec<(usize, Result<(), PublishError>)> {
         let entries = call.iter().map(|(_, entry)| entry.clone()).collect();
-        match self.client.put_events().set_entries(Some(entries)).send().await {
-            Ok(output) => {
-                let answers = output.entries();
-                for (position, (index, _)) in call.iter().enumerate() {
-                    fates[*index] = match answers.get(position) {
-                        Some(answer) if answer.error_code().is_none() && answer.event_id().is_some() => Ok(()),
-                        Some(answer) => Err(PublishError(answer.error_code().unwrap_or("no event ID").to_owned())),
-                        None => Err(PublishError("no answer for the entry".to_owned())),
-                    };
-                }
-            }
+        let output = match self.client.put_events().set_entries(Some(entries)).send().await {
+            Ok(output) => output,
             Err(error) => {
                 let reason = error.code().map_or_else(|| crate::aws::transport_reason(&error), ToOwned::to_owned);
-                for (index, _) in call {
-                    fates[*index] = Err(PublishError(reason.clone()));
-                }
+                return call.iter().map(|(index, _)| (*index, Err(PublishError(reason.clone())))).collect();
             }
-        }
+        };
+        let fate = |position: usize| match output.entries().get(position) {
+            Some(answer) if answer.error_code().is_none() && answer.event_id().is_some() => Ok(()),
+            Some(answer) => Err(PublishError(answer.error_code().unwrap_or("no event ID").to_owned())),
+            None => Err(PublishError("no answer for the entry".to_owned())),
+        };
+        call.iter().enumerate().map(|(position, (index, _))| (*index, fate(position))).collect()
     }
 }
 

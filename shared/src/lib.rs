@@ -4,7 +4,7 @@
 //! - [`message`]: what travels through the queues.
 //! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs.
 //! - The edges, each behind a feature so that a function links only what it uses:
-//!   `store` (`DynamoDB`), `queue` (SQS), `events` (`EventBridge`), `http` (an endpoint), `worker` (a queue's worker).
+//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `http` (an endpoint), `worker` (a queue's worker).
 //!
 //! What belongs to one function alone does not belong here.
 

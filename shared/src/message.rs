@@ -7,9 +7,10 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::domain::bind::Bind;
+use crate::domain::bulk::Chunk;
 use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
-use crate::domain::ids::{CorrelationId, OperationId, OrgId};
+use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 
 /// The one version of the envelope and of all instructions in it.
@@ -67,6 +68,39 @@ pub struct BindCard {
     pub bind: Bind,
     /// The card's facts, for the event of a bind that finds no card any more.
     pub card: CardFacts,
+}
+
+/// For the start-bulk worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartBulk {
+    /// The bulk.
+    pub bulk_id: BulkId,
+    /// What to do about it.
+    pub step: BulkStep,
+}
+
+/// A step of an operation on a bulk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkStep {
+    /// Cut it into chunks and send their messages.
+    Plan(PlanCursor),
+    /// Go through one chunk.
+    Chunk(Chunk),
+}
+
+/// Where planning goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanCursor {
+    /// The number of the next chunk.
+    pub next_chunk: u32,
+    /// The items that are in chunks already.
+    pub items: u32,
+    /// The last of them; none at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<ExternalId>,
 }
 
 #[cfg(test)]

@@ -1,13 +1,21 @@
 //! Sending to a queue.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use serde::Serialize;
 
 use crate::message::Message;
+
+/// Messages of one call (AWS limit). Ours are far below the limit of 1 MiB for all of them together.
+const MAX_BATCH: usize = 10;
+/// Calls for the same messages: the first, and those for what was not taken.
+const MAX_ROUNDS: u32 = 4;
+/// Longest wait before the second call; more for each further one, and drawn at random below that.
+const ROUND_WAIT: Duration = Duration::from_millis(50);
 
 /// A queue, through one client.
 #[derive(Debug, Clone)]
@@ -48,6 +56,33 @@ impl Queue {
         Ok(())
     }
 
+    /// Sends the messages, ten to a call, and again those that SQS did not take.
+    ///
+    /// # Errors
+    /// [`SendError`] if any of them was not taken in the end.
+    pub async fn send_all<T: Serialize + Sync>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
+        for messages in messages.chunks(MAX_BATCH) {
+            let mut open = Vec::with_capacity(messages.len());
+            for (index, message) in messages.iter().enumerate() {
+                open.push(batch_entry(index, message)?);
+            }
+            for round in 1.. {
+                let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
+                let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
+                open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
+                if open.is_empty() {
+                    break;
+                }
+                if round == MAX_ROUNDS {
+                    let code = output.failed().first().map_or("no answer for a message", |failed| failed.code());
+                    return Err(SendError { reason: code.to_owned() });
+                }
+                tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason
     /// beside it.
     ///
@@ -73,6 +108,16 @@ impl Queue {
             .map_err(|error| SendError { reason: reason(&error) })?;
         Ok(())
     }
+}
+
+fn batch_entry<T: Serialize>(index: usize, message: &Message<T>) -> Result<SendMessageBatchRequestEntry, SendError> {
+    let failed = |error: String| SendError { reason: error };
+    SendMessageBatchRequestEntry::builder()
+        .id(index.to_string())
+        .message_group_id(message.org_id.as_str())
+        .message_body(ascii_json(message).map_err(|error| failed(error.to_string()))?)
+        .build()
+        .map_err(|error| failed(error.to_string()))
 }
 
 fn reason<E: ProvideErrorMetadata, R>(error: &aws_sdk_sqs::error::SdkError<E, R>) -> String {

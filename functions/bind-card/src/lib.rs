@@ -1,22 +1,16 @@
 //! `PUT /wallet/v2/cards/{cardId}/noname/bind`: checks a bind, records its operation, enqueues it.
 //!
-//! A 202 promises that the operation ends, with its event. It is given only after the operation's row
-//! is written and SQS has the message. Should this function die in between, the client has no 202; a
-//! repetition with the same `Idempotency-Key` finds the row and sends the message (again).
-//!
-//! What is checked here can change before the worker acts; the worker's conditional write decides.
+//! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
 
 use lambda_http::http::StatusCode;
 use serde_json::Value;
 use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
-use shared::domain::card::Card;
 use shared::domain::ids::{CardId, OrgId};
-use shared::domain::operation::{Operation, OperationState, Subject};
-use shared::domain::time::Timestamp;
-use shared::http::{Answer, Call, Invalid, Problem, Replay, Ticket};
-use shared::message::{self, Message, Version1};
+use shared::domain::operation::Subject;
+use shared::http::{Answer, Call, Invalid, Problem, accept};
+use shared::message;
 use shared::queue::Queue;
-use shared::store::{Recorded, Store};
+use shared::store::Store;
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "bind-card";
@@ -38,59 +32,26 @@ impl BindCard {
     /// # Errors
     /// Every answer but the 202.
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let org = &call.identity.org_id;
         let bind = read(call)?;
         let ticket = call.ticket(ENDPOINT, &bind)?;
+        let subject =
+            Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None };
+        let prepare = async |recorded| self.prepare(&call.identity.org_id, bind, recorded).await;
+        accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
+    }
 
-        // Before any check of state: what the first request changed must not change its answer.
-        let recorded = self.recorded(org, &ticket, call.now).await?;
-        if let Some(recorded) = &recorded
-            && ticket.replay(recorded)? == Replay::AnswerAgain
-        {
-            return Ok(Answer::accepted(ticket.operation_id));
-        }
-
+    /// The message's instruction: the same one whenever it is made, because a card's facts never change.
+    async fn prepare(&self, org: &OrgId, bind: Bind, recorded: bool) -> Result<message::BindCard, Problem> {
         let card = self.store.card(org, bind.card_id).await?;
-        let operation = if let Some(recorded) = recorded {
-            recorded
-        } else {
-            if let Err(refusal) = self.check(org, &bind, card.as_ref()).await {
-                // What refuses may be this very operation, recorded since we looked by the same request
-                // sent twice.
-                let recorded = self.recorded(org, &ticket, call.now).await?.ok_or(refusal)?;
-                ticket.replay(&recorded)?;
-                return Ok(Answer::accepted(ticket.operation_id));
+        if !recorded {
+            check_card(card.as_ref()).map_err(refusal)?;
+            if let Some(reissued) = bind.reissued_card_id {
+                let reissued = self.store.card(org, reissued).await?;
+                check_reissued(reissued.as_ref(), &bind).map_err(refusal)?;
             }
-            let operation = new_operation(call, &bind, &ticket);
-            match self.store.record_operation(&operation, call.now).await? {
-                Recorded::New => operation,
-                // A request with the same key came between, or the SDK repeated its own call.
-                Recorded::Existing(existing) => match ticket.replay(&existing)? {
-                    Replay::SendAgain => *existing,
-                    Replay::AnswerAgain => return Ok(Answer::accepted(ticket.operation_id)),
-                },
-            }
-        };
+        }
         let card = card.ok_or_else(|| Problem::broken("the operation's card is gone"))?;
-        self.queue.send(&new_message(operation, bind, card)).await?;
-        Ok(Answer::accepted(ticket.operation_id))
-    }
-
-    /// The operation of an earlier request with the same key.
-    async fn recorded(&self, org: &OrgId, ticket: &Ticket, now: Timestamp) -> Result<Option<Operation>, Problem> {
-        if !ticket.keyed {
-            return Ok(None);
-        }
-        Ok(self.store.operation(org, ticket.operation_id, now).await?)
-    }
-
-    async fn check(&self, org: &OrgId, bind: &Bind, card: Option<&Card>) -> Result<(), Problem> {
-        check_card(card).map_err(refusal)?;
-        if let Some(reissued) = bind.reissued_card_id {
-            let reissued = self.store.card(org, reissued).await?;
-            check_reissued(reissued.as_ref(), bind).map_err(refusal)?;
-        }
-        Ok(())
+        Ok(message::BindCard { bind, card: card.facts })
     }
 }
 
@@ -146,29 +107,4 @@ fn refusal(code: BindRefusal) -> Problem {
         BindRefusal::ReissuedCardAlreadyReplaced => (StatusCode::CONFLICT, "reissued-card-already-replaced"),
     };
     Problem::new(status, name, code)
-}
-
-fn new_operation(call: &Call, bind: &Bind, ticket: &Ticket) -> Operation {
-    Operation {
-        org_id: call.identity.org_id.clone(),
-        operation_id: ticket.operation_id,
-        state: OperationState::Pending,
-        fingerprint: ticket.fingerprint.clone(),
-        cid: call.cid.clone(),
-        created_at: call.now,
-        ended_at: None,
-        subject: Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None },
-    }
-}
-
-/// The operation's message: the same one whenever it is sent, because the card's facts never change.
-fn new_message(operation: Operation, bind: Bind, card: Card) -> Message<message::BindCard> {
-    Message {
-        version: Version1,
-        org_id: operation.org_id,
-        operation_id: operation.operation_id,
-        cid: operation.cid,
-        accepted_at: operation.created_at,
-        instruction: message::BindCard { bind, card: card.facts },
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shared::domain::bind::{BindOutcome, BindRefusal};
-use shared::domain::ids::{CardId, OperationId};
+use shared::domain::ids::{BulkId, CardId, OperationId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::Timestamp;
 use shared::http::{Answer, Call, Problem};
@@ -23,16 +23,30 @@ struct Body {
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_id: Option<BulkId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<Chunks>,
     counts: Counts,
     results: Vec<ItemResult>,
 }
 
+/// How far an operation on a bulk has come.
+#[derive(Serialize)]
+struct Chunks {
+    /// Null until it is planned.
+    total: Option<u32>,
+    done: usize,
+}
+
 /// Items of the operation.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 struct Counts {
-    total: u64,
-    succeeded: u64,
-    failed: u64,
+    /// Null until it is planned.
+    total: Option<u32>,
+    done: u32,
+    succeeded: u32,
+    failed: u32,
 }
 
 /// What became of one item.
@@ -50,31 +64,58 @@ struct ItemResult {
 
 impl From<Operation> for Body {
     fn from(operation: Operation) -> Self {
-        let Subject::BindCard { card_id, reissued_card_id, outcome } = operation.subject;
-        let mut counts = Counts { total: 1, ..Counts::default() };
-        let result = outcome.map(|outcome| {
-            let code = match outcome {
-                BindOutcome::Success { .. } => None,
-                BindOutcome::Failure { code, .. } => Some(code),
-            };
-            *(if code.is_none() { &mut counts.succeeded } else { &mut counts.failed }) += 1;
-            ItemResult {
-                card_id,
-                reissued_card_id,
-                status: outcome.name(),
-                message_code: code,
-                message: code.map(|code| code.to_string()),
-            }
-        });
-        Self {
+        let mut body = Self {
             operation_id: operation.operation_id,
-            kind: "BIND_CARD",
+            kind: "",
             status: operation.state,
             created_at: operation.created_at,
             ended_at: operation.ended_at,
-            counts,
-            results: result.into_iter().collect(),
+            bulk_id: None,
+            chunks: None,
+            counts: Counts::default(),
+            results: Vec::new(),
+        };
+        match operation.subject {
+            Subject::BindCard { card_id, reissued_card_id, outcome } => {
+                body.kind = "BIND_CARD";
+                let result = outcome.map(|outcome| bind_result(card_id, reissued_card_id, &outcome));
+                let failed = result.iter().filter(|result| result.message_code.is_some()).count() == 1;
+                let done = u32::from(result.is_some());
+                body.counts =
+                    Counts { total: Some(1), done, succeeded: done - u32::from(failed), failed: u32::from(failed) };
+                body.results.extend(result);
+            }
+            Subject::CreateBulk { bulk_id } => {
+                body.kind = "CREATE_BULK";
+                body.bulk_id = Some(bulk_id);
+            }
+            Subject::IncrementBulk { bulk_id } => {
+                body.kind = "INCREMENT_BULK";
+                body.bulk_id = Some(bulk_id);
+            }
+            Subject::StartBulk { bulk_id, progress, .. } => {
+                body.kind = "START_BULK";
+                body.bulk_id = Some(bulk_id);
+                body.chunks = Some(Chunks { total: progress.chunks, done: progress.done.len() });
+                let (done, succeeded) = (progress.items_done, progress.items_changed);
+                body.counts = Counts { total: progress.items_total, done, succeeded, failed: 0 };
+            }
         }
+        body
+    }
+}
+
+fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &BindOutcome) -> ItemResult {
+    let message_code = match outcome {
+        BindOutcome::Success { .. } => None,
+        BindOutcome::Failure { code, .. } => Some(*code),
+    };
+    ItemResult {
+        card_id,
+        reissued_card_id,
+        status: outcome.name(),
+        message_code,
+        message: message_code.map(|code| code.to_string()),
     }
 }
 

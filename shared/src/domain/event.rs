@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
+use super::bulk::BulkSettings;
 use super::card::{CardFacts, CardStatus};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
 use super::time::{Date, Timestamp};
@@ -17,7 +18,7 @@ const SCHEMA_VERSION: u32 = 1;
 /// An event, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// The same for every repetition of one fact: `UUIDv5` of operation, event type and item.
+    /// The same for every repetition of one fact: UUIDv5 of operation, event type and item.
     pub event_id: Uuid,
     /// The version of the form.
     pub schema_version: u32,
@@ -74,6 +75,8 @@ pub enum EventData {
     BindCard(BindCardData),
     /// A card changed: it was replaced by a reissue.
     Update(CardUpdateData),
+    /// A card was issued.
+    Create(CardCreateData),
 }
 
 impl EventData {
@@ -83,12 +86,13 @@ impl EventData {
         match self {
             Self::BindCard(_) => "bind_card",
             Self::Update(_) => "update",
+            Self::Create(_) => "create",
         }
     }
 
     const fn domain(&self) -> &'static str {
         match self {
-            Self::BindCard(_) | Self::Update(_) => "cards",
+            Self::BindCard(_) | Self::Update(_) | Self::Create(_) => "cards",
         }
     }
 }
@@ -214,6 +218,60 @@ impl CardUpdateData {
             contactless_enabled: card.contactless_enabled,
             operation_type: OperationType::Reissue,
             new_card_id: bind.card_id,
+        }
+    }
+}
+
+/// The data of `create`. Required members that are always null are written as null (contract).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CardCreateData {
+    card_id: CardId,
+    bulk_id: BulkId,
+    external_id: ExternalId,
+    program_id: ProgramId,
+    card_status: CardStatus,
+    card_type: CardType,
+    contactless_enabled: bool,
+    account_id: (),
+    card_hash: (),
+    card_last_four_numbers: (),
+    card_name: (),
+    card_printed_name: (),
+    embossed: (),
+    expiration_date: Date,
+    issuing_date: Date,
+    status: EventStatus,
+}
+
+impl CardCreateData {
+    /// What is said of a card issued for this item of a bulk. Of constants and of facts that never
+    /// change: the card may have been bound since.
+    #[must_use]
+    pub const fn new(
+        card_id: CardId,
+        bulk_id: BulkId,
+        external_id: ExternalId,
+        settings: &BulkSettings,
+        issuing_date: Date,
+        expiration_date: Date,
+    ) -> Self {
+        Self {
+            card_id,
+            bulk_id,
+            external_id,
+            program_id: settings.program_id,
+            card_status: CardStatus::Unbound,
+            card_type: CardType::Plastic,
+            contactless_enabled: settings.contactless_enabled,
+            account_id: (),
+            card_hash: (),
+            card_last_four_numbers: (),
+            card_name: (),
+            card_printed_name: (),
+            embossed: (),
+            expiration_date,
+            issuing_date,
+            status: EventStatus::Success,
         }
     }
 }

@@ -161,6 +161,14 @@ text_id! {
     |text| (1..=MAX_CORRELATION_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
+impl BulkId {
+    /// One of our own making.
+    #[must_use]
+    pub fn from_uuid(id: Uuid) -> Self {
+        Self(id.to_string())
+    }
+}
+
 impl CorrelationId {
     /// One of our own making.
     #[must_use]
@@ -187,7 +195,7 @@ impl OperationId {
         Self(Uuid::new_v5(&OPERATION_NAMESPACE, name.as_bytes()))
     }
 
-    /// An operation under an ID made by the caller (a `UUIDv7`, where there is no key).
+    /// An operation under an ID made by the caller (a UUIDv7, where there is no key).
     #[must_use]
     pub const fn from_uuid(id: Uuid) -> Self {
         Self(id)

@@ -4,6 +4,7 @@
 //! no AWS. A rule gets what it needs (a card as it was read, the time it was accepted) handed in.
 
 pub mod bind;
+pub mod bulk;
 pub mod card;
 pub mod event;
 pub mod ids;

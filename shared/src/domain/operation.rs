@@ -3,11 +3,13 @@
 //! Its row is also the record of its idempotency key: the row is put if absent, under an ID made of
 //! the key, so of any number of requests with one key one makes the operation and the rest find it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::bind::BindOutcome;
-use super::ids::{CardId, CorrelationId, OperationId, OrgId};
-use super::time::Timestamp;
+use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
+use super::time::{Date, Timestamp};
 
 /// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
 /// (14 days) and any redrive takes.
@@ -42,6 +44,59 @@ pub enum Subject {
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<BindOutcome>,
     },
+    /// Create a bulk. Recorded only for its idempotency key: the answer says all.
+    CreateBulk {
+        /// The bulk, whose ID is chosen before anything is written.
+        bulk_id: BulkId,
+    },
+    /// Add items to a bulk. Recorded only for its idempotency key: the answer says all.
+    IncrementBulk {
+        /// The bulk.
+        bulk_id: BulkId,
+    },
+    /// Issue the cards of a bulk.
+    StartBulk {
+        /// The bulk.
+        bulk_id: BulkId,
+        /// The cards' day of issue.
+        issuing_date: Date,
+        /// The cards' day of expiry.
+        expiration_date: Date,
+        /// How far it has come.
+        #[serde(flatten)]
+        progress: Progress,
+    },
+}
+
+/// How far an operation on a bulk has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The batches whose items it is about: those that were committed when it was planned first.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub batches: BTreeSet<u32>,
+    /// Into how many chunks it was cut; set when all their messages are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<u32>,
+    /// The items in all chunks; set with their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_total: Option<u32>,
+    /// The chunks that are done.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub done: BTreeSet<u32>,
+    /// Items in the chunks that are done.
+    #[serde(default)]
+    pub items_done: u32,
+    /// Items that the operation itself changed.
+    #[serde(default)]
+    pub items_changed: u32,
+}
+
+impl Progress {
+    /// Whether nothing is left to do but to end the operation.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.chunks.is_some_and(|chunks| self.done.len() == chunks as usize)
+    }
 }
 
 /// An operation as its row has it.
@@ -68,7 +123,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The second from which on the operation counts as gone, though its row may linger (`DynamoDB`
+    /// The second from which on the operation counts as gone, though its row may linger (DynamoDB
     /// deletes expired rows within days, not at once).
     #[must_use]
     pub fn expires_at(&self) -> i64 {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::{Duration, OffsetDateTime, UtcOffset};
+use time::{Duration, Month, OffsetDateTime, UtcOffset};
 
 const MILLISECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -30,6 +30,12 @@ impl Timestamp {
     #[must_use]
     pub const fn epoch_seconds(self) -> i64 {
         self.0.unix_timestamp()
+    }
+
+    /// The UTC day that it falls on.
+    #[must_use]
+    pub const fn date(self) -> Date {
+        Date(self.0.date())
     }
 
     /// This much later.
@@ -68,6 +74,17 @@ impl Date {
     pub const fn new(date: time::Date) -> Self {
         Self(date)
     }
+
+    /// The same day that many months later, or the month's last day if it has no such day.
+    #[must_use]
+    pub fn plus_months(self, months: u32) -> Self {
+        let month = self.0.month() as u32 - 1 + months;
+        let year = self.0.year().saturating_add_unsigned(month / 12).min(time::Date::MAX.year());
+        let month = Month::December.nth_next(u8::try_from(month % 12 + 1).unwrap_or(12));
+        let day = self.0.day().min(month.length(year));
+        // The day was made to fit.
+        Self(time::Date::from_calendar_date(year, month, day).unwrap_or(self.0))
+    }
 }
 
 impl fmt::Display for Date {
@@ -92,7 +109,8 @@ impl<'de> Deserialize<'de> for Date {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use time::macros::datetime;
+    use rstest::rstest;
+    use time::macros::{date, datetime};
 
     use super::*;
 
@@ -100,6 +118,16 @@ mod tests {
     fn a_timestamp_is_utc_with_three_digits() {
         let at = Timestamp::new(datetime!(2026-11-22 05:04:05.000_999 +2));
         assert_eq!(serde_json::to_string(&at).unwrap(), r#""2026-11-22T03:04:05.000Z""#);
+    }
+
+    #[rstest]
+    #[case(date!(2026 - 11 - 22), 72, date!(2032 - 11 - 22))]
+    #[case(date!(2026 - 12 - 31), 1, date!(2027 - 01 - 31))]
+    #[case(date!(2028 - 02 - 29), 12, date!(2029 - 02 - 28))]
+    #[case(date!(2026 - 01 - 31), 13, date!(2027 - 02 - 28))]
+    #[case(date!(2026 - 01 - 31), 0, date!(2026 - 01 - 31))]
+    fn months_are_added_by_the_calendar(#[case] from: time::Date, #[case] months: u32, #[case] expected: time::Date) {
+        assert_eq!(Date::new(from).plus_months(months), Date::new(expected));
     }
 
     proptest! {

@@ -67,10 +67,10 @@ impl Ticket {
 /// What a repeated request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
-    /// The first request may have ended between its row and its message. A message too many is
+    /// The rest of the work: the first request may have ended after its row. A message too many is
     /// harmless; one too few is an instruction lost.
     SendAgain,
-    /// A worker has the message.
+    /// Nothing but the answer.
     AnswerAgain,
 }
 

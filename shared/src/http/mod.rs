@@ -4,7 +4,10 @@
 //! A handler gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
+#[cfg(all(feature = "queue", feature = "store"))]
+mod accept;
 mod body;
+pub mod bulk;
 mod idempotency;
 mod identity;
 mod problem;
@@ -28,6 +31,8 @@ use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 use token::Verifier;
 
+#[cfg(all(feature = "queue", feature = "store"))]
+pub use accept::{accept, record, recorded};
 pub use idempotency::{Replay, Ticket};
 pub use identity::{Identity, Scope};
 pub use problem::{Invalid, Problem};
@@ -57,6 +62,16 @@ impl Call {
         let parameters = self.request.path_parameters_ref();
         let text = parameters.and_then(|parameters| parameters.first(name)).unwrap_or_default();
         text.parse().map_err(|error: T::Err| Invalid::parameter(name, error))
+    }
+
+    /// A parameter of the query.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is there and not a `T`.
+    pub fn query<T: std::str::FromStr>(&self, name: &'static str, expected: &str) -> Result<Option<T>, Invalid> {
+        let parameters = self.request.query_string_parameters_ref();
+        let Some(text) = parameters.and_then(|parameters| parameters.first(name)) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Invalid::parameter(name, format!("must be {expected}")))
     }
 
     /// A required header. One that comes several times counts as malformed: which one is meant?
@@ -105,6 +120,12 @@ impl Answer {
     pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_string(body).map_err(Problem::broken)?;
         Ok(Self { status: StatusCode::OK, operation_id: None, body })
+    }
+
+    /// The same body, as 201.
+    #[must_use]
+    pub fn created(self) -> Self {
+        Self { status: StatusCode::CREATED, ..self }
     }
 
     /// 202: the instruction is accepted, and the operation tells what becomes of it. A repeated request

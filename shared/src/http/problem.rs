@@ -4,6 +4,8 @@
 //! header. The other, where there is one, is for the operator's log: what broke. The caller's never
 //! tells what stands in the table of another tenant, and neither holds a secret.
 
+use std::fmt;
+
 use lambda_http::http::StatusCode;
 use serde::Serialize;
 
@@ -27,6 +29,17 @@ enum Place {
     Pointer(String),
     Header(&'static str),
     Parameter(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pointer(pointer) if pointer.is_empty() => f.write_str("The body"),
+            Self::Pointer(pointer) => write!(f, "The body's {pointer}"),
+            Self::Header(name) => write!(f, "The header {name}"),
+            Self::Parameter(name) => write!(f, "The parameter {name}"),
+        }
+    }
 }
 
 impl Invalid {
@@ -71,7 +84,7 @@ impl Problem {
     #[must_use]
     pub fn invalid(errors: Vec<Invalid>) -> Self {
         let detail = match errors.as_slice() {
-            [one] => one.detail.clone(),
+            [one] => format!("{} {}.", one.place, one.detail),
             many => format!("{} parts of the request are invalid.", many.len()),
         };
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail) }
@@ -93,6 +106,18 @@ impl Problem {
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "The specified resource was not found.")
+    }
+
+    /// 406: a list has no items, or too many (the contract's status for it).
+    #[must_use]
+    pub fn out_of_range(detail: impl ToString) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "out-of-range", detail)
+    }
+
+    /// 409: the resource's state forbids it.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl ToString) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
     }
 
     /// 413: the body has more bytes than the endpoint takes.

@@ -6,10 +6,16 @@
 //!
 //! What a write means is decided here; whether it is allowed is decided in [`crate::domain`].
 
+mod batch;
+mod bulks;
 mod cards;
+mod change;
+mod items;
 mod operations;
+mod progress;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -17,11 +23,13 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::ids::{CardId, OperationId, OrgId};
+use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 
+pub use bulks::{Committed, Opened};
+pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
 
-/// A row as `DynamoDB` has it.
+/// A row as DynamoDB has it.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// The table, through one client.
@@ -45,7 +53,7 @@ pub enum StoreError {
     Retry {
         /// The call.
         call: &'static str,
-        /// What `DynamoDB` or the SDK said.
+        /// What DynamoDB or the SDK said.
         reason: String,
     },
     /// It will never work: a bug, or a row that cannot be read.
@@ -53,7 +61,7 @@ pub enum StoreError {
     Broken {
         /// The call.
         call: &'static str,
-        /// What `DynamoDB`, the SDK or the row's reader said.
+        /// What DynamoDB, the SDK or the row's reader said.
         reason: String,
     },
 }
@@ -101,6 +109,32 @@ impl StoreError {
     }
 }
 
+/// What is said of an operation that is updated and has no row: it is never made by an update.
+const GONE: &str = "the operation has no row";
+
+/// Tries of something whose rows are held by another transaction, or changed between read and write.
+/// After the last the message goes back to its queue.
+const CONFLICT_ATTEMPTS: u32 = 4;
+/// Longest wait before the second try; doubled for each further one, and drawn at random below that.
+const CONFLICT_WAIT: Duration = Duration::from_millis(20);
+
+/// Tries again at once, a few times, what ends in a [`StoreError::Conflict`].
+async fn retrying<T>(mut attempt: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for number in 1..CONFLICT_ATTEMPTS {
+        match attempt().await {
+            Err(StoreError::Conflict { .. }) => wait_at_random(CONFLICT_WAIT, number).await,
+            result => return result,
+        }
+    }
+    attempt().await
+}
+
+/// Waits for a random part of `longest`, doubled for every attempt after the first.
+async fn wait_at_random(longest: Duration, attempt: u32) {
+    let longest = longest * 2_u32.pow(attempt - 1);
+    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+}
+
 impl Store {
     /// The table of this name.
     #[must_use]
@@ -115,6 +149,30 @@ fn card_key(org: &OrgId, card: CardId) -> Item {
 
 fn operation_key(org: &OrgId, operation: OperationId) -> Item {
     key(format!("{org}#OP#{operation}"), "OP")
+}
+
+fn bulk_key(org: &OrgId, bulk: &BulkId) -> Item {
+    key(bulk_partition(org, bulk), "BULK")
+}
+
+fn item_key(org: &OrgId, bulk: &BulkId, item: &ExternalId) -> Item {
+    key(bulk_partition(org, bulk), &item_sort_key(item))
+}
+
+fn bulk_partition(org: &OrgId, bulk: &BulkId) -> String {
+    format!("{org}#BULK#{bulk}")
+}
+
+/// The prefix of items' sort keys. The header's sort key does not start with it.
+const ITEM_PREFIX: &str = "I#";
+
+fn item_sort_key(item: &ExternalId) -> String {
+    format!("{ITEM_PREFIX}{item}")
+}
+
+/// The counter that card IDs are taken from.
+fn card_counter_key(org: &OrgId) -> Item {
+    key(format!("{org}#COUNTER"), "CARD")
 }
 
 fn key(pk: String, sk: &str) -> Item {

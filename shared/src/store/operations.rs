@@ -2,11 +2,11 @@
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use serde::Deserialize;
 
-use super::{Store, StoreError, attribute, operation_key, read, write};
+use super::change::{Change, Changed};
+use super::{GONE, Store, StoreError, attribute, operation_key, read, write};
 use crate::domain::bind::BindOutcome;
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
@@ -21,7 +21,7 @@ pub enum Recorded {
     Existing(Box<Operation>),
 }
 
-/// The attribute that `DynamoDB` deletes expired rows by.
+/// The attribute that DynamoDB deletes expired rows by.
 const EXPIRES_AT: &str = "expires_at";
 
 #[derive(Deserialize)]
@@ -109,30 +109,44 @@ impl Store {
             BindOutcome::Success { .. } => OperationState::Succeeded,
             BindOutcome::Failure { .. } => OperationState::Failed,
         };
-        let result = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(operation_key(org, operation)))
-            .update_expression("SET #state = :state, outcome = :outcome, ended_at = :at")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(outcome)")
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":state", attribute(CALL, state)?)
-            .expression_attribute_values(":outcome", attribute(CALL, &outcome)?)
-            .expression_attribute_values(":at", attribute(CALL, outcome.at())?)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match result {
-            Ok(_) => Ok(outcome),
-            Err(SdkError::ServiceError(error)) => match error.into_err() {
-                UpdateItemError::ConditionalCheckFailedException(failed) => {
-                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "the operation has no row"))?;
-                    Ok(read::<OutcomeRow>(CALL, item)?.outcome)
-                }
-                error => Err(StoreError::of_service(CALL, &error)),
-            },
-            Err(error) => Err(StoreError::of(CALL, &error)),
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET #state = :state, outcome = :outcome, ended_at = :at",
+            condition: "attribute_exists(pk) AND attribute_not_exists(outcome)",
+            names: &[("#state", "state")],
+            values: vec![
+                (":state", attribute(CALL, state)?),
+                (":outcome", attribute(CALL, &outcome)?),
+                (":at", attribute(CALL, outcome.at())?),
+            ],
+        };
+        match self.change(change).await? {
+            Changed::Yes(_) => Ok(outcome),
+            Changed::No(Some(item)) => Ok(read::<OutcomeRow>(CALL, item)?.outcome),
+            Changed::No(None) => Err(StoreError::broken(CALL, GONE)),
         }
+    }
+
+    /// Ends an operation that was done within its request. Of use to its idempotency key alone.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn end_request(&self, org: &OrgId, operation: OperationId, now: Timestamp) -> Result<(), StoreError> {
+        const CALL: &str = "UpdateItem operation";
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET #state = :ended, ended_at = :at",
+            condition: "#state = :pending",
+            names: &[("#state", "state")],
+            values: vec![
+                (":pending", attribute(CALL, OperationState::Pending)?),
+                (":ended", attribute(CALL, OperationState::Succeeded)?),
+                (":at", attribute(CALL, now)?),
+            ],
+        };
+        // One that has ended before is as good.
+        self.change(change).await.map(|_| ())
     }
 }

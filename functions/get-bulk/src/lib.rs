@@ -1,0 +1,122 @@
+//! `GET /cards/v1/bulks/{bulkID}`: a bulk, and a page of its items, each in the state it is in now.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use shared::domain::bulk::{Bulk, BulkItem, ItemState};
+use shared::domain::card::CardStatus;
+use shared::domain::ids::{BulkId, CardId, ExternalId, OrgId};
+use shared::http::bulk::BulkBody;
+use shared::http::{Answer, Call, Invalid, Problem};
+use shared::store::Store;
+
+/// Items of a page, unless the client says (contract).
+const DEFAULT_LIMIT: usize = 100;
+/// Most items of a page (contract).
+const MAX_LIMIT: usize = 1000;
+/// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
+/// keep dying halfway.
+const MAX_CALLS: usize = 20;
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct GetBulk {
+    /// Reads bulks, items and cards.
+    pub store: Store,
+}
+
+#[derive(Serialize)]
+struct Body {
+    #[serde(flatten)]
+    bulk: BulkBody,
+    items: Vec<ItemBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ItemBody {
+    external_id: ExternalId,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_id: Option<CardId>,
+}
+
+/// The item's own state; once its card was issued, the card's.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum State {
+    Item(ItemState),
+    Card(CardStatus),
+}
+
+impl GetBulk {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such bulk.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let org = &call.identity.org_id;
+        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
+        let (limit, after) = read(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let bulk = self.store.bulk(org, &bulk_id).await?.ok_or_else(Problem::not_found)?;
+        let (items, more) = self.page(org, &bulk, after, limit).await?;
+        let cursor = more.map(|last| URL_SAFE_NO_PAD.encode(last.as_str()));
+        let items = self.as_of_now(org, items).await?;
+        Answer::ok(&Body { bulk: bulk.into(), items, cursor })
+    }
+
+    /// The next items that count, and the last that was looked at if more may follow.
+    async fn page(
+        &self,
+        org: &OrgId,
+        bulk: &Bulk,
+        mut after: Option<ExternalId>,
+        limit: usize,
+    ) -> Result<(Vec<BulkItem>, Option<ExternalId>), Problem> {
+        let mut items = Vec::new();
+        for _ in 0..MAX_CALLS {
+            let page = self.store.items_after(org, &bulk.bulk_id, after.as_ref(), limit - items.len()).await?;
+            after = page.items.last().map(|item| item.external_id.clone()).or(after);
+            items.extend(page.items.into_iter().filter(|item| bulk.batches.contains(&item.batch)));
+            if !page.more {
+                return Ok((items, None));
+            }
+            if items.len() == limit {
+                break;
+            }
+        }
+        Ok((items, after))
+    }
+
+    async fn as_of_now(&self, org: &OrgId, items: Vec<BulkItem>) -> Result<Vec<ItemBody>, Problem> {
+        let issued: Vec<CardId> = items.iter().filter_map(|item| item.card_id).collect();
+        let cards = self.store.cards(org, &issued).await?;
+        let statuses: HashMap<CardId, CardStatus> = cards.into_iter().map(|card| (card.card_id, card.status)).collect();
+        let as_of_now = |item: BulkItem| {
+            let status = item.card_id.and_then(|card| statuses.get(&card));
+            let state = status.map_or(State::Item(item.state), |status| State::Card(*status));
+            ItemBody { external_id: item.external_id, state, card_id: item.card_id }
+        };
+        Ok(items.into_iter().map(as_of_now).collect())
+    }
+}
+
+fn read(call: &Call) -> Result<(usize, Option<ExternalId>), Invalid> {
+    let limit = call.query("limit", "an integer from 1 to 1000")?.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Invalid::parameter("limit", "must be an integer from 1 to 1000"));
+    }
+    let cursor: Option<String> = call.query("cursor", "text")?;
+    let after = cursor.map(|cursor| {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        String::from_utf8(bytes).ok()?.parse().ok()
+    });
+    match after {
+        None => Ok((limit, None)),
+        Some(Some(after)) => Ok((limit, Some(after))),
+        Some(None) => Err(Invalid::parameter("cursor", "must be one that an answer held")),
+    }
+}

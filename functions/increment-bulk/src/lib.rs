@@ -1,0 +1,150 @@
+//! `PUT /cards/v1/bulks/{bulkID}`: adds items to a bulk. IDs that it has already are kept as they are.
+//!
+//! The items are written under a new batch, then the batch is committed on the header, which makes all
+//! of them visible at once: a failure halfway leaves nothing to be seen.
+//!
+//! Two requests that name the same ID: the item belongs to the batch that wrote it first. The other
+//! request finds it. If that batch is committed, the ID is in the bulk already. If not, it is aborted,
+//! for good, and the item taken over; its own request, should it still live, notices at its commit and
+//! starts again. So every ID comes in once, is counted once, and is lost by neither.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::domain::bulk::Bulk;
+use shared::domain::ids::{BulkId, ExternalId, OrgId};
+use shared::domain::operation::Subject;
+use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
+use shared::http::{Answer, Call, Invalid, Problem, Replay, record, recorded};
+use shared::store::{Committed, Opened, Store};
+
+/// Part of every idempotency key's record. Never change it.
+const ENDPOINT: &str = "increment-bulk";
+/// Batches that one request tries, each aborted by another request that named the same IDs.
+const MAX_ATTEMPTS: usize = 5;
+/// Times that an item's batch may change under a request that wants to take it over.
+const MAX_ROUNDS: usize = 5;
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct IncrementBulk {
+    /// Records operations; changes bulks and items.
+    pub store: Store,
+}
+
+impl IncrementBulk {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Every answer but the 200.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let org = &call.identity.org_id;
+        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
+        let ids = read(call)?;
+        let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
+
+        let before = recorded(&self.store, call, &ticket).await?;
+        if let Some(before) = &before
+            && ticket.replay(before)? == Replay::AnswerAgain
+        {
+            return answer(self.bulk(org, &bulk_id).await?);
+        }
+        if before.is_none() {
+            if self.bulk(org, &bulk_id).await?.is_sealed() {
+                return Err(closed());
+            }
+            if ticket.keyed {
+                let subject = Subject::IncrementBulk { bulk_id: bulk_id.clone() };
+                if record(&self.store, call, &ticket, subject).await?.1 == Replay::AnswerAgain {
+                    return answer(self.bulk(org, &bulk_id).await?);
+                }
+            }
+        }
+        let ids: Vec<ExternalId> = ids.into_iter().collect();
+        let bulk = self.add(org, &bulk_id, &ids).await?;
+        if ticket.keyed {
+            self.store.end_request(org, ticket.operation_id, call.now).await?;
+        }
+        answer(bulk)
+    }
+
+    async fn bulk(&self, org: &OrgId, bulk_id: &BulkId) -> Result<Bulk, Problem> {
+        self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)
+    }
+
+    /// Brings the items in, all at once.
+    async fn add(&self, org: &OrgId, bulk_id: &BulkId, ids: &[ExternalId]) -> Result<Bulk, Problem> {
+        for _ in 0..MAX_ATTEMPTS {
+            let bulk = match self.store.open_batch(org, bulk_id).await? {
+                Opened::Yes(bulk) => bulk,
+                Opened::Unknown => return Err(Problem::not_found()),
+                Opened::Closed => return Err(closed()),
+            };
+            let batch = bulk.last_batch;
+            let present = self.store.add_items(org, bulk_id, batch, ids).await?;
+            let written = ids.len() - present.len();
+            let added = written + self.take_over(org, &bulk, present).await?;
+            let added = u32::try_from(added).map_err(Problem::broken)?;
+            match self.store.commit_batch(org, bulk_id, batch, added).await? {
+                Committed::Yes(bulk) => return Ok(bulk),
+                Committed::Aborted => {}
+                Committed::Closed => return Err(closed()),
+            }
+        }
+        Err(Problem::unavailable("other requests kept aborting the batch"))
+    }
+
+    /// Takes over, into the bulk's last batch, those of the items that are in no committed one; answers
+    /// how many.
+    async fn take_over(&self, org: &OrgId, bulk: &Bulk, mut ids: Vec<ExternalId>) -> Result<usize, Problem> {
+        let mine = bulk.last_batch;
+        let mut taken = 0;
+        let mut aborted = BTreeMap::new();
+        for _ in 0..MAX_ROUNDS {
+            if ids.is_empty() {
+                return Ok(taken);
+            }
+            let items = self.store.items(org, &bulk.bulk_id, &ids).await?;
+            ids.clear();
+            for item in items {
+                if item.batch == mine {
+                    // Written by this call's own earlier try, whose answer was lost.
+                    taken += 1;
+                    continue;
+                }
+                if bulk.batches.contains(&item.batch) {
+                    continue;
+                }
+                let gone = match aborted.get(&item.batch) {
+                    Some(gone) => *gone,
+                    None => self.store.abort_batch(org, &bulk.bulk_id, item.batch).await?,
+                };
+                aborted.insert(item.batch, gone);
+                if !gone {
+                    continue;
+                }
+                if self.store.take_over(org, &bulk.bulk_id, &item, mine).await? {
+                    taken += 1;
+                } else {
+                    ids.push(item.external_id);
+                }
+            }
+        }
+        Err(Problem::unavailable("other requests kept taking the same items"))
+    }
+}
+
+fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
+    let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
+    let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
+    let ids = external_ids(&members).map_err(Problem::invalid)?;
+    check_count(&ids)?;
+    Ok(ids)
+}
+
+fn answer(bulk: Bulk) -> Result<Answer, Problem> {
+    Answer::ok(&BulkBody::from(bulk))
+}
+
+fn closed() -> Problem {
+    Problem::conflict("bulk-closed", "The bulk is being canceled, was canceled, or would hold too many items.")
+}

@@ -1,0 +1,21 @@
+//! The Lambda function `increment-bulk`: wires, and nothing else.
+
+use increment_bulk::IncrementBulk;
+use lambda_http::Error;
+use shared::aws::Aws;
+use shared::http::{self, Scope};
+use shared::store::Store;
+use shared::{config, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = IncrementBulk { store: Store::new(aws.dynamodb(), table) };
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
+}

@@ -1,0 +1,53 @@
+//! `POST /cards/v1/bulks/{bulkID}/start`: has the cards of a bulk issued. Started again, it issues what
+//! is missing.
+//!
+//! The days of issue and expiry are fixed here, with the operation: its cards and their events must be
+//! the same whenever a worker comes to make them.
+
+use shared::domain::bulk::Bulk;
+use shared::domain::ids::BulkId;
+use shared::domain::operation::{Progress, Subject};
+use shared::http::{Answer, Call, Problem, accept};
+use shared::message::{self, BulkStep, PlanCursor};
+use shared::queue::Queue;
+use shared::store::Store;
+
+/// Part of every idempotency key's record. Never change it.
+const ENDPOINT: &str = "start-bulk";
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct StartBulk {
+    /// Reads bulks; reads and records operations.
+    pub store: Store,
+    /// Takes the instructions.
+    pub queue: Queue,
+    /// How long cards are valid.
+    pub expiry_months: u32,
+}
+
+impl StartBulk {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Every answer but the 202.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
+        let ticket = call.ticket(ENDPOINT, &bulk_id)?;
+        let issuing_date = call.now.date();
+        let subject = Subject::StartBulk {
+            bulk_id: bulk_id.clone(),
+            issuing_date,
+            expiration_date: issuing_date.plus_months(self.expiry_months),
+            progress: Progress::default(),
+        };
+        let prepare = async |recorded: bool| {
+            let bulk = self.store.bulk(&call.identity.org_id, &bulk_id).await?.ok_or_else(Problem::not_found)?;
+            if !recorded && Bulk::is_sealed(&bulk) {
+                return Err(Problem::conflict("bulk-canceled", "The bulk is being canceled, or was canceled."));
+            }
+            Ok(message::StartBulk { bulk_id: bulk.bulk_id, step: BulkStep::Plan(PlanCursor::default()) })
+        };
+        accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
+    }
+}

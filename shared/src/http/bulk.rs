@@ -1,0 +1,116 @@
+//! What the endpoints about bulks read and answer alike.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::problem::{Invalid, Problem};
+use crate::domain::bulk::{Bulk, BulkState, MAX_ITEMS_PER_REQUEST};
+use crate::domain::ids::{BulkId, ExternalId, ProgramId};
+
+/// Largest body of a request about a bulk (contract).
+pub const MAX_BULK_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Invalid items named in one answer. Ours.
+const MAX_ERRORS: usize = 10;
+
+/// The body's `external_ids`, each once, in order.
+///
+/// # Errors
+/// [`Invalid`] for a list that is none, or for items that are no external IDs.
+pub fn external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
+    let Some(Value::Array(items)) = members.get("external_ids") else {
+        return Err(vec![Invalid::body("/external_ids", "must be an array of strings")]);
+    };
+    let mut invalid = Vec::new();
+    let mut ids = BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        match item.as_str().map(str::parse) {
+            Some(Ok(id)) => {
+                ids.insert(id);
+            }
+            Some(Err(error)) => invalid.push(Invalid::body(format!("/external_ids/{index}"), error)),
+            None => invalid.push(Invalid::body(format!("/external_ids/{index}"), "must be a string")),
+        }
+        if invalid.len() == MAX_ERRORS {
+            break;
+        }
+    }
+    if invalid.is_empty() { Ok(ids) } else { Err(invalid) }
+}
+
+/// Whether one request may name so many items.
+///
+/// # Errors
+/// 406 for none, or more than [`MAX_ITEMS_PER_REQUEST`].
+pub fn check_count(ids: &BTreeSet<ExternalId>) -> Result<(), Problem> {
+    if (1..=MAX_ITEMS_PER_REQUEST).contains(&ids.len()) {
+        Ok(())
+    } else {
+        Err(Problem::out_of_range(format!("external_ids must have 1 to {MAX_ITEMS_PER_REQUEST} items.")))
+    }
+}
+
+/// A bulk as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct BulkBody {
+    id: BulkId,
+    program_id: ProgramId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_id: Option<String>,
+    pin_length: u8,
+    contactless_enabled: bool,
+    embossing_custom_field: Option<String>,
+    metadata: Option<Box<RawValue>>,
+    status: BulkState,
+    counts: Counts,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    items: u32,
+    issued: u32,
+    canceled: u32,
+}
+
+impl From<Bulk> for BulkBody {
+    fn from(bulk: Bulk) -> Self {
+        Self {
+            id: bulk.bulk_id,
+            program_id: bulk.settings.program_id,
+            template_id: bulk.settings.template_id,
+            pin_length: bulk.settings.pin_length,
+            contactless_enabled: bulk.settings.contactless_enabled,
+            embossing_custom_field: bulk.settings.embossing_custom_field,
+            // It was JSON when it came.
+            metadata: bulk.settings.metadata.and_then(|metadata| RawValue::from_string(metadata).ok()),
+            status: bulk.state,
+            counts: Counts { items: bulk.items, issued: bulk.issued, canceled: bulk.canceled },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::plain(json!({ "external_ids": ["a", "b"] }), Ok(2))]
+    #[case::twice(json!({ "external_ids": ["a", "b", "a"] }), Ok(2))]
+    #[case::none(json!({ "external_ids": [] }), Ok(0))]
+    #[case::any_text(json!({ "external_ids": ["#/\"", "\u{0}", "😀".repeat(255)] }), Ok(3))]
+    #[case::missing(json!({}), Err(1))]
+    #[case::null(json!({ "external_ids": null }), Err(1))]
+    #[case::no_array(json!({ "external_ids": "a" }), Err(1))]
+    #[case::bad_items(json!({ "external_ids": ["", 1, null, "a", "x".repeat(256)] }), Err(4))]
+    #[case::many_bad_items(json!({ "external_ids": vec![0; 100] }), Err(10))]
+    fn external_ids_are_texts_each_once(#[case] body: Value, #[case] expected: Result<usize, usize>) {
+        let ids = external_ids(body.as_object().unwrap());
+        assert_eq!(ids.map(|ids| ids.len()).map_err(|errors| errors.len()), expected);
+    }
+}

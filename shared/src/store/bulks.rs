@@ -1,0 +1,190 @@
+//! Bulk headers: made once; batches opened, aborted and committed.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Deserialize;
+
+use super::change::{Change, Changed};
+use super::{Store, StoreError, attribute, bulk_key, read, write};
+use crate::domain::bulk::{Bulk, BulkState, MAX_BATCHES, MAX_ITEMS};
+use crate::domain::ids::{BulkId, OrgId};
+
+/// What became of opening a batch.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is open, under the header's last batch number.
+    Yes(Bulk),
+    /// There is no such bulk.
+    Unknown,
+    /// The bulk takes no more: it is being canceled, or has had all the batches it can have.
+    Closed,
+}
+
+/// What became of committing a batch.
+#[derive(Debug)]
+pub enum Committed {
+    /// Its items count.
+    Yes(Bulk),
+    /// Another request has aborted it: try again under another number.
+    Aborted,
+    /// The bulk takes no more: it is being canceled, or would hold too many items.
+    Closed,
+}
+
+#[derive(Deserialize)]
+struct HeaderRow {
+    #[serde(flatten)]
+    bulk: Bulk,
+    #[serde(default)]
+    aborted: Vec<u32>,
+}
+
+impl Store {
+    /// The bulk's header, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn bulk(&self, org: &OrgId, bulk: &BulkId) -> Result<Option<Bulk>, StoreError> {
+        const CALL: &str = "GetItem bulk";
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(bulk_key(org, bulk)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::of(CALL, &error))?;
+        output.item.map(|item| read(CALL, item)).transpose()
+    }
+
+    /// Puts a new bulk's header, which makes its items visible, unless it stands there already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_bulk(&self, org: &OrgId, bulk: &Bulk) -> Result<(), StoreError> {
+        const CALL: &str = "PutItem bulk";
+        let mut item = write(CALL, bulk)?;
+        let batches = bulk.batches.iter().map(ToString::to_string).collect();
+        item.insert("batches".to_owned(), AttributeValue::Ns(batches));
+        item.extend(bulk_key(org, &bulk.bulk_id));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                PutItemError::ConditionalCheckFailedException(_) => Ok(()),
+                error => Err(StoreError::of_service(CALL, &error)),
+            },
+            Err(error) => Err(StoreError::of(CALL, &error)),
+        }
+    }
+
+    /// Hands out a new batch number.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_batch(&self, org: &OrgId, bulk: &BulkId) -> Result<Opened, StoreError> {
+        const CALL: &str = "UpdateItem bulk open";
+        let change = Change {
+            call: CALL,
+            key: bulk_key(org, bulk),
+            update: "SET last_batch = last_batch + :one",
+            condition: "attribute_not_exists(sealed_by) AND last_batch < :most",
+            names: &[],
+            values: vec![(":one", number(1)), (":most", number(MAX_BATCHES))],
+        };
+        match self.change(change).await? {
+            Changed::Yes(item) => Ok(Opened::Yes(read(CALL, item)?)),
+            Changed::No(Some(_)) => Ok(Opened::Closed),
+            Changed::No(None) => Ok(Opened::Unknown),
+        }
+    }
+
+    /// Makes sure that a batch is never committed from now on; `false` if it has been.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn abort_batch(&self, org: &OrgId, bulk: &BulkId, batch: u32) -> Result<bool, StoreError> {
+        const CALL: &str = "UpdateItem bulk abort";
+        let change = Change {
+            call: CALL,
+            key: bulk_key(org, bulk),
+            update: "ADD aborted :set",
+            condition: "attribute_exists(pk) AND NOT contains(batches, :batch)",
+            names: &[],
+            values: vec![(":set", number_set(batch)), (":batch", number(batch))],
+        };
+        Ok(matches!(self.change(change).await?, Changed::Yes(_)))
+    }
+
+    /// Makes a batch's items visible, `added` of which no other batch brought in.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn commit_batch(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        batch: u32,
+        added: u32,
+    ) -> Result<Committed, StoreError> {
+        const CALL: &str = "UpdateItem bulk commit";
+        let change = Change {
+            call: CALL,
+            key: bulk_key(org, bulk),
+            update: "ADD batches :set, #items :added",
+            condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by) AND #items <= :room \
+                        AND NOT contains(batches, :batch) AND NOT contains(aborted, :batch)",
+            names: &[("#items", "items")],
+            values: vec![
+                (":set", number_set(batch)),
+                (":batch", number(batch)),
+                (":added", number(added)),
+                (":room", number(MAX_ITEMS.saturating_sub(added))),
+            ],
+        };
+        let item = match self.change(change).await? {
+            Changed::Yes(item) => return Ok(Committed::Yes(read(CALL, item)?)),
+            Changed::No(Some(item)) => item,
+            Changed::No(None) => return Err(StoreError::broken(CALL, "the bulk has no row")),
+        };
+        let HeaderRow { bulk, aborted } = read(CALL, item)?;
+        Ok(if bulk.batches.contains(&batch) {
+            // The SDK repeated a call whose answer was lost.
+            Committed::Yes(bulk)
+        } else if aborted.contains(&batch) {
+            Committed::Aborted
+        } else {
+            Committed::Closed
+        })
+    }
+
+    /// Notes on the header that cards are being issued; one that says more already is left as it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn mark_started(&self, org: &OrgId, bulk: &BulkId) -> Result<(), StoreError> {
+        const CALL: &str = "UpdateItem bulk start";
+        let change = Change {
+            call: CALL,
+            key: bulk_key(org, bulk),
+            update: "SET #state = :started",
+            condition: "#state = :created AND attribute_not_exists(sealed_by)",
+            names: &[("#state", "state")],
+            values: vec![
+                (":created", attribute(CALL, BulkState::Created)?),
+                (":started", attribute(CALL, BulkState::Started)?),
+            ],
+        };
+        self.change(change).await.map(|_| ())
+    }
+}
+
+pub(super) fn number(value: u32) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+pub(super) fn number_set(value: u32) -> AttributeValue {
+    AttributeValue::Ns(vec![value.to_string()])
+}

@@ -1,0 +1,268 @@
+//! A bulk's items: added, read in order, and given their cards.
+
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, Put, TransactWriteItem};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::batch::MAX_STATEMENTS;
+use super::bulks::number;
+use super::change::{Change, Changed};
+use super::{
+    ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
+    item_sort_key, read, retrying, write,
+};
+use crate::domain::bulk::{BulkItem, Chunk, ItemMark, ItemState};
+use crate::domain::card::Card;
+use crate::domain::ids::{BulkId, CardId, ExternalId, OrgId};
+
+/// Calls that add items at the same time, of one request.
+const CONCURRENT_CALLS: usize = 4;
+/// Cards issued in one transaction: each is two writes of at most 100 (AWS limit). Fewer than fit,
+/// because one conflict cancels them all.
+pub const CARDS_PER_TRANSACTION: usize = 25;
+
+/// Some of a bulk's items, in the order of their external IDs.
+#[derive(Debug)]
+pub struct ItemPage {
+    /// The items, of whatever batches.
+    pub items: Vec<BulkItem>,
+    /// Whether more may follow.
+    pub more: bool,
+}
+
+impl Store {
+    /// Adds items under this batch, 25 to a call, and never over an item that is there. Answers those
+    /// that were.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn add_items(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        batch: u32,
+        ids: &[ExternalId],
+    ) -> Result<Vec<ExternalId>, StoreError> {
+        let calls: Vec<_> = ids.chunks(MAX_STATEMENTS).map(|ids| self.add_some(org, bulk, batch, ids)).collect();
+        let present: Vec<Vec<_>> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(present.concat())
+    }
+
+    async fn add_some(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        batch: u32,
+        ids: &[ExternalId],
+    ) -> Result<Vec<ExternalId>, StoreError> {
+        const CALL: &str = "BatchExecuteStatement add items";
+        let statements: Result<Vec<_>, _> = ids.iter().map(|id| self.insertion(CALL, org, bulk, batch, id)).collect();
+        let done = self.batch_execute(CALL, &statements?).await?;
+        Ok(ids.iter().zip(done).filter(|(_, done)| !done).map(|(id, _)| id.clone()).collect())
+    }
+
+    /// PartiQL's INSERT refuses a row that is there; a put would erase it, and its card.
+    fn insertion(
+        &self,
+        call: &'static str,
+        org: &OrgId,
+        bulk: &BulkId,
+        batch: u32,
+        id: &ExternalId,
+    ) -> Result<BatchStatementRequest, StoreError> {
+        BatchStatementRequest::builder()
+            .statement(format!(
+                r#"INSERT INTO "{}" VALUE {{'pk': ?, 'sk': ?, 'external_id': ?, 'batch': ?, 'state': ?}}"#,
+                self.table
+            ))
+            .parameters(AttributeValue::S(bulk_partition(org, bulk)))
+            .parameters(AttributeValue::S(item_sort_key(id)))
+            .parameters(AttributeValue::S(id.as_str().to_owned()))
+            .parameters(number(batch))
+            .parameters(attribute(call, ItemState::Pending)?)
+            .build()
+            .map_err(|error| StoreError::broken(call, error))
+    }
+
+    /// The items of these IDs that are there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn items(&self, org: &OrgId, bulk: &BulkId, ids: &[ExternalId]) -> Result<Vec<BulkItem>, StoreError> {
+        const CALL: &str = "BatchGetItem items";
+        let keys = ids.iter().map(|id| item_key(org, bulk, id)).collect();
+        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
+    }
+
+    /// The cards of these IDs that are there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn cards(&self, org: &OrgId, ids: &[CardId]) -> Result<Vec<Card>, StoreError> {
+        const CALL: &str = "BatchGetItem cards";
+        let keys = ids.iter().map(|id| card_key(org, *id)).collect();
+        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
+    }
+
+    /// Takes a pending item over from an aborted batch; `false` if it is not of that batch any more.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn take_over(&self, org: &OrgId, bulk: &BulkId, item: &BulkItem, batch: u32) -> Result<bool, StoreError> {
+        const CALL: &str = "UpdateItem item";
+        let change = Change {
+            call: CALL,
+            key: item_key(org, bulk, &item.external_id),
+            update: "SET #batch = :batch",
+            condition: "#batch = :aborted AND #state = :pending",
+            names: &[("#batch", "batch"), ("#state", "state")],
+            values: vec![
+                (":batch", number(batch)),
+                (":aborted", number(item.batch)),
+                (":pending", attribute(CALL, ItemState::Pending)?),
+            ],
+        };
+        Ok(matches!(self.change(change).await?, Changed::Yes(_)))
+    }
+
+    /// At most `limit` items after this one, or from the first, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn items_after(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        after: Option<&ExternalId>,
+        limit: usize,
+    ) -> Result<ItemPage, StoreError> {
+        const CALL: &str = "Query items";
+        let output = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", AttributeValue::S(bulk_partition(org, bulk)))
+            .expression_attribute_values(":prefix", AttributeValue::S(ITEM_PREFIX.to_owned()))
+            .set_exclusive_start_key(after.map(|after| item_key(org, bulk, after)))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| StoreError::of(CALL, &error))?;
+        let more = output.last_evaluated_key.is_some();
+        Ok(ItemPage { items: read_all(CALL, output.items)?, more })
+    }
+
+    /// All items from the chunk's first to its last, of whatever batches, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn items_of(&self, org: &OrgId, bulk: &BulkId, chunk: &Chunk) -> Result<Vec<BulkItem>, StoreError> {
+        const CALL: &str = "Query chunk";
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", AttributeValue::S(bulk_partition(org, bulk)))
+            .expression_attribute_values(":first", AttributeValue::S(item_sort_key(&chunk.first)))
+            .expression_attribute_values(":last", AttributeValue::S(item_sort_key(&chunk.last)))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut items = Vec::with_capacity(chunk.items);
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| StoreError::of(CALL, &error))?;
+            items.extend(read_all::<BulkItem>(CALL, page.items)?);
+        }
+        Ok(items)
+    }
+
+    /// Takes `count` card IDs that nobody ever had; answers the first of them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn new_card_ids(&self, org: &OrgId, count: u32) -> Result<u64, StoreError> {
+        const CALL: &str = "UpdateItem counter";
+        #[derive(serde::Deserialize)]
+        struct Counter {
+            last: u64,
+        }
+        let change = Change {
+            call: CALL,
+            key: card_counter_key(org),
+            update: "ADD #last :count",
+            // Made when it is missing. The cap keeps IDs below 2^53 (contract).
+            condition: "attribute_not_exists(#last) OR #last < :cap",
+            names: &[("#last", "last")],
+            values: vec![
+                (":count", number(count)),
+                (":cap", AttributeValue::N((crate::domain::ids::MAX_INTEGER_ID - u64::from(u32::MAX)).to_string())),
+            ],
+        };
+        match self.change(change).await? {
+            Changed::Yes(item) => Ok(read::<Counter>(CALL, item)?.last - u64::from(count) + 1),
+            Changed::No(_) => Err(StoreError::broken(CALL, "no card IDs are left")),
+        }
+    }
+
+    /// Issues these cards: each new card's row, and its item's link to it, together; all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if an item is not pending any more, or a card stands there already.
+    pub async fn issue(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        cards: &[(&BulkItem, Card)],
+        mark: &ItemMark,
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "TransactWriteItems issue";
+        let mut writes = Vec::with_capacity(cards.len() * 2);
+        for (item, card) in cards {
+            writes.push(self.put_new_card(CALL, org, card)?);
+            let link = Change {
+                call: CALL,
+                key: item_key(org, bulk, &item.external_id),
+                update: "SET #state = :issued, card_id = :card, issued = :mark",
+                condition: "#state = :pending",
+                names: &[("#state", "state")],
+                values: vec![
+                    (":pending", attribute(CALL, ItemState::Pending)?),
+                    (":issued", attribute(CALL, ItemState::Issued)?),
+                    (":card", attribute(CALL, card.card_id)?),
+                    (":mark", attribute(CALL, mark)?),
+                ],
+            };
+            writes.push(link.in_transaction(self)?);
+        }
+        self.transact(CALL, writes).await
+    }
+
+    fn put_new_card(&self, call: &'static str, org: &OrgId, card: &Card) -> Result<TransactWriteItem, StoreError> {
+        let mut item = write(call, card)?;
+        item.extend(card_key(org, card.card_id));
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .build()
+            .map_err(|error| StoreError::broken(call, error))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Tries again at once, a few times, what ends in a [`StoreError::Conflict`].
+    ///
+    /// # Errors
+    /// Those of the last try.
+    pub async fn retrying<T>(&self, attempt: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        retrying(attempt).await
+    }
+}
+
+fn read_all<T: serde::de::DeserializeOwned>(
+    call: &'static str,
+    items: Option<Vec<Item>>,
+) -> Result<Vec<T>, StoreError> {
+    items.unwrap_or_default().into_iter().map(|item| read(call, item)).collect()
+}
