@@ -12,12 +12,13 @@ def up(settings: Settings, with_demo: bool) -> None:
     # Here, so that the other commands need not wait for the AWS tools to load.
     from . import demo, deploy, environment
 
+    processes.check_ports(settings)
     deploy.build(settings)
     processes.start(settings)
     outputs = deploy.deploy(settings)
-    environment.write(settings, outputs)
+    variables = environment.write(settings, outputs)
     if with_demo:
-        demo.run(settings)
+        demo.run(demo.Api(settings, variables))
     environment.say_what_next(settings)
 
 

@@ -1,58 +1,100 @@
-"""The demo: a few cards of a demo organisation, and a bind from its request to its event."""
+"""The demo: a bulk of cards is created and started, and one of its cards bound, from request to event."""
 
 import json
 import time
 import uuid
-from datetime import UTC, datetime
 from typing import Any
 
 import requests
 from boto3.dynamodb.types import TypeSerializer
 
-from . import environment, events
+from . import events
 from .deploy import client
 from .issuer import DAY_SECONDS
-from .settings import DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, INFRA, Settings, StackError
+from .settings import DEMO_TENANT, INFRA, Settings, StackError
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
-def seed(settings: Settings, table: str) -> dict[str, str]:
-    """Puts four new cards, three of them unbound; answers the variables that name them.
+class Api:
+    """The deployed API, as the demo customer's issuer calls it."""
 
-    Card IDs grow with the clock, so that every `up` has cards that nobody touched.
-    """
-    first = int(time.time() * 1000)
-    now = datetime.now(UTC)
-    facts = {
-        "program_id": 1,
-        "bulk_id": f"demo-{first}",
-        "contactless_enabled": True,
-        "issuing_date": now.date().isoformat(),
-        "expiration_date": now.date().replace(year=now.year + 6, day=1).isoformat(),
-    }
-    cards: list[dict[str, Any]] = [{"status": status} for status in ("UNBOUND", "UNBOUND", "UNBOUND", "NORMAL")]
-    cards[3]["bound"] = {
-        "by": str(uuid.uuid4()),
-        "at": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "account_id": DEMO_ACCOUNT,
-        "customer_id": DEMO_CUSTOMER,
-    }
-    for number, card in enumerate(cards):
-        key = f"CARD#{first + number}"
-        own = {"card_id": first + number, "external_id": f"demo-card-{number + 1}"}
-        _put(settings, table, key, "CARD", {**facts, **own, **card})
-    _seed_sample(settings, table)
+    def __init__(self, settings: Settings, variables: dict[str, str]) -> None:
+        self.settings = settings
+        self.variables = variables
+        self.cid = f"demo-{uuid.uuid4()}"
+
+    def call(self, method: str, path: str, expected: int, **options: Any) -> requests.Response:
+        """Sends a request; anything but the expected answer ends the demo."""
+        account = {
+            "x-account-id": self.variables["BINDERY_ACCOUNT"],
+            "x-customer-id": self.variables["BINDERY_CUSTOMER"],
+        }
+        headers = {
+            "Authorization": f"Bearer {self.variables['BINDERY_TOKEN']}",
+            "x-correlation-id": self.cid,
+            **account,
+        }
+        answer = requests.request(method, self.variables["BINDERY_URL"] + path, headers=headers, timeout=30, **options)
+        if answer.status_code != expected:
+            raise StackError(
+                f"{method} {path} was answered {answer.status_code} {answer.text}: see {self.settings.logs}"
+            )
+        return answer
+
+    def events(self, count: int) -> list[dict[str, Any]]:
+        """The next events that come of this demo's requests."""
+        found = events.wait_for(self.settings, self.variables["EVENTS_QUEUE_URL"], self.cid, count, WAIT_SECONDS)
+        if len(found) < count:
+            raise StackError(f"the events did not come within {WAIT_SECONDS} seconds: see {self.settings.logs}")
+        return found
+
+
+def cards(api: Api) -> dict[str, str]:
+    """Has four cards issued, and binds the last; answers the variables that name them."""
+    body = {"external_ids": [f"demo-card-{number}" for number in range(1, 5)], "program_id": 1}
+    bulk = api.call("POST", "/cards/v1/bulks", 201, json=body).json()["id"]
+    api.call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
+    issued = {event["data"]["external_id"]: str(event["data"]["card_id"]) for event in api.events(4)}
+    api.call("PUT", bind_path(issued["demo-card-4"]), 202)
+    api.events(1)
     return {
-        "BINDERY_CARD": str(first),
-        "BINDERY_OTHER_CARD": str(first + 1),
-        "BINDERY_DEMO_CARD": str(first + 2),
-        "BINDERY_BOUND_CARD": str(first + 3),
+        "BINDERY_BULK": bulk,
+        "BINDERY_CARD": issued["demo-card-1"],
+        "BINDERY_OTHER_CARD": issued["demo-card-2"],
+        "BINDERY_DEMO_CARD": issued["demo-card-3"],
+        "BINDERY_BOUND_CARD": issued["demo-card-4"],
     }
 
 
-def _seed_sample(settings: Settings, table: str) -> None:
-    """Puts the card and the operation that the sample in infra/events/ speaks of."""
+def run(api: Api) -> None:
+    """Shows the bulk and a bind, and everything that comes of it."""
+    print("==> The demo: a bulk was created and started; now one of its cards is bound\n")
+    _show("The bulk", api.call("GET", f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}", 200).json())
+
+    card = f"/cards/v1/cards/{api.variables['BINDERY_DEMO_CARD']}"
+    path = bind_path(api.variables["BINDERY_DEMO_CARD"])
+    _show("The card before", api.call("GET", card, 200).json())
+    print(f"  PUT {path}")
+    print(f"  x-account-id: {api.variables['BINDERY_ACCOUNT']}\n  x-customer-id: {api.variables['BINDERY_CUSTOMER']}\n")
+    answer = api.call("PUT", path, 202)
+    print(f"  202 {answer.reason}\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
+    for event in api.events(1):
+        _show(f"The event {event['event_type']}", event)
+    _show("The card after", api.call("GET", card, 200).json())
+    _show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+
+
+def bind_path(card: str) -> str:
+    """Where a card is bound."""
+    return f"/wallet/v2/cards/{card}/noname/bind"
+
+
+def seed_sample(settings: Settings, table: str) -> None:
+    """Puts the card and the operation that the sample in infra/events/ speaks of: no endpoint can make them.
+
+    The card's ID is far above those that are issued here.
+    """
     sample = json.loads((INFRA / "events" / "bind-card-worker.json").read_text())
     message = json.loads(sample["Records"][0]["body"])
     card_id = message["instruction"]["bind"]["card_id"]
@@ -81,46 +123,6 @@ def _put(settings: Settings, table: str, pk: str, sk: str, row: dict[str, Any]) 
         dynamodb.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(pk)")
     except dynamodb.exceptions.ConditionalCheckFailedException:
         pass
-
-
-def run(settings: Settings) -> None:
-    """Binds a card over HTTP and shows everything that comes of it."""
-    variables = environment.read(settings)
-    card = f"/cards/v1/cards/{variables['BINDERY_DEMO_CARD']}"
-    cid = f"demo-{uuid.uuid4()}"
-    print("==> The demo: binding a card\n")
-    _show("Before", _request(variables, "GET", card).json())
-
-    path = f"/wallet/v2/cards/{variables['BINDERY_DEMO_CARD']}/noname/bind"
-    headers = {
-        "x-account-id": variables["BINDERY_ACCOUNT"],
-        "x-customer-id": variables["BINDERY_CUSTOMER"],
-        "x-correlation-id": cid,
-    }
-    print(f"  PUT {path}")
-    for name, value in headers.items():
-        print(f"  {name}: {value}")
-    answer = _request(variables, "PUT", path, headers)
-    print(f"\n  {answer.status_code} {answer.reason}\n  Location: {answer.headers.get('Location')}\n  {answer.text}\n")
-    if answer.status_code != 202:
-        raise StackError(f"the demo's bind was not accepted: see {settings.logs}")
-
-    found = events.wait_for(settings, variables["EVENTS_QUEUE_URL"], cid, 1, WAIT_SECONDS)
-    if not found:
-        raise StackError(f"the demo's bind brought no event within {WAIT_SECONDS} seconds: see {settings.logs}")
-    for event in found:
-        _show(f"Event {event['event_type']}", event)
-    _show("After", _request(variables, "GET", card).json())
-    _show("The operation", _request(variables, "GET", answer.headers["Location"]).json())
-
-
-def _request(
-    variables: dict[str, str], method: str, path: str, headers: dict[str, str] | None = None
-) -> requests.Response:
-    authorization = {"Authorization": f"Bearer {variables['BINDERY_TOKEN']}"}
-    return requests.request(
-        method, variables["BINDERY_URL"] + path, headers={**authorization, **(headers or {})}, timeout=30
-    )
 
 
 def _show(title: str, value: Any) -> None:

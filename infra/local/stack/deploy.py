@@ -46,6 +46,7 @@ def deploy(settings: Settings) -> dict[str, str]:
     command += ["--template-file", str(rendered)]
     command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
     environment = {**os.environ, **settings.aws_environment(), "SAM_CLI_TELEMETRY": "0"}
+    environment["TMPDIR"] = str(settings.directory / "tmp")
     log = settings.logs / "deploy.log"
     with log.open("w") as output:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)

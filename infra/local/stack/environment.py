@@ -7,14 +7,19 @@ from . import demo, events, issuer
 from .settings import AUDIENCE, DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, ROOT, Settings, deploy_parameters
 
 
-def write(settings: Settings, outputs: dict[str, str]) -> None:
-    """Writes `env` (export lines for a shell) and `watch.env` (for `cargo lambda watch`)."""
+def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
+    """Writes `env` (export lines for a shell) and `watch.env` (for `cargo lambda watch`).
+
+    Has a few cards issued for them; answers the shell's variables.
+    """
     aws = settings.aws_environment()
     resources = {
         "TABLE_NAME": outputs["TableName"],
         "EVENT_BUS_NAME": outputs["EventBusName"],
         "BIND_CARD_QUEUE_URL": outputs["BindCardQueueUrl"],
         "BIND_CARD_DLQ_URL": outputs["BindCardDlqUrl"],
+        "START_BULK_QUEUE_URL": outputs["StartBulkQueueUrl"],
+        "START_BULK_DLQ_URL": outputs["StartBulkDlqUrl"],
     }
     command = str(ROOT / "infra" / "local" / "token")
     directory = settings.directory.resolve()
@@ -26,30 +31,27 @@ def write(settings: Settings, outputs: dict[str, str]) -> None:
         "BINDERY_TENANT": DEMO_TENANT,
         "BINDERY_ACCOUNT": str(DEMO_ACCOUNT),
         "BINDERY_CUSTOMER": str(DEMO_CUSTOMER),
-        **demo.seed(settings, outputs["TableName"]),
         "BINDERY_TOKEN_COMMAND": command,
         **aws,
         **resources,
         "EVENTS_QUEUE_URL": events.subscribe(settings, outputs["EventBusName"]),
     }
+    demo.seed_sample(settings, outputs["TableName"])
+    shell |= demo.cards(demo.Api(settings, shell))
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in shell.items())
     _write_private(settings.directory / "env", exports)
 
     watch = {
         **aws,
         **resources,
+        "CARD_EXPIRY_MONTHS": "72",
         "MAX_RECEIVES": deploy_parameters().get("MaxReceives", "5"),
         "AUTH_ISSUER": settings.issuer_url,
         "AUTH_AUDIENCE": AUDIENCE,
         "AUTH_JWKS_URL": f"{settings.issuer_url}/jwks.json",
     }
     _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
-
-
-def read(settings: Settings) -> dict[str, str]:
-    """The variables that `write` wrote for the shell."""
-    lines = (settings.directory / "env").read_text().splitlines()
-    return dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    return shell
 
 
 def say_what_next(settings: Settings) -> None:

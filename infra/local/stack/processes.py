@@ -10,16 +10,33 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .settings import REGION, TOOLS, Settings, StackError
+from .settings import DEFAULT_PORT, REGION, TOOLS, Settings, StackError
+
+SERVERS = ("aws", "issuer")
 
 START_SECONDS = 60
 STOP_SECONDS = 10
 
 
+def check_ports(settings: Settings) -> None:
+    """Makes sure, before anything is started, that the ports are free or this stack's own."""
+    if not any(_running(settings, name) for name in SERVERS):
+        (settings.directory / "ports").unlink(missing_ok=True)
+    ports = dict(zip(SERVERS, settings.ports, strict=True))
+    if settings.first_port not in (0, DEFAULT_PORT, ports["aws"]):
+        print(f"The stack runs already, on port {ports['aws']}: BINDERY_PORT counts after ./infra/local/down.")
+    for name, port in ports.items():
+        if not _running(settings, name) and _is_taken(port):
+            (settings.directory / "ports").unlink(missing_ok=True)
+            other = next(first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1))
+            raise StackError(
+                f"port {port} is in use: stop what listens there, or choose others: "
+                f"BINDERY_PORT={other} ./infra/local/up"
+            )
+
+
 def start(settings: Settings) -> None:
     """Starts what does not run yet, and waits until it answers."""
-    if not any(_running(settings, name) for name in ("aws", "issuer")):
-        (settings.directory / "ports").unlink(missing_ok=True)
     aws_port, issuer_port = settings.ports
     temporary = settings.directory / "tmp"
     for directory in (settings.logs, temporary):
@@ -34,6 +51,9 @@ def start(settings: Settings) -> None:
         "MINISTACK_REGION": REGION,
         "LOG_LEVEL": "WARNING",
         "LAMBDA_EXECUTOR": "local",
+        # Servers of its own that nobody here needs, and that would listen on every interface.
+        "IOT_MTLS_ENABLED": "false",
+        "SFTP_ENABLED": "false",
         **settings.aws_environment(),
     }
     _start(settings, "aws", [str(TOOLS / "ministack")], environment, aws_port, "/_ministack/health")
@@ -44,9 +64,17 @@ def start(settings: Settings) -> None:
 
 def stop(settings: Settings) -> None:
     """Stops what runs; says so when nothing does."""
-    stopped = [name for name in ("aws", "issuer") if _stop(settings, name)]
+    stopped = [name for name in SERVERS if _stop(settings, name)]
     (settings.directory / "ports").unlink(missing_ok=True)
     print("The local stack has stopped." if stopped else "The local stack is not running.")
+
+
+def _is_taken(*ports: int) -> bool:
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return True
+    return False
 
 
 def _pid_file(settings: Settings, name: str) -> Path:
@@ -69,11 +97,6 @@ def _start(
 ) -> None:
     if _running(settings, name):
         return
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise StackError(
-                f"port {port} is in use: stop what listens there, or choose another: BINDERY_PORT=4600 ./infra/local/up"
-            )
     log = settings.logs / f"{name}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(

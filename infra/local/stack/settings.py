@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 INFRA = ROOT / "infra"
 TOOLS = ROOT / "target" / "local" / "venv" / "bin"
 
+DEFAULT_PORT = 4566
 REGION = "eu-central-1"
 STACK_NAME = "bindery-local"
 AUDIENCE = "bindery"
@@ -34,7 +35,7 @@ class Settings:
     def from_environment() -> "Settings":
         """Reads BINDERY_LOCAL_DIR and BINDERY_PORT."""
         directory = ROOT / os.environ.get("BINDERY_LOCAL_DIR", "target/local")
-        port = os.environ.get("BINDERY_PORT", "4566")
+        port = os.environ.get("BINDERY_PORT", str(DEFAULT_PORT))
         if not port.isdecimal() or int(port) > 65534:
             raise SystemExit(f"BINDERY_PORT must be a port, not {port!r}")
         return Settings(directory, int(port))
