@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::store::Store;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 /// The test's own resources.
 #[derive(Debug, Clone)]
 pub struct Arena {
-    /// Talks to the emulator's `DynamoDB`.
+    /// Talks to the emulator's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Talks to the emulator's SQS.
     pub sqs: aws_sdk_sqs::Client,
@@ -31,8 +32,13 @@ pub struct Arena {
 impl Arena {
     /// Makes them.
     pub async fn new() -> Self {
+        Self::with_table_at(Aws::from_env().unwrap().dynamodb()).await
+    }
+
+    /// Makes them, the table at another DynamoDB.
+    pub async fn with_table_at(dynamodb: aws_sdk_dynamodb::Client) -> Self {
         let aws = Aws::from_env().unwrap();
-        let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
+        let sqs = aws.sqs();
         let name = format!("arena-{}", Uuid::new_v4().simple());
         create_table(&dynamodb, &name).await;
         let queue_url = create_queue(&sqs, &format!("{name}-queue")).await;
@@ -86,6 +92,9 @@ impl Arena {
             ("EVENT_BUS_NAME", &self.bus),
             ("BIND_CARD_QUEUE_URL", &self.queue_url),
             ("BIND_CARD_DLQ_URL", &self.dlq_url),
+            ("START_BULK_QUEUE_URL", &self.queue_url),
+            ("START_BULK_DLQ_URL", &self.dlq_url),
+            ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -148,11 +157,14 @@ pub async fn drain(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<String> {
         if messages.is_empty() {
             return bodies;
         }
-        for message in messages {
+        let mut entries = Vec::new();
+        for (index, message) in messages.into_iter().enumerate() {
             bodies.push(message.body.unwrap());
-            let receipt = message.receipt_handle.unwrap();
-            sqs.delete_message().queue_url(url).receipt_handle(receipt).send().await.unwrap();
+            let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
+            entries.push(entry.receipt_handle(message.receipt_handle.unwrap()).build().unwrap());
         }
+        let deleted = sqs.delete_message_batch().queue_url(url).set_entries(Some(entries)).send().await.unwrap();
+        assert!(deleted.failed().is_empty());
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
 //! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
+//! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
+//! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`seed`]: cards that were issued before the test.
@@ -11,7 +13,9 @@
 #![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
 pub mod arena;
+pub mod capacity;
 pub mod function;
+pub mod payloads;
 pub mod proxy;
 pub mod seed;
 pub mod stack;

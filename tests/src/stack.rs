@@ -25,7 +25,7 @@ pub const ACCOUNT: u64 = 4001;
 pub struct Tenant {
     /// The organisation.
     pub org: String,
-    /// Talks to the emulator's `DynamoDB`.
+    /// Talks to the emulator's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Talks to the emulator's SQS.
     pub sqs: aws_sdk_sqs::Client,

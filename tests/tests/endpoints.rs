@@ -31,7 +31,7 @@ async fn a_bind_changes_the_card_and_says_so() {
 
     let operation = tenant.ended(&location).await;
     assert_eq!(operation["status"], "SUCCEEDED");
-    assert_eq!(operation["counts"], json!({ "total": 1, "succeeded": 1, "failed": 0 }));
+    assert_eq!(operation["counts"], json!({ "total": 1, "done": 1, "succeeded": 1, "failed": 0 }));
     assert_eq!(operation["results"], json!([{ "card_id": card, "status": "SUCCESS" }]));
     let after = tenant.card(card).await;
     assert_eq!(after["status"], "CREATED");

@@ -1,4 +1,4 @@
-//! The table's conditional writes, against a real `DynamoDB` emulator. Each test has a table of its own.
+//! The table's conditional writes, against a real DynamoDB emulator. Each test has a table of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use aws_sdk_dynamodb::types::AttributeValue;

@@ -1,14 +1,14 @@
 //! Functions killed between any two of their calls, and messages delivered again in any order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use super::{ACCOUNT, CUSTOMER, ORG, accept, arena_with, batch, bind_event, failed};
+use super::{ACCOUNT, CUSTOMER, Delivery, ORG, accept, arena_with, batch, bind_event, deliver_with_deaths};
 use fastrand::Rng;
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::{Arena, drain};
+use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
 use tests::{seed, variable};
@@ -90,57 +90,15 @@ async fn deaths_and_redeliveries_change_nothing(#[values(1, 2, 3, 4, 5, 6, 7, 8)
     let (expected_rows, expected_events) = clean_run().await;
     let (arena, messages) = scenario().await;
 
-    // The worker is killed when the countdown ends, at a call or at its answer.
-    let countdown = Arc::new(Mutex::new(None::<u32>));
-    let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
-    let (count, kill) = (Arc::clone(&countdown), Arc::clone(&killer));
-    let url = proxy::start(move |_, _| {
-        let mut count = count.lock().unwrap();
-        match *count {
-            Some(0) => {
-                kill.get().unwrap()();
-                Step::Cut
-            }
-            Some(left) => {
-                *count = Some(left - 1);
-                Step::Pass
-            }
-            None => Step::Pass,
-        }
-    })
-    .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
-    killer.set(Box::new(worker.killer())).ok().unwrap();
-
-    let mut waiting: Vec<(String, u32)> = messages.iter().flat_map(|body| vec![(body.clone(), 0); 3]).collect();
-    let (mut deaths, mut deliveries) = (0, 0);
-    while !waiting.is_empty() {
-        rng.shuffle(&mut waiting);
-        let taken = waiting.split_off(waiting.len() - waiting.len().min(rng.usize(1..=10)));
-        let taken: Vec<_> = taken.into_iter().map(|(body, receives)| (body, receives + 1)).collect();
-        deliveries += taken.len();
-        // A plain bind passes four moments alone, and two with the others of its batch.
-        let moments = 4 * u32::try_from(taken.len()).unwrap() + 2;
-        *countdown.lock().unwrap() = (rng.u8(0..4) > 0).then(|| rng.u32(0..moments));
-        match worker.invoke(batch(&taken)).await {
-            Invocation::Answered(answer) => {
-                let failed = failed(&answer);
-                let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
-                waiting.extend(back.map(|(_, message)| message));
-            }
-            Invocation::Died => {
-                deaths += 1;
-                // A dead letter only ever comes of five real tries; here deaths alone use them up.
-                waiting.extend(taken.into_iter().map(|(body, _)| (body, 0)));
-            }
-            Invocation::Failed(error) => panic!("{error}"),
-        }
-    }
-    println!("seed {number}: {deliveries} deliveries of {} messages, {deaths} deaths", messages.len());
-    assert!(deaths > 0);
+    let count = messages.len();
+    let thrice = messages.into_iter().flat_map(|body| vec![body; 3]).collect();
+    // A plain bind passes four moments alone, and two with the others of its batch.
+    let how = Delivery { batch: 10, copies: 0, moments: 4, death: 0.75 };
+    let run = deliver_with_deaths(&arena, "bind-card-worker", thrice, how, &mut rng).await;
+    println!("seed {number}: {} deliveries of {count} messages, {} deaths", run.deliveries, run.deaths);
+    assert!(run.deaths > 0);
     assert_eq!(facts(arena.events().await), expected_events);
     assert_eq!(without_seeded_marks(states(arena.rows().await)), without_seeded_marks(expected_rows));
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
 }
 
 /// The endpoint dies between its row and its message: no 202 was given, and the repetition sends it.

@@ -54,7 +54,7 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
     assert_eq!(events.values().map(|event| event["data"]["card_id"].clone()).collect::<Vec<_>>(), [json!(2)]);
 }
 
-/// What `DynamoDB` answers when a transaction holds the row, or it is too busy, is tried again at once.
+/// What DynamoDB answers when a transaction holds the row, or it is too busy, is tried again at once.
 #[rstest]
 #[case::conflict(400, "TransactionConflictException")]
 #[case::throttled(400, "ThrottlingException")]

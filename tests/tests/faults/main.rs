@@ -2,60 +2,21 @@
 //! between any two of their calls, handed messages again and out of order, and lied to by AWS.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bulks;
 mod deaths;
 mod lies;
 mod secrets;
 
-use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use serde_json::{Value, json};
+use fastrand::Rng;
+
 use shared::domain::card::Card;
-use tests::arena::Arena;
+use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, failed, http_event};
+use tests::proxy::{self, Step};
 use tests::{seed, variable};
-
-const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
-const ACCOUNT: u64 = 400_155_667_788;
-const CUSTOMER: u64 = 700_155_667_788;
-
-/// An API Gateway event for a bind, from a caller that the gateway let in.
-fn bind_event(card: u64, reissued: Option<u64>, key: &str) -> Value {
-    let body = reissued.map(|card| json!({ "reissued_card_id": card }).to_string());
-    json!({
-        "version": "2.0", "routeKey": "PUT /wallet/v2/cards/{cardId}/noname/bind",
-        "rawPath": format!("/wallet/v2/cards/{card}/noname/bind"), "rawQueryString": "",
-        "headers": {
-            "host": "api.test", "content-type": "application/json", "idempotency-key": key,
-            "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string(), "x-correlation-id": key,
-        },
-        "requestContext": {
-            "accountId": "0", "apiId": "test", "stage": "$default", "requestId": "r", "routeKey": "$default",
-            "http": { "method": "PUT", "path": "/", "protocol": "HTTP/1.1", "sourceIp": "::1", "userAgent": "t" },
-            "authorizer": { "jwt": { "claims": {
-                "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": "cards:write",
-            } } },
-        },
-        "pathParameters": { "cardId": card.to_string() }, "body": body, "isBase64Encoded": false,
-    })
-}
-
-/// An SQS event of these messages; the IDs are their positions.
-fn batch(messages: &[(String, u32)]) -> Value {
-    let record = |(position, (body, receives)): (usize, &(String, u32))| {
-        json!({
-            "messageId": position.to_string(), "receiptHandle": "r", "body": body,
-            "attributes": { "ApproximateReceiveCount": receives.to_string() },
-            "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
-        })
-    };
-    json!({ "Records": messages.iter().enumerate().map(record).collect::<Vec<_>>() })
-}
-
-/// The positions that the worker named as failed.
-fn failed(answer: &Value) -> BTreeSet<usize> {
-    let failures = answer["batchItemFailures"].as_array().unwrap();
-    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().parse().unwrap()).collect()
-}
 
 /// An arena with these cards.
 async fn arena_with(cards: &[Card]) -> Arena {
@@ -77,4 +38,79 @@ async fn accept(arena: &Arena, binds: &[(u64, Option<u64>)]) -> Vec<String> {
     let messages = arena.take_messages().await;
     assert_eq!(messages.len(), binds.len());
     messages
+}
+
+/// How a run of redeliveries went.
+struct Run {
+    deliveries: usize,
+    deaths: usize,
+}
+
+/// How messages are delivered.
+struct Delivery {
+    /// Most messages of one batch.
+    batch: usize,
+    /// How often a message is delivered that the worker sends to its own queue.
+    copies: usize,
+    /// Calls of the worker for one message, each with a moment before and one after.
+    moments: u32,
+    /// How likely a death is in an invocation.
+    death: f64,
+}
+
+/// Hands the messages to the worker in random batches, each as often as it is listed, and kills it at
+/// random moments; what it had not let go comes back. Messages that it sends to its own queue join in.
+async fn deliver_with_deaths(arena: &Arena, name: &str, messages: Vec<String>, how: Delivery, rng: &mut Rng) -> Run {
+    // The worker is killed when the countdown ends, before or after one of its calls.
+    let countdown = Arc::new(Mutex::new(None::<u32>));
+    let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
+    let (count, kill) = (Arc::clone(&countdown), Arc::clone(&killer));
+    let url = proxy::start(move |_, _| {
+        let mut count = count.lock().unwrap();
+        match *count {
+            Some(0) => {
+                kill.get().unwrap()();
+                Step::Cut
+            }
+            Some(left) => {
+                *count = Some(left - 1);
+                Step::Pass
+            }
+            None => Step::Pass,
+        }
+    })
+    .await;
+    let worker = Function::new(name, arena.environment(&url)).await;
+    killer.set(Box::new(worker.killer())).ok().unwrap();
+
+    let mut waiting: Vec<(String, u32)> = messages.into_iter().map(|body| (body, 0)).collect();
+    let mut run = Run { deliveries: 0, deaths: 0 };
+    while !waiting.is_empty() {
+        rng.shuffle(&mut waiting);
+        let taken = waiting.split_off(waiting.len() - waiting.len().min(rng.usize(1..=how.batch)));
+        let taken: Vec<_> = taken.into_iter().map(|(body, receives)| (body, receives + 1)).collect();
+        run.deliveries += taken.len();
+        let moments = how.moments * u32::try_from(taken.len()).unwrap() + 2;
+        *countdown.lock().unwrap() = (rng.f64() < how.death).then(|| rng.u32(0..moments));
+        match worker.invoke(batch(&taken)).await {
+            Invocation::Answered(answer) => {
+                let failed = failed(&answer);
+                let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
+                waiting.extend(back.map(|(_, message)| message));
+            }
+            Invocation::Died => {
+                run.deaths += 1;
+                // A dead letter only ever comes of five real tries; here deaths alone use them up.
+                waiting.extend(taken.into_iter().map(|(body, _)| (body, 0)));
+            }
+            Invocation::Failed(error) => panic!("{error}"),
+        }
+        for body in arena.take_messages().await {
+            // A plan that is repeated repeats all that follows of it: enough of that comes of deaths.
+            let copies = if body.contains(r#""plan":"#) { 1 } else { how.copies };
+            waiting.extend(vec![(body, 0); copies]);
+        }
+    }
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    run
 }

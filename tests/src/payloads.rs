@@ -1,0 +1,62 @@
+//! What Lambda hands to functions: events of API Gateway and of SQS.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+/// The organisation of these payloads.
+pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
+/// Its account: a number that occurs nowhere else, so that it can be searched for in logs.
+pub const ACCOUNT: u64 = 400_155_667_788;
+/// Its customer, likewise.
+pub const CUSTOMER: u64 = 700_155_667_788;
+
+/// An API Gateway event, from a caller that the gateway let in.
+#[must_use]
+pub fn http_event(method: &str, path: &str, parameters: &Value, headers: &Value, body: Option<&Value>) -> Value {
+    let mut all = json!({ "host": "api.test", "content-type": "application/json" });
+    all.as_object_mut().unwrap().extend(headers.as_object().unwrap().clone());
+    json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": all,
+        "requestContext": {
+            "accountId": "0", "apiId": "test", "stage": "$default", "requestId": "r", "routeKey": "$default",
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "::1", "userAgent": "t" },
+            "authorizer": { "jwt": { "claims": {
+                "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": "cards:write",
+            } } },
+        },
+        "pathParameters": parameters, "body": body.map(Value::to_string), "isBase64Encoded": false,
+    })
+}
+
+/// An API Gateway event for a bind.
+#[must_use]
+pub fn bind_event(card: u64, reissued: Option<u64>, key: &str) -> Value {
+    let headers = json!({
+        "idempotency-key": key, "x-correlation-id": key,
+        "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string(),
+    });
+    let body = reissued.map(|card| json!({ "reissued_card_id": card }));
+    let path = format!("/wallet/v2/cards/{card}/noname/bind");
+    http_event("PUT", &path, &json!({ "cardId": card.to_string() }), &headers, body.as_ref())
+}
+
+/// An SQS event of these messages; the IDs are their positions.
+#[must_use]
+pub fn batch(messages: &[(String, u32)]) -> Value {
+    let record = |(position, (body, receives)): (usize, &(String, u32))| {
+        json!({
+            "messageId": position.to_string(), "receiptHandle": "r", "body": body,
+            "attributes": { "ApproximateReceiveCount": receives.to_string() },
+            "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
+        })
+    };
+    json!({ "Records": messages.iter().enumerate().map(record).collect::<Vec<_>>() })
+}
+
+/// The positions that the worker named as failed.
+#[must_use]
+pub fn failed(answer: &Value) -> BTreeSet<usize> {
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().parse().unwrap()).collect()
+}

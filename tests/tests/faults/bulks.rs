@@ -1,0 +1,164 @@
+//! A bulk of thousands, whose workers die and whose messages come again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::proxy::{self, Moment, Step};
+use tests::variable;
+
+use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
+
+/// The functions of bulks, at work on one arena.
+struct Bulks {
+    arena: Arena,
+    create: Function,
+    increment: Function,
+    start: Function,
+}
+
+impl Bulks {
+    async fn new() -> Self {
+        let arena = Arena::new().await;
+        let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+        Self {
+            create: Function::new("create-bulk", environment.clone()).await,
+            increment: Function::new("increment-bulk", environment.clone()).await,
+            start: Function::new("start-bulk", environment).await,
+            arena,
+        }
+    }
+
+    /// Creates a bulk of so many items, a thousand at a time; answers its ID.
+    async fn create(&self, items: usize) -> String {
+        let ids: Vec<String> = (0..items).map(external_id).collect();
+        let mut requests = ids.chunks(1000);
+        let body = json!({ "program_id": 5, "external_ids": requests.next().unwrap() });
+        let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+        let bulk = answered(self.create.invoke(event).await, 201)["id"].as_str().unwrap().to_owned();
+        for ids in requests {
+            let body = json!({ "external_ids": ids });
+            let path = format!("/cards/v1/bulks/{bulk}");
+            let event = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+            answered(self.increment.invoke(event).await, 200);
+        }
+        bulk
+    }
+
+    /// Has the bulk started; answers the plan's message.
+    async fn start(&self, bulk: &str) -> String {
+        let path = format!("/cards/v1/bulks/{bulk}/start");
+        let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), None);
+        answered(self.start.invoke(event).await, 202);
+        let mut messages = self.arena.take_messages().await;
+        assert_eq!(messages.len(), 1);
+        messages.remove(0)
+    }
+}
+
+/// Of any characters, and of all lengths.
+fn external_id(number: usize) -> String {
+    format!("{}{number:05}", ["", "#", "/\"", "\u{1}", "😀"][number % 5].repeat(number % 7))
+}
+
+fn answered(invocation: Invocation, status: u16) -> Value {
+    let Invocation::Answered(answer) = invocation else { panic!("{invocation:?}") };
+    assert_eq!(answer["statusCode"], status, "{answer}");
+    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+}
+
+/// What every item of the bulk, and the operation, must have come to.
+async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
+    let expected: BTreeSet<String> = (0..items).map(external_id).collect();
+    let events = arena.events().await;
+    let mut of_events = BTreeMap::new();
+    for event in events.values().filter(|event| event["event_type"] == "create") {
+        let data = &event["data"];
+        assert_eq!((&data["bulk_id"], &data["card_status"]), (&json!(bulk), &json!("UNBOUND")));
+        let before = of_events.insert(data["external_id"].as_str().unwrap().to_owned(), data["card_id"].clone());
+        assert_eq!(before, None);
+    }
+    assert_eq!(of_events.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(of_events.values().map(|card| card.as_u64().unwrap()).collect::<BTreeSet<_>>().len(), items);
+
+    let rows = arena.rows().await;
+    let of_items: BTreeMap<String, Value> = rows
+        .iter()
+        .filter(|((_, sk), _)| sk.starts_with("I#"))
+        .map(|(_, row)| (row["external_id"].as_str().unwrap().to_owned(), row["card_id"].clone()))
+        .collect();
+    assert_eq!(of_items, of_events);
+    assert_eq!(rows.keys().filter(|(_, sk)| sk == "CARD").filter(|(pk, _)| pk.contains("#CARD#")).count(), items);
+    let header = rows.values().find(|row| row["sk"] == "BULK").unwrap();
+    assert_eq!(
+        (&header["state"], &header["items"], &header["issued"]),
+        (&json!("STARTED"), &json!(items), &json!(items))
+    );
+    let operation = rows.values().find(|row| row["kind"] == "START_BULK").unwrap();
+    assert_eq!((&operation["state"], &operation["items_changed"]), (&json!("SUCCEEDED"), &json!(items)));
+}
+
+/// Every item gets one card and one event, though workers die and every chunk comes twice.
+#[tokio::test]
+async fn five_thousand_items_get_a_card_each_whatever_dies() {
+    const ITEMS: usize = 5000;
+    let bulks = Bulks::new().await;
+    let bulk = bulks.create(ITEMS).await;
+    let plan = bulks.start(&bulk).await;
+    let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25 };
+    let run = deliver_with_deaths(&bulks.arena, "start-bulk-worker", vec![plan], how, &mut Rng::with_seed(5)).await;
+    println!("{} deliveries, {} deaths", run.deliveries, run.deaths);
+    assert!(run.deaths > 10);
+    assert_all_issued(&bulks.arena, &bulk, ITEMS).await;
+}
+
+/// Rule 4: the worker dies after half a chunk; one of the cards is bound; the message comes again.
+#[tokio::test]
+async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(100).await;
+    let plan = bulks.start(&bulk).await;
+    let mut transactions = 0;
+    let url = proxy::start(move |call, moment| {
+        if call.target.ends_with("TransactWriteItems") && moment == Moment::Before {
+            transactions += 1;
+            if transactions == 3 {
+                return Step::Hang;
+            }
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new("start-bulk-worker", arena.environment(&url)).await;
+    answer_of(&worker, &plan).await;
+    let chunk = arena.take_messages().await.remove(0);
+    answer_of(&worker, &chunk).await;
+    assert!(arena.events().await.is_empty());
+    let issued: Vec<u64> = arena.rows().await.values().filter_map(|row| row["card_id"].as_u64()).collect();
+    assert_eq!(issued.len(), 2 * 50);
+
+    let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+    let bind = Function::new("bind-card", environment.clone()).await;
+    answered(bind.invoke(bind_event(issued[0], None, "k")).await, 202);
+    let binder = Function::new("bind-card-worker", environment.clone()).await;
+    answer_of(&binder, &arena.take_messages().await[0]).await;
+    let card = |rows: BTreeMap<(String, String), Value>| {
+        let is_card = |row: &&Value| row["card_id"] == issued[0] && row["sk"] == "CARD";
+        rows.values().find(is_card).unwrap().clone()
+    };
+    let bound = card(arena.rows().await);
+    assert_eq!(bound["status"], "CREATED");
+
+    let worker = Function::new("start-bulk-worker", environment).await;
+    assert_eq!(worker.invoke(batch(&[(chunk, 2)])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert_eq!(card(arena.rows().await), bound);
+    assert_all_issued(arena, &bulk, 100).await;
+}
+
+async fn answer_of(function: &Function, message: &str) -> Value {
+    let Invocation::Answered(answer) = function.invoke(batch(&[(message.to_owned(), 1)])).await else { panic!() };
+    answer
+}
