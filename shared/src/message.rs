@@ -94,11 +94,14 @@ pub enum BulkStep {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanCursor {
-    /// The number of the next chunk.
-    pub next_chunk: u32,
-    /// The items that are in chunks already.
+    /// The chunks that were sent.
+    pub chunks: u32,
+    /// The items in them.
     pub items: u32,
-    /// The last of them; none at the start.
+    /// The chunk that the items so far did not fill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Chunk>,
+    /// The last item that was looked at, of whatever batch; none at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<ExternalId>,
 }

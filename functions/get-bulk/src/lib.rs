@@ -68,7 +68,7 @@ impl GetBulk {
         Answer::ok(&Body { bulk: bulk.into(), items, cursor })
     }
 
-    /// The next items that count, and the last that was looked at if more may follow.
+    /// The next items that count, and after which item another page follows, if one does.
     async fn page(
         &self,
         org: &OrgId,
@@ -76,16 +76,20 @@ impl GetBulk {
         mut after: Option<ExternalId>,
         limit: usize,
     ) -> Result<(Vec<BulkItem>, Option<ExternalId>), Problem> {
-        let mut items = Vec::new();
+        let mut items: Vec<BulkItem> = Vec::new();
         for _ in 0..MAX_CALLS {
-            let page = self.store.items_after(org, &bulk.bulk_id, after.as_ref(), limit - items.len()).await?;
+            // One more than is shown tells whether another page follows.
+            let wanted = limit + 1 - items.len();
+            let page = self.store.items_after(org, &bulk.bulk_id, after.as_ref(), wanted).await?;
             after = page.items.last().map(|item| item.external_id.clone()).or(after);
             items.extend(page.items.into_iter().filter(|item| bulk.batches.contains(&item.batch)));
+            if items.len() > limit {
+                items.truncate(limit);
+                let last = items.last().map(|item| item.external_id.clone());
+                return Ok((items, last));
+            }
             if !page.more {
                 return Ok((items, None));
-            }
-            if items.len() == limit {
-                break;
             }
         }
         Ok((items, after))

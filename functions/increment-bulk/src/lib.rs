@@ -9,8 +9,10 @@
 //! starts again. So every ID comes in once, is counted once, and is lost by neither.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use shared::domain::bulk::Bulk;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use shared::domain::bulk::{Bulk, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
@@ -20,9 +22,14 @@ use shared::store::{Committed, Opened, Store};
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "increment-bulk";
 /// Batches that one request tries, each aborted by another request that named the same IDs.
-const MAX_ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: u32 = 5;
+/// Longest wait before the second of them; more for each further one, and drawn at random below that.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Times that an item's batch may change under a request that wants to take it over.
 const MAX_ROUNDS: usize = 5;
+
+/// Items taken over at the same time.
+const CONCURRENT_CALLS: usize = 16;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -39,7 +46,7 @@ impl IncrementBulk {
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let ids = read(call)?;
+        let ids: Vec<ExternalId> = read(call)?.into_iter().collect();
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
 
         let before = recorded(&self.store, call, &ticket).await?;
@@ -49,7 +56,8 @@ impl IncrementBulk {
             return answer(self.bulk(org, &bulk_id).await?);
         }
         if before.is_none() {
-            if self.bulk(org, &bulk_id).await?.is_sealed() {
+            let bulk = self.bulk(org, &bulk_id).await?;
+            if bulk.is_sealed() || !self.has_room(org, &bulk, &ids).await? {
                 return Err(closed());
             }
             if ticket.keyed {
@@ -59,7 +67,6 @@ impl IncrementBulk {
                 }
             }
         }
-        let ids: Vec<ExternalId> = ids.into_iter().collect();
         let bulk = self.add(org, &bulk_id, &ids).await?;
         if ticket.keyed {
             self.store.end_request(org, ticket.operation_id, call.now).await?;
@@ -71,14 +78,32 @@ impl IncrementBulk {
         self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)
     }
 
+    /// Whether the bulk can hold these too. Asked before anything is written: what could never be committed
+    /// would lie in the bulk's way for ever.
+    async fn has_room(&self, org: &OrgId, bulk: &Bulk, ids: &[ExternalId]) -> Result<bool, Problem> {
+        let room = MAX_ITEMS.saturating_sub(bulk.items) as usize;
+        if ids.len() <= room {
+            return Ok(true);
+        }
+        let items = self.store.items(org, &bulk.bulk_id, ids).await?;
+        let present = items.iter().filter(|item| bulk.batches.contains(&item.batch)).count();
+        Ok(ids.len() - present <= room)
+    }
+
     /// Brings the items in, all at once.
     async fn add(&self, org: &OrgId, bulk_id: &BulkId, ids: &[ExternalId]) -> Result<Bulk, Problem> {
-        for _ in 0..MAX_ATTEMPTS {
+        for attempt in 0..MAX_ATTEMPTS {
+            // Requests that aborted each other must not meet again at once.
+            let longest = LONGEST_WAIT * attempt;
+            tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
             let bulk = match self.store.open_batch(org, bulk_id).await? {
                 Opened::Yes(bulk) => bulk,
                 Opened::Unknown => return Err(Problem::not_found()),
                 Opened::Closed => return Err(closed()),
             };
+            if !self.has_room(org, &bulk, ids).await? {
+                return Err(closed());
+            }
             let batch = bulk.last_batch;
             let present = self.store.add_items(org, bulk_id, batch, ids).await?;
             let written = ids.len() - present.len();
@@ -100,33 +125,29 @@ impl IncrementBulk {
         let mut taken = 0;
         let mut aborted = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
-            if ids.is_empty() {
-                return Ok(taken);
-            }
-            let items = self.store.items(org, &bulk.bulk_id, &ids).await?;
-            ids.clear();
-            for item in items {
+            let mut open = Vec::new();
+            for item in self.store.items(org, &bulk.bulk_id, &ids).await? {
                 if item.batch == mine {
                     // Written by this call's own earlier try, whose answer was lost.
                     taken += 1;
                     continue;
                 }
-                if bulk.batches.contains(&item.batch) {
-                    continue;
-                }
                 let gone = match aborted.get(&item.batch) {
+                    _ if bulk.batches.contains(&item.batch) => false,
                     Some(gone) => *gone,
                     None => self.store.abort_batch(org, &bulk.bulk_id, item.batch).await?,
                 };
                 aborted.insert(item.batch, gone);
-                if !gone {
-                    continue;
+                if gone {
+                    open.push(item);
                 }
-                if self.store.take_over(org, &bulk.bulk_id, &item, mine).await? {
-                    taken += 1;
-                } else {
-                    ids.push(item.external_id);
-                }
+            }
+            let calls: Vec<_> = open.iter().map(|item| self.store.take_over(org, &bulk.bulk_id, item, mine)).collect();
+            let took: Vec<bool> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+            taken += took.iter().filter(|took| **took).count();
+            ids = open.into_iter().zip(took).filter(|(_, took)| !took).map(|(item, _)| item.external_id).collect();
+            if ids.is_empty() {
+                return Ok(taken);
             }
         }
         Err(Problem::unavailable("other requests kept taking the same items"))

@@ -11,13 +11,11 @@
 //!
 //! Whoever finds all chunks counted off ends the operation, once.
 
-use std::collections::BTreeSet;
-
 use shared::clock;
-use shared::domain::bulk::{Bulk, BulkItem, CHUNK_ITEMS, Chunk, ItemMark, ItemState, cut};
+use shared::domain::bulk::{Bulk, BulkItem, Chunk, ItemMark, ItemState, cut};
 use shared::domain::card::{Card, CardFacts, CardStatus};
 use shared::domain::event::{CardCreateData, Event, EventData};
-use shared::domain::ids::{CardId, ExternalId};
+use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::message::{BulkStep, Message, PlanCursor, StartBulk};
@@ -27,8 +25,6 @@ use shared::worker::{Applied, Failure};
 
 /// Items planned in one run; then the plan goes on in a message of its own.
 const PAGE_ITEMS: usize = 1000;
-/// Pages read for one chunk, all but the last full of items that do not count.
-const MAX_PAGES: usize = 20;
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -74,47 +70,33 @@ impl StartBulkWorker {
         let Start { bulk, progress, .. } = start(&operation, bulk)?;
         self.store.mark_started(org, &bulk.bulk_id).await?;
 
-        let (ids, more) = self.next_items(message, &bulk, &progress, from.after.clone()).await?;
-        let chunks = cut(&ids, from.next_chunk);
-        let cursor = advanced(from.clone(), &chunks);
+        let page = self.store.items_after(org, &bulk.bulk_id, from.after.as_ref(), PAGE_ITEMS).await?;
+        let after = page.items.last().map(|item| item.external_id.clone()).or_else(|| from.after.clone());
+        let ids = page.items.into_iter().filter(|item| progress.batches.contains(&item.batch));
+        let next = from.chunks + u32::from(from.open.is_some());
+        let (mut chunks, mut open) = cut(from.open.clone(), next, ids.map(|item| item.external_id));
+        if !page.more {
+            chunks.extend(open.take());
+        }
+        let sent = |items: usize| from.items.saturating_add(u32::try_from(items).unwrap_or(u32::MAX));
+        let cursor = PlanCursor {
+            chunks: chunks.last().map_or(from.chunks, |chunk| chunk.number + 1),
+            items: sent(chunks.iter().map(|chunk| chunk.items).sum()),
+            open,
+            after,
+        };
         let mut steps: Vec<_> = chunks.into_iter().map(BulkStep::Chunk).collect();
-        if more {
+        if page.more {
             steps.push(BulkStep::Plan(cursor.clone()));
         }
         let messages: Vec<_> = steps.into_iter().map(|step| next_step(message, step)).collect();
         self.queue.send_all(&messages).await.map_err(|error| Failure::Retry(error.to_string()))?;
-        if more {
+        if page.more {
             return Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() });
         }
-        let operation = self.store.set_chunks(org, id, cursor.next_chunk, cursor.items).await?;
+        let operation = self.store.set_chunks(org, id, cursor.chunks, cursor.items).await?;
         self.end_if_complete(message, operation).await?;
         Ok(Applied { outcome: "PLANNED", events: Vec::new() })
-    }
-
-    /// The operation's items after this one: all that are left, or as many whole chunks as a page gives,
-    /// and whether more may follow. Cut after whole chunks alone, because where a page ends depends on
-    /// items that do not count, and those come and go.
-    async fn next_items(
-        &self,
-        message: &Message<StartBulk>,
-        bulk: &Bulk,
-        progress: &Progress,
-        mut after: Option<ExternalId>,
-    ) -> Result<(Vec<ExternalId>, bool), Failure> {
-        let mut ids = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let page = self.store.items_after(&message.org_id, &bulk.bulk_id, after.as_ref(), PAGE_ITEMS).await?;
-            after = page.items.last().map(|item| item.external_id.clone()).or(after);
-            ids.extend(of_batches(page.items, &progress.batches).map(|item| item.external_id));
-            if !page.more {
-                return Ok((ids, false));
-            }
-            if ids.len() >= CHUNK_ITEMS {
-                ids.truncate(ids.len() / CHUNK_ITEMS * CHUNK_ITEMS);
-                return Ok((ids, true));
-            }
-        }
-        Err(Failure::Retry("too many items that do not count".to_owned()))
     }
 
     async fn chunk(&self, message: &Message<StartBulk>, bulk: Bulk, chunk: &Chunk) -> Result<Applied, Failure> {
@@ -140,8 +122,7 @@ impl StartBulkWorker {
         chunk: &Chunk,
     ) -> Result<Vec<BulkItem>, StoreError> {
         let (org, bulk) = (&message.org_id, &start.bulk.bulk_id);
-        let items = self.store.items_of(org, bulk, chunk).await?;
-        let mut items: Vec<BulkItem> = of_batches(items, &start.progress.batches).collect();
+        let mut items = self.store.items_of(org, bulk, chunk, &start.progress.batches).await?;
         if items.len() != chunk.items {
             return Err(StoreError::Broken { call: "Query chunk", reason: "the chunk's items changed".to_owned() });
         }
@@ -178,14 +159,15 @@ impl StartBulkWorker {
             return Ok(());
         }
         let (org, id, now) = (&message.org_id, message.operation_id, clock::now());
-        match self.store.end_start(org, id, bulk_id, progress.items_changed, now).await {
+        let end = async || match self.store.end_start(org, id, bulk_id, progress.items_changed, now).await {
             // Somebody else who found it complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
                 Some(operation) if operation.state == OperationState::Succeeded => Ok(()),
-                _ => Err(StoreError::Conflict { call }.into()),
+                _ => Err(StoreError::Conflict { call }),
             },
-            result => Ok(result?),
-        }
+            result => result,
+        };
+        Ok(self.store.retrying(end).await?)
     }
 }
 
@@ -198,19 +180,6 @@ fn start(operation: &Operation, bulk: Bulk) -> Result<Start, Failure> {
 
 fn other_kind() -> Failure {
     Failure::Broken("the operation is of another kind".to_owned())
-}
-
-fn of_batches(items: Vec<BulkItem>, batches: &BTreeSet<u32>) -> impl Iterator<Item = BulkItem> {
-    items.into_iter().filter(|item| batches.contains(&item.batch))
-}
-
-/// Where planning stands after these chunks.
-fn advanced(cursor: PlanCursor, chunks: &[Chunk]) -> PlanCursor {
-    chunks.iter().fold(cursor, |cursor, chunk| PlanCursor {
-        next_chunk: chunk.number + 1,
-        items: cursor.items.saturating_add(u32::try_from(chunk.items).unwrap_or(u32::MAX)),
-        after: Some(chunk.last.clone()),
-    })
 }
 
 fn next_step(message: &Message<StartBulk>, step: BulkStep) -> Message<StartBulk> {

@@ -154,19 +154,33 @@ pub struct Chunk {
     pub items: usize,
 }
 
-/// Cuts the items, in their order, into chunks of [`CHUNK_ITEMS`], the first of which has the number
-/// `from`. The last chunk may be shorter.
+/// Cuts items, in their order, into chunks of [`CHUNK_ITEMS`]: the next ones after `open`, the chunk that
+/// those before them did not fill, or after all those before number `next`. Answers the chunks that are
+/// full, and the one that is not.
 ///
-/// The same items give the same cut, so a plan can be made again.
+/// Only the items count, not the pages that they are read in, so a plan can be made again.
 #[must_use]
-pub fn cut(items: &[ExternalId], from: u32) -> Vec<Chunk> {
-    (from..)
-        .zip(items.chunks(CHUNK_ITEMS))
-        .filter_map(|(number, run)| {
-            let (first, last) = (run.first()?.clone(), run.last()?.clone());
-            Some(Chunk { number, first, last, items: run.len() })
-        })
-        .collect()
+pub fn cut(
+    mut open: Option<Chunk>,
+    mut next: u32,
+    items: impl IntoIterator<Item = ExternalId>,
+) -> (Vec<Chunk>, Option<Chunk>) {
+    let mut full = Vec::new();
+    for item in items {
+        let mut chunk = open.take().unwrap_or_else(|| {
+            let number = next;
+            next += 1;
+            Chunk { number, first: item.clone(), last: item.clone(), items: 0 }
+        });
+        chunk.last = item;
+        chunk.items += 1;
+        if chunk.items < CHUNK_ITEMS {
+            open = Some(chunk);
+        } else {
+            full.push(chunk);
+        }
+    }
+    (full, open)
 }
 
 #[cfg(test)]
@@ -176,16 +190,27 @@ mod tests {
     use super::*;
 
     proptest! {
+        /// However the items come in pages, the cut is the same, and covers every item once.
         #[test]
-        fn a_cut_covers_every_item_once_in_order(count in 0_usize..1000, from in 0_u32..5) {
+        fn a_cut_covers_every_item_once_in_order(pages in prop::collection::vec(0_usize..250, 0..8)) {
+            let count = pages.iter().sum();
             let ids: Vec<ExternalId> = (0..count).map(|n| format!("{n:06}").parse().unwrap()).collect();
-            let chunks = cut(&ids, from);
+            let (mut chunks, mut open, mut rest) = (Vec::new(), None, ids.clone().into_iter());
+            for page in pages {
+                let next = u32::try_from(chunks.len()).unwrap() + u32::from(open.is_some());
+                let (full, left) = cut(open, next, rest.by_ref().take(page));
+                chunks.extend(full);
+                open = left;
+            }
+            chunks.extend(open);
+            let (mut at_once, left) = cut(None, 0, ids.clone());
+            at_once.extend(left);
+            prop_assert_eq!(&chunks, &at_once);
             let mut covered = Vec::new();
-            for (number, chunk) in (from..).zip(&chunks) {
+            for (number, chunk) in (0..).zip(&chunks) {
                 prop_assert_eq!(chunk.number, number);
                 let inside: Vec<_> = ids.iter().filter(|id| (&chunk.first..=&chunk.last).contains(id)).cloned().collect();
                 prop_assert_eq!(inside.len(), chunk.items);
-                prop_assert!((1..=CHUNK_ITEMS).contains(&chunk.items));
                 covered.extend(inside);
             }
             prop_assert_eq!(covered, ids);

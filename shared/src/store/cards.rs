@@ -39,11 +39,10 @@ impl Store {
         now: Timestamp,
     ) -> Result<BindEffect, StoreError> {
         let mark = Bound { by: operation, at: now, account_id: bind.account_id, customer_id: bind.customer_id };
-        retrying(async || match bind.reissued_card_id {
+        match bind.reissued_card_id {
             None => self.bind_plain(org, bind.card_id, &mark).await,
-            Some(reissued) => self.reissue(org, bind, reissued, &mark).await,
-        })
-        .await
+            Some(reissued) => retrying(async || self.reissue(org, bind, reissued, &mark).await).await,
+        }
     }
 
     /// One conditional write: it does the bind, finds it done by this operation, or finds why not.

@@ -9,9 +9,14 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
-use super::{Item, Store, StoreError};
+use super::{CONFLICT_ATTEMPTS, CONFLICT_WAIT, Item, Store, StoreError, wait_at_random};
+
+/// Reasons for which a transaction is canceled that say: read again, decide again, try again.
+const BUSY_CODES: [&str; 5] =
+    ["None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
 /// An update of one row that is done only if its condition holds.
+#[derive(Clone)]
 pub(super) struct Change {
     /// For errors.
     pub call: &'static str,
@@ -36,7 +41,22 @@ pub(super) enum Changed {
 }
 
 impl Store {
+    /// Does the change, or finds that its condition does not hold; tries again at once, a few times, while
+    /// a transaction holds the row.
     pub(super) async fn change(&self, change: Change) -> Result<Changed, StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_change(change.clone()).await {
+                Err(StoreError::Conflict { .. }) if attempt < CONFLICT_ATTEMPTS => {
+                    wait_at_random(CONFLICT_WAIT, attempt).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_change(&self, change: Change) -> Result<Changed, StoreError> {
         let call = change.call;
         let result = self
             .client
@@ -71,10 +91,10 @@ impl Store {
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
             return Err(StoreError::of(call, &error));
         };
-        // Every reason counts: anything else than a condition or a conflict (throttling, say) is for a
-        // later delivery.
+        // Every reason counts. A row that is throttled is as busy as one that another transaction holds (a
+        // partition takes some 1,000 write units a second, AWS limit); the SDK tries neither again.
         let codes: Vec<_> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
-        if codes.iter().all(|code| matches!(*code, "None" | "ConditionalCheckFailed" | "TransactionConflict")) {
+        if codes.iter().all(|code| BUSY_CODES.contains(code)) {
             return Err(StoreError::Conflict { call });
         }
         Err(StoreError::canceled(call, &codes))

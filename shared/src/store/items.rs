@@ -1,5 +1,7 @@
 //! A bulk's items: added, read in order, and given their cards.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, Put, TransactWriteItem};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -153,11 +155,17 @@ impl Store {
         Ok(ItemPage { items: read_all(CALL, output.items)?, more })
     }
 
-    /// All items from the chunk's first to its last, of whatever batches, read consistently.
+    /// All items of these batches from the chunk's first to its last, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn items_of(&self, org: &OrgId, bulk: &BulkId, chunk: &Chunk) -> Result<Vec<BulkItem>, StoreError> {
+    pub async fn items_of(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        chunk: &Chunk,
+        batches: &BTreeSet<u32>,
+    ) -> Result<Vec<BulkItem>, StoreError> {
         const CALL: &str = "Query chunk";
         let mut pages = self
             .client
@@ -173,7 +181,8 @@ impl Store {
         let mut items = Vec::with_capacity(chunk.items);
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| StoreError::of(CALL, &error))?;
-            items.extend(read_all::<BulkItem>(CALL, page.items)?);
+            let page = read_all::<BulkItem>(CALL, page.items)?;
+            items.extend(page.into_iter().filter(|item| batches.contains(&item.batch)));
         }
         Ok(items)
     }

@@ -42,8 +42,9 @@ pub struct Store {
 /// Why the table did not do as asked. A condition that does not hold is not an error but an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another transaction holds the rows, or they changed between read and write: try again at once.
-    #[error("DynamoDB {call}: the rows are being changed")]
+    /// Another transaction holds the rows, they changed between read and write, or they are throttled: try
+    /// again at once.
+    #[error("DynamoDB {call}: the rows are busy")]
     Conflict {
         /// The call.
         call: &'static str,
@@ -114,7 +115,7 @@ const GONE: &str = "the operation has no row";
 
 /// Tries of something whose rows are held by another transaction, or changed between read and write.
 /// After the last the message goes back to its queue.
-const CONFLICT_ATTEMPTS: u32 = 4;
+const CONFLICT_ATTEMPTS: u32 = 6;
 /// Longest wait before the second try; doubled for each further one, and drawn at random below that.
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
