@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::stack::{ACCOUNT, Tenant, parts};
+use tests::variable;
 
 const BULKS: &str = "/cards/v1/bulks";
 
@@ -267,4 +269,32 @@ async fn racing_starts_issue_each_card_once() {
         items(&tenant, &bulk, 1000).await.into_values().filter_map(|(_, card)| card).collect();
     assert_eq!((cards.len(), &cards), (150, &of_items));
     assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 150, "issued": 150, "canceled": 0 }));
+}
+
+/// At its limit a bulk takes no more, and nothing of what it refused is left in its way.
+#[tokio::test]
+async fn a_full_bulk_takes_no_more() {
+    let tenant = Tenant::new().await;
+    let bulk = create(&tenant, &ids(0..1)).await;
+    let partition = AttributeValue::S(format!("{}#BULK#{bulk}", tenant.org));
+    tenant
+        .dynamodb
+        .update_item()
+        .table_name(variable("TABLE_NAME"))
+        .key("pk", partition.clone())
+        .key("sk", AttributeValue::S("BULK".to_owned()))
+        .update_expression("SET #items = :items")
+        .expression_attribute_names("#items", "items")
+        .expression_attribute_values(":items", AttributeValue::N("99999".to_owned()))
+        .send()
+        .await
+        .unwrap();
+    let grow = |range| put(&tenant, &bulk).header("idempotency-key", "k").json(&json!({ "external_ids": ids(range) }));
+    assert_eq!(grow(1..3).send().await.unwrap().status(), 409);
+    let query = tenant.dynamodb.query().table_name(variable("TABLE_NAME")).key_condition_expression("pk = :pk");
+    let rows = query.expression_attribute_values(":pk", partition).send().await.unwrap().count;
+    assert_eq!(rows, 2, "the header and its item");
+    // A 4xx records nothing: the same key may be used for what fits, which is one new item.
+    let (status, _, body) = parts(grow(0..2).send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), &body["counts"]["items"]), (200, &json!(100_000)));
 }

@@ -80,9 +80,13 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
     assert_eq!(arena.events().await.len(), 1);
 }
 
-/// A transaction is canceled as a whole for a conflict on one of its rows; both cards change in the end.
+/// A transaction is canceled as a whole for a conflict on one of its rows, or for throttling; both cards
+/// change in the end.
+#[rstest]
 #[tokio::test]
-async fn a_reissue_survives_conflicts() {
+async fn a_reissue_survives_conflicts(
+    #[values("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")] code: &'static str,
+) {
     let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
     let messages = accept(&arena, &[(1, Some(2))]).await;
     let mut faults = 2;
@@ -91,7 +95,7 @@ async fn a_reissue_survives_conflicts() {
             faults -= 1;
             let body = json!({
                 "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "message": "m",
-                "CancellationReasons": [{ "Code": "None" }, { "Code": "TransactionConflict", "Message": "m" }],
+                "CancellationReasons": [{ "Code": "None" }, { "Code": code, "Message": "m" }],
             });
             return Step::Answer(400, body.to_string());
         }
