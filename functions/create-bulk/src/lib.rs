@@ -73,9 +73,11 @@ impl CreateBulk {
             sealed_by: None,
         };
         self.store.put_bulk(org, &bulk).await?;
-        if ticket.keyed {
-            self.store.end_request(org, ticket.operation_id, call.now).await?;
+        if !ticket.keyed {
+            return Ok(Answer::ok(&BulkBody::from(bulk))?.created());
         }
+        self.store.end_request(org, ticket.operation_id, call.now).await?;
+        // An earlier try may have made it, and others have changed it since.
         self.answer(call, &bulk_id).await
     }
 

@@ -12,7 +12,7 @@
 //! Whoever finds all chunks counted off ends the operation, once.
 
 use shared::clock;
-use shared::domain::bulk::{Bulk, BulkItem, Chunk, ItemMark, ItemState, cut};
+use shared::domain::bulk::{Bulk, BulkItem, BulkState, Chunk, ItemMark, ItemState, cut};
 use shared::domain::card::{Card, CardFacts, CardStatus};
 use shared::domain::event::{CardCreateData, Event, EventData};
 use shared::domain::ids::CardId;
@@ -20,7 +20,7 @@ use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::message::{BulkStep, Message, PlanCursor, StartBulk};
 use shared::queue::Queue;
-use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError};
+use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
 
 /// Items planned in one run; then the plan goes on in a message of its own.
@@ -68,7 +68,9 @@ impl StartBulkWorker {
             return Ok(Applied { outcome: "ENDED", events: Vec::new() });
         }
         let Start { bulk, progress, .. } = start(&operation, bulk)?;
-        self.store.mark_started(org, &bulk.bulk_id).await?;
+        if bulk.state == BulkState::Created {
+            self.store.mark_started(org, &bulk.bulk_id).await?;
+        }
 
         let page = self.store.items_after(org, &bulk.bulk_id, from.after.as_ref(), PAGE_ITEMS).await?;
         let after = page.items.last().map(|item| item.external_id.clone()).or_else(|| from.after.clone());
@@ -104,7 +106,7 @@ impl StartBulkWorker {
         let operation = self.store.operation(org, id, clock::now()).await?;
         let operation = operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))?;
         let start = start(&operation, bulk)?;
-        let items = self.store.retrying(async || self.issue(message, &start, chunk).await).await?;
+        let items = retrying(|| self.issue(message, &start, chunk)).await?;
 
         let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
         let (all, mine) = (items.len(), events.len());
@@ -159,15 +161,17 @@ impl StartBulkWorker {
             return Ok(());
         }
         let (org, id, now) = (&message.org_id, message.operation_id, clock::now());
-        let end = async || match self.store.end_start(org, id, bulk_id, progress.items_changed, now).await {
-            // Somebody else who found it complete may have ended it.
-            Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
-                Some(operation) if operation.state == OperationState::Succeeded => Ok(()),
-                _ => Err(StoreError::Conflict { call }),
-            },
-            result => result,
+        let end = || async {
+            match self.store.end_start(org, id, bulk_id, progress.items_changed, now).await {
+                // Somebody else who found it complete may have ended it.
+                Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
+                    Some(operation) if operation.state == OperationState::Succeeded => Ok(()),
+                    _ => Err(StoreError::Conflict { call }),
+                },
+                result => result,
+            }
         };
-        Ok(self.store.retrying(end).await?)
+        Ok(retrying(end).await?)
     }
 }
 

@@ -41,7 +41,7 @@ impl Store {
         let mark = Bound { by: operation, at: now, account_id: bind.account_id, customer_id: bind.customer_id };
         match bind.reissued_card_id {
             None => self.bind_plain(org, bind.card_id, &mark).await,
-            Some(reissued) => retrying(async || self.reissue(org, bind, reissued, &mark).await).await,
+            Some(reissued) => retrying(|| self.reissue(org, bind, reissued, &mark)).await,
         }
     }
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
-use super::{CONFLICT_ATTEMPTS, CONFLICT_WAIT, Item, Store, StoreError, wait_at_random};
+use super::{Item, Store, StoreError, retrying};
 
 /// Reasons for which a transaction is canceled that say: read again, decide again, try again.
 const BUSY_CODES: [&str; 5] =
@@ -44,16 +44,7 @@ impl Store {
     /// Does the change, or finds that its condition does not hold; tries again at once, a few times, while
     /// a transaction holds the row.
     pub(super) async fn change(&self, change: Change) -> Result<Changed, StoreError> {
-        let mut attempt = 1;
-        loop {
-            match self.try_change(change.clone()).await {
-                Err(StoreError::Conflict { .. }) if attempt < CONFLICT_ATTEMPTS => {
-                    wait_at_random(CONFLICT_WAIT, attempt).await;
-                    attempt += 1;
-                }
-                result => return result,
-            }
-        }
+        retrying(|| self.try_change(change.clone())).await
     }
 
     async fn try_change(&self, change: Change) -> Result<Changed, StoreError> {

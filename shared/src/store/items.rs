@@ -10,7 +10,7 @@ use super::bulks::number;
 use super::change::{Change, Changed};
 use super::{
     ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
-    item_sort_key, read, retrying, write,
+    item_sort_key, read, write,
 };
 use crate::domain::bulk::{BulkItem, Chunk, ItemMark, ItemState};
 use crate::domain::card::Card;
@@ -258,14 +258,6 @@ impl Store {
             .build()
             .map_err(|error| StoreError::broken(call, error))?;
         Ok(TransactWriteItem::builder().put(put).build())
-    }
-
-    /// Tries again at once, a few times, what ends in a [`StoreError::Conflict`].
-    ///
-    /// # Errors
-    /// Those of the last try.
-    pub async fn retrying<T>(&self, attempt: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        retrying(attempt).await
     }
 }
 

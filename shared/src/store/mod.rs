@@ -120,7 +120,13 @@ const CONFLICT_ATTEMPTS: u32 = 6;
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
 /// Tries again at once, a few times, what ends in a [`StoreError::Conflict`].
-async fn retrying<T>(mut attempt: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+///
+/// # Errors
+/// Those of the last try.
+pub async fn retrying<T, Try>(mut attempt: impl FnMut() -> Try) -> Result<T, StoreError>
+where
+    Try: Future<Output = Result<T, StoreError>>,
+{
     for number in 1..CONFLICT_ATTEMPTS {
         match attempt().await {
             Err(StoreError::Conflict { .. }) => wait_at_random(CONFLICT_WAIT, number).await,
