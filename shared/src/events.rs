@@ -10,6 +10,7 @@ use aws_sdk_eventbridge::error::ProvideErrorMetadata;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use futures_util::stream::{self, StreamExt};
 
+use crate::batching;
 use crate::domain::event::Event;
 
 /// What all events name as their source, for the rules on the bus.
@@ -26,6 +27,9 @@ const CONCURRENT_CALLS: usize = 4;
 const MAX_ROUNDS: u32 = 3;
 /// Longest wait before the second round; doubled for each further one, and drawn at random below that.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
+
+/// No function runs longer (AWS limit).
+const LONGEST_RUN: Duration = Duration::from_secs(15 * 60);
 
 /// The bus, through one client.
 #[derive(Debug, Clone)]
@@ -44,6 +48,14 @@ impl EventBus {
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
         Self { client, name }
+    }
+
+    /// Publishes the events, and is done only when all of them are out. Whoever calls it limits its time.
+    ///
+    /// # Errors
+    /// That of the first event that is not out, or may not be.
+    pub async fn publish_all(&self, events: &[Event]) -> Result<(), PublishError> {
+        self.publish(events, Instant::now() + LONGEST_RUN).await.into_iter().collect()
     }
 
     /// Publishes the events, in as few calls as they fit in, and answers each one's fate in their
@@ -65,7 +77,10 @@ impl EventBus {
                 let wait = ROUND_WAIT * 2_u32.pow(round - 1);
                 tokio::time::sleep(wait.mul_f64(fastrand::f64())).await;
             }
-            let mut puts = stream::iter(calls(&open)).map(|call| self.put(call)).buffer_unordered(CONCURRENT_CALLS);
+            let size =
+                |(_, entry): &(usize, PutEventsRequestEntry)| entry.detail().map_or(0, str::len) + ENTRY_OVERHEAD_BYTES;
+            let calls = batching::calls(&open, MAX_ENTRIES, MAX_BYTES, size);
+            let mut puts = stream::iter(calls).map(|call| self.put(call)).buffer_unordered(CONCURRENT_CALLS);
             loop {
                 match tokio::time::timeout_at(until.into(), puts.next()).await {
                     Ok(Some(answers)) => answers.into_iter().for_each(|(index, fate)| fates[index] = fate),
@@ -104,49 +119,5 @@ impl EventBus {
             None => Err(PublishError("no answer for the entry".to_owned())),
         };
         call.iter().enumerate().map(|(position, (index, _))| (*index, fate(position))).collect()
-    }
-}
-
-/// Cuts the entries into calls that keep both limits.
-fn calls(entries: &[(usize, PutEventsRequestEntry)]) -> Vec<&[(usize, PutEventsRequestEntry)]> {
-    let mut calls = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (position, (_, entry)) in entries.iter().enumerate() {
-        let size = entry.detail().map_or(0, str::len) + ENTRY_OVERHEAD_BYTES;
-        if position > start && (position - start == MAX_ENTRIES || bytes + size > MAX_BYTES) {
-            calls.push(&entries[start..position]);
-            (start, bytes) = (position, 0);
-        }
-        bytes += size;
-    }
-    if start < entries.len() {
-        calls.push(&entries[start..]);
-    }
-    calls
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn calls_keep_the_limits_and_lose_nothing(sizes in prop::collection::vec(0_usize..200_000, 0..60)) {
-            let entries: Vec<_> = sizes
-                .iter()
-                .map(|size| PutEventsRequestEntry::builder().detail("x".repeat(*size)).build())
-                .enumerate()
-                .collect();
-            let calls = calls(&entries);
-            for call in &calls {
-                let bytes: usize =
-                    call.iter().map(|(_, entry)| entry.detail().unwrap().len() + ENTRY_OVERHEAD_BYTES).sum();
-                prop_assert!(!call.is_empty() && call.len() <= MAX_ENTRIES && bytes <= MAX_BYTES);
-            }
-            let indices: Vec<_> = calls.concat().iter().map(|(index, _)| *index).collect();
-            prop_assert_eq!(indices, (0..sizes.len()).collect::<Vec<_>>());
-        }
     }
 }

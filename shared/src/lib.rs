@@ -4,7 +4,8 @@
 //! - [`message`]: what travels through the queues.
 //! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs.
 //! - The edges, each behind a feature so that a function links only what it uses:
-//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `http` (an endpoint), `worker` (a queue's worker).
+//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `http` (an endpoint), `worker` (a queue's worker;
+//!   `plan`: one that goes through a bulk).
 //!
 //! What belongs to one function alone does not belong here.
 
@@ -16,10 +17,14 @@ pub mod telemetry;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(any(feature = "events", feature = "queue"))]
+mod batching;
 #[cfg(feature = "events")]
 pub mod events;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "worker")]
+pub mod plan;
 #[cfg(feature = "queue")]
 pub mod queue;
 #[cfg(feature = "store")]

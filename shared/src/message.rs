@@ -7,10 +7,10 @@
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::domain::bind::Bind;
-use crate::domain::bulk::Chunk;
+use crate::domain::bulk::{Chunk, NamedChunk, PlanCursor};
 use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
-use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId};
+use crate::domain::ids::{BulkId, CorrelationId, OperationId, OrgId, ProgramId};
 use crate::domain::time::Timestamp;
 
 /// The one version of the envelope and of all instructions in it.
@@ -53,6 +53,20 @@ pub struct Message<T> {
 }
 
 impl<T> Message<T> {
+    /// A further message of the same operation.
+    #[must_use]
+    pub fn next<U>(&self, instruction: U) -> Message<U> {
+        let Self { version, org_id, operation_id, cid, accepted_at, .. } = self;
+        Message {
+            version: *version,
+            org_id: org_id.clone(),
+            operation_id: *operation_id,
+            cid: cid.clone(),
+            accepted_at: *accepted_at,
+            instruction,
+        }
+    }
+
     /// What the events of this message's operation share.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
@@ -90,20 +104,39 @@ pub enum BulkStep {
     Chunk(Chunk),
 }
 
-/// Where planning goes on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// For the cancel-bulk worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PlanCursor {
-    /// The chunks that were sent.
-    pub chunks: u32,
-    /// The items in them.
-    pub items: u32,
-    /// The chunk that the items so far did not fill.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Chunk>,
-    /// The last item that was looked at, of whatever batch; none at the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<ExternalId>,
+pub struct CancelBulk {
+    /// The bulk.
+    pub bulk_id: BulkId,
+    /// Its program, for the events.
+    pub program_id: ProgramId,
+    /// What to do about it.
+    pub step: CancelStep,
+}
+
+/// A step of a cancel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelStep {
+    /// Of a FULL one.
+    All(BulkStep),
+    /// Of a PARTIAL one.
+    Named(NamedStep),
+}
+
+/// A step of an operation on named items of a bulk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedStep {
+    /// Send the messages of the chunks that were stored with the operation.
+    Plan {
+        /// How many there are.
+        chunks: u32,
+    },
+    /// Go through one chunk.
+    Chunk(NamedChunk),
 }
 
 #[cfg(test)]

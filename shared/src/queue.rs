@@ -8,10 +8,13 @@ use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use serde::Serialize;
 
+use crate::batching;
 use crate::message::Message;
 
-/// Messages of one call (AWS limit). Ours are far below the limit of 1 MiB for all of them together.
+/// Messages of one call (AWS limit).
 const MAX_BATCH: usize = 10;
+/// Bytes of all messages of one call (AWS limit: 1 MiB), of which we use no more than this.
+const MAX_BATCH_BYTES: usize = 1_000_000;
 /// Calls for the same messages: the first, and those for what was not taken.
 const MAX_ROUNDS: u32 = 4;
 /// Longest wait before the second call; more for each further one, and drawn at random below that.
@@ -56,16 +59,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends the messages, ten to a call, and again those that SQS did not take.
+    /// Sends the messages, as many to a call as fit, and again those that SQS did not take.
     ///
     /// # Errors
     /// [`SendError`] if any of them was not taken in the end.
     pub async fn send_all<T: Serialize + Sync>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
-        for messages in messages.chunks(MAX_BATCH) {
-            let mut open = Vec::with_capacity(messages.len());
-            for (index, message) in messages.iter().enumerate() {
-                open.push(batch_entry(index, message)?);
-            }
+        let entries: Result<Vec<_>, _> = messages.iter().enumerate().map(batch_entry).collect();
+        for entries in batching::calls(&entries?, MAX_BATCH, MAX_BATCH_BYTES, |entry| entry.message_body().len()) {
+            let mut open = entries.to_vec();
             for round in 1.. {
                 let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
                 let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
@@ -110,7 +111,9 @@ impl Queue {
     }
 }
 
-fn batch_entry<T: Serialize>(index: usize, message: &Message<T>) -> Result<SendMessageBatchRequestEntry, SendError> {
+fn batch_entry<T: Serialize>(
+    (index, message): (usize, &Message<T>),
+) -> Result<SendMessageBatchRequestEntry, SendError> {
     let failed = |error: String| SendError { reason: error };
     SendMessageBatchRequestEntry::builder()
         .id(index.to_string())

@@ -26,9 +26,9 @@ use serde::de::DeserializeOwned;
 
 use crate::clock;
 use crate::domain::event::{Event, EventContext};
-use crate::events::EventBus;
+use crate::events::{EventBus, PublishError};
 use crate::message::Message;
-use crate::queue::Queue;
+use crate::queue::{Queue, SendError};
 use crate::store::StoreError;
 
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
@@ -60,6 +60,18 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self::Retry(error.to_string())
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        Self::Retry(error.to_string())
+    }
+}
+
 /// What a message came to.
 #[derive(Debug)]
 pub struct Applied {
@@ -80,11 +92,12 @@ pub struct Outlets {
     pub max_receives: u32,
 }
 
-/// Runs a batch; see the module's own words. `apply` is the worker's part.
+/// Runs a batch; see the module's own words. `apply` is the worker's part; it is told whether this is the
+/// message's last delivery before it is given up.
 pub async fn run_batch<T, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
 where
     T: DeserializeOwned,
-    F: Fn(Message<T>) -> Fut,
+    F: Fn(Message<T>, bool) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let LambdaEvent { payload, context } = event;
@@ -93,7 +106,9 @@ where
     let bury_until = keeping_back(ANSWERING_TIME);
     let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
     let apply_until = keeping_back(ANSWERING_TIME + BURYING_TIME + PUBLISHING_TIME);
-    let mut deliveries = join_all(payload.records.into_iter().map(|record| deliver(record, apply_until, &apply))).await;
+    let mut deliveries =
+        join_all(payload.records.into_iter().map(|record| deliver(record, outlets.max_receives, apply_until, &apply)))
+            .await;
     publish(&outlets.bus, &mut deliveries, publish_until).await;
 
     let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery, bury_until))).await;
@@ -111,10 +126,10 @@ struct Delivery {
     result: Result<Applied, Failure>,
 }
 
-async fn deliver<T, F, Fut>(record: SqsMessage, until: Instant, apply: &F) -> Delivery
+async fn deliver<T, F, Fut>(record: SqsMessage, max_receives: u32, until: Instant, apply: &F) -> Delivery
 where
     T: DeserializeOwned,
-    F: Fn(Message<T>) -> Fut,
+    F: Fn(Message<T>, bool) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
@@ -127,7 +142,7 @@ where
         }
     };
     let about = Some(message.event_context());
-    let applying = AssertUnwindSafe(async { apply(message).await }).catch_unwind();
+    let applying = AssertUnwindSafe(async { apply(message, receives(&record) >= max_receives).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),
@@ -148,9 +163,14 @@ async fn publish(bus: &EventBus, deliveries: &mut [Delivery], until: Instant) {
     }
     for (owner, fate) in owners.into_iter().zip(bus.publish(&events, until).await) {
         if let Err(error) = fate {
-            deliveries[owner].result = Err(Failure::Retry(error.to_string()));
+            deliveries[owner].result = Err(error.into());
         }
     }
+}
+
+/// How often the message was delivered, this time included.
+fn receives(record: &SqsMessage) -> u32 {
+    record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// What happens to a message next.
@@ -165,8 +185,7 @@ enum Fate<'a> {
 
 /// Lets the message go (`None`), or names it as failed.
 async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
-    let receives = delivery.record.attributes.get("ApproximateReceiveCount");
-    let receives: u32 = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    let receives = receives(&delivery.record);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
     let fate = match &delivery.result {
         Ok(applied) => Fate::LetGo(applied.outcome),

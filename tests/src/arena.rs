@@ -94,6 +94,8 @@ impl Arena {
             ("BIND_CARD_DLQ_URL", &self.dlq_url),
             ("START_BULK_QUEUE_URL", &self.queue_url),
             ("START_BULK_DLQ_URL", &self.dlq_url),
+            ("CANCEL_BULK_QUEUE_URL", &self.queue_url),
+            ("CANCEL_BULK_DLQ_URL", &self.dlq_url),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
         ]

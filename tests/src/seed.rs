@@ -34,6 +34,7 @@ pub fn unbound(card_id: u64) -> Card {
         },
         bound: None,
         replaced: None,
+        canceled: None,
     }
 }
 

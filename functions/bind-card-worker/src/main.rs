@@ -23,7 +23,7 @@ async fn main() -> Result<(), Error> {
     };
     let (worker, outlets) = (&worker, &outlets);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, Error>(run_batch(outlets, event, |message| worker.apply(message)).await)
+        Ok::<_, Error>(run_batch(outlets, event, |message, _| worker.apply(message)).await)
     }))
     .await
 }

@@ -36,7 +36,7 @@ impl BindCard {
         let ticket = call.ticket(ENDPOINT, &bind)?;
         let subject =
             Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None };
-        let prepare = async |recorded| self.prepare(&call.identity.org_id, bind, recorded).await;
+        let prepare = |recorded| self.prepare(&call.identity.org_id, bind.clone(), recorded);
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }
 

@@ -99,7 +99,7 @@ fn read(call: &Call) -> Result<Request, Problem> {
     });
     match read_settings(&members, &mut invalid) {
         Some(settings) if invalid.is_empty() => {
-            check_count(&ids)?;
+            check_count(ids.len())?;
             Ok(Request { settings, external_ids: ids })
         }
         _ => Err(Problem::invalid(invalid)),

@@ -2,20 +2,14 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use shared::domain::bulk::{Bulk, BulkItem, ItemState};
 use shared::domain::card::CardStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 use shared::http::bulk::BulkBody;
-use shared::http::{Answer, Call, Invalid, Problem};
+use shared::http::{Answer, Call, Problem, cursor, page};
 use shared::store::Store;
 
-/// Items of a page, unless the client says (contract).
-const DEFAULT_LIMIT: usize = 100;
-/// Most items of a page (contract).
-const MAX_LIMIT: usize = 1000;
 /// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
 /// keep dying halfway.
 const MAX_CALLS: usize = 20;
@@ -60,10 +54,10 @@ impl GetBulk {
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let (limit, after) = read(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let (limit, after) = page::<ExternalId>(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let bulk = self.store.bulk(org, &bulk_id).await?.ok_or_else(Problem::not_found)?;
         let (items, more) = self.page(org, &bulk, after, limit).await?;
-        let cursor = more.map(|last| URL_SAFE_NO_PAD.encode(last.as_str()));
+        let cursor = more.as_ref().map(cursor);
         let items = self.as_of_now(org, items).await?;
         Answer::ok(&Body { bulk: bulk.into(), items, cursor })
     }
@@ -105,22 +99,5 @@ impl GetBulk {
             ItemBody { external_id: item.external_id, state, card_id: item.card_id }
         };
         Ok(items.into_iter().map(as_of_now).collect())
-    }
-}
-
-fn read(call: &Call) -> Result<(usize, Option<ExternalId>), Invalid> {
-    let limit = call.query("limit", "an integer from 1 to 1000")?.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Invalid::parameter("limit", "must be an integer from 1 to 1000"));
-    }
-    let cursor: Option<String> = call.query("cursor", "text")?;
-    let after = cursor.map(|cursor| {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        String::from_utf8(bytes).ok()?.parse().ok()
-    });
-    match after {
-        None => Ok((limit, None)),
-        Some(Some(after)) => Ok((limit, Some(after))),
-        Some(None) => Err(Invalid::parameter("cursor", "must be one that an answer held")),
     }
 }

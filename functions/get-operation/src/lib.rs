@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 use shared::domain::bind::{BindOutcome, BindRefusal};
-use shared::domain::ids::{BulkId, CardId, OperationId};
-use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::bulk::{BulkState, CHUNK_ITEMS};
+use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
+use shared::domain::event::EventStatus;
+use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
+use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Timestamp;
-use shared::http::{Answer, Call, Problem};
+use shared::http::{Answer, Call, Problem, cursor, page};
 use shared::store::Store;
 
 /// The endpoint and what it may touch.
@@ -14,6 +17,9 @@ pub struct GetOperation {
     /// Reads operations.
     pub store: Store,
 }
+
+/// The kind of a cancel, whose results are read in pages.
+const CANCEL_BULK: &str = "CANCEL_BULK";
 
 #[derive(Serialize)]
 struct Body {
@@ -26,9 +32,15 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     bulk_id: Option<BulkId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_type: Option<CancelType>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk_status: Option<BulkState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     chunks: Option<Chunks>,
     counts: Counts,
     results: Vec<ItemResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 /// How far an operation on a bulk has come.
@@ -51,15 +63,26 @@ struct Counts {
 
 /// What became of one item.
 #[derive(Serialize)]
-struct ItemResult {
-    card_id: CardId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reissued_card_id: Option<CardId>,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_code: Option<BindRefusal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+#[serde(untagged)]
+enum ItemResult {
+    Bind {
+        card_id: CardId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reissued_card_id: Option<CardId>,
+        status: EventStatus,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_code: Option<BindRefusal>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    Cancellation {
+        external_id: ExternalId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        card_id: Option<CardId>,
+        status: EventStatus,
+        message_code: CancelCode,
+        message: &'static str,
+    },
 }
 
 impl From<Operation> for Body {
@@ -71,19 +94,20 @@ impl From<Operation> for Body {
             created_at: operation.created_at,
             ended_at: operation.ended_at,
             bulk_id: None,
+            cancel_type: None,
+            bulk_status: None,
             chunks: None,
             counts: Counts::default(),
             results: Vec::new(),
+            cursor: None,
         };
         match operation.subject {
             Subject::BindCard { card_id, reissued_card_id, outcome } => {
                 body.kind = "BIND_CARD";
-                let result = outcome.map(|outcome| bind_result(card_id, reissued_card_id, &outcome));
-                let failed = result.iter().filter(|result| result.message_code.is_some()).count() == 1;
-                let done = u32::from(result.is_some());
-                body.counts =
-                    Counts { total: Some(1), done, succeeded: done - u32::from(failed), failed: u32::from(failed) };
-                body.results.extend(result);
+                let done = u32::from(outcome.is_some());
+                let failed = u32::from(matches!(outcome, Some(BindOutcome::Failure { .. })));
+                body.counts = Counts { total: Some(1), done, succeeded: done - failed, failed };
+                body.results.extend(outcome.map(|outcome| bind_result(card_id, reissued_card_id, &outcome)));
             }
             Subject::CreateBulk { bulk_id } => {
                 body.kind = "CREATE_BULK";
@@ -96,26 +120,47 @@ impl From<Operation> for Body {
             Subject::StartBulk { bulk_id, progress, .. } => {
                 body.kind = "START_BULK";
                 body.bulk_id = Some(bulk_id);
-                body.chunks = Some(Chunks { total: progress.chunks, done: progress.done.len() });
-                let (done, succeeded) = (progress.items_done, progress.items_changed);
-                body.counts = Counts { total: progress.items_total, done, succeeded, failed: 0 };
+                body.counts = counts(&progress, progress.items_changed);
+                body.chunks = Some(progress.into());
+            }
+            Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } => {
+                body.kind = CANCEL_BULK;
+                (body.bulk_id, body.cancel_type, body.bulk_status) = (Some(bulk_id), Some(cancel_type), bulk_status);
+                body.counts = counts(&progress, progress.items_done - progress.items_failed);
+                body.chunks = Some(progress.into());
             }
         }
         body
     }
 }
 
+fn counts(progress: &Progress, succeeded: u32) -> Counts {
+    Counts { total: progress.items_total, done: progress.items_done, succeeded, failed: progress.items_failed }
+}
+
+impl From<Progress> for Chunks {
+    fn from(progress: Progress) -> Self {
+        Self { total: progress.chunks, done: progress.done.len() }
+    }
+}
+
 fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &BindOutcome) -> ItemResult {
-    let message_code = match outcome {
-        BindOutcome::Success { .. } => None,
-        BindOutcome::Failure { code, .. } => Some(*code),
+    let (status, message_code) = match outcome {
+        BindOutcome::Success { .. } => (EventStatus::Success, None),
+        BindOutcome::Failure { code, .. } => (EventStatus::Failure, Some(*code)),
     };
-    ItemResult {
+    let message = message_code.map(|code| code.to_string());
+    ItemResult::Bind { card_id, reissued_card_id, status, message_code, message }
+}
+
+fn cancellation_result(code: CancelCode, item: ItemRef) -> ItemResult {
+    let (external_id, card_id) = (item.external_id, item.card_id);
+    ItemResult::Cancellation {
+        external_id,
         card_id,
-        reissued_card_id,
-        status: outcome.name(),
-        message_code,
-        message: message_code.map(|code| code.to_string()),
+        status: code.status(),
+        message_code: code,
+        message: code.message(),
     }
 }
 
@@ -123,10 +168,39 @@ impl GetOperation {
     /// Answers a request.
     ///
     /// # Errors
-    /// 404 if the organisation has no such operation, or it has expired.
+    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, or it has
+    /// expired.
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let org = &call.identity.org_id;
         let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
-        let operation = self.store.operation(&call.identity.org_id, operation_id, call.now).await?;
-        Answer::ok(&Body::from(operation.ok_or_else(Problem::not_found)?))
+        let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let operation = self.store.operation(org, operation_id, call.now).await?.ok_or_else(Problem::not_found)?;
+        let mut body = Body::from(operation);
+        // While it runs, chunks end in any order: pages could miss some.
+        if body.kind == CANCEL_BULK && body.status == OperationState::Succeeded {
+            let total = body.counts.done;
+            let from = from.unwrap_or(0);
+            body.results = self.results(org, operation_id, from, limit, total).await?;
+            let next = from.saturating_add(u32::try_from(limit).map_err(Problem::broken)?);
+            body.cursor = (next < total).then(|| cursor(&next));
+        }
+        Answer::ok(&body)
+    }
+
+    /// What became of so many of a cancel's items, from this one on. All its chunks are full but the last.
+    async fn results(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        from: u32,
+        limit: usize,
+        total: u32,
+    ) -> Result<Vec<ItemResult>, Problem> {
+        let (first, skipped) = (from / CHUNK_ITEMS, (from % CHUNK_ITEMS) as usize);
+        let rows = (skipped + limit).div_ceil(CHUNK_ITEMS as usize);
+        let chunks = self.store.results(org, operation, first, total.div_ceil(CHUNK_ITEMS), rows).await?;
+        let items = chunks.iter().flat_map(ChunkResult::iter);
+        let page = items.skip(skipped).take(limit);
+        Ok(page.map(|(code, item)| cancellation_result(code, item.clone())).collect())
     }
 }

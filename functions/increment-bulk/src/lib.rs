@@ -17,7 +17,7 @@ use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
 use shared::http::{Answer, Call, Invalid, Problem, Replay, record, recorded};
-use shared::store::{Committed, Opened, Store};
+use shared::store::{Committed, Consistency, Opened, Store};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "increment-bulk";
@@ -85,7 +85,7 @@ impl IncrementBulk {
         if ids.len() <= room {
             return Ok(true);
         }
-        let items = self.store.items(org, &bulk.bulk_id, ids).await?;
+        let items = self.store.items(org, &bulk.bulk_id, ids, Consistency::Strong).await?;
         let present = items.iter().filter(|item| bulk.batches.contains(&item.batch)).count();
         Ok(ids.len() - present <= room)
     }
@@ -126,7 +126,7 @@ impl IncrementBulk {
         let mut aborted = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
             let mut open = Vec::new();
-            for item in self.store.items(org, &bulk.bulk_id, &ids).await? {
+            for item in self.store.items(org, &bulk.bulk_id, &ids, Consistency::Strong).await? {
                 if item.batch == mine {
                     // Written by this call's own earlier try, whose answer was lost.
                     taken += 1;
@@ -158,7 +158,7 @@ fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
     let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
     let ids = external_ids(&members).map_err(Problem::invalid)?;
-    check_count(&ids)?;
+    check_count(ids.len())?;
     Ok(ids)
 }
 

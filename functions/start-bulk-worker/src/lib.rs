@@ -12,19 +12,18 @@
 //! Whoever finds all chunks counted off ends the operation, once.
 
 use shared::clock;
-use shared::domain::bulk::{Bulk, BulkItem, BulkState, Chunk, ItemMark, ItemState, cut};
-use shared::domain::card::{Card, CardFacts, CardStatus};
+use shared::domain::bulk::{Bulk, BulkItem, BulkState, Chunk, ItemState, PlanCursor};
+use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
-use shared::message::{BulkStep, Message, PlanCursor, StartBulk};
+use shared::events::EventBus;
+use shared::message::{BulkStep, Message, StartBulk};
+use shared::plan::plan_page;
 use shared::queue::Queue;
-use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
+use shared::store::{CARDS_PER_TRANSACTION, Consistency, Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
-
-/// Items planned in one run; then the plan goes on in a message of its own.
-const PAGE_ITEMS: usize = 1000;
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -33,6 +32,8 @@ pub struct StartBulkWorker {
     pub store: Store,
     /// Its own queue, for the chunks.
     pub queue: Queue,
+    /// Takes the events of the cards.
+    pub bus: EventBus,
 }
 
 /// What is true of all cards of one start.
@@ -59,7 +60,9 @@ impl StartBulkWorker {
 
     async fn plan(&self, message: &Message<StartBulk>, bulk: Bulk, from: &PlanCursor) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
-        let operation = if bulk.is_sealed() {
+        let operation = if from.after.is_some() {
+            self.operation(message).await?
+        } else if bulk.is_sealed() {
             self.store.refuse(org, id, clock::now()).await?
         } else {
             self.store.begin(org, id, &bulk.batches).await?
@@ -71,49 +74,33 @@ impl StartBulkWorker {
         if bulk.state == BulkState::Created {
             self.store.mark_started(org, &bulk.bulk_id).await?;
         }
-
-        let page = self.store.items_after(org, &bulk.bulk_id, from.after.as_ref(), PAGE_ITEMS).await?;
-        let after = page.items.last().map(|item| item.external_id.clone()).or_else(|| from.after.clone());
-        let ids = page.items.into_iter().filter(|item| progress.batches.contains(&item.batch));
-        let next = from.chunks + u32::from(from.open.is_some());
-        let (mut chunks, mut open) = cut(from.open.clone(), next, ids.map(|item| item.external_id));
-        if !page.more {
-            chunks.extend(open.take());
-        }
-        let sent = |items: usize| from.items.saturating_add(u32::try_from(items).unwrap_or(u32::MAX));
-        let cursor = PlanCursor {
-            chunks: chunks.last().map_or(from.chunks, |chunk| chunk.number + 1),
-            items: sent(chunks.iter().map(|chunk| chunk.items).sum()),
-            open,
-            after,
-        };
-        let mut steps: Vec<_> = chunks.into_iter().map(BulkStep::Chunk).collect();
-        if page.more {
-            steps.push(BulkStep::Plan(cursor.clone()));
-        }
-        let messages: Vec<_> = steps.into_iter().map(|step| next_step(message, step)).collect();
-        self.queue.send_all(&messages).await.map_err(|error| Failure::Retry(error.to_string()))?;
-        if page.more {
+        let step = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
+        let batches = &progress.batches;
+        let planned = plan_page(&self.store, &self.queue, message, &bulk.bulk_id, batches, from.clone(), step).await?;
+        let Some(operation) = planned else {
             return Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() });
-        }
-        let operation = self.store.set_chunks(org, id, cursor.chunks, cursor.items).await?;
+        };
         self.end_if_complete(message, operation).await?;
         Ok(Applied { outcome: "PLANNED", events: Vec::new() })
     }
 
     async fn chunk(&self, message: &Message<StartBulk>, bulk: Bulk, chunk: &Chunk) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
-        let operation = self.store.operation(org, id, clock::now()).await?;
-        let operation = operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))?;
-        let start = start(&operation, bulk)?;
+        let start = start(&self.operation(message).await?, bulk)?;
         let items = retrying(|| self.issue(message, &start, chunk)).await?;
 
         let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
-        let (all, mine) = (items.len(), events.len());
-        let count = |items: usize| u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()));
-        let operation = self.store.count_off(org, id, chunk.number, count(all)?, count(mine)?).await?;
+        // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
+        self.bus.publish_all(&events).await?;
+        let mine = u32::try_from(events.len()).map_err(|error| Failure::Broken(error.to_string()))?;
+        let operation = self.store.count_off(org, id, chunk.number, chunk.items, mine, 0).await?;
         self.end_if_complete(message, operation).await?;
-        Ok(Applied { outcome: "CHUNK_DONE", events })
+        Ok(Applied { outcome: "CHUNK_DONE", events: Vec::new() })
+    }
+
+    async fn operation(&self, message: &Message<StartBulk>) -> Result<Operation, Failure> {
+        let operation = self.store.operation(&message.org_id, message.operation_id, clock::now()).await?;
+        operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))
     }
 
     /// The chunk's items, once every one of them that was pending has its card.
@@ -124,10 +111,7 @@ impl StartBulkWorker {
         chunk: &Chunk,
     ) -> Result<Vec<BulkItem>, StoreError> {
         let (org, bulk) = (&message.org_id, &start.bulk.bulk_id);
-        let mut items = self.store.items_of(org, bulk, chunk, &start.progress.batches).await?;
-        if items.len() != chunk.items {
-            return Err(StoreError::Broken { call: "Query chunk", reason: "the chunk's items changed".to_owned() });
-        }
+        let mut items = self.store.items_of(org, bulk, chunk, Consistency::Strong).await?;
         let mut pending: Vec<&mut BulkItem> =
             items.iter_mut().filter(|item| item.state == ItemState::Pending).collect();
         if pending.is_empty() {
@@ -141,7 +125,7 @@ impl StartBulkWorker {
                 .zip(card_ids.by_ref())
                 .map(|(item, card_id)| (&**item, new_card(start, item, card_id)))
                 .collect();
-            let mark = ItemMark { by: message.operation_id, at: clock::now() };
+            let mark = Mark { by: message.operation_id, at: clock::now() };
             self.store.issue(org, bulk, &cards, &mark).await?;
             let card_ids: Vec<CardId> = cards.into_iter().map(|(_, card)| card.card_id).collect();
             for (item, card_id) in group.iter_mut().zip(card_ids) {
@@ -186,11 +170,6 @@ fn other_kind() -> Failure {
     Failure::Broken("the operation is of another kind".to_owned())
 }
 
-fn next_step(message: &Message<StartBulk>, step: BulkStep) -> Message<StartBulk> {
-    let instruction = StartBulk { bulk_id: message.instruction.bulk_id.clone(), step };
-    Message { instruction, ..message.clone() }
-}
-
 fn new_card(start: &Start, item: &BulkItem, card_id: CardId) -> Card {
     Card {
         card_id,
@@ -205,12 +184,16 @@ fn new_card(start: &Start, item: &BulkItem, card_id: CardId) -> Card {
         },
         bound: None,
         replaced: None,
+        canceled: None,
     }
 }
 
 /// The event of the item's card, if this operation issued it.
 fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option<Event> {
-    let (card_id, at) = item.issued_by(message.operation_id)?;
+    let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
+    if !mark.is_of(message.operation_id, message.accepted_at) {
+        return None;
+    }
     let data = CardCreateData::new(
         card_id,
         start.bulk.bulk_id.clone(),
@@ -219,5 +202,5 @@ fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option
         start.issuing_date,
         start.expiration_date,
     );
-    Some(message.event_context().event(at, &item.external_id, EventData::Create(data)))
+    Some(message.event_context().event(mark.at, &item.external_id, EventData::Create(data)))
 }

@@ -16,15 +16,20 @@ async fn main() -> Result<(), Error> {
     let [table, bus, queue, dead_letters] =
         config::required(["TABLE_NAME", "EVENT_BUS_NAME", "START_BULK_QUEUE_URL", "START_BULK_DLQ_URL"])?;
     let aws = Aws::from_env()?;
-    let worker = StartBulkWorker { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue) };
+    let bus = EventBus::new(aws.eventbridge(), bus);
+    let worker = StartBulkWorker {
+        store: Store::new(aws.dynamodb(), table),
+        queue: Queue::new(aws.sqs(), queue),
+        bus: bus.clone(),
+    };
     let outlets = Outlets {
-        bus: EventBus::new(aws.eventbridge(), bus),
+        bus,
         dead_letters: Queue::new(aws.sqs(), dead_letters),
         max_receives: config::required_number("MAX_RECEIVES")?,
     };
     let (worker, outlets) = (&worker, &outlets);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, Error>(run_batch(outlets, event, |message| worker.apply(message)).await)
+        Ok::<_, Error>(run_batch(outlets, event, |message, _| worker.apply(message)).await)
     }))
     .await
 }

@@ -4,11 +4,11 @@
 //! The days of issue and expiry are fixed here, with the operation: its cards and their events must be
 //! the same whenever a worker comes to make them.
 
-use shared::domain::bulk::Bulk;
+use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::ids::BulkId;
 use shared::domain::operation::{Progress, Subject};
 use shared::http::{Answer, Call, Problem, accept};
-use shared::message::{self, BulkStep, PlanCursor};
+use shared::message::{self, BulkStep};
 use shared::queue::Queue;
 use shared::store::Store;
 
@@ -41,8 +41,9 @@ impl StartBulk {
             expiration_date: issuing_date.plus_months(self.expiry_months),
             progress: Progress::default(),
         };
-        let prepare = async |recorded: bool| {
-            let bulk = self.store.bulk(&call.identity.org_id, &bulk_id).await?.ok_or_else(Problem::not_found)?;
+        let bulk_id = &bulk_id;
+        let prepare = |recorded| async move {
+            let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?.ok_or_else(Problem::not_found)?;
             if !recorded && Bulk::is_sealed(&bulk) {
                 return Err(Problem::conflict("bulk-canceled", "The bulk is being canceled, or was canceled."));
             }

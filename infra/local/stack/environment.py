@@ -20,6 +20,8 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "BIND_CARD_DLQ_URL": outputs["BindCardDlqUrl"],
         "START_BULK_QUEUE_URL": outputs["StartBulkQueueUrl"],
         "START_BULK_DLQ_URL": outputs["StartBulkDlqUrl"],
+        "CANCEL_BULK_QUEUE_URL": outputs["CancelBulkQueueUrl"],
+        "CANCEL_BULK_DLQ_URL": outputs["CancelBulkDlqUrl"],
     }
     command = str(ROOT / "infra" / "local" / "token")
     directory = settings.directory.resolve()

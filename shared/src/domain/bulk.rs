@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::card::Mark;
 use super::ids::{BulkId, CardId, ExternalId, OperationId, ProgramId};
-use super::time::Timestamp;
 
 /// Most items of one request (contract).
 pub const MAX_ITEMS_PER_REQUEST: usize = 1000;
@@ -23,7 +23,7 @@ pub const MAX_ITEMS: u32 = 100_000;
 pub const MAX_BATCHES: u32 = 10_000;
 
 /// Most items of one chunk, the unit in which a worker goes through a bulk.
-pub const CHUNK_ITEMS: usize = 100;
+pub const CHUNK_ITEMS: u32 = 100;
 
 /// How far a bulk has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,15 +93,6 @@ impl Bulk {
     }
 }
 
-/// The mark of an item's transition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemMark {
-    /// The operation that did it.
-    pub by: OperationId,
-    /// When it did.
-    pub at: Timestamp,
-}
-
 /// What an item is by itself. One whose card was issued derives its state from the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -128,16 +119,10 @@ pub struct BulkItem {
     pub card_id: Option<CardId>,
     /// Set once issued.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub issued: Option<ItemMark>,
-}
-
-impl BulkItem {
-    /// The card that this operation issued for the item, and when.
-    #[must_use]
-    pub fn issued_by(&self, operation: OperationId) -> Option<(CardId, Timestamp)> {
-        let mark = self.issued.as_ref().filter(|mark| mark.by == operation)?;
-        Some((self.card_id?, mark.at))
-    }
+    pub issued: Option<Mark>,
+    /// Set once canceled without a card. If it has one, the card's mark says who canceled it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled: Option<Mark>,
 }
 
 /// A run of consecutive items, by their external IDs, both ends included.
@@ -151,36 +136,83 @@ pub struct Chunk {
     /// The last item.
     pub last: ExternalId,
     /// How many of the items between them belong to it: the others' batches do not count.
-    pub items: usize,
+    pub items: u32,
+    /// The batches of those that do.
+    pub batches: BTreeSet<u32>,
 }
 
-/// Cuts items, in their order, into chunks of [`CHUNK_ITEMS`]: the next ones after `open`, the chunk that
-/// those before them did not fill, or after all those before number `next`. Answers the chunks that are
-/// full, and the one that is not.
-///
-/// Only the items count, not the pages that they are read in, so a plan can be made again.
-#[must_use]
-pub fn cut(
-    mut open: Option<Chunk>,
-    mut next: u32,
-    items: impl IntoIterator<Item = ExternalId>,
-) -> (Vec<Chunk>, Option<Chunk>) {
-    let mut full = Vec::new();
-    for item in items {
-        let mut chunk = open.take().unwrap_or_else(|| {
-            let number = next;
-            next += 1;
-            Chunk { number, first: item.clone(), last: item.clone(), items: 0 }
-        });
-        chunk.last = item;
-        chunk.items += 1;
-        if chunk.items < CHUNK_ITEMS {
-            open = Some(chunk);
-        } else {
-            full.push(chunk);
+/// Items that a client named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedChunk {
+    /// Its number in the operation, from 0.
+    pub number: u32,
+    /// The names, each once. Whether the bulk has such items is to be seen.
+    pub ids: Vec<ExternalId>,
+    /// The batches that count: an item of another is none of the bulk's.
+    pub batches: BTreeSet<u32>,
+}
+
+/// How far a bulk has been cut into chunks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanCursor {
+    /// The chunks so far.
+    pub chunks: u32,
+    /// The items in them.
+    pub items: u32,
+    /// The chunk that the items so far did not fill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Chunk>,
+    /// The last item that was looked at, of whatever batch; none at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<ExternalId>,
+}
+
+impl PlanCursor {
+    /// Goes on over the next items, of which those in `batches` count. Answers the chunks that they fill;
+    /// of the last items, also the chunk that they do not.
+    ///
+    /// Only the items count, not the pages that they are read in, so a plan can be made again.
+    #[must_use]
+    pub fn advance(mut self, items: Vec<BulkItem>, batches: &BTreeSet<u32>, are_last: bool) -> (Vec<Chunk>, Self) {
+        let mut chunks = Vec::new();
+        for item in items {
+            if batches.contains(&item.batch) {
+                let chunk = self.open.take().map_or_else(|| Chunk::of(self.chunks, &item), |chunk| chunk.with(&item));
+                if chunk.items < CHUNK_ITEMS {
+                    self.open = Some(chunk);
+                } else {
+                    self.close(chunk, &mut chunks);
+                }
+            }
+            self.after = Some(item.external_id);
         }
+        if are_last && let Some(chunk) = self.open.take() {
+            self.close(chunk, &mut chunks);
+        }
+        (chunks, self)
     }
-    (full, open)
+
+    fn close(&mut self, chunk: Chunk, chunks: &mut Vec<Chunk>) {
+        self.chunks += 1;
+        self.items += chunk.items;
+        chunks.push(chunk);
+    }
+}
+
+impl Chunk {
+    fn of(number: u32, item: &BulkItem) -> Self {
+        let (first, last) = (item.external_id.clone(), item.external_id.clone());
+        Self { number, first, last, items: 1, batches: BTreeSet::from([item.batch]) }
+    }
+
+    fn with(mut self, item: &BulkItem) -> Self {
+        self.last = item.external_id.clone();
+        self.items += 1;
+        self.batches.insert(item.batch);
+        self
+    }
 }
 
 #[cfg(test)]
@@ -189,31 +221,42 @@ mod tests {
 
     use super::*;
 
+    fn item(number: usize, batch: u32) -> BulkItem {
+        let external_id = format!("{number:06}").parse().unwrap();
+        BulkItem { external_id, batch, state: ItemState::Pending, card_id: None, issued: None, canceled: None }
+    }
+
     proptest! {
-        /// However the items come in pages, the cut is the same, and covers every item once.
+        /// However the items come in pages, the cut is the same, and covers every item that counts once.
         #[test]
-        fn a_cut_covers_every_item_once_in_order(pages in prop::collection::vec(0_usize..250, 0..8)) {
-            let count = pages.iter().sum();
-            let ids: Vec<ExternalId> = (0..count).map(|n| format!("{n:06}").parse().unwrap()).collect();
-            let (mut chunks, mut open, mut rest) = (Vec::new(), None, ids.clone().into_iter());
+        fn a_cut_covers_every_item_once_in_order(
+            of_batches in prop::collection::vec(1_u32..4, 0..900), pages in prop::collection::vec(0_usize..250, 0..8),
+        ) {
+            let items: Vec<BulkItem> = of_batches.into_iter().enumerate().map(|(n, batch)| item(n, batch)).collect();
+            let batches = BTreeSet::from([1, 3]);
+            let (mut chunks, mut cursor, mut rest) = (Vec::new(), PlanCursor::default(), items.clone().into_iter());
             for page in pages {
-                let next = u32::try_from(chunks.len()).unwrap() + u32::from(open.is_some());
-                let (full, left) = cut(open, next, rest.by_ref().take(page));
+                let (full, next) = cursor.advance(rest.by_ref().take(page).collect(), &batches, false);
                 chunks.extend(full);
-                open = left;
+                cursor = next;
             }
-            chunks.extend(open);
-            let (mut at_once, left) = cut(None, 0, ids.clone());
-            at_once.extend(left);
-            prop_assert_eq!(&chunks, &at_once);
+            let (full, cursor) = cursor.advance(rest.collect(), &batches, true);
+            chunks.extend(full);
+            let (at_once, whole) = PlanCursor::default().advance(items.clone(), &batches, true);
+            prop_assert_eq!((&chunks, &cursor), (&at_once, &whole));
+
+            let counted: Vec<_> = items.into_iter().filter(|item| batches.contains(&item.batch)).collect();
+            prop_assert_eq!((cursor.chunks as usize, cursor.items as usize), (chunks.len(), counted.len()));
             let mut covered = Vec::new();
             for (number, chunk) in (0..).zip(&chunks) {
                 prop_assert_eq!(chunk.number, number);
-                let inside: Vec<_> = ids.iter().filter(|id| (&chunk.first..=&chunk.last).contains(id)).cloned().collect();
-                prop_assert_eq!(inside.len(), chunk.items);
+                let range = &chunk.first..=&chunk.last;
+                let inside: Vec<_> = counted.iter().filter(|item| range.contains(&&item.external_id)).cloned().collect();
+                prop_assert_eq!(inside.len(), chunk.items as usize);
+                prop_assert!(inside.iter().all(|item| chunk.batches.contains(&item.batch)));
                 covered.extend(inside);
             }
-            prop_assert_eq!(covered, ids);
+            prop_assert_eq!(covered, counted);
         }
     }
 }

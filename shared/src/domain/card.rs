@@ -51,6 +51,27 @@ pub enum CardStatus {
     Inoperative,
 }
 
+/// The mark of a transition that leaves nothing else behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The operation that did it.
+    pub by: OperationId,
+    /// When it did.
+    pub at: Timestamp,
+}
+
+/// How far clocks may differ between the function that accepted an operation and the one that did it.
+const CLOCK_SKEW_DAYS: i64 = 1;
+
+impl Mark {
+    /// Whether it was left by this operation, accepted then. An idempotency key that is used again once
+    /// its first operation has expired makes another operation of the same ID: its marks are far older.
+    #[must_use]
+    pub fn is_of(&self, operation: OperationId, accepted_at: Timestamp) -> bool {
+        self.by == operation && self.at >= accepted_at.plus_days(-CLOCK_SKEW_DAYS)
+    }
+}
+
 /// The mark of being bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
@@ -93,6 +114,9 @@ pub struct Card {
     /// Set once replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Replaced>,
+    /// Set once canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled: Option<Mark>,
 }
 
 /// What is true of a card from its issue on, and so may be copied into messages.

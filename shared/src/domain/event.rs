@@ -7,7 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
-use super::bulk::BulkSettings;
+use super::bulk::{BulkSettings, BulkState};
+use super::cancel::{CancelCode, CancelType, ItemRef};
 use super::card::{CardFacts, CardStatus};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
 use super::time::{Date, Timestamp};
@@ -77,6 +78,10 @@ pub enum EventData {
     Update(CardUpdateData),
     /// A card was issued.
     Create(CardCreateData),
+    /// An item of a bulk was canceled, or not.
+    NonameCancellation(NonameCancellationData),
+    /// A cancel of a bulk is done.
+    NonameBulkCancellation(NonameBulkCancellationData),
 }
 
 impl EventData {
@@ -87,12 +92,18 @@ impl EventData {
             Self::BindCard(_) => "bind_card",
             Self::Update(_) => "update",
             Self::Create(_) => "create",
+            Self::NonameCancellation(_) => "noname_cancellation",
+            Self::NonameBulkCancellation(_) => "noname_bulk_cancellation",
         }
     }
 
     const fn domain(&self) -> &'static str {
         match self {
-            Self::BindCard(_) | Self::Update(_) | Self::Create(_) => "cards",
+            Self::BindCard(_)
+            | Self::Update(_)
+            | Self::Create(_)
+            | Self::NonameCancellation(_)
+            | Self::NonameBulkCancellation(_) => "cards",
         }
     }
 }
@@ -274,4 +285,54 @@ impl CardCreateData {
             status: EventStatus::Success,
         }
     }
+}
+
+/// The data of `noname_cancellation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NonameCancellationData {
+    bulk_id: BulkId,
+    program_id: ProgramId,
+    external_id: ExternalId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card_id: Option<CardId>,
+    status: EventStatus,
+    message_code: CancelCode,
+    message: &'static str,
+}
+
+impl NonameCancellationData {
+    /// What is said of one item that a cancel named or found.
+    #[must_use]
+    pub fn new(bulk_id: BulkId, program_id: ProgramId, item: &ItemRef, code: CancelCode) -> Self {
+        Self {
+            bulk_id,
+            program_id,
+            external_id: item.external_id.clone(),
+            card_id: item.card_id,
+            status: code.status(),
+            message_code: code,
+            message: code.message(),
+        }
+    }
+}
+
+/// The data of `noname_bulk_cancellation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NonameBulkCancellationData {
+    /// The bulk.
+    pub bulk_id: BulkId,
+    /// Its program.
+    pub program_id: ProgramId,
+    /// The cancel.
+    pub operation_id: OperationId,
+    /// Which items it was about.
+    pub cancel_type: CancelType,
+    /// The bulk's state when it was done.
+    pub bulk_status: BulkState,
+    /// How many items it was about.
+    pub requested: u32,
+    /// How many of them are canceled, by it or before.
+    pub canceled: u32,
+    /// How many are not.
+    pub failed: u32,
 }

@@ -5,6 +5,7 @@
 
 pub mod bind;
 pub mod bulk;
+pub mod cancel;
 pub mod card;
 pub mod event;
 pub mod ids;

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::bind::BindOutcome;
+use super::bulk::BulkState;
+use super::cancel::CancelType;
 use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
 use super::time::{Date, Timestamp};
 
@@ -66,6 +68,19 @@ pub enum Subject {
         #[serde(flatten)]
         progress: Progress,
     },
+    /// Cancel the items of a bulk: all, or those that were named.
+    CancelBulk {
+        /// The bulk.
+        bulk_id: BulkId,
+        /// Which of its items.
+        cancel_type: CancelType,
+        /// What became of the bulk; set once, when the operation ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bulk_status: Option<BulkState>,
+        /// How far it has come.
+        #[serde(flatten)]
+        progress: Progress,
+    },
 }
 
 /// How far an operation on a bulk has come.
@@ -89,6 +104,9 @@ pub struct Progress {
     /// Items that the operation itself changed.
     #[serde(default)]
     pub items_changed: u32,
+    /// Items that it was refused.
+    #[serde(default)]
+    pub items_failed: u32,
 }
 
 impl Progress {
@@ -127,6 +145,12 @@ impl Operation {
     /// deletes expired rows within days, not at once).
     #[must_use]
     pub fn expires_at(&self) -> i64 {
-        self.created_at.plus_days(RETENTION_DAYS).epoch_seconds()
+        expires_at(self.created_at)
     }
+}
+
+/// When the rows of an operation expire that was accepted then, in seconds after 1970.
+#[must_use]
+pub fn expires_at(accepted_at: Timestamp) -> i64 {
+    accepted_at.plus_days(RETENTION_DAYS).epoch_seconds()
 }

@@ -9,7 +9,38 @@ use crate::message::{Message, Version1};
 use crate::queue::Queue;
 use crate::store::{Recorded, Store};
 
+/// What became of recording an instruction.
+pub enum Accepting<T> {
+    /// It was accepted before; this is the answer.
+    Before(Answer),
+    /// It is recorded, and this is its message. With all that the message needs written, it is to be sent by
+    /// [`send`].
+    Now(Message<T>),
+}
+
 /// Records the instruction as an operation, sends its message, and answers 202.
+///
+/// # Errors
+/// Those of [`open`] and [`send`].
+pub async fn accept<T, Preparing>(
+    store: &Store,
+    queue: &Queue,
+    call: &Call,
+    ticket: &Ticket,
+    subject: Subject,
+    prepare: impl Fn(bool) -> Preparing,
+) -> Result<Answer, Problem>
+where
+    T: Serialize + Sync,
+    Preparing: Future<Output = Result<T, Problem>>,
+{
+    match open(store, call, ticket, subject, prepare).await? {
+        Accepting::Before(answer) => Ok(answer),
+        Accepting::Now(message) => send(queue, &message).await,
+    }
+}
+
+/// Records the instruction as an operation.
 ///
 /// `prepare` reads what the instruction needs and makes it. It is told whether the operation was recorded
 /// before: then it checks no state, because what the first request changed must not change its answer.
@@ -18,48 +49,61 @@ use crate::store::{Recorded, Store};
 /// key finds the row and sends the message (again), which changes nothing more.
 ///
 /// # Errors
-/// Those of `prepare`; 422 if the key came with another request; 503 if the table or the queue fails.
-pub async fn accept<T: Serialize + Sync>(
+/// Those of `prepare`; 422 if the key came with another request; 503 if the table fails.
+pub async fn open<T, Preparing>(
     store: &Store,
-    queue: &Queue,
     call: &Call,
     ticket: &Ticket,
     subject: Subject,
-    prepare: impl AsyncFnOnce(bool) -> Result<T, Problem>,
-) -> Result<Answer, Problem> {
-    let accepted = Ok(Answer::accepted(ticket.operation_id));
-    let recorded = recorded(store, call, ticket).await?;
+    prepare: impl Fn(bool) -> Preparing,
+) -> Result<Accepting<T>, Problem>
+where
+    Preparing: Future<Output = Result<T, Problem>>,
+{
+    let before = Accepting::Before(Answer::accepted(ticket.operation_id));
+    let mut recorded = recorded(store, call, ticket).await?;
     if let Some(recorded) = &recorded
         && ticket.replay(recorded)? == Replay::AnswerAgain
     {
-        return accepted;
+        return Ok(before);
     }
     let instruction = match prepare(recorded.is_some()).await {
-        Ok(instruction) => instruction,
-        Err(refusal) => {
+        Err(refusal) if recorded.is_none() => {
             // What refuses may be this very operation, recorded since we looked by the same request sent
             // twice.
-            let recorded = self::recorded(store, call, ticket).await?.ok_or(refusal)?;
-            return ticket.replay(&recorded).and(accepted);
+            let since = self::recorded(store, call, ticket).await?.ok_or(refusal)?;
+            if ticket.replay(&since)? == Replay::AnswerAgain {
+                return Ok(before);
+            }
+            recorded = Some(since);
+            prepare(true).await?
         }
+        prepared => prepared?,
     };
     let operation = match recorded {
         Some(recorded) => recorded,
         None => match record(store, call, ticket, subject).await? {
             (operation, Replay::SendAgain) => operation,
-            (_, Replay::AnswerAgain) => return accepted,
+            (_, Replay::AnswerAgain) => return Ok(before),
         },
     };
-    let message = Message {
+    Ok(Accepting::Now(Message {
         version: Version1,
         org_id: operation.org_id,
         operation_id: operation.operation_id,
         cid: operation.cid,
         accepted_at: operation.created_at,
         instruction,
-    };
-    queue.send(&message).await?;
-    accepted
+    }))
+}
+
+/// Sends the message of a recorded instruction, and answers 202.
+///
+/// # Errors
+/// 503 if the queue fails.
+pub async fn send<T: Serialize + Sync>(queue: &Queue, message: &Message<T>) -> Result<Answer, Problem> {
+    queue.send(message).await?;
+    Ok(Answer::accepted(message.operation_id))
 }
 
 /// The operation of an earlier request with the same key.

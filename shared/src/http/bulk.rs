@@ -45,8 +45,8 @@ pub fn external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>
 ///
 /// # Errors
 /// 406 for none, or more than [`MAX_ITEMS_PER_REQUEST`].
-pub fn check_count(ids: &BTreeSet<ExternalId>) -> Result<(), Problem> {
-    if (1..=MAX_ITEMS_PER_REQUEST).contains(&ids.len()) {
+pub fn check_count(items: usize) -> Result<(), Problem> {
+    if (1..=MAX_ITEMS_PER_REQUEST).contains(&items) {
         Ok(())
     } else {
         Err(Problem::out_of_range(format!("external_ids must have 1 to {MAX_ITEMS_PER_REQUEST} items.")))

@@ -10,6 +10,7 @@ mod body;
 pub mod bulk;
 mod idempotency;
 mod identity;
+mod page;
 mod problem;
 mod token;
 
@@ -32,9 +33,10 @@ use crate::domain::time::Timestamp;
 use token::Verifier;
 
 #[cfg(all(feature = "queue", feature = "store"))]
-pub use accept::{accept, record, recorded};
+pub use accept::{Accepting, accept, open, record, recorded, send};
 pub use idempotency::{Replay, Ticket};
 pub use identity::{Identity, Scope};
+pub use page::{cursor, page};
 pub use problem::{Invalid, Problem};
 
 const CORRELATION_HEADER: &str = "x-correlation-id";

@@ -1,13 +1,18 @@
 //! Many rows in few calls: what was left unprocessed is asked for again, a few times.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{BatchStatementErrorCodeEnum as Code, BatchStatementRequest, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{
+    BatchStatementErrorCodeEnum as Code, BatchStatementRequest, KeysAndAttributes, PutRequest, WriteRequest,
+};
 
-use super::{Item, Store, StoreError, wait_at_random};
+use super::{Consistency, Item, Store, StoreError, wait_at_random};
 
 /// Keys of one BatchGetItem call (AWS limit).
 const MAX_KEYS: usize = 100;
+/// Rows of one BatchWriteItem call (AWS limit; 16 MiB in all, far more than ours have).
+const MAX_PUTS: usize = 25;
 /// Statements of one BatchExecuteStatement call (AWS limit).
 pub(super) const MAX_STATEMENTS: usize = 25;
 /// Calls for the same rows: the first, and those for what was left over.
@@ -15,9 +20,26 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Longest wait before the second call; doubled for each further one, and drawn at random below that.
 const WAIT: Duration = Duration::from_millis(50);
 
+/// What became of one statement of many.
+#[derive(Debug)]
+pub(super) enum Executed {
+    /// It was done.
+    Done,
+    /// A row stands there already, or its condition does not hold. The row as it is, if there is one and
+    /// the statement asked for it.
+    Refused(Option<Item>),
+    /// A transaction held the row at every try.
+    Busy,
+}
+
 impl Store {
-    /// The rows of these keys that are there, read consistently, in any order.
-    pub(super) async fn batch_get(&self, call: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+    /// The rows of these keys that are there, in any order.
+    pub(super) async fn batch_get(
+        &self,
+        call: &'static str,
+        keys: Vec<Item>,
+        consistency: Consistency,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(MAX_KEYS) {
             let mut open = keys.to_vec();
@@ -30,15 +52,17 @@ impl Store {
                     wait_at_random(WAIT, attempt).await;
                 }
                 attempt += 1;
-                let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
+                let request =
+                    KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(consistency.is_strong());
+                let request = request.build();
                 let request = request.map_err(|error| StoreError::broken(call, error))?;
                 let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
                 let output = output.map_err(|error| StoreError::of(call, &error))?;
-                found.extend(output.responses.into_iter().flat_map(std::collections::HashMap::into_values).flatten());
+                found.extend(output.responses.into_iter().flat_map(HashMap::into_values).flatten());
                 open = output
                     .unprocessed_keys
                     .into_iter()
-                    .flat_map(std::collections::HashMap::into_values)
+                    .flat_map(HashMap::into_values)
                     .flat_map(|keys| keys.keys)
                     .collect();
             }
@@ -46,16 +70,43 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs at most [`MAX_STATEMENTS`] statements, each for itself. Answers, in their order, whether each
-    /// was done; `false` says that a row stands there already or a condition does not hold.
+    /// Puts the rows, over those that may be there.
+    pub(super) async fn batch_put(&self, call: &'static str, rows: Vec<Item>) -> Result<(), StoreError> {
+        for rows in rows.chunks(MAX_PUTS) {
+            let put = |row: &Item| PutRequest::builder().set_item(Some(row.clone())).build();
+            let puts: Result<Vec<_>, _> = rows.iter().map(put).collect();
+            let puts = puts.map_err(|error| StoreError::broken(call, error))?;
+            let mut open: Vec<_> =
+                puts.into_iter().map(|put| WriteRequest::builder().put_request(put).build()).collect();
+            for attempt in 0..MAX_ATTEMPTS {
+                if open.is_empty() {
+                    break;
+                }
+                if attempt > 0 {
+                    wait_at_random(WAIT, attempt).await;
+                }
+                let output = self.client.batch_write_item().request_items(&self.table, open).send().await;
+                let output = output.map_err(|error| StoreError::of(call, &error))?;
+                open = output.unprocessed_items.into_iter().flat_map(HashMap::into_values).flatten().collect();
+            }
+            if !open.is_empty() {
+                return Err(StoreError::Retry { call, reason: "rows were left unwritten".to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs at most [`MAX_STATEMENTS`] statements, each for itself. Answers what became of each, in their
+    /// order.
     pub(super) async fn batch_execute(
         &self,
         call: &'static str,
         statements: &[BatchStatementRequest],
-    ) -> Result<Vec<bool>, StoreError> {
-        let mut done: Vec<Option<bool>> = vec![None; statements.len()];
+    ) -> Result<Vec<Executed>, StoreError> {
+        let mut executed: Vec<Option<Executed>> = statements.iter().map(|_| None).collect();
         for attempt in 0..MAX_ATTEMPTS {
-            let open: Vec<usize> = (0..statements.len()).filter(|index| done[*index].is_none()).collect();
+            let unsettled = |executed: &Option<Executed>| matches!(executed, None | Some(Executed::Busy));
+            let open: Vec<usize> = (0..statements.len()).filter(|index| unsettled(&executed[*index])).collect();
             if open.is_empty() {
                 break;
             }
@@ -67,18 +118,21 @@ impl Store {
             let output = output.map_err(|error| StoreError::of(call, &error))?;
             let answers = output.responses.unwrap_or_default();
             for (index, answer) in open.into_iter().zip(answers) {
-                done[index] = match answer.error.map(|error| (error.code, error.message)) {
-                    None => Some(true),
-                    Some((Some(Code::DuplicateItem | Code::ConditionalCheckFailed), _)) => Some(false),
-                    Some((Some(Code::ValidationError), message)) => {
+                executed[index] = match answer.error.map(|error| (error.code, error.message, error.item)) {
+                    None => Some(Executed::Done),
+                    Some((Some(Code::DuplicateItem | Code::ConditionalCheckFailed), _, row)) => {
+                        Some(Executed::Refused(row))
+                    }
+                    Some((Some(Code::ValidationError), message, _)) => {
                         return Err(StoreError::broken(call, message.unwrap_or_default()));
                     }
-                    // Throttled, in conflict, an error of DynamoDB's own: again.
+                    Some((Some(Code::TransactionConflict), ..)) => Some(Executed::Busy),
+                    // Throttled, or an error of DynamoDB's own: again.
                     Some(_) => None,
                 };
             }
         }
-        let done: Option<Vec<bool>> = done.into_iter().collect();
-        done.ok_or_else(|| StoreError::Retry { call, reason: "statements were left undone".to_owned() })
+        let executed: Option<Vec<Executed>> = executed.into_iter().collect();
+        executed.ok_or_else(|| StoreError::Retry { call, reason: "statements were left undone".to_owned() })
     }
 }

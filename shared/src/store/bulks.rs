@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::change::{Change, Changed};
 use super::{Store, StoreError, attribute, bulk_key, read, write};
 use crate::domain::bulk::{Bulk, BulkState, MAX_BATCHES, MAX_ITEMS};
-use crate::domain::ids::{BulkId, OrgId};
+use crate::domain::ids::{BulkId, OperationId, OrgId};
 
 /// What became of opening a batch.
 #[derive(Debug)]
@@ -158,6 +158,27 @@ impl Store {
         } else {
             Committed::Closed
         })
+    }
+
+    /// Seals the bulk, unless it is sealed already: no batch is committed from now on. Answers it as it is
+    /// then.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn seal(&self, org: &OrgId, bulk: &BulkId, operation: OperationId) -> Result<Bulk, StoreError> {
+        const CALL: &str = "UpdateItem bulk seal";
+        let change = Change {
+            call: CALL,
+            key: bulk_key(org, bulk),
+            update: "SET sealed_by = :by, #state = :canceling",
+            condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by)",
+            names: &[("#state", "state")],
+            values: vec![(":by", attribute(CALL, operation)?), (":canceling", attribute(CALL, BulkState::Canceling)?)],
+        };
+        match self.change(change).await? {
+            Changed::Yes(item) | Changed::No(Some(item)) => read(CALL, item),
+            Changed::No(None) => Err(StoreError::broken(CALL, "the bulk has no row")),
+        }
     }
 
     /// Notes on the header that cards are being issued; one that says more already is left as it is.

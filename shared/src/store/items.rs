@@ -1,23 +1,23 @@
 //! A bulk's items: added, read in order, and given their cards.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, Put, TransactWriteItem};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
-use super::batch::MAX_STATEMENTS;
+use super::batch::{Executed, MAX_STATEMENTS};
 use super::bulks::number;
 use super::change::{Change, Changed};
 use super::{
-    ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
+    Consistency, ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
     item_sort_key, read, write,
 };
-use crate::domain::bulk::{BulkItem, Chunk, ItemMark, ItemState};
-use crate::domain::card::Card;
+use crate::domain::bulk::{BulkItem, Chunk, ItemState};
+use crate::domain::card::{Card, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 
 /// Calls that add items at the same time, of one request.
 const CONCURRENT_CALLS: usize = 4;
+/// For errors.
+const CHUNK_CALL: &str = "Query chunk";
 /// Cards issued in one transaction: each is two writes of at most 100 (AWS limit). Fewer than fit,
 /// because one conflict cancels them all.
 pub const CARDS_PER_TRANSACTION: usize = 25;
@@ -59,7 +59,15 @@ impl Store {
         const CALL: &str = "BatchExecuteStatement add items";
         let statements: Result<Vec<_>, _> = ids.iter().map(|id| self.insertion(CALL, org, bulk, batch, id)).collect();
         let done = self.batch_execute(CALL, &statements?).await?;
-        Ok(ids.iter().zip(done).filter(|(_, done)| !done).map(|(id, _)| id.clone()).collect())
+        let mut present = Vec::new();
+        for (id, executed) in ids.iter().zip(done) {
+            match executed {
+                Executed::Done => {}
+                Executed::Refused(_) => present.push(id.clone()),
+                Executed::Busy => return Err(StoreError::Conflict { call: CALL }),
+            }
+        }
+        Ok(present)
     }
 
     /// PartiQL's INSERT refuses a row that is there; a put would erase it, and its card.
@@ -89,10 +97,16 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn items(&self, org: &OrgId, bulk: &BulkId, ids: &[ExternalId]) -> Result<Vec<BulkItem>, StoreError> {
+    pub async fn items(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        ids: &[ExternalId],
+        consistency: Consistency,
+    ) -> Result<Vec<BulkItem>, StoreError> {
         const CALL: &str = "BatchGetItem items";
         let keys = ids.iter().map(|id| item_key(org, bulk, id)).collect();
-        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
+        self.batch_get(CALL, keys, consistency).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
     /// The cards of these IDs that are there.
@@ -102,7 +116,7 @@ impl Store {
     pub async fn cards(&self, org: &OrgId, ids: &[CardId]) -> Result<Vec<Card>, StoreError> {
         const CALL: &str = "BatchGetItem cards";
         let keys = ids.iter().map(|id| card_key(org, *id)).collect();
-        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
+        self.batch_get(CALL, keys, Consistency::Strong).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
     /// Takes a pending item over from an aborted batch; `false` if it is not of that batch any more.
@@ -155,18 +169,41 @@ impl Store {
         Ok(ItemPage { items: read_all(CALL, output.items)?, more })
     }
 
-    /// All items of these batches from the chunk's first to its last, read consistently.
+    /// The chunk's items.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// [`StoreError::Broken`] if they are not as many as the chunk says: items never go away.
     pub async fn items_of(
         &self,
         org: &OrgId,
         bulk: &BulkId,
         chunk: &Chunk,
-        batches: &BTreeSet<u32>,
+        consistency: Consistency,
     ) -> Result<Vec<BulkItem>, StoreError> {
-        const CALL: &str = "Query chunk";
+        let items = self.try_items_of(org, bulk, chunk, consistency).await?;
+        if items.len() == chunk.items as usize {
+            return Ok(items);
+        }
+        // Some of them may be newer than the read.
+        let items = match consistency {
+            Consistency::Eventual => self.try_items_of(org, bulk, chunk, Consistency::Strong).await?,
+            Consistency::Strong => items,
+        };
+        if items.len() == chunk.items as usize {
+            Ok(items)
+        } else {
+            Err(StoreError::broken(CHUNK_CALL, "the chunk's items changed"))
+        }
+    }
+
+    async fn try_items_of(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        chunk: &Chunk,
+        consistency: Consistency,
+    ) -> Result<Vec<BulkItem>, StoreError> {
+        const CALL: &str = CHUNK_CALL;
         let mut pages = self
             .client
             .query()
@@ -175,14 +212,14 @@ impl Store {
             .expression_attribute_values(":pk", AttributeValue::S(bulk_partition(org, bulk)))
             .expression_attribute_values(":first", AttributeValue::S(item_sort_key(&chunk.first)))
             .expression_attribute_values(":last", AttributeValue::S(item_sort_key(&chunk.last)))
-            .consistent_read(true)
+            .consistent_read(consistency.is_strong())
             .into_paginator()
             .send();
-        let mut items = Vec::with_capacity(chunk.items);
+        let mut items = Vec::with_capacity(chunk.items as usize);
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| StoreError::of(CALL, &error))?;
             let page = read_all::<BulkItem>(CALL, page.items)?;
-            items.extend(page.into_iter().filter(|item| batches.contains(&item.batch)));
+            items.extend(page.into_iter().filter(|item| chunk.batches.contains(&item.batch)));
         }
         Ok(items)
     }
@@ -224,7 +261,7 @@ impl Store {
         org: &OrgId,
         bulk: &BulkId,
         cards: &[(&BulkItem, Card)],
-        mark: &ItemMark,
+        mark: &Mark,
     ) -> Result<(), StoreError> {
         const CALL: &str = "TransactWriteItems issue";
         let mut writes = Vec::with_capacity(cards.len() * 2);
@@ -261,7 +298,7 @@ impl Store {
     }
 }
 
-fn read_all<T: serde::de::DeserializeOwned>(
+pub(super) fn read_all<T: serde::de::DeserializeOwned>(
     call: &'static str,
     items: Option<Vec<Item>>,
 ) -> Result<Vec<T>, StoreError> {

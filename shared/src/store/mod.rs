@@ -8,6 +8,7 @@
 
 mod batch;
 mod bulks;
+mod cancel;
 mod cards;
 mod change;
 mod items;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 
 pub use bulks::{Committed, Opened};
+pub use cancel::{Cancellation, Target};
 pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
 
@@ -37,6 +39,21 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct Store {
     client: Client,
     table: String,
+}
+
+/// How much a read must know of the latest writes. A read that may be a moment old costs half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// All that were answered before.
+    Strong,
+    /// Perhaps not the latest.
+    Eventual,
+}
+
+impl Consistency {
+    const fn is_strong(self) -> bool {
+        matches!(self, Self::Strong)
+    }
 }
 
 /// Why the table did not do as asked. A condition that does not hold is not an error but an answer.
@@ -110,6 +127,9 @@ impl StoreError {
     }
 }
 
+/// The attribute that DynamoDB deletes expired rows by.
+const EXPIRES_AT: &str = "expires_at";
+
 /// What is said of an operation that is updated and has no row: it is never made by an update.
 const GONE: &str = "the operation has no row";
 
@@ -155,7 +175,12 @@ fn card_key(org: &OrgId, card: CardId) -> Item {
 }
 
 fn operation_key(org: &OrgId, operation: OperationId) -> Item {
-    key(format!("{org}#OP#{operation}"), "OP")
+    key(operation_partition(org, operation), "OP")
+}
+
+/// Holds the operation's row, and those of its chunks.
+fn operation_partition(org: &OrgId, operation: OperationId) -> String {
+    format!("{org}#OP#{operation}")
 }
 
 fn bulk_key(org: &OrgId, bulk: &BulkId) -> Item {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use serde::Deserialize;
 
 use super::change::{Change, Changed};
-use super::{GONE, Store, StoreError, attribute, operation_key, read, write};
+use super::{EXPIRES_AT, GONE, Store, StoreError, attribute, operation_key, read, write};
 use crate::domain::bind::BindOutcome;
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
@@ -20,9 +20,6 @@ pub enum Recorded {
     /// One of its ID stood there already: a repeated request, or this call's own earlier try.
     Existing(Box<Operation>),
 }
-
-/// The attribute that DynamoDB deletes expired rows by.
-const EXPIRES_AT: &str = "expires_at";
 
 #[derive(Deserialize)]
 struct OperationRow {

@@ -63,7 +63,8 @@ impl Store {
         as_it_is(CALL, self.change(change).await?)
     }
 
-    /// Counts a chunk off, once: its items, and how many of them the operation changed.
+    /// Counts a chunk off, once: its items, how many of them the operation changed, and how many it was
+    /// refused.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such operation.
@@ -74,12 +75,13 @@ impl Store {
         chunk: u32,
         items: u32,
         changed: u32,
+        failed: u32,
     ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation count off";
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "ADD done :set, items_done :items, items_changed :changed",
+            update: "ADD done :set, items_done :items, items_changed :changed, items_failed :failed",
             condition: "attribute_exists(pk) AND NOT contains(done, :chunk)",
             names: &[],
             values: vec![
@@ -87,6 +89,7 @@ impl Store {
                 (":chunk", number(chunk)),
                 (":items", number(items)),
                 (":changed", number(changed)),
+                (":failed", number(failed)),
             ],
         };
         as_it_is(CALL, self.change(change).await?)

@@ -62,6 +62,7 @@ fn card(status: CardStatus, owner: Option<(u64, u64)>, replaced: bool) -> Card {
             new_card_id: CardId::new(5).unwrap(),
             previous_status: CardStatus::Normal,
         }),
+        canceled: None,
     }
 }
 

@@ -1,0 +1,91 @@
+//! `POST /cards/v1/bulks/{bulkID}/cancel`: has all items of a bulk canceled, or those that are named.
+//!
+//! The names are stored beside the operation, a chunk to a row, before its one message is sent: a thousand
+//! of them may be larger than a message.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use shared::domain::bulk::{CHUNK_ITEMS, PlanCursor};
+use shared::domain::cancel::CancelType;
+use shared::domain::ids::{BulkId, ExternalId};
+use shared::domain::operation::{Progress, Subject};
+use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
+use shared::http::{Accepting, Answer, Call, Invalid, Problem, open, send};
+use shared::message::{self, BulkStep, CancelStep, NamedStep};
+use shared::queue::Queue;
+use shared::store::Store;
+
+/// Part of every idempotency key's record. Never change it.
+const ENDPOINT: &str = "cancel-bulk";
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct CancelBulk {
+    /// Reads bulks; reads and records operations.
+    pub store: Store,
+    /// Takes the instructions.
+    pub queue: Queue,
+}
+
+/// What is to be canceled.
+enum Request {
+    Full,
+    Partial(BTreeSet<ExternalId>),
+}
+
+impl CancelBulk {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Every answer but the 202.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
+        let (cancel_type, ids) = match read(call)? {
+            Request::Full => (CancelType::Full, BTreeSet::new()),
+            Request::Partial(ids) => (CancelType::Partial, ids),
+        };
+        let ticket = call.ticket(ENDPOINT, &(&bulk_id, cancel_type, &ids))?;
+        let ids: Vec<ExternalId> = ids.into_iter().collect();
+        let chunks: Vec<_> = ids.chunks(CHUNK_ITEMS as usize).map(<[_]>::to_vec).collect();
+        let count = u32::try_from(chunks.len()).map_err(Problem::broken)?;
+
+        let (org, progress) = (&call.identity.org_id, Progress::default());
+        let subject = Subject::CancelBulk { bulk_id: bulk_id.clone(), cancel_type, bulk_status: None, progress };
+        let bulk_id = &bulk_id;
+        let prepare = |_recorded| async move {
+            let bulk = self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)?;
+            let step = match cancel_type {
+                CancelType::Full => CancelStep::All(BulkStep::Plan(PlanCursor::default())),
+                CancelType::Partial => CancelStep::Named(NamedStep::Plan { chunks: count }),
+            };
+            Ok(message::CancelBulk { bulk_id: bulk.bulk_id, program_id: bulk.settings.program_id, step })
+        };
+        let message = match open(&self.store, call, &ticket, subject, prepare).await? {
+            Accepting::Before(answer) => return Ok(answer),
+            Accepting::Now(message) => message,
+        };
+        // Only now: a request that misuses the key must not overwrite another's chunks.
+        self.store.put_named_chunks(org, message.operation_id, message.accepted_at, &chunks).await?;
+        send(&self.queue, &message).await
+    }
+}
+
+fn read(call: &Call) -> Result<Request, Problem> {
+    let invalid = |place: &str, detail: &str| Problem::invalid(vec![Invalid::body(place, detail)]);
+    let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(|| invalid("", "is required"))?;
+    match members.get("cancel_type").and_then(Value::as_str) {
+        // A client that names items may not mean all of them (contract).
+        Some("FULL") if members.contains_key("external_ids") => {
+            Err(invalid("/external_ids", "must be left out when cancel_type is FULL"))
+        }
+        Some("FULL") => Ok(Request::Full),
+        Some("PARTIAL") => {
+            let ids = external_ids(&members).map_err(Problem::invalid)?;
+            // As they were sent: a name that comes twice is two of a thousand.
+            check_count(members.get("external_ids").and_then(Value::as_array).map_or(0, Vec::len))?;
+            Ok(Request::Partial(ids))
+        }
+        _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),
+    }
+}

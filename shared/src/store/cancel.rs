@@ -1,0 +1,318 @@
+//! Cancels of a bulk: their items' and cards' conditional writes, the rows of their chunks, their end.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Executed, MAX_STATEMENTS};
+use super::bulks::number;
+use super::change::Change;
+use super::items::read_all;
+use super::{
+    EXPIRES_AT, Item, Store, StoreError, attribute, bulk_key, card_key, item_key, key, operation_key,
+    operation_partition, read, write,
+};
+use crate::domain::bulk::{Bulk, BulkItem, BulkState, ItemState};
+use crate::domain::cancel::ChunkResult;
+use crate::domain::card::{Card, CardStatus, Mark};
+use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
+use crate::domain::operation::{OperationState, expires_at};
+use crate::domain::time::Timestamp;
+
+/// Calls that cancel items at the same time, of one chunk.
+const CONCURRENT_CALLS: usize = 4;
+
+/// What is to be canceled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An item, if it is pending.
+    Item(ExternalId),
+    /// A card, if it is unbound.
+    Card(CardId),
+}
+
+/// What came of canceling it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancellation {
+    /// It is canceled, by this call.
+    Done,
+    /// The item is not pending; as it is now.
+    Item(BulkItem),
+    /// The card is not unbound; as it is now, if there is one.
+    Card(Option<Card>),
+    /// Other transactions held it at every try.
+    Busy,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChunkRow {
+    ids: Vec<ExternalId>,
+}
+
+impl Store {
+    /// Cancels each of these that may be, on its own; answers what came of each, in their order.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn cancel(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        targets: &[Target],
+        mark: &Mark,
+    ) -> Result<Vec<Cancellation>, StoreError> {
+        let calls: Vec<_> =
+            targets.chunks(MAX_STATEMENTS).map(|targets| self.cancel_some(org, bulk, targets, mark)).collect();
+        let canceled: Vec<Vec<_>> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(canceled.into_iter().flatten().collect())
+    }
+
+    async fn cancel_some(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        targets: &[Target],
+        mark: &Mark,
+    ) -> Result<Vec<Cancellation>, StoreError> {
+        const CALL: &str = "BatchExecuteStatement cancel";
+        let statements: Result<Vec<_>, _> =
+            targets.iter().map(|target| self.cancellation(CALL, org, bulk, target, mark)).collect();
+        let executed = self.batch_execute(CALL, &statements?).await?;
+        let of = |(target, executed): (&Target, Executed)| match (target, executed) {
+            (_, Executed::Done) => Ok(Cancellation::Done),
+            (_, Executed::Busy) => Ok(Cancellation::Busy),
+            (Target::Item(_), Executed::Refused(Some(row))) => read(CALL, row).map(Cancellation::Item),
+            (Target::Item(_), Executed::Refused(None)) => Err(StoreError::broken(CALL, "the item has no row")),
+            (Target::Card(_), Executed::Refused(row)) => {
+                row.map(|row| read(CALL, row)).transpose().map(Cancellation::Card)
+            }
+        };
+        targets.iter().zip(executed).map(of).collect()
+    }
+
+    /// One write of one row on a condition: one unit, where a transaction's would be two.
+    fn cancellation(
+        &self,
+        call: &'static str,
+        org: &OrgId,
+        bulk: &BulkId,
+        target: &Target,
+        mark: &Mark,
+    ) -> Result<BatchStatementRequest, StoreError> {
+        let (state, mut key, from, to) = match target {
+            Target::Item(id) => {
+                let (from, to) = (attribute(call, ItemState::Pending)?, attribute(call, ItemState::Canceled)?);
+                ("state", item_key(org, bulk, id), from, to)
+            }
+            Target::Card(id) => {
+                let (from, to) = (attribute(call, CardStatus::Unbound)?, attribute(call, CardStatus::Canceled)?);
+                ("status", card_key(org, *id), from, to)
+            }
+        };
+        let mut part = |name: &str| key.remove(name).unwrap_or_else(|| AttributeValue::Null(true));
+        let (pk, sk) = (part("pk"), part("sk"));
+        BatchStatementRequest::builder()
+            .statement(format!(
+                r#"UPDATE "{}" SET "{state}" = ? SET "canceled" = ? WHERE "pk" = ? AND "sk" = ? AND "{state}" = ?"#,
+                self.table
+            ))
+            .set_parameters(Some(vec![to, attribute(call, mark)?, pk, sk, from]))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| StoreError::broken(call, error))
+    }
+
+    /// Puts the chunks of named items beside their operation. Put again, they are the same.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_named_chunks(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        accepted_at: Timestamp,
+        chunks: &[Vec<ExternalId>],
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "BatchWriteItem chunks";
+        let row = |(number, ids): (u32, &Vec<ExternalId>)| {
+            let mut item = write(CALL, ChunkRow { ids: ids.clone() })?;
+            item.extend(key(operation_partition(org, operation), &chunk_sort_key(number)));
+            item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
+            Ok(item)
+        };
+        let rows: Result<Vec<Item>, StoreError> = (0..).zip(chunks).map(row).collect();
+        self.batch_put(CALL, rows?).await
+    }
+
+    /// The chunks of named items, of which there must be so many, read consistently.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there are fewer.
+    pub async fn named_chunks(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        count: u32,
+    ) -> Result<Vec<Vec<ExternalId>>, StoreError> {
+        const CALL: &str = "Query chunks";
+        let range = (chunk_sort_key(0), chunk_sort_key(count.saturating_sub(1)));
+        let rows: Vec<ChunkRow> = self.operation_rows(CALL, org, operation, range, None).await?;
+        if rows.len() != count as usize {
+            return Err(StoreError::broken(CALL, "chunks are missing"));
+        }
+        Ok(rows.into_iter().map(|row| row.ids).collect())
+    }
+
+    /// Stores what a chunk came to, unless that is stored already. Answers what is stored: the first one,
+    /// for ever.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_result(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        accepted_at: Timestamp,
+        chunk: u32,
+        result: ChunkResult,
+    ) -> Result<ChunkResult, StoreError> {
+        const CALL: &str = "PutItem result";
+        let mut item = write(CALL, &result)?;
+        item.extend(key(operation_partition(org, operation), &result_sort_key(chunk)));
+        item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            // An older row is of an operation that expired, whose idempotency key was used again.
+            .condition_expression("attribute_not_exists(pk) OR expires_at < :expires_at")
+            .expression_attribute_values(":expires_at", expiry(accepted_at))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(result),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                PutItemError::ConditionalCheckFailedException(failed) => {
+                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "no row came with the failure"))?;
+                    read(CALL, item)
+                }
+                error => Err(StoreError::of_service(CALL, &error)),
+            },
+            Err(error) => Err(StoreError::of(CALL, &error)),
+        }
+    }
+
+    /// What at most `limit` chunks came to, from this one to the last of so many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn results(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        from: u32,
+        chunks: u32,
+        limit: usize,
+    ) -> Result<Vec<ChunkResult>, StoreError> {
+        if from >= chunks {
+            return Ok(Vec::new());
+        }
+        let range = (result_sort_key(from), result_sort_key(chunks - 1));
+        self.operation_rows("Query results", org, operation, range, Some(limit)).await
+    }
+
+    async fn operation_rows<T: serde::de::DeserializeOwned>(
+        &self,
+        call: &'static str,
+        org: &OrgId,
+        operation: OperationId,
+        (first, last): (String, String),
+        limit: Option<usize>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
+            .expression_attribute_values(":pk", AttributeValue::S(operation_partition(org, operation)))
+            .expression_attribute_values(":first", AttributeValue::S(first))
+            .expression_attribute_values(":last", AttributeValue::S(last))
+            .set_limit(limit.and_then(|limit| i32::try_from(limit).ok()))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut rows = Vec::new();
+        while limit.is_none_or(|limit| rows.len() < limit)
+            && let Some(page) = pages.next().await
+        {
+            let page = page.map_err(|error| StoreError::of(call, &error))?;
+            rows.extend(read_all::<T>(call, page.items)?);
+        }
+        Ok(rows)
+    }
+
+    /// Ends a cancel that is complete, and counts the items that it `changed` on the bulk's header, whose
+    /// new state this is: together, once, and only if the header is as it was read. A bulk that is CANCELED
+    /// is sealed.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the header has changed, or the operation has ended.
+    pub async fn end_cancel(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        bulk: &Bulk,
+        state: BulkState,
+        changed: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "TransactWriteItems end cancel";
+        let mut header = Change {
+            call: CALL,
+            key: bulk_key(org, &bulk.bulk_id),
+            update: "SET #state = :state, canceled = :after",
+            condition: "#state = :was AND #items = :items AND canceled = :before",
+            names: &[("#state", "state"), ("#items", "items")],
+            values: vec![
+                (":was", attribute(CALL, bulk.state)?),
+                (":state", attribute(CALL, state)?),
+                (":items", number(bulk.items)),
+                (":before", number(bulk.canceled)),
+                (":after", number(bulk.canceled + changed)),
+            ],
+        };
+        if state == BulkState::Canceled {
+            header.update = "SET #state = :state, canceled = :after, sealed_by = if_not_exists(sealed_by, :by)";
+            header.values.push((":by", attribute(CALL, operation)?));
+        }
+        let end = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET #state = :ended, ended_at = :now, bulk_status = :bulk",
+            condition: "#state = :running",
+            names: &[("#state", "state")],
+            values: vec![
+                (":running", attribute(CALL, OperationState::Running)?),
+                (":ended", attribute(CALL, OperationState::Succeeded)?),
+                (":now", attribute(CALL, now)?),
+                (":bulk", attribute(CALL, state)?),
+            ],
+        };
+        self.transact(CALL, vec![end.in_transaction(self)?, header.in_transaction(self)?]).await
+    }
+}
+
+/// Numbers of chunks are padded, so that their rows come in order: a bulk has at most 1,000.
+fn chunk_sort_key(number: u32) -> String {
+    format!("CHUNK#{number:05}")
+}
+
+fn result_sort_key(number: u32) -> String {
+    format!("RESULT#{number:05}")
+}
+
+fn expiry(accepted_at: Timestamp) -> AttributeValue {
+    AttributeValue::N(expires_at(accepted_at).to_string())
+}
