@@ -34,9 +34,9 @@ use crate::store::StoreError;
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
 
 /// For publishing.
-const PUBLISHING_TIME: Duration = Duration::from_millis(900);
+const PUBLISHING_TIME: Duration = Duration::from_millis(500);
 /// For dead-lettering.
-const BURYING_TIME: Duration = Duration::from_millis(500);
+const BURYING_TIME: Duration = Duration::from_millis(300);
 /// For answering.
 const ANSWERING_TIME: Duration = Duration::from_millis(100);
 

@@ -2,6 +2,7 @@
 //!
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
 //! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
+//! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
 //! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
 //! - [`payloads`]: what Lambda hands to functions.
@@ -13,6 +14,7 @@
 #![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
 pub mod arena;
+pub mod bulks;
 pub mod capacity;
 pub mod function;
 pub mod payloads;

@@ -1,5 +1,6 @@
 //! Cards that were issued before the test: there is no endpoint that makes one in another state.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::Client;
@@ -52,8 +53,17 @@ pub fn bound(card_id: u64, status: CardStatus, account: u64, customer: u64) -> C
 
 /// Puts the card into the table.
 pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
-    let mut item: std::collections::HashMap<String, AttributeValue> = serde_dynamo::to_item(card).unwrap();
-    item.insert("pk".to_owned(), AttributeValue::S(format!("{org}#CARD#{}", card.card_id)));
-    item.insert("sk".to_owned(), AttributeValue::S("CARD".to_owned()));
+    let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(card).unwrap();
+    item.extend(key(org, card.card_id.get()));
     client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+}
+
+/// Removes the card's row, as nothing in Bindery does.
+pub async fn remove(client: &Client, table: &str, org: &str, card: u64) {
+    client.delete_item().table_name(table).set_key(Some(key(org, card))).send().await.unwrap();
+}
+
+fn key(org: &str, card: u64) -> HashMap<String, AttributeValue> {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    HashMap::from([("pk".to_owned(), text(&format!("{org}#CARD#{card}"))), ("sk".to_owned(), text("CARD"))])
 }

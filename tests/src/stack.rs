@@ -62,6 +62,11 @@ impl Tenant {
         card.card_id.get()
     }
 
+    /// Deletes the card's row, as nothing in Bindery does.
+    pub async fn remove_card(&self, card: u64) {
+        seed::remove(&self.dynamodb, &variable("TABLE_NAME"), &self.org, card).await;
+    }
+
     /// A request with this token.
     pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         self.http.request(method, variable("BINDERY_URL") + path).bearer_auth(token)

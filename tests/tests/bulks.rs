@@ -5,67 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
-use reqwest::{Method, RequestBuilder};
+use reqwest::RequestBuilder;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::stack::{ACCOUNT, Tenant, parts};
+use tests::bulks::{BULKS, counts, create, creation, ids, items, post, put, start};
+use tests::stack::{Tenant, parts};
 use tests::variable;
-
-const BULKS: &str = "/cards/v1/bulks";
-
-fn ids(range: std::ops::Range<usize>) -> Vec<String> {
-    range.map(|number| format!("card-{number:05}")).collect()
-}
-
-fn post(tenant: &Tenant, path: &str) -> RequestBuilder {
-    tenant.request(Method::POST, path, &tenant.token(ACCOUNT))
-}
-
-fn put(tenant: &Tenant, bulk: &str) -> RequestBuilder {
-    tenant.request(Method::PUT, &format!("{BULKS}/{bulk}"), &tenant.token(ACCOUNT))
-}
-
-fn creation(external_ids: &[String]) -> Value {
-    json!({ "program_id": 5, "external_ids": external_ids })
-}
-
-async fn create(tenant: &Tenant, external_ids: &[String]) -> String {
-    let (status, _, body) = parts(post(tenant, BULKS).json(&creation(external_ids)).send().await.unwrap()).await;
-    assert_eq!(status, 201, "{body}");
-    body["id"].as_str().unwrap().to_owned()
-}
-
-async fn start(tenant: &Tenant, bulk: &str) -> Value {
-    let answer = post(tenant, &format!("{BULKS}/{bulk}/start")).send().await.unwrap();
-    let (status, location, body) = parts(answer).await;
-    assert_eq!(status, 202, "{body}");
-    tenant.ended(&location).await
-}
-
-/// All items of the bulk, page by page: external ID → state and card.
-async fn items(tenant: &Tenant, bulk: &str, limit: usize) -> BTreeMap<String, (String, Option<u64>)> {
-    let mut items = BTreeMap::new();
-    let mut cursor = String::new();
-    loop {
-        let (status, page) = tenant.get(&format!("{BULKS}/{bulk}?limit={limit}{cursor}")).await;
-        assert_eq!(status, 200, "{page}");
-        let of_page = page["items"].as_array().unwrap();
-        assert!(of_page.len() <= limit);
-        for item in of_page {
-            let id = item["external_id"].as_str().unwrap().to_owned();
-            let seen = items.insert(id, (item["state"].as_str().unwrap().to_owned(), item["card_id"].as_u64()));
-            assert_eq!(seen, None, "{item} came twice");
-        }
-        match page["cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return items,
-        }
-    }
-}
-
-async fn counts(tenant: &Tenant, bulk: &str) -> Value {
-    tenant.get(&format!("{BULKS}/{bulk}")).await.1["counts"].clone()
-}
 
 #[tokio::test]
 async fn a_bulk_is_created_grown_started_and_read() {

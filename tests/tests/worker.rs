@@ -24,7 +24,7 @@ fn record(word: &str) -> Value {
 }
 
 /// Does what the instruction says.
-async fn obey(message: Message<String>) -> Result<Applied, Failure> {
+async fn obey(message: Message<String>, _is_last: bool) -> Result<Applied, Failure> {
     match message.instruction.as_str() {
         "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
         "panic" => panic!("as told"),

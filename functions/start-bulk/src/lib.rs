@@ -42,7 +42,7 @@ impl StartBulk {
             progress: Progress::default(),
         };
         let bulk_id = &bulk_id;
-        let prepare = |recorded| async move {
+        let prepare = |recorded: bool| async move {
             let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?.ok_or_else(Problem::not_found)?;
             if !recorded && Bulk::is_sealed(&bulk) {
                 return Err(Problem::conflict("bulk-canceled", "The bulk is being canceled, or was canceled."));

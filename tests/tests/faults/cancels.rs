@@ -1,0 +1,372 @@
+//! Cancels of bulks, while workers die, messages come again, and others bind, issue and cancel the same cards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tests::arena::{Arena, drain};
+use tests::function::{Function, Invocation};
+use tests::payloads::ORG;
+use tests::proxy::{self, Moment, Step};
+use tests::{seed, variable};
+
+use super::crew::{Bulks, answered, external_id};
+use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths, failed, http_event};
+
+const CANCELER: &str = "cancel-bulk-worker";
+
+/// External ID → code of the operation's events; each external ID must come once.
+fn codes(events: &BTreeMap<String, Value>, cid: &Value) -> BTreeMap<String, String> {
+    let mut codes = BTreeMap::new();
+    for event in events.values().filter(|event| event["event_type"] == "noname_cancellation" && event["cid"] == *cid) {
+        let text = |name: &str| event["data"][name].as_str().unwrap().to_owned();
+        assert_eq!(codes.insert(text("external_id"), text("message_code")), None, "{event} came twice");
+    }
+    codes
+}
+
+fn row(arena_rows: &BTreeMap<(String, String), Value>, is_it: impl Fn(&Value) -> bool) -> Value {
+    arena_rows.values().find(|row| is_it(row)).unwrap().clone()
+}
+
+fn cid(message: &str) -> Value {
+    serde_json::from_str::<Value>(message).unwrap()["cid"].clone()
+}
+
+/// The operation's stored results, external ID → code, must be what its events say.
+fn assert_results_agree(rows: &BTreeMap<(String, String), Value>, operation: &Value, codes: &BTreeMap<String, String>) {
+    let of_operation = |(key, _): &(&(String, String), &Value)| {
+        key.1.starts_with("RESULT#") && key.0.ends_with(operation["operation_id"].as_str().unwrap())
+    };
+    let mut stored = BTreeMap::new();
+    for (_, row) in rows.iter().filter(of_operation) {
+        for (code, items) in row["items"].as_object().unwrap() {
+            let ids = items.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned());
+            stored.extend(ids.map(|id| (id, code.clone())));
+        }
+    }
+    assert_eq!(&stored, codes);
+}
+
+/// A bulk of 5,000, of which 3,000 were issued: 500 of these are bound, 20 have lost their card's row; a
+/// PARTIAL cancel named 300 issued, 200 pending and 100 unknown ones. Then all of it is canceled, while
+/// workers die and every chunk comes twice.
+#[tokio::test]
+async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
+    const ITEMS: usize = 5000;
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(3000).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;
+    bulks.grow(&bulk, 3000..ITEMS).await;
+    arena.events().await;
+    let rows = arena.rows().await;
+    let card = |number| Bulks::card_of(&rows, number);
+    for number in 0..500 {
+        let bound = seed::bound(card(number), shared::domain::card::CardStatus::Created, ACCOUNT, CUSTOMER);
+        seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+    }
+    for number in 500..520 {
+        seed::remove(&arena.dynamodb, &arena.table, ORG, card(number)).await;
+    }
+    let named: Vec<String> = (1000..1300).chain(4000..4200).chain(9000..9100).map(external_id).collect();
+    let partial = bulks.cancel(&bulk, Some(named)).await;
+    let how = || Delivery { batch: 1, copies: 2, moments: 40, death: 0.25 };
+    let run = deliver_with_deaths(arena, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
+    println!("PARTIAL: {} deliveries, {} deaths", run.deliveries, run.deaths);
+    let events = arena.events().await;
+    let expected: BTreeMap<String, String> = (1000..1300)
+        .map(|number| (number, "EXTERNAL_ID_AND_CARD_CANCELED"))
+        .chain((4000..4200).map(|number| (number, "EXTERNAL_ID_CANCELED")))
+        .chain((9000..9100).map(|number| (number, "EXTERNAL_ID_NOT_FOUND")))
+        .map(|(number, code)| (external_id(number), code.to_owned()))
+        .collect();
+    assert_eq!(codes(&events, &cid(&partial)), expected);
+    let end = events.values().find(|event| event["event_type"] == "noname_bulk_cancellation").unwrap();
+    assert_eq!((&end["data"]["canceled"], &end["data"]["failed"]), (&json!(500), &json!(100)));
+
+    let full = bulks.cancel(&bulk, None).await;
+    let crew = [CANCELER, CANCELER, CANCELER];
+    let run = deliver_with_deaths(arena, &crew, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
+    println!("FULL: {} deliveries, {} deaths", run.deliveries, run.deaths);
+    assert!(run.deaths > 10);
+    let events = arena.events().await;
+    let expected: BTreeMap<String, String> = (0..ITEMS)
+        .map(|number| {
+            let code = match number {
+                0..500 => "INVALID_CARD_STATUS_FOR_CANCELLATION",
+                500..520 => "CARD_NOT_FOUND_FOR_CANCELLATION",
+                1000..1300 | 4000..4200 => "ALREADY_CANCELED",
+                520..3000 => "EXTERNAL_ID_AND_CARD_CANCELED",
+                _ => "EXTERNAL_ID_CANCELED",
+            };
+            (external_id(number), code.to_owned())
+        })
+        .collect();
+    let codes = codes(&events, &cid(&full));
+    assert_eq!(codes, expected);
+    assert_eq!(events.len(), ITEMS + 1);
+    let end = row_of(&events, "noname_bulk_cancellation");
+    assert_eq!(
+        (&end["requested"], &end["canceled"], &end["failed"], &end["bulk_status"]),
+        (&json!(ITEMS), &json!(ITEMS - 520), &json!(520), &json!("PARTIALLY_CANCELED"))
+    );
+    let rows = arena.rows().await;
+    let header = row(&rows, |row| row["sk"] == "BULK");
+    assert_eq!((&header["state"], &header["canceled"]), (&json!("PARTIALLY_CANCELED"), &json!(ITEMS - 520)));
+    let operation = row(&rows, |row| row["kind"] == "CANCEL_BULK" && row["cancel_type"] == "FULL");
+    assert_eq!((&operation["state"], &operation["items_changed"]), (&json!("SUCCEEDED"), &json!(ITEMS - 1020)));
+    assert_results_agree(&rows, &operation, &codes);
+    let bound = rows.values().filter(|row| row["sk"] == "CARD" && row["status"] == "CREATED").count();
+    assert_eq!(bound, 500);
+}
+
+fn row_of(events: &BTreeMap<String, Value>, event_type: &str) -> Value {
+    let mut of_type = events.values().filter(|event| event["event_type"] == event_type);
+    let event = of_type.next().unwrap();
+    assert!(of_type.next().is_none(), "{event_type} came twice");
+    event["data"].clone()
+}
+
+/// Binds, already accepted, against a cancel of their bulk, by workers that run at once and die: each card
+/// ends bound or canceled, and every instruction says which.
+#[tokio::test]
+async fn of_binds_and_a_cancel_one_wins_each_card() {
+    const CARDS: usize = 200;
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(CARDS).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker"], vec![start]).await;
+    arena.events().await;
+    let rows = arena.rows().await;
+    let bind = Function::new("bind-card", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    for number in 0..CARDS {
+        let event = bind_event(Bulks::card_of(&rows, number), None, &format!("bind-{number}"));
+        answered(bind.invoke(event).await, 202);
+    }
+    let mut messages = arena.take_messages().await;
+    assert_eq!(messages.len(), CARDS);
+    // The cancel's chunks are on their way when the binds begin.
+    let cancel = bulks.cancel(&bulk, None).await;
+    let worker = Function::new(CANCELER, arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    worker.invoke(batch(&[(cancel.clone(), 1)])).await;
+    messages.extend(arena.take_messages().await);
+    let how = Delivery { batch: 5, copies: 1, moments: 8, death: 0.1 };
+    let crew = ["bind-card-worker", "bind-card-worker", CANCELER, CANCELER];
+    let run = deliver_with_deaths(arena, &crew, messages, how, Rng::with_seed(3)).await;
+
+    let (events, rows) = (arena.events().await, arena.rows().await);
+    let codes = codes(&events, &cid(&cancel));
+    let outcomes: BTreeMap<u64, Value> = events
+        .values()
+        .filter(|event| event["event_type"] == "bind_card")
+        .map(|event| (event["data"]["card_id"].as_u64().unwrap(), event["data"]["status"].clone()))
+        .collect();
+    let mut bound = 0;
+    for card in rows.values().filter(|row| row["sk"] == "CARD" && row["card_id"].is_number()) {
+        let code = &codes[card["external_id"].as_str().unwrap()];
+        let outcome = &outcomes[&card["card_id"].as_u64().unwrap()];
+        match card["status"].as_str().unwrap() {
+            "CREATED" => {
+                bound += 1;
+                assert_eq!((outcome, code.as_str()), (&json!("SUCCESS"), "INVALID_CARD_STATUS_FOR_CANCELLATION"));
+                assert_eq!((&card["canceled"], &card["bound"]["account_id"]), (&Value::Null, &json!(ACCOUNT)));
+            }
+            "CANCELED" => {
+                assert_eq!((outcome, code.as_str()), (&json!("FAILURE"), "EXTERNAL_ID_AND_CARD_CANCELED"));
+                assert_eq!(card["bound"], Value::Null);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    println!("{bound} bound, {} canceled, {} deaths", CARDS - bound, run.deaths);
+    assert_eq!((codes.len(), outcomes.len(), events.len()), (CARDS, CARDS, 2 * CARDS + 1));
+    assert_eq!(row(&rows, |row| row["sk"] == "BULK")["canceled"], CARDS - bound);
+}
+
+/// A start that is under way against a cancel, by workers that run at once and die: what was issued is
+/// canceled with its card, and the rest never gets one.
+#[tokio::test]
+async fn of_a_start_and_a_cancel_nothing_is_left() {
+    const ITEMS: usize = 1000;
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(ITEMS).await;
+    let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+    let (start, cancel) = (bulks.start(&bulk).await, bulks.cancel(&bulk, None).await);
+    let mut messages = Vec::new();
+    for (worker, plan) in [("start-bulk-worker", start), (CANCELER, cancel.clone())] {
+        Function::new(worker, environment.clone()).await.invoke(batch(&[(plan, 1)])).await;
+        messages.extend(arena.take_messages().await);
+    }
+    assert_eq!(messages.len(), 20);
+    let how = Delivery { batch: 1, copies: 1, moments: 20, death: 0.1 };
+    let crew = ["start-bulk-worker", "start-bulk-worker", CANCELER, CANCELER];
+    let run = deliver_with_deaths(arena, &crew, messages, how, Rng::with_seed(4)).await;
+
+    let (events, rows) = (arena.events().await, arena.rows().await);
+    let codes = codes(&events, &cid(&cancel));
+    let issued: BTreeSet<String> = events
+        .values()
+        .filter(|event| event["event_type"] == "create")
+        .map(|event| event["data"]["external_id"].as_str().unwrap().to_owned())
+        .collect();
+    println!("{} issued, {} deaths", issued.len(), run.deaths);
+    let expected: BTreeMap<String, String> = (0..ITEMS)
+        .map(external_id)
+        .map(|id| {
+            let code = if issued.contains(&id) { "EXTERNAL_ID_AND_CARD_CANCELED" } else { "EXTERNAL_ID_CANCELED" };
+            (id, code.to_owned())
+        })
+        .collect();
+    assert_eq!(codes, expected);
+    let cards: Vec<_> = rows.values().filter(|row| row["sk"] == "CARD" && row["card_id"].is_number()).collect();
+    assert_eq!(cards.len(), issued.len());
+    assert!(cards.iter().all(|card| card["status"] == "CANCELED"));
+    let header = row(&rows, |row| row["sk"] == "BULK");
+    assert_eq!(
+        (&header["state"], &header["issued"], &header["canceled"]),
+        (&json!("CANCELED"), &json!(issued.len()), &json!(ITEMS))
+    );
+    assert_eq!(row_of(&events, "noname_bulk_cancellation")["bulk_status"], "CANCELED");
+}
+
+/// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as
+/// many times as are left.
+async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) -> String {
+    let item = format!("I#{item}");
+    proxy::start(move |call, moment| {
+        let mut left = left.lock().unwrap();
+        if *left == 0 || moment == Moment::After || !call.target.ends_with("BatchExecuteStatement") {
+            return Step::Pass;
+        }
+        let request: Value = serde_json::from_slice(call.body).unwrap();
+        let statements = request["Statements"].as_array().unwrap();
+        if !statements.iter().any(|statement| statement["Parameters"][3]["S"] == *item) {
+            return Step::Pass;
+        }
+        *left -= 1;
+        // The rest of the call is left undone with it: each statement has an answer of its own.
+        let refused = json!({ "Error": { "Code": code, "Message": "m" } });
+        Step::Answer(200, json!({ "Responses": vec![refused; statements.len()] }).to_string())
+    })
+    .await
+}
+
+async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
+    let plan = bulks.cancel(bulk, None).await;
+    let worker = Function::new(CANCELER, bulks.arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    worker.invoke(batch(&[(plan.clone(), 1)])).await;
+    (cid(&plan), bulks.arena.take_messages().await.remove(0))
+}
+
+#[rstest::rstest]
+#[case::held("TransactionConflict")]
+#[case::throttled("ThrottlingError")]
+#[case::internal("InternalServerError")]
+#[tokio::test]
+async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static str) {
+    let bulks = Bulks::new().await;
+    let bulk = bulks.create(30).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = conflicting(&external_id(3), Arc::new(Mutex::new(2)), code).await;
+    let worker = Function::new(CANCELER, bulks.arena.environment(&url)).await;
+    let answer = worker.invoke(batch(&[(chunk, 1)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let codes = codes(&bulks.arena.events().await, &cid);
+    assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
+}
+
+/// An item that other transactions hold at every try comes back, and is refused only at the last delivery.
+#[tokio::test]
+async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
+    let worker = Function::new(CANCELER, arena.environment(&url)).await;
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 4)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert!(arena.events().await.is_empty());
+    let answer = worker.invoke(batch(&[(chunk.clone(), 5)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let events = arena.events().await;
+    assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "INVALID_BULK_ITEM_STATUS".to_owned())]));
+    assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+
+    // What was said stays said, though the item is free now.
+    let worker = Function::new(CANCELER, arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    worker.invoke(batch(&[(chunk, 1)])).await;
+    let again = arena.events().await;
+    assert_eq!(again.into_keys().collect::<Vec<_>>(), events.into_keys().collect::<Vec<_>>());
+}
+
+/// The endpoint fails between row, chunks and message: nothing is applied, and its repetition completes it.
+#[rstest::rstest]
+#[case::before_the_row("PutItem", Moment::Before)]
+#[case::before_the_chunks("BatchWriteItem", Moment::Before)]
+#[case::after_the_chunks("BatchWriteItem", Moment::After)]
+#[case::before_the_message("AmazonSQS.SendMessage", Moment::Before)]
+#[tokio::test]
+async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] target: &'static str, #[case] at: Moment) {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(150).await;
+    let broken = Arc::new(Mutex::new(true));
+    let is_broken = Arc::clone(&broken);
+    let url = proxy::start(move |call, moment| {
+        if *is_broken.lock().unwrap() && moment == at && call.target.ends_with(target) {
+            return Step::Answer(500, "{}".to_owned());
+        }
+        Step::Pass
+    })
+    .await;
+    let endpoint = Function::new("cancel-bulk", arena.environment(&url)).await;
+    let names: Vec<String> = (0..150).map(external_id).collect();
+    let request = || {
+        let (body, headers) =
+            (json!({ "cancel_type": "PARTIAL", "external_ids": names }), json!({ "idempotency-key": "k" }));
+        let path = format!("/cards/v1/bulks/{bulk}/cancel");
+        http_event("POST", &path, &json!({ "bulkID": bulk }), &headers, Some(&body))
+    };
+    answered(endpoint.invoke(request()).await, 503);
+    assert!(arena.take_messages().await.is_empty());
+    *broken.lock().unwrap() = false;
+    answered(endpoint.invoke(request()).await, 202);
+    let messages = arena.take_messages().await;
+    assert_eq!(messages.len(), 1);
+    bulks.work(&[CANCELER], messages).await;
+    assert_eq!(arena.events().await.len(), 151);
+    answered(endpoint.invoke(request()).await, 202);
+    assert!(arena.take_messages().await.is_empty());
+}
+
+/// The longest IDs that there are, of the characters that take the most room everywhere.
+#[tokio::test]
+async fn a_thousand_of_the_longest_names_fit() {
+    let bulks = Bulks::new().await;
+    let arena: &Arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let long = |number: usize| format!("{number:04}{}", ["😀", "\u{1}", "\u{10ffff}"][number % 3].repeat(251));
+    let names: Vec<String> = (0..1000).map(long).collect();
+    let body = json!({ "external_ids": names });
+    let path = format!("/cards/v1/bulks/{bulk}");
+    let grow = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+    answered(
+        Function::new("increment-bulk", arena.environment(&variable("AWS_ENDPOINT_URL"))).await.invoke(grow).await,
+        200,
+    );
+    let partial = bulks.cancel(&bulk, Some(names.clone())).await;
+    bulks.work(&[CANCELER], vec![partial.clone()]).await;
+    let codes = codes(&arena.events().await, &cid(&partial));
+    assert_eq!(codes.keys().cloned().collect::<BTreeSet<_>>(), names.into_iter().collect());
+    assert!(codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"));
+    let full = bulks.cancel(&bulk, None).await;
+    bulks.work(&[CANCELER], vec![full]).await;
+    assert_eq!(arena.events().await.len(), 1002);
+}

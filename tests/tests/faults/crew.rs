@@ -1,0 +1,105 @@
+//! What the faults about bulks share: the endpoints' functions on one arena, and items of any text.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::variable;
+
+use super::{Delivery, deliver_with_deaths, http_event};
+
+/// The functions of bulks, at work on one arena.
+pub struct Bulks {
+    /// Where they work.
+    pub arena: Arena,
+    create: Function,
+    increment: Function,
+    start: Function,
+    cancel: Function,
+}
+
+impl Bulks {
+    pub async fn new() -> Self {
+        let arena = Arena::new().await;
+        let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+        Self {
+            create: Function::new("create-bulk", environment.clone()).await,
+            increment: Function::new("increment-bulk", environment.clone()).await,
+            start: Function::new("start-bulk", environment.clone()).await,
+            cancel: Function::new("cancel-bulk", environment).await,
+            arena,
+        }
+    }
+
+    /// Creates a bulk of so many items, a thousand at a time; answers its ID.
+    pub async fn create(&self, items: usize) -> String {
+        let first = items.min(1000);
+        let ids: Vec<String> = (0..first).map(external_id).collect();
+        let body = json!({ "program_id": 5, "external_ids": ids });
+        let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+        let bulk = answered(self.create.invoke(event).await, 201)["id"].as_str().unwrap().to_owned();
+        self.grow(&bulk, first..items).await;
+        bulk
+    }
+
+    /// Adds items to the bulk, a thousand at a time.
+    pub async fn grow(&self, bulk: &str, items: std::ops::Range<usize>) {
+        let ids: Vec<String> = items.map(external_id).collect();
+        for ids in ids.chunks(1000) {
+            let body = json!({ "external_ids": ids });
+            let path = format!("/cards/v1/bulks/{bulk}");
+            let event = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+            answered(self.increment.invoke(event).await, 200);
+        }
+    }
+
+    /// Has the bulk started; answers the plan's message.
+    pub async fn start(&self, bulk: &str) -> String {
+        self.accepted(&self.start, bulk, "start", None).await
+    }
+
+    /// Has all of the bulk canceled, or these items; answers the plan's message.
+    pub async fn cancel(&self, bulk: &str, items: Option<Vec<String>>) -> String {
+        let body = match items {
+            None => json!({ "cancel_type": "FULL" }),
+            Some(items) => json!({ "cancel_type": "PARTIAL", "external_ids": items }),
+        };
+        self.accepted(&self.cancel, bulk, "cancel", Some(body)).await
+    }
+
+    async fn accepted(&self, function: &Function, bulk: &str, what: &str, body: Option<Value>) -> String {
+        let path = format!("/cards/v1/bulks/{bulk}/{what}");
+        let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), body.as_ref());
+        answered(function.invoke(event).await, 202);
+        let mut messages = self.arena.take_messages().await;
+        assert_eq!(messages.len(), 1);
+        messages.remove(0)
+    }
+
+    /// Has a crew handle these messages and what comes of them, and nothing goes wrong.
+    pub async fn work(&self, crew: &[&str], messages: Vec<String>) {
+        let how = Delivery { batch: 1, copies: 1, moments: 1, death: 0.0 };
+        deliver_with_deaths(&self.arena, crew, messages, how, Rng::with_seed(1)).await;
+    }
+
+    /// The item's card, of all rows.
+    pub fn card_of(rows: &BTreeMap<(String, String), Value>, number: usize) -> u64 {
+        let id = json!(external_id(number));
+        rows.values().find(|row| row["external_id"] == id && row["state"] == "ISSUED").unwrap()["card_id"]
+            .as_u64()
+            .unwrap()
+    }
+}
+
+/// Of any characters, and of all lengths.
+pub fn external_id(number: usize) -> String {
+    format!("{}{number:05}", ["", "#", "/\"", "\u{1}", "😀"][number % 5].repeat(number % 7))
+}
+
+pub fn answered(invocation: Invocation, status: u16) -> Value {
+    let Invocation::Answered(answer) = invocation else { panic!("{invocation:?}") };
+    assert_eq!(answer["statusCode"], status, "{answer}");
+    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+}
