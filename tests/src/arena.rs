@@ -2,6 +2,7 @@
 //! in front of them, so nobody but the test takes messages from the queue.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
@@ -14,8 +15,10 @@ use uuid::Uuid;
 /// The test's own resources.
 #[derive(Debug, Clone)]
 pub struct Arena {
-    /// Talks to the emulator's DynamoDB.
+    /// Talks to the table's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Where that is.
+    pub dynamodb_url: String,
     /// Talks to the emulator's SQS.
     pub sqs: aws_sdk_sqs::Client,
     /// The table.
@@ -27,18 +30,22 @@ pub struct Arena {
     /// The bus.
     pub bus: String,
     events_url: String,
+    /// Events that were taken out of their queue, and that nobody has asked for.
+    gathered: Arc<Mutex<Vec<String>>>,
 }
 
 impl Arena {
     /// Makes them.
     pub async fn new() -> Self {
-        Self::with_table_at(Aws::from_env().unwrap().dynamodb()).await
+        Self::with_table_at(&crate::variable("AWS_ENDPOINT_URL")).await
     }
 
     /// Makes them, the table at another DynamoDB.
-    pub async fn with_table_at(dynamodb: aws_sdk_dynamodb::Client) -> Self {
+    pub async fn with_table_at(dynamodb_url: &str) -> Self {
         let aws = Aws::from_env().unwrap();
-        let sqs = aws.sqs();
+        let config = aws.dynamodb().config().to_builder().endpoint_url(dynamodb_url).build();
+        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::from_conf(config), aws.sqs());
+        let dynamodb_url = dynamodb_url.to_owned();
         let name = format!("arena-{}", Uuid::new_v4().simple());
         create_table(&dynamodb, &name).await;
         let queue_url = create_queue(&sqs, &format!("{name}-queue")).await;
@@ -46,7 +53,17 @@ impl Arena {
         let eventbridge = aws.eventbridge();
         eventbridge.create_event_bus().name(&name).send().await.unwrap();
         let events_url = subscribe(&eventbridge, &sqs, &name, &json!({ "source": ["bindery"] })).await;
-        Self { dynamodb, sqs, table: name.clone(), queue_url, dlq_url, bus: name, events_url }
+        Self {
+            dynamodb,
+            dynamodb_url,
+            sqs,
+            table: name.clone(),
+            queue_url,
+            dlq_url,
+            bus: name,
+            events_url,
+            gathered: Arc::default(),
+        }
     }
 
     /// The table, through the code under test.
@@ -60,10 +77,18 @@ impl Arena {
         drain(&self.sqs, &self.queue_url).await
     }
 
-    /// The distinct events published so far: `event_id` → the event without its envelope's time of
-    /// publishing. Fails if one ID stands for two facts.
+    /// The distinct events published since this was asked last: `event_id` → the event. Fails if one ID
+    /// stands for two facts.
     pub async fn events(&self) -> BTreeMap<String, Value> {
-        distinct(drain(&self.sqs, &self.events_url).await)
+        self.gather_events().await;
+        distinct(std::mem::take(&mut self.gathered.lock().unwrap()))
+    }
+
+    /// Takes the events out of their queue, for [`Self::events`] to answer: the emulator's queues become slow
+    /// with thousands of messages.
+    pub async fn gather_events(&self) {
+        let events = drain(&self.sqs, &self.events_url).await;
+        self.gathered.lock().unwrap().extend(events);
     }
 
     /// All rows of the table, by their keys.
@@ -80,11 +105,22 @@ impl Arena {
         rows
     }
 
-    /// The environment of a function that works on this arena, with its calls going to `endpoint`.
+    /// The environment of a function that works on this arena.
     #[must_use]
-    pub fn environment(&self, endpoint: &str) -> Vec<(String, String)> {
+    pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment_through(&crate::variable("AWS_ENDPOINT_URL"), &self.dynamodb_url)
+    }
+
+    /// The same, with all calls going through a proxy.
+    #[must_use]
+    pub fn environment_behind(&self, proxy: &str) -> Vec<(String, String)> {
+        self.environment_through(proxy, proxy)
+    }
+
+    fn environment_through(&self, endpoint: &str, dynamodb: &str) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
             ("AWS_REGION", &crate::variable("AWS_REGION")),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),

@@ -46,14 +46,21 @@ pub struct Call<'a> {
 #[derive(Clone)]
 struct Proxy {
     upstream: String,
+    dynamodb: String,
     client: reqwest::Client,
     hook: Hook,
 }
 
 /// Starts a proxy before the emulator; answers its URL. `hook` is asked before and after each call.
 pub async fn start(hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
+    start_before(&crate::variable("AWS_ENDPOINT_URL"), hook).await
+}
+
+/// The same, before another DynamoDB.
+pub async fn start_before(dynamodb: &str, hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
     let proxy = Proxy {
         upstream: crate::variable("AWS_ENDPOINT_URL"),
+        dynamodb: dynamodb.to_owned(),
         client: reqwest::Client::new(),
         hook: Arc::new(Mutex::new(Box::new(hook))),
     };
@@ -80,9 +87,10 @@ async fn forward(
         return answer;
     }
     headers.remove("host");
+    let upstream = if target.starts_with("DynamoDB") { &proxy.dynamodb } else { &proxy.upstream };
     let answer = proxy
         .client
-        .request(method, format!("{}{uri}", proxy.upstream))
+        .request(method, format!("{upstream}{uri}"))
         .headers(headers)
         .body(body.clone())
         .send()

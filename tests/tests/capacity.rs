@@ -1,30 +1,53 @@
 //! What the flows cost in DynamoDB, held to the figures in the README.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::arena::Arena;
 use tests::capacity::{Cost, Meter};
 use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
-use tests::{seed, variable};
+use tests::proxy::{Moment, Step};
+use tests::{proxy, seed};
 
 struct Measured {
     meter: Meter,
     arena: Arena,
+    /// Calls of the other services, by their names.
+    calls: Arc<Mutex<BTreeMap<String, usize>>>,
+    proxy: String,
 }
 
 impl Measured {
     async fn new() -> Self {
         let meter = Meter::new().await;
-        let arena = Arena::with_table_at(meter.client()).await;
-        Self { meter, arena }
+        let arena = Arena::with_table_at(&meter.url).await;
+        let calls: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let counted = Arc::clone(&calls);
+        let proxy = proxy::start(move |call, moment| {
+            if moment == Moment::Before {
+                let name = call.target.rsplit('.').next().unwrap().to_owned();
+                *counted.lock().unwrap().entry(name).or_default() += 1;
+            }
+            Step::Pass
+        })
+        .await;
+        Self { meter, arena, calls, proxy }
     }
 
     async fn function(&self, name: &str) -> Function {
-        let mut environment = self.arena.environment(&variable("AWS_ENDPOINT_URL"));
+        let mut environment = self.arena.environment_behind(&self.proxy);
         environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), self.meter.url.clone()));
         Function::new(name, environment).await
+    }
+
+    /// What was spent since this was asked last.
+    fn take(&self) -> (Cost, BTreeMap<String, usize>) {
+        (self.meter.take(), std::mem::take(&mut self.calls.lock().unwrap()))
     }
 
     /// Hands every message of the queue to the worker, and those that come of it.
@@ -98,4 +121,40 @@ async fn a_thousand_cards_issued() {
     answered(measured.function("start-bulk").await.invoke(event).await, 202);
     measured.work(&measured.function("start-bulk-worker").await).await;
     assert_cost("start, a card", &measured.meter.take(), f64::from(CARDS), 4.1, 0.2);
+}
+
+#[rstest]
+#[case::full(None, 80)]
+#[case::partial(Some(()), 80)]
+#[tokio::test]
+async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_calls: usize) {
+    const CARDS: u16 = 1000;
+    let measured = Measured::new().await;
+    let ids: Vec<_> = (0..CARDS).map(|number| format!("{number:036}")).collect();
+    let body = json!({ "program_id": 5, "external_ids": ids });
+    let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+    let bulk = answered(measured.function("create-bulk").await.invoke(event).await, 201)["id"].clone();
+    let path = |what: &str| format!("/cards/v1/bulks/{}/{what}", bulk.as_str().unwrap());
+    let event = http_event("POST", &path("start"), &json!({ "bulkID": bulk }), &json!({}), None);
+    answered(measured.function("start-bulk").await.invoke(event).await, 202);
+    measured.work(&measured.function("start-bulk-worker").await).await;
+    measured.arena.events().await;
+    measured.take();
+
+    let body = match partial {
+        None => json!({ "cancel_type": "FULL" }),
+        Some(()) => json!({ "cancel_type": "PARTIAL", "external_ids": ids }),
+    };
+    let headers = json!({ "idempotency-key": "k" });
+    let event = http_event("POST", &path("cancel"), &json!({ "bulkID": bulk }), &headers, Some(&body));
+    answered(measured.function("cancel-bulk").await.invoke(event).await, 202);
+    measured.work(&measured.function("cancel-bulk-worker").await).await;
+    let (cost, others) = measured.take();
+    let flow = if partial.is_some() { "cancel PARTIAL, a card" } else { "cancel FULL, a card" };
+    assert_cost(flow, &cost, f64::from(CARDS), 1.15, 0.6);
+    println!("{others:?}");
+    let calls: usize = cost.calls.values().sum();
+    assert!(calls <= most_calls, "{calls} calls of DynamoDB: {:?}", cost.calls);
+    assert!(others["PutEvents"] <= 120, "{others:?}");
+    assert_eq!(measured.arena.events().await.len(), usize::from(CARDS) + 1);
 }

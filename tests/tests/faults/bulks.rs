@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
-use tests::variable;
 
 use super::crew::{Bulks, answered, external_id};
 use super::{Delivery, batch, bind_event, deliver_with_deaths};
@@ -47,7 +46,7 @@ async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
 #[tokio::test]
 async fn five_thousand_items_get_a_card_each_whatever_dies() {
     const ITEMS: usize = 5000;
-    let bulks = Bulks::new().await;
+    let bulks = Bulks::of_thousands().await;
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;
     let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25 };
@@ -75,7 +74,7 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("start-bulk-worker", arena.environment(&url)).await;
+    let worker = Function::new("start-bulk-worker", arena.environment_behind(&url)).await;
     answer_of(&worker, &plan).await;
     let chunk = arena.take_messages().await.remove(0);
     answer_of(&worker, &chunk).await;
@@ -83,7 +82,7 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     let issued: Vec<u64> = arena.rows().await.values().filter_map(|row| row["card_id"].as_u64()).collect();
     assert_eq!(issued.len(), 2 * 50);
 
-    let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+    let environment = arena.environment();
     let bind = Function::new("bind-card", environment.clone()).await;
     answered(bind.invoke(bind_event(issued[0], None, "k")).await, 202);
     let binder = Function::new("bind-card-worker", environment.clone()).await;

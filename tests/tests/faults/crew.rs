@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::arena::Arena;
+use tests::capacity::dynoxide;
 use tests::function::{Function, Invocation};
-use tests::variable;
 
 use super::{Delivery, deliver_with_deaths, http_event};
 
@@ -22,8 +22,16 @@ pub struct Bulks {
 
 impl Bulks {
     pub async fn new() -> Self {
-        let arena = Arena::new().await;
-        let environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+        Self::on(Arena::new().await).await
+    }
+
+    /// With a table that stays fast with thousands of rows.
+    pub async fn of_thousands() -> Self {
+        Self::on(Arena::with_table_at(&dynoxide().await).await).await
+    }
+
+    async fn on(arena: Arena) -> Self {
+        let environment = arena.environment();
         Self {
             create: Function::new("create-bulk", environment.clone()).await,
             increment: Function::new("increment-bulk", environment.clone()).await,

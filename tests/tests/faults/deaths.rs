@@ -11,7 +11,7 @@ use shared::domain::card::CardStatus;
 use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
-use tests::{seed, variable};
+use tests::seed;
 
 /// The facts of an event that do not depend on when it was delivered.
 fn facts(events: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
@@ -62,7 +62,7 @@ async fn scenario() -> (Arena, Vec<String>) {
 /// What the scenario comes to when every message is delivered once and nothing goes wrong.
 async fn clean_run() -> (BTreeMap<(String, String), Value>, BTreeMap<String, Value>) {
     let (arena, messages) = scenario().await;
-    let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    let worker = Function::new("bind-card-worker", arena.environment()).await;
     for chunk in messages.chunks(10) {
         let deliveries: Vec<_> = chunk.iter().map(|body| (body.clone(), 1)).collect();
         assert_eq!(worker.invoke(batch(&deliveries)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
@@ -115,7 +115,7 @@ async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
     killer.set(Box::new(endpoint.killer())).ok().unwrap();
     assert_eq!(endpoint.invoke(bind_event(1, None, "k")).await, Invocation::Died);
     assert_eq!(arena.rows().await.len(), 2);

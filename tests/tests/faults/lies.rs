@@ -11,7 +11,7 @@ use shared::domain::card::CardStatus;
 use tests::arena::{Arena, drain};
 use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
 use tests::proxy::{self, Moment, Step};
-use tests::{seed, variable};
+use tests::seed;
 
 /// A call answered with 200 can carry entries that failed: their messages, and no others, come back.
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
         Step::Answer(200, answer.to_string())
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let position = messages.iter().position(|body| body.contains(r#""card_id":2,"#)).unwrap();
     let deliveries: Vec<_> = messages.iter().map(|body| (body.clone(), 1)).collect();
     let Invocation::Answered(answer) = worker.invoke(batch(&deliveries)).await else { panic!() };
@@ -74,7 +74,7 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
     assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
     assert_eq!(arena.events().await.len(), 1);
@@ -102,7 +102,7 @@ async fn a_reissue_survives_conflicts(
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
     assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
     assert_eq!(arena.events().await.len(), 2);
@@ -120,7 +120,7 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 4)])).await else { panic!() };
     assert_eq!(failed(&answer), BTreeSet::from([0]));
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
@@ -133,7 +133,7 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
 #[tokio::test]
 async fn an_empty_batch_is_done() {
     let arena = Arena::new().await;
-    let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    let worker = Function::new("bind-card-worker", arena.environment()).await;
     assert_eq!(worker.invoke(batch(&[])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
 }
 
@@ -148,7 +148,7 @@ async fn a_dependency_that_fails_is_a_503() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
     let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
     assert_eq!(answer["statusCode"], 503);
     assert_eq!(answer["headers"]["retry-after"], "1");
@@ -171,7 +171,7 @@ async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let twice = [(messages[0].clone(), 1), (messages[0].clone(), 1)];
     assert_eq!(worker.invoke(batch(&twice)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
@@ -186,7 +186,7 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
     let arena = arena_with(&[seed::unbound(1)]).await;
     let messages = accept(&arena, &[(1, None)]).await;
     let url = proxy::start(|call, _| if call.target == "AWSEvents.PutEvents" { Step::Hang } else { Step::Pass }).await;
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await;
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let started = Instant::now();
     let both = [(messages[0].clone(), 1), ("junk".to_owned(), 1)];
     let Invocation::Answered(answer) = worker.invoke(batch(&both)).await else { panic!() };
@@ -203,7 +203,7 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
 async fn a_table_that_hangs_is_a_503_in_time() {
     let arena = arena_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|_, _| Step::Hang).await;
-    let endpoint = Function::new("bind-card", arena.environment(&url)).await;
+    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
     let started = Instant::now();
     let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
     assert_eq!(answer["statusCode"], 503);
@@ -219,12 +219,12 @@ async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first
         if card && moment == Moment::Before { Step::Wait(Duration::from_millis(1200)) } else { Step::Pass }
     })
     .await;
-    let late = Function::new("bind-card", arena.environment(&url)).await;
+    let late = Function::new("bind-card", arena.environment_behind(&url)).await;
     let second = async { late.invoke(bind_event(1, None, "key-0")).await };
     let first = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
         let messages = accept(&arena, &[(1, None)]).await;
-        let worker = Function::new("bind-card-worker", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+        let worker = Function::new("bind-card-worker", arena.environment()).await;
         worker.invoke(batch(&[(messages[0].clone(), 1)])).await
     };
     let (second, _) = tokio::join!(second, first);

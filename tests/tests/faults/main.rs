@@ -19,7 +19,7 @@ use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, failed, http_event};
 use tests::proxy::{self, Step};
-use tests::{seed, variable};
+use tests::seed;
 
 /// An arena with these cards.
 async fn arena_with(cards: &[Card]) -> Arena {
@@ -32,7 +32,7 @@ async fn arena_with(cards: &[Card]) -> Arena {
 
 /// Has the real endpoint accept these binds; answers the messages that it sent.
 async fn accept(arena: &Arena, binds: &[(u64, Option<u64>)]) -> Vec<String> {
-    let endpoint = Function::new("bind-card", arena.environment(&variable("AWS_ENDPOINT_URL"))).await;
+    let endpoint = Function::new("bind-card", arena.environment()).await;
     for (number, (card, reissued)) in binds.iter().enumerate() {
         let answer = endpoint.invoke(bind_event(*card, *reissued, &format!("key-{number}"))).await;
         let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
@@ -86,7 +86,7 @@ async fn labour(arena: &Arena, name: &str, traffic: &Mutex<Traffic>, how: &Deliv
     let countdown = Arc::new(Mutex::new(None::<u32>));
     let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
     let (count, kill) = (Arc::clone(&countdown), Arc::clone(&killer));
-    let url = proxy::start(move |_, _| {
+    let url = proxy::start_before(&arena.dynamodb_url, move |_, _| {
         let mut count = count.lock().unwrap();
         match *count {
             Some(0) => {
@@ -101,7 +101,7 @@ async fn labour(arena: &Arena, name: &str, traffic: &Mutex<Traffic>, how: &Deliv
         }
     })
     .await;
-    let worker = Function::new(name, arena.environment(&url)).await;
+    let worker = Function::new(name, arena.environment_behind(&url)).await;
     killer.set(Box::new(worker.killer())).ok().unwrap();
     loop {
         let Some(taken) = traffic.lock().unwrap().take(name, how.batch) else { return };
@@ -113,6 +113,7 @@ async fn labour(arena: &Arena, name: &str, traffic: &Mutex<Traffic>, how: &Deliv
         *countdown.lock().unwrap() = traffic.lock().unwrap().death(how, moments);
         let invocation = worker.invoke(batch(&taken)).await;
         let sent = arena.take_messages().await;
+        arena.gather_events().await;
         traffic.lock().unwrap().settle(taken, invocation, sent, how.copies);
     }
 }

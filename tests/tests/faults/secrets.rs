@@ -18,7 +18,7 @@ use tests::{seed, variable};
 async fn a_function_without_a_gateway_checks_the_token_itself(#[case] keys: bool) {
     use tests::token;
     let arena = arena_with(&[seed::unbound(1)]).await;
-    let mut environment = arena.environment(&variable("AWS_ENDPOINT_URL"));
+    let mut environment = arena.environment();
     if keys {
         for name in ["AUTH_ISSUER", "AUTH_AUDIENCE", "AUTH_JWKS_URL"] {
             environment.push((name.to_owned(), variable(name)));
@@ -72,8 +72,8 @@ async fn nothing_secret_is_logged() {
         },
     )
     .await;
-    let endpoint = Function::new("bind-card", arena.environment(&url)).await.logging("TRACE");
-    let worker = Function::new("bind-card-worker", arena.environment(&url)).await.logging("TRACE");
+    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await.logging("TRACE");
+    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await.logging("TRACE");
     let event = |card: u64, key: &str| {
         let mut event = bind_event(card, None, key);
         event["headers"]["authorization"] = json!("Bearer canary-token");
