@@ -191,4 +191,18 @@ mod tests {
         message["priority"] = json!(1);
         assert!(serde_json::from_value::<Message<BindCard>>(message).is_err());
     }
+
+    #[rstest]
+    #[case(json!({ "all": { "plan": { "chunks": 0, "items": 0 } } }))]
+    #[case(json!({ "all": { "chunk": { "number": 3, "first": "a", "last": "b", "items": 2, "batches": [1, 4] } } }))]
+    #[case(json!({ "named": { "plan": { "chunks": 10 } } }))]
+    #[case(json!({ "named": { "chunk": { "number": 0, "ids": ["a", "#"], "batches": [1] } } }))]
+    fn the_form_of_a_cancel_is_fixed(#[case] step: Value) {
+        let mut message = golden();
+        message["instruction"] = json!({ "bulk_id": "b", "program_id": 1, "step": step });
+        let read: Message<CancelBulk> = serde_json::from_value(message.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), message);
+        message["instruction"]["step"]["named"] = json!(null);
+        assert!(serde_json::from_value::<Message<CancelBulk>>(message).is_err());
+    }
 }

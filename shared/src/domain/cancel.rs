@@ -194,3 +194,163 @@ pub fn state_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType,
         BulkState::PartiallyCanceled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    const MINE: &str = "0192d1c0-0000-7000-8000-000000000001";
+    const ANOTHER: &str = "0192d1c0-0000-7000-8000-000000000002";
+    const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
+
+    fn canceler() -> Canceler {
+        Canceler { operation_id: MINE.parse().unwrap(), accepted_at: serde_json::from_value(json!(ACCEPTED)).unwrap() }
+    }
+
+    fn item(state: &str, card: Option<u64>, mark: Option<(&str, &str)>) -> BulkItem {
+        let mark = mark.map(|(by, at)| json!({ "by": by, "at": at }));
+        let item = json!({ "external_id": "e", "batch": 1, "state": state, "card_id": card, "canceled": mark });
+        serde_json::from_value(item).unwrap()
+    }
+
+    fn card(status: &str, mark: Option<(&str, &str)>) -> Card {
+        let mark = mark.map(|(by, at)| json!({ "by": by, "at": at }));
+        let card = json!({
+            "card_id": 7, "status": status, "program_id": 1, "contactless_enabled": true,
+            "issuing_date": "2026-11-22", "expiration_date": "2032-11-22", "canceled": mark,
+        });
+        serde_json::from_value(card).unwrap()
+    }
+
+    #[rstest]
+    #[case::pending(item("PENDING", None, None), Step::CancelItem)]
+    #[case::issued(item("ISSUED", Some(7), None), Step::CancelCard(CardId::new(7).unwrap()))]
+    #[case::of_no_card(item("ISSUED", None, None), Step::Done(CancelCode::CardNotFoundForCancellation))]
+    #[case::mine(item("CANCELED", None, Some((MINE, ACCEPTED))), Step::Done(CancelCode::ExternalIdCanceled))]
+    #[case::anothers(item("CANCELED", None, Some((ANOTHER, ACCEPTED))), Step::Done(CancelCode::AlreadyCanceled))]
+    // The key of an operation that has expired was used again.
+    #[case::long_ago(item("CANCELED", None, Some((MINE, "2026-08-01T00:00:00.000Z"))), Step::Done(CancelCode::AlreadyCanceled))]
+    // The clock of the function that did it is behind.
+    #[case::skewed(item("CANCELED", None, Some((MINE, "2026-11-22T03:04:00.000Z"))), Step::Done(CancelCode::ExternalIdCanceled))]
+    fn an_item_says_what_is_left_to_do(#[case] item: BulkItem, #[case] expected: Step) {
+        assert_eq!(step(&item, &canceler()), expected);
+    }
+
+    #[rstest]
+    #[case::none(None, Some(CancelCode::CardNotFoundForCancellation))]
+    #[case::unbound(Some(card("UNBOUND", None)), None)]
+    #[case::mine(Some(card("CANCELED", Some((MINE, ACCEPTED)))), Some(CancelCode::ExternalIdAndCardCanceled))]
+    #[case::anothers(Some(card("CANCELED", Some((ANOTHER, ACCEPTED)))), Some(CancelCode::AlreadyCanceled))]
+    #[case::by_nobody(Some(card("CANCELED", None)), Some(CancelCode::AlreadyCanceled))]
+    fn a_card_says_what_became_of_its_item(#[case] card: Option<Card>, #[case] expected: Option<CancelCode>) {
+        assert_eq!(of_card(card.as_ref(), &canceler()), expected);
+    }
+
+    #[rstest]
+    fn a_card_in_any_other_state_is_left_alone(
+        #[values(
+            "CREATED",
+            "NORMAL",
+            "BLOCKED",
+            "PENDING",
+            "WARNING",
+            "REISSUED",
+            "LOST",
+            "ROBBED",
+            "FRAUD",
+            "DAMAGED",
+            "EXPIRED",
+            "DELETED",
+            "BROKEN",
+            "THEFT",
+            "DEFECT",
+            "INOPERATIVE"
+        )]
+        status: &str,
+    ) {
+        let code = of_card(Some(&card(status, None)), &canceler()).unwrap();
+        assert_eq!(code, CancelCode::InvalidCardStatusForCancellation);
+        assert_eq!(code.status(), EventStatus::Failure);
+    }
+
+    #[test]
+    fn a_stored_result_is_small_and_read_as_it_was_written() {
+        let result = json!({
+            "at": ACCEPTED,
+            "items": {
+                "EXTERNAL_ID_AND_CARD_CANCELED": [{ "id": "a", "card": 7 }], "EXTERNAL_ID_NOT_FOUND": [{ "id": "b" }],
+            },
+        });
+        let read: ChunkResult = serde_json::from_value(result.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), result);
+        assert_eq!((read.iter().count(), read.count(CancelCode::is_change)), (2, 1));
+    }
+
+    fn bulk(state: BulkState, sealed_by: Option<&str>, items: u32, canceled: u32) -> Bulk {
+        Bulk {
+            bulk_id: "b".parse().unwrap(),
+            state,
+            settings: serde_json::from_value(json!({ "program_id": 1, "pin_length": 4, "contactless_enabled": true }))
+                .unwrap(),
+            batches: BTreeSet::from([1]),
+            last_batch: 1,
+            items,
+            issued: 0,
+            canceled,
+            sealed_by: sealed_by.map(|by| by.parse().unwrap()),
+        }
+    }
+
+    #[rstest]
+    #[case::all_of_it(bulk(BulkState::Canceling, Some(MINE), 10, 0), CancelType::Full, 10, 0, BulkState::Canceled)]
+    #[case::some_failed(
+        bulk(BulkState::Canceling, Some(MINE), 10, 0),
+        CancelType::Full,
+        9,
+        1,
+        BulkState::PartiallyCanceled
+    )]
+    #[case::others_helped(bulk(BulkState::Canceling, Some(MINE), 10, 0), CancelType::Full, 4, 0, BulkState::Canceled)]
+    #[case::named(bulk(BulkState::Started, None, 10, 0), CancelType::Partial, 3, 0, BulkState::PartiallyCanceled)]
+    #[case::the_rest(bulk(BulkState::PartiallyCanceled, None, 10, 7), CancelType::Partial, 3, 2, BulkState::Canceled)]
+    #[case::full_under_way(
+        bulk(BulkState::Canceling, Some(ANOTHER), 10, 0),
+        CancelType::Partial,
+        3,
+        0,
+        BulkState::Canceling
+    )]
+    #[case::second_full(bulk(BulkState::Canceling, Some(ANOTHER), 10, 0), CancelType::Full, 3, 1, BulkState::Canceling)]
+    #[case::for_good(bulk(BulkState::Canceled, Some(ANOTHER), 10, 10), CancelType::Partial, 0, 5, BulkState::Canceled)]
+    fn a_bulk_is_canceled_when_every_item_is(
+        #[case] bulk: Bulk,
+        #[case] cancel_type: CancelType,
+        #[case] changed: u32,
+        #[case] failed: u32,
+        #[case] expected: BulkState,
+    ) {
+        let progress = Progress { items_changed: changed, items_failed: failed, ..Progress::default() };
+        assert_eq!(state_after(&bulk, MINE.parse().unwrap(), cancel_type, &progress), expected);
+    }
+
+    proptest! {
+        /// However a bulk's items are spread over cancels that end in any order, the last leaves it CANCELED, and
+        /// none before it does.
+        #[test]
+        fn many_partial_cancels_come_to_the_whole(parts in prop::collection::vec(1_u32..50, 1..8)) {
+            let mut header = bulk(BulkState::Started, None, parts.iter().sum(), 0);
+            for (number, changed) in parts.iter().enumerate() {
+                let progress = Progress { items_changed: *changed, ..Progress::default() };
+                header.state = state_after(&header, MINE.parse().unwrap(), CancelType::Partial, &progress);
+                header.canceled += changed;
+                prop_assert_eq!(header.state == BulkState::Canceled, number + 1 == parts.len());
+            }
+        }
+    }
+}
