@@ -1,4 +1,4 @@
-"""The demo: a bulk of cards is created and started, and one of its cards bound, from request to event."""
+"""The demo: a bulk of cards is created and started, one of them bound, one canceled, from request to event."""
 
 import json
 import time
@@ -51,11 +51,11 @@ class Api:
 
 
 def cards(api: Api) -> dict[str, str]:
-    """Has four cards issued, and binds the last; answers the variables that name them."""
-    body = {"external_ids": [f"demo-card-{number}" for number in range(1, 5)], "program_id": 1}
+    """Has six cards issued, and binds the fourth; answers the variables that name them."""
+    body = {"external_ids": [f"demo-card-{number}" for number in range(1, 7)], "program_id": 1}
     bulk = api.call("POST", "/cards/v1/bulks", 201, json=body).json()["id"]
     api.call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
-    issued = {event["data"]["external_id"]: str(event["data"]["card_id"]) for event in api.events(4)}
+    issued = {event["data"]["external_id"]: str(event["data"]["card_id"]) for event in api.events(6)}
     api.call("PUT", bind_path(issued["demo-card-4"]), 202)
     api.events(1)
     return {
@@ -68,8 +68,8 @@ def cards(api: Api) -> dict[str, str]:
 
 
 def run(api: Api) -> None:
-    """Shows the bulk and a bind, and everything that comes of it."""
-    print("==> The demo: a bulk was created and started; now one of its cards is bound\n")
+    """Shows the bulk, a bind and a cancel, and everything that comes of them."""
+    print("==> The demo: a bulk was created and started; now one of its cards is bound, one canceled\n")
     _show("The bulk", api.call("GET", f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}", 200).json())
 
     card = f"/cards/v1/cards/{api.variables['BINDERY_DEMO_CARD']}"
@@ -82,6 +82,14 @@ def run(api: Api) -> None:
     for event in api.events(1):
         _show(f"The event {event['event_type']}", event)
     _show("The card after", api.call("GET", card, 200).json())
+    _show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+
+    path = f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}/cancel"
+    body = {"cancel_type": "PARTIAL", "external_ids": ["demo-card-6", "no-such-card"]}
+    print(f"  POST {path}\n  {json.dumps(body)}\n")
+    answer = api.call("POST", path, 202, json=body)
+    for event in api.events(3):
+        _show(f"The event {event['event_type']}", event)
     _show("The operation", api.call("GET", answer.headers["Location"], 200).json())
 
 
