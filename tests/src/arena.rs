@@ -140,7 +140,8 @@ impl Arena {
     }
 }
 
-async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
+/// Makes a table like the deployed one.
+pub async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let attribute = |name: &str| {
         AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
     };

@@ -69,7 +69,8 @@ impl Function {
         tokio::spawn(async move { axum::serve(listener, router).await });
         let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
         let target = std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
-        let binary = target.join("debug").join(name);
+        // Benchmarks are built for speed, and so are the functions that they run.
+        let binary = target.join(if cfg!(debug_assertions) { "debug" } else { "release" }).join(name);
         assert!(binary.exists(), "{} is missing: run the tests with ./tests/run", binary.display());
         let logs = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("logs/functions");
         std::fs::create_dir_all(&logs).unwrap();

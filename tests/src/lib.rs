@@ -7,6 +7,7 @@
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
 //! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
+//! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`seed`]: cards that were issued before the test.
 //!
@@ -21,6 +22,7 @@ pub mod payloads;
 pub mod proxy;
 pub mod seed;
 pub mod stack;
+pub mod standin;
 pub mod token;
 
 /// A variable of the environment that `infra/local/up` wrote.

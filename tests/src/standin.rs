@@ -1,0 +1,79 @@
+//! The simplest stand-ins for SQS and EventBridge, in this process, for benchmarks: what the emulator takes for
+//! them would hide what is measured. They take everything, refuse nothing, and are of no use to a test.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+/// A queue and a bus.
+#[derive(Debug, Clone, Default)]
+pub struct StandIn {
+    messages: Arc<Mutex<VecDeque<String>>>,
+    events: Arc<Mutex<Events>>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    ids: HashSet<String>,
+    last: Option<Instant>,
+}
+
+impl StandIn {
+    /// Starts them; answers their URL besides.
+    pub async fn start() -> (Self, String) {
+        let standin = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(take).with_state(standin.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (standin, url)
+    }
+
+    /// The next message, which is gone then.
+    #[must_use]
+    pub fn receive(&self) -> Option<String> {
+        self.messages.lock().unwrap().pop_front()
+    }
+
+    /// How many distinct events there were since this was asked last, and when the last came.
+    #[must_use]
+    pub fn take_events(&self) -> (usize, Option<Instant>) {
+        let events = std::mem::take(&mut *self.events.lock().unwrap());
+        (events.ids.len(), events.last)
+    }
+}
+
+async fn take(State(standin): State<StandIn>, headers: HeaderMap, body: Bytes) -> Json<Value> {
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let entries = request["Entries"].as_array().cloned().unwrap_or_default();
+    Json(match headers["x-amz-target"].to_str().unwrap() {
+        "AmazonSQS.SendMessage" => {
+            standin.messages.lock().unwrap().push_back(text(&request["MessageBody"]));
+            json!({ "MessageId": "m", "MD5OfMessageBody": "0" })
+        }
+        "AmazonSQS.SendMessageBatch" => {
+            let sent = |entry: &Value| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" });
+            let answer: Vec<_> = entries.iter().map(sent).collect();
+            standin.messages.lock().unwrap().extend(entries.iter().map(|entry| text(&entry["MessageBody"])));
+            json!({ "Successful": answer, "Failed": [] })
+        }
+        "AWSEvents.PutEvents" => {
+            let ids = entries.iter().map(|entry| {
+                let event: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+                text(&event["event_id"])
+            });
+            let mut events = standin.events.lock().unwrap();
+            events.ids.extend(ids);
+            events.last = Some(Instant::now());
+            json!({ "FailedEntryCount": 0, "Entries": vec![json!({ "EventId": "e" }); entries.len()] })
+        }
+        other => panic!("{other}"),
+    })
+}
