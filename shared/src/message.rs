@@ -4,13 +4,15 @@
 //! delivery. Members that this version does not know make a message *broken*: guessing at a newer
 //! sender's meaning could move cards.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::domain::bind::Bind;
-use crate::domain::bulk::{Chunk, NamedChunk, PlanCursor};
+use crate::domain::bulk::{PlanCursor, PlannedItem, Range};
 use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
-use crate::domain::ids::{BulkId, CorrelationId, OperationId, OrgId, ProgramId};
+use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId, ProgramId};
 use crate::domain::time::Timestamp;
 
 /// The one version of the envelope and of all instructions in it.
@@ -91,17 +93,27 @@ pub struct StartBulk {
     /// The bulk.
     pub bulk_id: BulkId,
     /// What to do about it.
-    pub step: BulkStep,
+    pub step: StartStep,
 }
 
-/// A step of an operation on a bulk.
+/// A step of a start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BulkStep {
-    /// Cut it into chunks and send their messages.
+pub enum StartStep {
+    /// Cut the bulk into chunks and send their messages.
     Plan(PlanCursor),
-    /// Go through one chunk.
-    Chunk(Chunk),
+    /// Issue the cards of one chunk.
+    Chunk(StartChunk),
+}
+
+/// Some of a start's items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartChunk {
+    /// Its number in the operation, from 0.
+    pub number: u32,
+    /// Where they are.
+    pub range: Range,
 }
 
 /// For the cancel-bulk worker.
@@ -120,23 +132,35 @@ pub struct CancelBulk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelStep {
-    /// Of a FULL one.
-    All(BulkStep),
-    /// Of a PARTIAL one.
-    Named(NamedStep),
+    /// FULL: cut the bulk into chunks and send their messages.
+    PlanAll(PlanCursor),
+    /// PARTIAL: look for the items that were named, and send their chunks' messages.
+    PlanNamed(NamedPlan),
+    /// Cancel one chunk.
+    Chunk(CancelChunk),
 }
 
-/// A step of an operation on named items of a bulk.
+/// What a client named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NamedStep {
-    /// Send the messages of the chunks that were stored with the operation.
-    Plan {
-        /// How many there are.
-        chunks: u32,
-    },
-    /// Go through one chunk.
-    Chunk(NamedChunk),
+#[serde(deny_unknown_fields)]
+pub struct NamedPlan {
+    /// How many chunks of names were stored with the operation.
+    pub chunks: u32,
+    /// The bulk's batches when it was asked.
+    pub batches: BTreeSet<u32>,
+}
+
+/// Some of a cancel's items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CancelChunk {
+    /// Its number in the operation, from 0.
+    pub number: u32,
+    /// The items, as the plan found them.
+    pub items: Vec<PlannedItem>,
+    /// Names that are none of the bulk's items.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<ExternalId>,
 }
 
 #[cfg(test)]
@@ -193,16 +217,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case(json!({ "all": { "plan": { "chunks": 0, "items": 0 } } }))]
-    #[case(json!({ "all": { "chunk": { "number": 3, "first": "a", "last": "b", "items": 2, "batches": [1, 4] } } }))]
-    #[case(json!({ "named": { "plan": { "chunks": 10 } } }))]
-    #[case(json!({ "named": { "chunk": { "number": 0, "ids": ["a", "#"], "batches": [1] } } }))]
-    fn the_form_of_a_cancel_is_fixed(#[case] step: Value) {
+    #[case("plan_all", json!({ "chunks": 0, "items": 0 }))]
+    #[case("plan_all", json!({ "chunks": 1, "items": 9, "open": [{ "id": "a", "batch": 1, "card": 7 }], "after": "b" }))]
+    #[case("plan_named", json!({ "chunks": 10, "batches": [1, 4] }))]
+    #[case("chunk", json!({ "number": 0, "items": [{ "id": "#", "batch": 1 }], "missing": ["a"] }))]
+    fn the_form_of_a_cancel_is_fixed(#[case] step: &str, #[case] content: Value) {
         let mut message = golden();
-        message["instruction"] = json!({ "bulk_id": "b", "program_id": 1, "step": step });
+        message["instruction"] = json!({ "bulk_id": "b", "program_id": 1, "step": { step: content } });
         let read: Message<CancelBulk> = serde_json::from_value(message.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), message);
-        message["instruction"]["step"]["named"] = json!(null);
+        message["instruction"]["step"][step]["x"] = json!(1);
         assert!(serde_json::from_value::<Message<CancelBulk>>(message).is_err());
     }
 }

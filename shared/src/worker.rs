@@ -3,7 +3,8 @@
 //! 1. Each record of the batch is read on its own: one bad message never blocks or fails the others.
 //! 2. All instructions of the batch are applied concurrently. Applying is the worker's own part; it
 //!    must change nothing more when it is repeated, and answers the events that say what it came to.
-//! 3. The events of all messages are published together.
+//! 3. The events of all messages are published together. (What must follow its events, as the end of an
+//!    operation follows those of its chunks, is the worker's own part, and so are those events.)
 //! 4. A message is let go only if it was applied **and** all its events are out. Everything else comes
 //!    back after the visibility timeout, and so is repeated from the start.
 //!

@@ -110,25 +110,29 @@ async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
         })
     );
 
-    let state = |id: &str, items: &BTreeMap<String, (String, Option<u64>)>| items[id].0.clone();
     let now = items(&tenant, &bulk, 1000).await;
     assert_eq!(
-        ["unbound", &odd, "pending", "bound"].map(|id| state(id, &now)),
+        ["unbound", &odd, "pending", "bound"].map(|id| &*now[id].0),
         ["CANCELED", "CANCELED", "CANCELED", "CREATED"]
     );
     assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 5, "issued": 4, "canceled": 3 }));
+}
 
-    // Not sealed: it grows and starts as before, and what was canceled gets no card. Canceled again, it was before.
+/// A partial cancel does not seal: the bulk grows and starts as before, but what was canceled gets no card.
+/// Canceled again, it was before.
+#[tokio::test]
+async fn a_partly_canceled_bulk_goes_on() {
+    let tenant = Tenant::new().await;
+    let bulk = create(&tenant, &["a".into(), "b".into()]).await;
+    canceled(&tenant, &bulk, &partial(&["a".into()])).await;
     assert_eq!(put(&tenant, &bulk).json(&json!({ "external_ids": ["late"] })).send().await.unwrap().status(), 200);
-    assert_eq!(start(&tenant, &bulk).await["counts"]["succeeded"], 1);
-    let again = canceled(&tenant, &bulk, &partial(&["pending".into(), "unbound".into(), "late".into()])).await;
-    assert_eq!(again["counts"], json!({ "total": 3, "done": 3, "succeeded": 3, "failed": 0 }));
+    assert_eq!(start(&tenant, &bulk).await["counts"]["succeeded"], 2);
+    let again = canceled(&tenant, &bulk, &partial(&["a".into(), "b".into()])).await;
+    assert_eq!(again["counts"], json!({ "total": 2, "done": 2, "succeeded": 2, "failed": 0 }));
     let again = results(&tenant, &again, 100).await;
-    assert_eq!(
-        again.values().collect::<Vec<_>>(),
-        ["EXTERNAL_ID_AND_CARD_CANCELED", "ALREADY_CANCELED", "ALREADY_CANCELED"]
-    );
-    assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 6, "issued": 5, "canceled": 4 }));
+    assert_eq!(again.values().collect::<Vec<_>>(), ["ALREADY_CANCELED", "EXTERNAL_ID_AND_CARD_CANCELED"]);
+    assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 3, "issued": 2, "canceled": 2 }));
+    assert_eq!(tenant.get(&format!("{BULKS}/{bulk}")).await.1["status"], "PARTIALLY_CANCELED");
 }
 
 #[tokio::test]
@@ -289,9 +293,10 @@ async fn of_a_cancel_and_a_bind_one_wins_each_card() {
             _ => panic!("{body}"),
         };
         bound += usize::from(won);
-        let (status, code) = match won {
-            true => ("CREATED", "INVALID_CARD_STATUS_FOR_CANCELLATION"),
-            false => ("CANCELED", "EXTERNAL_ID_AND_CARD_CANCELED"),
+        let (status, code) = if won {
+            ("CREATED", "INVALID_CARD_STATUS_FOR_CANCELLATION")
+        } else {
+            ("CANCELED", "EXTERNAL_ID_AND_CARD_CANCELED")
         };
         assert_eq!((&tenant.card(*card).await["status"], &codes[id]), (&json!(status), &code.to_owned()));
     }

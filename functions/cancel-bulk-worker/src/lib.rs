@@ -1,37 +1,33 @@
 //! Cancels the items of a bulk: the worker of the cancel-bulk queue.
 //!
-//! A **plan** message comes first. Of a FULL cancel it seals the bulk, so that nothing can be added and no
-//! start begins any more, and cuts the bulk's items into chunks; of a PARTIAL one it takes the chunks of
-//! names that the endpoint stored. Either way it first fixes on the operation which batches of the bulk
-//! count, so that planning again gives the same chunks.
+//! A **plan** message comes first. Of a FULL cancel it seals the bulk, so that nothing can be added any more, and
+//! cuts all of it into chunks; of a PARTIAL one it looks for the items that were named. Either way it first fixes
+//! on the operation which batches of the bulk count, so that planning again gives the same chunks.
 //!
 //! A **chunk** cancels each item by one conditional write: the item, if it has no card yet, or else its card.
-//! Items and cards only move forward, so a reading that is a moment old does no harm: the write's condition
-//! fails and brings the row as it is. What the chunk came to is stored once, and published as it is stored,
-//! and then the chunk is counted off, once.
+//! Items and cards only move forward, so it does no harm that the plan's reading is old by then: the write's
+//! condition fails and brings the row as it is. What the chunk came to is stored once, and published as it is
+//! stored, and then the chunk is counted off, once. A chunk whose result is stored changes nothing any more.
 //!
 //! Whoever finds all chunks counted off ends the operation, once, together with the bulk's new state; and
 //! whoever finds it ended publishes the event of that (again).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod chunk;
+
+use std::collections::BTreeSet;
 
 use shared::clock;
-use shared::domain::bulk::{BulkItem, NamedChunk, PlanCursor};
-use shared::domain::cancel::{CancelCode, Canceler, ChunkResult, ItemRef, Step, of_card, state_after, step};
-use shared::domain::card::Mark;
-use shared::domain::event::{Event, EventData, EventStatus, NonameBulkCancellationData, NonameCancellationData};
+use shared::domain::bulk::PlanCursor;
+use shared::domain::cancel::state_after;
+use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::ids::ExternalId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
-use shared::message::{BulkStep, CancelBulk, CancelStep, Message, NamedStep};
-use shared::plan::plan_page;
+use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
+use shared::plan::{operation_of, plan_page};
 use shared::queue::Queue;
-use shared::store::{Cancellation, Consistency, Store, StoreError, Target, retrying};
+use shared::store::{Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
-
-/// Rounds of writes for one chunk. An item that was read as pending may have been issued since, and its card
-/// is tried then; further than that nothing moves.
-const MAX_ROUNDS: usize = 3;
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -44,9 +40,6 @@ pub struct CancelBulkWorker {
     pub bus: EventBus,
 }
 
-/// What became of each item.
-type Codes = BTreeMap<CancelCode, Vec<ItemRef>>;
-
 impl CancelBulkWorker {
     /// Takes one step of an operation. At its message's last delivery, an item that other transactions hold
     /// all the time is refused; before that, it is tried again.
@@ -54,25 +47,17 @@ impl CancelBulkWorker {
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
     pub async fn apply(&self, message: Message<CancelBulk>, is_last_delivery: bool) -> Result<Applied, Failure> {
-        let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
         match &message.instruction.step {
-            CancelStep::All(BulkStep::Plan(cursor)) => self.plan_all(&message, cursor).await,
-            CancelStep::Named(NamedStep::Plan { chunks }) => self.plan_named(&message, *chunks).await,
-            CancelStep::All(BulkStep::Chunk(chunk)) => {
-                let items = self.store.items_of(org, bulk, chunk, Consistency::Eventual).await?;
-                self.chunk(&message, chunk.number, items, Codes::new(), is_last_delivery).await
-            }
-            CancelStep::Named(NamedStep::Chunk(chunk)) => {
-                let (items, missing) = self.named(&message, chunk).await?;
-                self.chunk(&message, chunk.number, items, missing, is_last_delivery).await
-            }
+            CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor).await,
+            CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
+            CancelStep::Chunk(chunk) => self.chunk(&message, chunk, is_last_delivery).await,
         }
     }
 
     async fn plan_all(&self, message: &Message<CancelBulk>, from: &PlanCursor) -> Result<Applied, Failure> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
         let operation = if from.after.is_some() {
-            self.operation(message).await?
+            operation_of(&self.store, message).await?
         } else {
             let bulk = self.store.seal(org, bulk, id).await?;
             self.store.begin(org, id, &bulk.batches).await?
@@ -80,143 +65,40 @@ impl CancelBulkWorker {
         if operation.state != OperationState::Running {
             return self.end_if_complete(message, operation, "ENDED").await;
         }
-        let batches = &progress(&operation)?.batches;
-        let step = |step| instruction(message, CancelStep::All(step));
-        match plan_page(&self.store, &self.queue, message, bulk, batches, from.clone(), step).await? {
+        let (outlets, batches) = ((&self.store, &self.queue), &progress(&operation)?.batches);
+        let chunk = |number, items| {
+            Some(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
+        };
+        let further = |cursor| instruction(message, CancelStep::PlanAll(cursor));
+        match plan_page(outlets, message, bulk, batches, from.clone(), chunk, further).await? {
             Some(operation) => self.end_if_complete(message, operation, "PLANNED").await,
             None => Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
     }
 
-    async fn plan_named(&self, message: &Message<CancelBulk>, chunks: u32) -> Result<Applied, Failure> {
-        let (org, id) = (&message.org_id, message.operation_id);
-        let bulk = self.store.bulk(org, &message.instruction.bulk_id).await?;
-        let bulk = bulk.ok_or_else(|| Failure::Broken("the bulk has no row".to_owned()))?;
-        let operation = self.store.begin(org, id, &bulk.batches).await?;
+    async fn plan_named(&self, message: &Message<CancelBulk>, plan: &NamedPlan) -> Result<Applied, Failure> {
+        let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
+        let operation = self.store.begin(org, id, &plan.batches).await?;
         if operation.state != OperationState::Running {
             return self.end_if_complete(message, operation, "ENDED").await;
         }
-        let batches = &progress(&operation)?.batches;
-        let named = self.store.named_chunks(org, id, chunks).await?;
-        let items = count(named.iter().map(Vec::len).sum())?;
+        let chunks = self.store.named_chunks(org, id, plan.chunks).await?;
+        let names = chunks.concat();
+        let items = self.store.items_named(org, bulk, &names, &progress(&operation)?.batches).await?;
         let messages: Vec<_> = (0..)
-            .zip(named)
-            .map(|(number, ids)| {
-                let step = NamedStep::Chunk(NamedChunk { number, ids, batches: batches.clone() });
-                message.next(instruction(message, CancelStep::Named(step)))
+            .zip(chunks)
+            .map(|(number, names)| {
+                let names: BTreeSet<ExternalId> = names.into_iter().collect();
+                let items: Vec<_> = items.iter().filter(|item| names.contains(&item.external_id)).cloned().collect();
+                let found: BTreeSet<&ExternalId> = items.iter().map(|item| &item.external_id).collect();
+                let missing = names.iter().filter(|name| !found.contains(name)).cloned().collect();
+                let items = items.iter().cloned().map(Into::into).collect();
+                message.next(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing })))
             })
             .collect();
         self.queue.send_all(&messages).await?;
-        let operation = self.store.set_chunks(org, id, chunks, items).await?;
+        let operation = self.store.set_chunks(org, id, plan.chunks, count(names.len())?).await?;
         self.end_if_complete(message, operation, "PLANNED").await
-    }
-
-    /// The chunk's items, and the names that are none.
-    async fn named(
-        &self,
-        message: &Message<CancelBulk>,
-        chunk: &NamedChunk,
-    ) -> Result<(Vec<BulkItem>, Codes), Failure> {
-        let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
-        let counts = |item: &BulkItem| chunk.batches.contains(&item.batch);
-        let mut items = self.store.items(org, bulk, &chunk.ids, Consistency::Eventual).await?;
-        items.retain(counts);
-        let unseen = |items: &[BulkItem]| {
-            let seen: BTreeSet<&ExternalId> = items.iter().map(|item| &item.external_id).collect();
-            chunk.ids.iter().filter(|id| !seen.contains(id)).cloned().collect::<Vec<_>>()
-        };
-        // What seems to be missing may be newer than the read.
-        let missing = unseen(&items);
-        if !missing.is_empty() {
-            let newer = self.store.items(org, bulk, &missing, Consistency::Strong).await?;
-            items.extend(newer.into_iter().filter(counts));
-        }
-        let missing = unseen(&items).into_iter().map(|external_id| ItemRef { external_id, card_id: None });
-        Ok((items, Codes::from([(CancelCode::ExternalIdNotFound, missing.collect())])))
-    }
-
-    async fn chunk(
-        &self,
-        message: &Message<CancelBulk>,
-        number: u32,
-        items: Vec<BulkItem>,
-        mut codes: Codes,
-        is_last_delivery: bool,
-    ) -> Result<Applied, Failure> {
-        let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
-        let busy = self.cancel(message, items, &mut codes).await?;
-        if !busy.is_empty() {
-            if !is_last_delivery {
-                return Err(Failure::Retry(format!("{} items are held by other transactions", busy.len())));
-            }
-            codes.entry(CancelCode::InvalidBulkItemStatus).or_default().extend(busy);
-        }
-        codes.retain(|_, items| !items.is_empty());
-        let result = ChunkResult { at: clock::now(), items: codes };
-        let result = self.store.put_result(org, id, accepted_at, number, result).await?;
-        // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
-        let events: Vec<Event> = result.iter().map(|(code, item)| event(message, &result, code, item)).collect();
-        self.bus.publish_all(&events).await?;
-        let (all, changed) = (count(events.len())?, count(result.count(CancelCode::is_change))?);
-        let failed = count(result.count(|code| code.status() == EventStatus::Failure))?;
-        let operation = self.store.count_off(org, id, number, all, changed, failed).await?;
-        self.end_if_complete(message, operation, "CHUNK_DONE").await
-    }
-
-    /// Cancels what may be canceled of these items; notes what became of each, and answers those that were
-    /// held by other transactions at every try.
-    async fn cancel(
-        &self,
-        message: &Message<CancelBulk>,
-        mut open: Vec<BulkItem>,
-        codes: &mut Codes,
-    ) -> Result<Vec<ItemRef>, Failure> {
-        let canceler = Canceler { operation_id: message.operation_id, accepted_at: message.accepted_at };
-        let mark = Mark { by: message.operation_id, at: clock::now() };
-        let mut note = |item: BulkItem, code| {
-            let item = ItemRef { external_id: item.external_id, card_id: item.card_id };
-            codes.entry(code).or_default().push(item);
-        };
-        let mut busy = Vec::new();
-        for _ in 0..MAX_ROUNDS {
-            let (mut tried, mut targets) = (Vec::new(), Vec::new());
-            for item in std::mem::take(&mut open) {
-                match step(&item, &canceler) {
-                    Step::Done(code) => {
-                        note(item, code);
-                        continue;
-                    }
-                    Step::CancelItem => targets.push(Target::Item(item.external_id.clone())),
-                    Step::CancelCard(card_id) => targets.push(Target::Card(card_id)),
-                }
-                tried.push(item);
-            }
-            let cancellations =
-                self.store.cancel(&message.org_id, &message.instruction.bulk_id, &targets, &mark).await?;
-            for ((item, target), cancellation) in tried.into_iter().zip(targets).zip(cancellations) {
-                match (cancellation, target) {
-                    (Cancellation::Done, Target::Item(_)) => note(item, CancelCode::ExternalIdCanceled),
-                    (Cancellation::Done, Target::Card(_)) => note(item, CancelCode::ExternalIdAndCardCanceled),
-                    (Cancellation::Busy, _) => {
-                        busy.push(ItemRef { external_id: item.external_id, card_id: item.card_id });
-                    }
-                    (Cancellation::Item(newer), _) => open.push(newer),
-                    (Cancellation::Card(card), _) => match of_card(card.as_ref(), &canceler) {
-                        Some(code) => note(item, code),
-                        None => return Err(Failure::Broken("a card that is UNBOUND was refused".to_owned())),
-                    },
-                }
-            }
-            if open.is_empty() {
-                return Ok(busy);
-            }
-        }
-        Err(Failure::Broken("an item that is PENDING was refused".to_owned()))
-    }
-
-    async fn operation(&self, message: &Message<CancelBulk>) -> Result<Operation, Failure> {
-        let operation = self.store.operation(&message.org_id, message.operation_id, clock::now()).await?;
-        operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))
     }
 
     /// Ends the operation if all is done; if it has ended, says so in an event.
@@ -257,7 +139,8 @@ impl CancelBulkWorker {
 }
 
 fn instruction(message: &Message<CancelBulk>, step: CancelStep) -> CancelBulk {
-    CancelBulk { step, ..message.instruction.clone() }
+    let CancelBulk { bulk_id, program_id, .. } = &message.instruction;
+    CancelBulk { bulk_id: bulk_id.clone(), program_id: *program_id, step }
 }
 
 fn progress(operation: &Operation) -> Result<&Progress, Failure> {
@@ -273,13 +156,6 @@ fn other_kind() -> Failure {
 
 fn count(items: usize) -> Result<u32, Failure> {
     u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()))
-}
-
-/// What is said of one item.
-fn event(message: &Message<CancelBulk>, result: &ChunkResult, code: CancelCode, item: &ItemRef) -> Event {
-    let CancelBulk { bulk_id, program_id, .. } = &message.instruction;
-    let data = NonameCancellationData::new(bulk_id.clone(), *program_id, item, code);
-    message.event_context().event(result.at, &item.external_id, EventData::NonameCancellation(data))
 }
 
 /// What is said of the whole operation, once it has ended.

@@ -12,7 +12,7 @@ use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
 use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
 use shared::http::{Accepting, Answer, Call, Invalid, Problem, open, send};
-use shared::message::{self, BulkStep, CancelStep, NamedStep};
+use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
 
@@ -31,7 +31,11 @@ pub struct CancelBulk {
 /// What is to be canceled.
 enum Request {
     Full,
-    Partial(BTreeSet<ExternalId>),
+    Partial {
+        ids: BTreeSet<ExternalId>,
+        /// How many were sent: a name that comes twice is two of a thousand.
+        sent: usize,
+    },
 }
 
 impl CancelBulk {
@@ -41,13 +45,16 @@ impl CancelBulk {
     /// Every answer but the 202.
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let (cancel_type, ids) = match read(call)? {
-            Request::Full => (CancelType::Full, BTreeSet::new()),
-            Request::Partial(ids) => (CancelType::Partial, ids),
+        let request = read(call)?;
+        let (cancel_type, ids) = match &request {
+            Request::Full => (CancelType::Full, Vec::new()),
+            Request::Partial { ids, .. } => (CancelType::Partial, ids.iter().cloned().collect()),
         };
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, cancel_type, &ids))?;
-        let ids: Vec<ExternalId> = ids.into_iter().collect();
-        let chunks: Vec<_> = ids.chunks(CHUNK_ITEMS as usize).map(<[_]>::to_vec).collect();
+        if let Request::Partial { sent, .. } = request {
+            check_count(sent)?;
+        }
+        let chunks: Vec<Vec<ExternalId>> = ids.chunks(CHUNK_ITEMS).map(<[_]>::to_vec).collect();
         let count = u32::try_from(chunks.len()).map_err(Problem::broken)?;
 
         let (org, progress) = (&call.identity.org_id, Progress::default());
@@ -56,8 +63,8 @@ impl CancelBulk {
         let prepare = |_recorded| async move {
             let bulk = self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)?;
             let step = match cancel_type {
-                CancelType::Full => CancelStep::All(BulkStep::Plan(PlanCursor::default())),
-                CancelType::Partial => CancelStep::Named(NamedStep::Plan { chunks: count }),
+                CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
+                CancelType::Partial => CancelStep::PlanNamed(NamedPlan { chunks: count, batches: bulk.batches }),
             };
             Ok(message::CancelBulk { bulk_id: bulk.bulk_id, program_id: bulk.settings.program_id, step })
         };
@@ -82,9 +89,8 @@ fn read(call: &Call) -> Result<Request, Problem> {
         Some("FULL") => Ok(Request::Full),
         Some("PARTIAL") => {
             let ids = external_ids(&members).map_err(Problem::invalid)?;
-            // As they were sent: a name that comes twice is two of a thousand.
-            check_count(members.get("external_ids").and_then(Value::as_array).map_or(0, Vec::len))?;
-            Ok(Request::Partial(ids))
+            let sent = members.get("external_ids").and_then(Value::as_array).map_or(0, Vec::len);
+            Ok(Request::Partial { ids, sent })
         }
         _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),
     }

@@ -46,6 +46,7 @@ impl CreateBulk {
         let org = &call.identity.org_id;
         let request = read(call)?;
         let ticket = call.ticket(ENDPOINT, &request)?;
+        check_count(request.external_ids.len())?;
         let mut bulk_id = BulkId::from_uuid(Uuid::now_v7());
         if ticket.keyed {
             let (operation, replay) = record(&self.store, call, &ticket, Subject::CreateBulk { bulk_id }).await?;
@@ -98,10 +99,7 @@ fn read(call: &Call) -> Result<Request, Problem> {
         BTreeSet::new()
     });
     match read_settings(&members, &mut invalid) {
-        Some(settings) if invalid.is_empty() => {
-            check_count(ids.len())?;
-            Ok(Request { settings, external_ids: ids })
-        }
+        Some(settings) if invalid.is_empty() => Ok(Request { settings, external_ids: ids }),
         _ => Err(Problem::invalid(invalid)),
     }
 }

@@ -18,9 +18,6 @@ pub struct GetOperation {
     pub store: Store,
 }
 
-/// The kind of a cancel, whose results are read in pages.
-const CANCEL_BULK: &str = "CANCEL_BULK";
-
 #[derive(Serialize)]
 struct Body {
     operation_id: OperationId,
@@ -124,7 +121,7 @@ impl From<Operation> for Body {
                 body.chunks = Some(progress.into());
             }
             Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } => {
-                body.kind = CANCEL_BULK;
+                body.kind = "CANCEL_BULK";
                 (body.bulk_id, body.cancel_type, body.bulk_status) = (Some(bulk_id), Some(cancel_type), bulk_status);
                 body.counts = counts(&progress, progress.items_done - progress.items_failed);
                 body.chunks = Some(progress.into());
@@ -175,13 +172,13 @@ impl GetOperation {
         let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
         let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let operation = self.store.operation(org, operation_id, call.now).await?.ok_or_else(Problem::not_found)?;
-        let mut body = Body::from(operation);
         // While it runs, chunks end in any order: pages could miss some.
-        if body.kind == CANCEL_BULK && body.status == OperationState::Succeeded {
-            let total = body.counts.done;
-            let from = from.unwrap_or(0);
+        let has_pages = matches!(operation.subject, Subject::CancelBulk { .. }) && operation.ended_at.is_some();
+        let mut body = Body::from(operation);
+        if has_pages {
+            let (from, total) = (from.unwrap_or(0), body.counts.done as usize);
             body.results = self.results(org, operation_id, from, limit, total).await?;
-            let next = from.saturating_add(u32::try_from(limit).map_err(Problem::broken)?);
+            let next = from.saturating_add(limit);
             body.cursor = (next < total).then(|| cursor(&next));
         }
         Answer::ok(&body)
@@ -192,12 +189,12 @@ impl GetOperation {
         &self,
         org: &OrgId,
         operation: OperationId,
-        from: u32,
+        from: usize,
         limit: usize,
-        total: u32,
+        total: usize,
     ) -> Result<Vec<ItemResult>, Problem> {
-        let (first, skipped) = (from / CHUNK_ITEMS, (from % CHUNK_ITEMS) as usize);
-        let rows = (skipped + limit).div_ceil(CHUNK_ITEMS as usize);
+        let (first, skipped) = (from / CHUNK_ITEMS, from % CHUNK_ITEMS);
+        let rows = (skipped + limit).div_ceil(CHUNK_ITEMS);
         let chunks = self.store.results(org, operation, first, total.div_ceil(CHUNK_ITEMS), rows).await?;
         let items = chunks.iter().flat_map(ChunkResult::iter);
         let page = items.skip(skipped).take(limit);

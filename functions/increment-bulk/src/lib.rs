@@ -17,7 +17,7 @@ use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
 use shared::http::{Answer, Call, Invalid, Problem, Replay, record, recorded};
-use shared::store::{Committed, Consistency, Opened, Store};
+use shared::store::{Committed, Opened, Store};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "increment-bulk";
@@ -48,6 +48,7 @@ impl IncrementBulk {
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
         let ids: Vec<ExternalId> = read(call)?.into_iter().collect();
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
+        check_count(ids.len())?;
 
         let before = recorded(&self.store, call, &ticket).await?;
         if let Some(before) = &before
@@ -67,7 +68,17 @@ impl IncrementBulk {
                 }
             }
         }
-        let bulk = self.add(org, &bulk_id, &ids).await?;
+        let bulk = match self.add(org, &bulk_id, &ids).await {
+            // The first request may have brought them in, and died before it could say so.
+            Err(refusal) if before.is_some() => {
+                let bulk = self.bulk(org, &bulk_id).await?;
+                if self.missing(org, &bulk, &ids).await? > 0 {
+                    return Err(refusal);
+                }
+                bulk
+            }
+            added => added?,
+        };
         if ticket.keyed {
             self.store.end_request(org, ticket.operation_id, call.now).await?;
         }
@@ -85,9 +96,14 @@ impl IncrementBulk {
         if ids.len() <= room {
             return Ok(true);
         }
-        let items = self.store.items(org, &bulk.bulk_id, ids, Consistency::Strong).await?;
+        Ok(self.missing(org, bulk, ids).await? <= room)
+    }
+
+    /// How many of these are not in the bulk.
+    async fn missing(&self, org: &OrgId, bulk: &Bulk, ids: &[ExternalId]) -> Result<usize, Problem> {
+        let items = self.store.items(org, &bulk.bulk_id, ids).await?;
         let present = items.iter().filter(|item| bulk.batches.contains(&item.batch)).count();
-        Ok(ids.len() - present <= room)
+        Ok(ids.len() - present)
     }
 
     /// Brings the items in, all at once.
@@ -126,7 +142,7 @@ impl IncrementBulk {
         let mut aborted = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
             let mut open = Vec::new();
-            for item in self.store.items(org, &bulk.bulk_id, &ids, Consistency::Strong).await? {
+            for item in self.store.items(org, &bulk.bulk_id, &ids).await? {
                 if item.batch == mine {
                     // Written by this call's own earlier try, whose answer was lost.
                     taken += 1;
@@ -157,9 +173,7 @@ impl IncrementBulk {
 fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
     let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
-    let ids = external_ids(&members).map_err(Problem::invalid)?;
-    check_count(ids.len())?;
-    Ok(ids)
+    external_ids(&members).map_err(Problem::invalid)
 }
 
 fn answer(bulk: Bulk) -> Result<Answer, Problem> {

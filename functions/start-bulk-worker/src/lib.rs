@@ -12,17 +12,17 @@
 //! Whoever finds all chunks counted off ends the operation, once.
 
 use shared::clock;
-use shared::domain::bulk::{Bulk, BulkItem, BulkState, Chunk, ItemState, PlanCursor};
+use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::events::EventBus;
-use shared::message::{BulkStep, Message, StartBulk};
-use shared::plan::plan_page;
+use shared::message::{Message, StartBulk, StartChunk, StartStep};
+use shared::plan::{operation_of, plan_page};
 use shared::queue::Queue;
-use shared::store::{CARDS_PER_TRANSACTION, Consistency, Store, StoreError, retrying};
+use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
 
 /// The worker and what it may touch.
@@ -53,15 +53,15 @@ impl StartBulkWorker {
         let bulk = self.store.bulk(&message.org_id, &message.instruction.bulk_id).await?;
         let bulk = bulk.ok_or_else(|| Failure::Broken("the bulk has no row".to_owned()))?;
         match &message.instruction.step {
-            BulkStep::Plan(cursor) => self.plan(&message, bulk, cursor).await,
-            BulkStep::Chunk(chunk) => self.chunk(&message, bulk, chunk).await,
+            StartStep::Plan(cursor) => self.plan(&message, bulk, cursor).await,
+            StartStep::Chunk(chunk) => self.chunk(&message, bulk, chunk).await,
         }
     }
 
     async fn plan(&self, message: &Message<StartBulk>, bulk: Bulk, from: &PlanCursor) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
         let operation = if from.after.is_some() {
-            self.operation(message).await?
+            operation_of(&self.store, message).await?
         } else if bulk.is_sealed() {
             self.store.refuse(org, id, clock::now()).await?
         } else {
@@ -74,9 +74,13 @@ impl StartBulkWorker {
         if bulk.state == BulkState::Created {
             self.store.mark_started(org, &bulk.bulk_id).await?;
         }
-        let step = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
-        let batches = &progress.batches;
-        let planned = plan_page(&self.store, &self.queue, message, &bulk.bulk_id, batches, from.clone(), step).await?;
+        let (outlets, batches) = ((&self.store, &self.queue), &progress.batches);
+        let instruction = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
+        let chunk = |number, items: Vec<PlannedItem>| {
+            Range::of(&items).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
+        };
+        let further = |cursor| instruction(StartStep::Plan(cursor));
+        let planned = plan_page(outlets, message, &bulk.bulk_id, batches, from.clone(), chunk, further).await?;
         let Some(operation) = planned else {
             return Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() });
         };
@@ -84,23 +88,19 @@ impl StartBulkWorker {
         Ok(Applied { outcome: "PLANNED", events: Vec::new() })
     }
 
-    async fn chunk(&self, message: &Message<StartBulk>, bulk: Bulk, chunk: &Chunk) -> Result<Applied, Failure> {
+    async fn chunk(&self, message: &Message<StartBulk>, bulk: Bulk, chunk: &StartChunk) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
-        let start = start(&self.operation(message).await?, bulk)?;
-        let items = retrying(|| self.issue(message, &start, chunk)).await?;
+        let start = start(&operation_of(&self.store, message).await?, bulk)?;
+        let items = retrying(|| self.issue(message, &start, &chunk.range)).await?;
 
         let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         self.bus.publish_all(&events).await?;
-        let mine = u32::try_from(events.len()).map_err(|error| Failure::Broken(error.to_string()))?;
-        let operation = self.store.count_off(org, id, chunk.number, chunk.items, mine, 0).await?;
+        let count = |items: usize| u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()));
+        let (all, mine) = (count(items.len())?, count(events.len())?);
+        let operation = self.store.count_off(org, id, chunk.number, all, mine, 0).await?;
         self.end_if_complete(message, operation).await?;
         Ok(Applied { outcome: "CHUNK_DONE", events: Vec::new() })
-    }
-
-    async fn operation(&self, message: &Message<StartBulk>) -> Result<Operation, Failure> {
-        let operation = self.store.operation(&message.org_id, message.operation_id, clock::now()).await?;
-        operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))
     }
 
     /// The chunk's items, once every one of them that was pending has its card.
@@ -108,10 +108,10 @@ impl StartBulkWorker {
         &self,
         message: &Message<StartBulk>,
         start: &Start,
-        chunk: &Chunk,
+        range: &Range,
     ) -> Result<Vec<BulkItem>, StoreError> {
         let (org, bulk) = (&message.org_id, &start.bulk.bulk_id);
-        let mut items = self.store.items_of(org, bulk, chunk, Consistency::Strong).await?;
+        let mut items = self.store.items_of(org, bulk, range).await?;
         let mut pending: Vec<&mut BulkItem> =
             items.iter_mut().filter(|item| item.state == ItemState::Pending).collect();
         if pending.is_empty() {

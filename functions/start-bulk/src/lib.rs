@@ -8,7 +8,7 @@ use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::ids::BulkId;
 use shared::domain::operation::{Progress, Subject};
 use shared::http::{Answer, Call, Problem, accept};
-use shared::message::{self, BulkStep};
+use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
 
@@ -47,7 +47,7 @@ impl StartBulk {
             if !recorded && Bulk::is_sealed(&bulk) {
                 return Err(Problem::conflict("bulk-canceled", "The bulk is being canceled, or was canceled."));
             }
-            Ok(message::StartBulk { bulk_id: bulk.bulk_id, step: BulkStep::Plan(PlanCursor::default()) })
+            Ok(message::StartBulk { bulk_id: bulk.bulk_id, step: StartStep::Plan(PlanCursor::default()) })
         };
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }

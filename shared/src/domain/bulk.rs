@@ -23,7 +23,7 @@ pub const MAX_ITEMS: u32 = 100_000;
 pub const MAX_BATCHES: u32 = 10_000;
 
 /// Most items of one chunk, the unit in which a worker goes through a bulk.
-pub const CHUNK_ITEMS: u32 = 100;
+pub const CHUNK_ITEMS: usize = 100;
 
 /// How far a bulk has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,32 +125,23 @@ pub struct BulkItem {
     pub canceled: Option<Mark>,
 }
 
-/// A run of consecutive items, by their external IDs, both ends included.
+/// An item as a plan found it. Its names are short because messages hold hundreds of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Chunk {
-    /// Its number in the operation, from 0.
-    pub number: u32,
-    /// The first item.
-    pub first: ExternalId,
-    /// The last item.
-    pub last: ExternalId,
-    /// How many of the items between them belong to it: the others' batches do not count.
-    pub items: u32,
-    /// The batches of those that do.
-    pub batches: BTreeSet<u32>,
+pub struct PlannedItem {
+    /// The item.
+    pub id: ExternalId,
+    /// Its batch.
+    pub batch: u32,
+    /// Its card, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<CardId>,
 }
 
-/// Items that a client named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamedChunk {
-    /// Its number in the operation, from 0.
-    pub number: u32,
-    /// The names, each once. Whether the bulk has such items is to be seen.
-    pub ids: Vec<ExternalId>,
-    /// The batches that count: an item of another is none of the bulk's.
-    pub batches: BTreeSet<u32>,
+impl From<BulkItem> for PlannedItem {
+    fn from(item: BulkItem) -> Self {
+        Self { id: item.external_id, batch: item.batch, card: item.card_id }
+    }
 }
 
 /// How far a bulk has been cut into chunks.
@@ -161,57 +152,63 @@ pub struct PlanCursor {
     pub chunks: u32,
     /// The items in them.
     pub items: u32,
-    /// The chunk that the items so far did not fill.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Chunk>,
+    /// The items since, too few for a chunk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<PlannedItem>,
     /// The last item that was looked at, of whatever batch; none at the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ExternalId>,
 }
 
 impl PlanCursor {
-    /// Goes on over the next items, of which those in `batches` count. Answers the chunks that they fill;
-    /// of the last items, also the chunk that they do not.
+    /// Goes on over the next items, of which those in `batches` count. Answers the chunks of [`CHUNK_ITEMS`]
+    /// that they fill, each with its number from 0 on; of the last items, also the chunk that they do not.
     ///
     /// Only the items count, not the pages that they are read in, so a plan can be made again.
     #[must_use]
-    pub fn advance(mut self, items: Vec<BulkItem>, batches: &BTreeSet<u32>, are_last: bool) -> (Vec<Chunk>, Self) {
+    pub fn advance(
+        mut self,
+        items: Vec<BulkItem>,
+        batches: &BTreeSet<u32>,
+        are_last: bool,
+    ) -> (Vec<(u32, Vec<PlannedItem>)>, Self) {
+        self.after = items.last().map(|item| item.external_id.clone()).or(self.after);
+        self.open.extend(items.into_iter().filter(|item| batches.contains(&item.batch)).map(PlannedItem::from));
         let mut chunks = Vec::new();
-        for item in items {
-            if batches.contains(&item.batch) {
-                let chunk = self.open.take().map_or_else(|| Chunk::of(self.chunks, &item), |chunk| chunk.with(&item));
-                if chunk.items < CHUNK_ITEMS {
-                    self.open = Some(chunk);
-                } else {
-                    self.close(chunk, &mut chunks);
-                }
+        for items in std::mem::take(&mut self.open).chunks(CHUNK_ITEMS) {
+            if items.len() < CHUNK_ITEMS && !are_last {
+                self.open = items.to_vec();
+            } else {
+                chunks.push((self.chunks, items.to_vec()));
+                self.chunks += 1;
+                self.items = self.items.saturating_add(u32::try_from(items.len()).unwrap_or(u32::MAX));
             }
-            self.after = Some(item.external_id);
-        }
-        if are_last && let Some(chunk) = self.open.take() {
-            self.close(chunk, &mut chunks);
         }
         (chunks, self)
     }
-
-    fn close(&mut self, chunk: Chunk, chunks: &mut Vec<Chunk>) {
-        self.chunks += 1;
-        self.items += chunk.items;
-        chunks.push(chunk);
-    }
 }
 
-impl Chunk {
-    fn of(number: u32, item: &BulkItem) -> Self {
-        let (first, last) = (item.external_id.clone(), item.external_id.clone());
-        Self { number, first, last, items: 1, batches: BTreeSet::from([item.batch]) }
-    }
+/// A run of consecutive items, by their external IDs, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The first item.
+    pub first: ExternalId,
+    /// The last item.
+    pub last: ExternalId,
+    /// How many of the items between them belong to it: the others' batches do not count.
+    pub items: usize,
+    /// The batches of those that do.
+    pub batches: BTreeSet<u32>,
+}
 
-    fn with(mut self, item: &BulkItem) -> Self {
-        self.last = item.external_id.clone();
-        self.items += 1;
-        self.batches.insert(item.batch);
-        self
+impl Range {
+    /// The run of these items, which are in order; `None` if there are none.
+    #[must_use]
+    pub fn of(items: &[PlannedItem]) -> Option<Self> {
+        let (first, last) = items.first().zip(items.last())?;
+        let batches = items.iter().map(|item| item.batch).collect();
+        Some(Self { first: first.id.clone(), last: last.id.clone(), items: items.len(), batches })
     }
 }
 
@@ -248,15 +245,16 @@ mod tests {
             let counted: Vec<_> = items.into_iter().filter(|item| batches.contains(&item.batch)).collect();
             prop_assert_eq!((cursor.chunks as usize, cursor.items as usize), (chunks.len(), counted.len()));
             let mut covered = Vec::new();
-            for (number, chunk) in (0..).zip(&chunks) {
-                prop_assert_eq!(chunk.number, number);
-                let range = &chunk.first..=&chunk.last;
-                let inside: Vec<_> = counted.iter().filter(|item| range.contains(&&item.external_id)).cloned().collect();
-                prop_assert_eq!(inside.len(), chunk.items as usize);
-                prop_assert!(inside.iter().all(|item| chunk.batches.contains(&item.batch)));
-                covered.extend(inside);
+            for (expected, (number, chunk)) in (0..).zip(chunks) {
+                prop_assert_eq!(number, expected);
+                let range = Range::of(&chunk).unwrap();
+                let between = &range.first..=&range.last;
+                let inside: Vec<_> = counted.iter().filter(|item| between.contains(&&item.external_id)).collect();
+                prop_assert_eq!((inside.len(), chunk.len()), (range.items, range.items));
+                prop_assert!(inside.iter().all(|item| range.batches.contains(&item.batch)));
+                covered.extend(chunk);
             }
-            prop_assert_eq!(covered, counted);
+            prop_assert_eq!(covered, counted.into_iter().map(PlannedItem::from).collect::<Vec<_>>());
         }
     }
 }

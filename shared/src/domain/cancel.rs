@@ -178,18 +178,20 @@ impl ChunkResult {
     }
 }
 
-/// The state of a bulk, as it was read, once a cancel of it is done: all its chunks are.
+/// The state of a bulk, as it was read, once a cancel of it is done: all its chunks are. If nothing of it is
+/// canceled, a PARTIAL one leaves it as it was.
 #[must_use]
 pub fn state_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType, progress: &Progress) -> BulkState {
-    let all = match cancel_type {
-        CancelType::Full => progress.items_failed == 0,
-        CancelType::Partial => false,
+    let canceled = bulk.canceled + progress.items_changed;
+    let (all, none) = match cancel_type {
+        CancelType::Full => (progress.items_failed == 0, false),
+        CancelType::Partial => (false, canceled == 0),
     };
     let another_is_at_it = bulk.state == BulkState::Canceling && bulk.sealed_by != Some(operation);
-    if all || bulk.state == BulkState::Canceled || bulk.canceled + progress.items_changed >= bulk.items {
+    if all || bulk.state == BulkState::Canceled || canceled >= bulk.items {
         BulkState::Canceled
-    } else if another_is_at_it {
-        BulkState::Canceling
+    } else if none || another_is_at_it {
+        bulk.state
     } else {
         BulkState::PartiallyCanceled
     }
@@ -318,6 +320,14 @@ mod tests {
     )]
     #[case::others_helped(bulk(BulkState::Canceling, Some(MINE), 10, 0), CancelType::Full, 4, 0, BulkState::Canceled)]
     #[case::named(bulk(BulkState::Started, None, 10, 0), CancelType::Partial, 3, 0, BulkState::PartiallyCanceled)]
+    #[case::none_of_it(bulk(BulkState::Started, None, 10, 0), CancelType::Partial, 0, 3, BulkState::Started)]
+    #[case::none_but_sealed(
+        bulk(BulkState::Canceling, Some(MINE), 10, 0),
+        CancelType::Full,
+        0,
+        10,
+        BulkState::PartiallyCanceled
+    )]
     #[case::the_rest(bulk(BulkState::PartiallyCanceled, None, 10, 7), CancelType::Partial, 3, 2, BulkState::Canceled)]
     #[case::full_under_way(
         bulk(BulkState::Canceling, Some(ANOTHER), 10, 0),

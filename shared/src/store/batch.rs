@@ -7,16 +7,16 @@ use aws_sdk_dynamodb::types::{
     BatchStatementErrorCodeEnum as Code, BatchStatementRequest, KeysAndAttributes, PutRequest, WriteRequest,
 };
 
-use super::{Consistency, Item, Store, StoreError, wait_at_random};
+use super::{Item, Store, StoreError, wait_at_random};
 
 /// Keys of one BatchGetItem call (AWS limit).
 const MAX_KEYS: usize = 100;
-/// Rows of one BatchWriteItem call (AWS limit; 16 MiB in all, far more than ours have).
+/// Rows of one `BatchWriteItem` call (AWS limit; 16 MiB in all, far more than ours have).
 const MAX_PUTS: usize = 25;
 /// Statements of one BatchExecuteStatement call (AWS limit).
 pub(super) const MAX_STATEMENTS: usize = 25;
 /// Calls for the same rows: the first, and those for what was left over.
-const MAX_ATTEMPTS: u32 = 4;
+const MAX_ATTEMPTS: u32 = 6;
 /// Longest wait before the second call; doubled for each further one, and drawn at random below that.
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -33,13 +33,8 @@ pub(super) enum Executed {
 }
 
 impl Store {
-    /// The rows of these keys that are there, in any order.
-    pub(super) async fn batch_get(
-        &self,
-        call: &'static str,
-        keys: Vec<Item>,
-        consistency: Consistency,
-    ) -> Result<Vec<Item>, StoreError> {
+    /// The rows of these keys that are there, read consistently, in any order.
+    pub(super) async fn batch_get(&self, call: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(MAX_KEYS) {
             let mut open = keys.to_vec();
@@ -52,8 +47,7 @@ impl Store {
                     wait_at_random(WAIT, attempt).await;
                 }
                 attempt += 1;
-                let request =
-                    KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(consistency.is_strong());
+                let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true);
                 let request = request.build();
                 let request = request.map_err(|error| StoreError::broken(call, error))?;
                 let output = self.client.batch_get_item().request_items(&self.table, request).send().await;

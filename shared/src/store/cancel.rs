@@ -11,8 +11,8 @@ use super::bulks::number;
 use super::change::Change;
 use super::items::read_all;
 use super::{
-    EXPIRES_AT, Item, Store, StoreError, attribute, bulk_key, card_key, item_key, key, operation_key,
-    operation_partition, read, write,
+    CARD_SORT_KEY, EXPIRES_AT, Item, Store, StoreError, attribute, bulk_key, bulk_partition, card_partition,
+    item_sort_key, key, operation_key, operation_partition, read, write,
 };
 use crate::domain::bulk::{Bulk, BulkItem, BulkState, ItemState};
 use crate::domain::cancel::ChunkResult;
@@ -51,6 +51,13 @@ struct ChunkRow {
     ids: Vec<ExternalId>,
 }
 
+#[derive(Deserialize)]
+struct ResultRow {
+    #[serde(flatten)]
+    result: ChunkResult,
+    expires_at: i64,
+}
+
 impl Store {
     /// Cancels each of these that may be, on its own; answers what came of each, in their order.
     ///
@@ -80,16 +87,33 @@ impl Store {
         let statements: Result<Vec<_>, _> =
             targets.iter().map(|target| self.cancellation(CALL, org, bulk, target, mark)).collect();
         let executed = self.batch_execute(CALL, &statements?).await?;
-        let of = |(target, executed): (&Target, Executed)| match (target, executed) {
-            (_, Executed::Done) => Ok(Cancellation::Done),
-            (_, Executed::Busy) => Ok(Cancellation::Busy),
-            (Target::Item(_), Executed::Refused(Some(row))) => read(CALL, row).map(Cancellation::Item),
-            (Target::Item(_), Executed::Refused(None)) => Err(StoreError::broken(CALL, "the item has no row")),
-            (Target::Card(_), Executed::Refused(row)) => {
-                row.map(|row| read(CALL, row)).transpose().map(Cancellation::Card)
+        let mut cancellations = Vec::with_capacity(targets.len());
+        for (target, executed) in targets.iter().zip(executed) {
+            cancellations.push(match (target, executed) {
+                (_, Executed::Done) => Cancellation::Done,
+                (_, Executed::Busy) => Cancellation::Busy,
+                (Target::Item(_), Executed::Refused(Some(row))) => Cancellation::Item(read(CALL, row)?),
+                (Target::Card(_), Executed::Refused(Some(row))) => Cancellation::Card(Some(read(CALL, row)?)),
+                // That there is no row is said for good, so it is not taken from an answer's silence.
+                (target, Executed::Refused(None)) => self.as_it_is(org, bulk, target).await?,
+            });
+        }
+        Ok(cancellations)
+    }
+
+    /// The item or the card as it is now, read consistently.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such item: one that was found once never goes away.
+    pub async fn as_it_is(&self, org: &OrgId, bulk: &BulkId, target: &Target) -> Result<Cancellation, StoreError> {
+        match target {
+            Target::Card(card) => Ok(Cancellation::Card(self.card(org, *card).await?)),
+            Target::Item(id) => {
+                let item = self.items(org, bulk, std::slice::from_ref(id)).await?.pop();
+                item.map(Cancellation::Item)
+                    .ok_or_else(|| StoreError::broken("BatchGetItem items", "the item has no row"))
             }
-        };
-        targets.iter().zip(executed).map(of).collect()
+        }
     }
 
     /// One write of one row on a condition: one unit, where a transaction's would be two.
@@ -101,18 +125,17 @@ impl Store {
         target: &Target,
         mark: &Mark,
     ) -> Result<BatchStatementRequest, StoreError> {
-        let (state, mut key, from, to) = match target {
-            Target::Item(id) => {
-                let (from, to) = (attribute(call, ItemState::Pending)?, attribute(call, ItemState::Canceled)?);
-                ("state", item_key(org, bulk, id), from, to)
-            }
-            Target::Card(id) => {
-                let (from, to) = (attribute(call, CardStatus::Unbound)?, attribute(call, CardStatus::Canceled)?);
-                ("status", card_key(org, *id), from, to)
+        let (state, from, to) = match target {
+            Target::Item(_) => ("state", attribute(call, ItemState::Pending)?, attribute(call, ItemState::Canceled)?),
+            Target::Card(_) => {
+                ("status", attribute(call, CardStatus::Unbound)?, attribute(call, CardStatus::Canceled)?)
             }
         };
-        let mut part = |name: &str| key.remove(name).unwrap_or_else(|| AttributeValue::Null(true));
-        let (pk, sk) = (part("pk"), part("sk"));
+        let (pk, sk) = match target {
+            Target::Item(id) => (bulk_partition(org, bulk), item_sort_key(id)),
+            Target::Card(id) => (card_partition(org, *id), CARD_SORT_KEY.to_owned()),
+        };
+        let (pk, sk) = (AttributeValue::S(pk), AttributeValue::S(sk));
         BatchStatementRequest::builder()
             .statement(format!(
                 r#"UPDATE "{}" SET "{state}" = ? SET "canceled" = ? WHERE "pk" = ? AND "sk" = ? AND "{state}" = ?"#,
@@ -165,6 +188,26 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.ids).collect())
     }
 
+    /// What a chunk came to, read consistently, if that is stored.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn result(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        accepted_at: Timestamp,
+        chunk: u32,
+    ) -> Result<Option<ChunkResult>, StoreError> {
+        const CALL: &str = "GetItem result";
+        let key = key(operation_partition(org, operation), &result_sort_key(chunk));
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
+        let output = request.send().await.map_err(|error| StoreError::of(CALL, &error))?;
+        let row: Option<ResultRow> = output.item.map(|item| read(CALL, item)).transpose()?;
+        // An older row is of an operation that expired, whose idempotency key was used again.
+        Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.result))
+    }
+
     /// Stores what a chunk came to, unless that is stored already. Answers what is stored: the first one,
     /// for ever.
     ///
@@ -187,7 +230,7 @@ impl Store {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            // An older row is of an operation that expired, whose idempotency key was used again.
+            // See `result` about an older row.
             .condition_expression("attribute_not_exists(pk) OR expires_at < :expires_at")
             .expression_attribute_values(":expires_at", expiry(accepted_at))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -204,7 +247,7 @@ impl Store {
         }
     }
 
-    /// What at most `limit` chunks came to, from this one to the last of so many.
+    /// What at most `limit` chunks came to, from this one on; the operation has so many.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -212,8 +255,8 @@ impl Store {
         &self,
         org: &OrgId,
         operation: OperationId,
-        from: u32,
-        chunks: u32,
+        from: usize,
+        chunks: usize,
         limit: usize,
     ) -> Result<Vec<ChunkResult>, StoreError> {
         if from >= chunks {
@@ -309,7 +352,7 @@ fn chunk_sort_key(number: u32) -> String {
     format!("CHUNK#{number:05}")
 }
 
-fn result_sort_key(number: u32) -> String {
+fn result_sort_key(number: impl std::fmt::Display) -> String {
     format!("RESULT#{number:05}")
 }
 

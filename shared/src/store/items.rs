@@ -1,5 +1,8 @@
 //! A bulk's items: added, read in order, and given their cards.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, Put, TransactWriteItem};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -7,17 +10,17 @@ use super::batch::{Executed, MAX_STATEMENTS};
 use super::bulks::number;
 use super::change::{Change, Changed};
 use super::{
-    Consistency, ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
+    ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
     item_sort_key, read, write,
 };
-use crate::domain::bulk::{BulkItem, Chunk, ItemState};
+use crate::domain::bulk::{BulkItem, ItemState, Range};
 use crate::domain::card::{Card, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 
 /// Calls that add items at the same time, of one request.
 const CONCURRENT_CALLS: usize = 4;
-/// For errors.
-const CHUNK_CALL: &str = "Query chunk";
+/// Items read for each one that was named, before the rest is asked for by keys.
+const READ_FOR_EACH: usize = 4;
 /// Cards issued in one transaction: each is two writes of at most 100 (AWS limit). Fewer than fit,
 /// because one conflict cancels them all.
 pub const CARDS_PER_TRANSACTION: usize = 25;
@@ -97,16 +100,10 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn items(
-        &self,
-        org: &OrgId,
-        bulk: &BulkId,
-        ids: &[ExternalId],
-        consistency: Consistency,
-    ) -> Result<Vec<BulkItem>, StoreError> {
+    pub async fn items(&self, org: &OrgId, bulk: &BulkId, ids: &[ExternalId]) -> Result<Vec<BulkItem>, StoreError> {
         const CALL: &str = "BatchGetItem items";
         let keys = ids.iter().map(|id| item_key(org, bulk, id)).collect();
-        self.batch_get(CALL, keys, consistency).await?.into_iter().map(|item| read(CALL, item)).collect()
+        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
     /// The cards of these IDs that are there.
@@ -116,7 +113,7 @@ impl Store {
     pub async fn cards(&self, org: &OrgId, ids: &[CardId]) -> Result<Vec<Card>, StoreError> {
         const CALL: &str = "BatchGetItem cards";
         let keys = ids.iter().map(|id| card_key(org, *id)).collect();
-        self.batch_get(CALL, keys, Consistency::Strong).await?.into_iter().map(|item| read(CALL, item)).collect()
+        self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
     /// Takes a pending item over from an aborted batch; `false` if it is not of that batch any more.
@@ -169,59 +166,61 @@ impl Store {
         Ok(ItemPage { items: read_all(CALL, output.items)?, more })
     }
 
-    /// The chunk's items.
+    /// The range's items, read consistently.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if they are not as many as the chunk says: items never go away.
-    pub async fn items_of(
-        &self,
-        org: &OrgId,
-        bulk: &BulkId,
-        chunk: &Chunk,
-        consistency: Consistency,
-    ) -> Result<Vec<BulkItem>, StoreError> {
-        let items = self.try_items_of(org, bulk, chunk, consistency).await?;
-        if items.len() == chunk.items as usize {
-            return Ok(items);
+    /// [`StoreError::Broken`] if they are not as many as the range says: items never go away.
+    pub async fn items_of(&self, org: &OrgId, bulk: &BulkId, range: &Range) -> Result<Vec<BulkItem>, StoreError> {
+        const CALL: &str = "Query range";
+        let query = self.query_items(org, bulk, &range.first, &range.last).consistent_read(true);
+        let mut pages = query.into_paginator().send();
+        let mut items = Vec::with_capacity(range.items);
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| StoreError::of(CALL, &error))?;
+            let page = read_all::<BulkItem>(CALL, page.items)?;
+            items.extend(page.into_iter().filter(|item| range.batches.contains(&item.batch)));
         }
-        // Some of them may be newer than the read.
-        let items = match consistency {
-            Consistency::Eventual => self.try_items_of(org, bulk, chunk, Consistency::Strong).await?,
-            Consistency::Strong => items,
-        };
-        if items.len() == chunk.items as usize {
-            Ok(items)
-        } else {
-            Err(StoreError::broken(CHUNK_CALL, "the chunk's items changed"))
-        }
+        if items.len() == range.items { Ok(items) } else { Err(StoreError::broken(CALL, "the range's items changed")) }
     }
 
-    async fn try_items_of(
+    /// The items of these IDs, which are in order, that are in these batches; in any order.
+    ///
+    /// What stands between the first and the last of them is read first, if it is not much more than what is
+    /// asked for: a row read so costs a tenth of a row that is asked for by its key.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn items_named(
         &self,
         org: &OrgId,
         bulk: &BulkId,
-        chunk: &Chunk,
-        consistency: Consistency,
+        ids: &[ExternalId],
+        batches: &BTreeSet<u32>,
     ) -> Result<Vec<BulkItem>, StoreError> {
-        const CALL: &str = CHUNK_CALL;
-        let mut pages = self
-            .client
+        const CALL: &str = "Query named";
+        let Some((first, last)) = ids.first().zip(ids.last()) else { return Ok(Vec::new()) };
+        let limit = i32::try_from(ids.len().saturating_mul(READ_FOR_EACH)).unwrap_or(i32::MAX);
+        let output = self.query_items(org, bulk, first, last).limit(limit).send().await;
+        let output = output.map_err(|error| StoreError::of(CALL, &error))?;
+        let page: Vec<BulkItem> = read_all(CALL, output.items)?;
+        let named = |item: &BulkItem| batches.contains(&item.batch) && ids.binary_search(&item.external_id).is_ok();
+        let mut items: BTreeMap<ExternalId, BulkItem> = BTreeMap::new();
+        items.extend(page.into_iter().filter(named).map(|item| (item.external_id.clone(), item)));
+        // What was not reached; and what seems to be missing may be newer than the read.
+        let open: Vec<ExternalId> = ids.iter().filter(|id| !items.contains_key(id)).cloned().collect();
+        let others = self.items(org, bulk, &open).await?;
+        items.extend(others.into_iter().filter(named).map(|item| (item.external_id.clone(), item)));
+        Ok(items.into_values().collect())
+    }
+
+    fn query_items(&self, org: &OrgId, bulk: &BulkId, first: &ExternalId, last: &ExternalId) -> QueryFluentBuilder {
+        self.client
             .query()
             .table_name(&self.table)
             .key_condition_expression("pk = :pk AND sk BETWEEN :first AND :last")
             .expression_attribute_values(":pk", AttributeValue::S(bulk_partition(org, bulk)))
-            .expression_attribute_values(":first", AttributeValue::S(item_sort_key(&chunk.first)))
-            .expression_attribute_values(":last", AttributeValue::S(item_sort_key(&chunk.last)))
-            .consistent_read(consistency.is_strong())
-            .into_paginator()
-            .send();
-        let mut items = Vec::with_capacity(chunk.items as usize);
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| StoreError::of(CALL, &error))?;
-            let page = read_all::<BulkItem>(CALL, page.items)?;
-            items.extend(page.into_iter().filter(|item| chunk.batches.contains(&item.batch)));
-        }
-        Ok(items)
+            .expression_attribute_values(":first", AttributeValue::S(item_sort_key(first)))
+            .expression_attribute_values(":last", AttributeValue::S(item_sort_key(last)))
     }
 
     /// Takes `count` card IDs that nobody ever had; answers the first of them.

@@ -41,21 +41,6 @@ pub struct Store {
     table: String,
 }
 
-/// How much a read must know of the latest writes. A read that may be a moment old costs half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consistency {
-    /// All that were answered before.
-    Strong,
-    /// Perhaps not the latest.
-    Eventual,
-}
-
-impl Consistency {
-    const fn is_strong(self) -> bool {
-        matches!(self, Self::Strong)
-    }
-}
-
 /// Why the table did not do as asked. A condition that does not hold is not an error but an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -171,7 +156,13 @@ impl Store {
 }
 
 fn card_key(org: &OrgId, card: CardId) -> Item {
-    key(format!("{org}#CARD#{card}"), "CARD")
+    key(card_partition(org, card), CARD_SORT_KEY)
+}
+
+const CARD_SORT_KEY: &str = "CARD";
+
+fn card_partition(org: &OrgId, card: CardId) -> String {
+    format!("{org}#CARD#{card}")
 }
 
 fn operation_key(org: &OrgId, operation: OperationId) -> Item {

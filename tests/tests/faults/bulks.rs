@@ -9,7 +9,7 @@ use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
 
 use super::crew::{Bulks, answered, external_id};
-use super::{Delivery, batch, bind_event, deliver_with_deaths};
+use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 /// What every item of the bulk, and the operation, must have come to.
 async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
@@ -103,4 +103,33 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
 async fn answer_of(function: &Function, message: &str) -> Value {
     let Invocation::Answered(answer) = function.invoke(batch(&[(message.to_owned(), 1)])).await else { panic!() };
     answer
+}
+
+/// An increment that was committed, and died before it could say so; then its bulk is canceled. Repeated, it says
+/// what is true: its items are in.
+#[tokio::test]
+async fn an_increment_that_died_at_the_end_is_not_refused_later() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let mut broken = true;
+    let url = proxy::start(move |call, moment| {
+        let ends_request = String::from_utf8_lossy(call.body).contains("ended_at");
+        if moment == Moment::Before && call.target.ends_with("UpdateItem") && ends_request && broken {
+            broken = false;
+            return Step::Hang;
+        }
+        Step::Pass
+    })
+    .await;
+    let increment = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let request = |key: &str, id: &str| {
+        let (path, headers) = (format!("/cards/v1/bulks/{bulk}"), json!({ "idempotency-key": key }));
+        http_event("PUT", &path, &json!({ "bulkID": bulk }), &headers, Some(&json!({ "external_ids": [id] })))
+    };
+    answered(increment.invoke(request("k", "late")).await, 503);
+    let cancel = bulks.cancel(&bulk, None).await;
+    bulks.work(&["cancel-bulk-worker"], vec![cancel]).await;
+    assert_eq!(answered(increment.invoke(request("k", "late")).await, 200)["counts"]["items"], 2);
+    answered(increment.invoke(request("other", "later")).await, 409);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use futures_util::future::join;
 use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
 use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::payloads::ORG;
@@ -66,7 +67,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     let rows = arena.rows().await;
     let card = |number| Bulks::card_of(&rows, number);
     for number in 0..500 {
-        let bound = seed::bound(card(number), shared::domain::card::CardStatus::Created, ACCOUNT, CUSTOMER);
+        let bound = seed::bound(card(number), CardStatus::Created, ACCOUNT, CUSTOMER);
         seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
     }
     for number in 500..520 {
@@ -307,11 +308,70 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
 
-    // What was said stays said, though the item is free now.
+    // What was said stays said, though the item is free now, and stays true.
+    let rows = arena.rows().await;
     let worker = Function::new(CANCELER, arena.environment()).await;
     worker.invoke(batch(&[(chunk, 1)])).await;
-    let again = arena.events().await;
-    assert_eq!(again.into_keys().collect::<Vec<_>>(), events.into_keys().collect::<Vec<_>>());
+    assert_eq!(arena.events().await, events);
+    assert_eq!(arena.rows().await, rows);
+    assert_eq!(row(&rows, |row| row["sk"].as_str().unwrap().starts_with("I#"))["state"], "PENDING");
+}
+
+/// A try that canceled the item, but whose answer was lost, before others held it to the last.
+#[tokio::test]
+async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let mut tries = 0;
+    let url = proxy::start(move |call, moment| {
+        if !call.target.ends_with("BatchExecuteStatement") {
+            return Step::Pass;
+        }
+        tries += usize::from(moment == Moment::Before);
+        match (tries, moment) {
+            (1, Moment::Before) => Step::Pass,
+            (1, Moment::After) => Step::Answer(500, "{}".to_owned()),
+            _ => {
+                let held = json!({ "Error": { "Code": "TransactionConflict", "Message": "m" } });
+                Step::Answer(200, json!({ "Responses": [held] }).to_string())
+            }
+        }
+    })
+    .await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let answer = worker.invoke(batch(&[(chunk, 5)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let codes = codes(&arena.events().await, &cid);
+    assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
+}
+
+/// An answer that does not bring the row does not mean that there is none.
+#[tokio::test]
+async fn a_card_that_an_answer_leaves_out_is_looked_for() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(2).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker"], vec![start]).await;
+    arena.events().await;
+    let card = Bulks::card_of(&arena.rows().await, 0);
+    let bound = seed::bound(card, CardStatus::Created, ACCOUNT, CUSTOMER);
+    seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
+            let refused = json!({ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } });
+            return Step::Answer(200, json!({ "Responses": [refused, {}] }).to_string());
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    worker.invoke(batch(&[(chunk, 1)])).await;
+    let codes = codes(&arena.events().await, &cid);
+    assert_eq!(codes[&external_id(0)], "INVALID_CARD_STATUS_FOR_CANCELLATION");
 }
 
 /// The endpoint fails between row, chunks and message: nothing is applied, and its repetition completes it.

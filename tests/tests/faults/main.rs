@@ -156,7 +156,7 @@ impl Traffic {
         }
         for body in sent {
             // A plan that is repeated repeats all that follows of it: enough of that comes of deaths.
-            let copies = if body.contains(r#""plan":"#) { 1 } else { copies };
+            let copies = if body.contains(r#""step":{"plan"#) { 1 } else { copies };
             self.waiting.extend(vec![(body, 0); copies]);
         }
     }
@@ -166,7 +166,7 @@ impl Traffic {
 fn worker_of(body: &str) -> &'static str {
     if body.contains(r#""instruction":{"bind":"#) {
         "bind-card-worker"
-    } else if body.contains(r#""step":{"all":"#) || body.contains(r#""step":{"named":"#) {
+    } else if body.contains(r#""program_id":"#) {
         "cancel-bulk-worker"
     } else {
         "start-bulk-worker"
