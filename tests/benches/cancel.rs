@@ -104,7 +104,7 @@ impl Bench {
     async fn cancel(&mut self, size: usize, workers: &[Function]) -> Duration {
         let bulk = format!("bulk-{}", self.cards);
         let cards = self.issued(&bulk, size).await;
-        self.put(self.items(&bulk, &cards)).await;
+        self.put(Self::items(&bulk, &cards)).await;
         let endpoint = self.function("cancel-bulk").await;
         let path = format!("/cards/v1/bulks/{bulk}/cancel");
         let body = json!({ "cancel_type": "FULL" });
@@ -186,7 +186,7 @@ impl Bench {
     }
 
     /// The bulk's header and items.
-    fn items(&self, bulk: &str, cards: &[Card]) -> Vec<Item> {
+    fn items(bulk: &str, cards: &[Card]) -> Vec<Item> {
         let partition = format!("BULK#{bulk}");
         let issued = json!({ "by": "00000000-0000-7000-8000-000000000000", "at": "2026-11-22T00:00:00.000Z" });
         let mut rows: Vec<Item> = cards

@@ -1,6 +1,7 @@
 //! A bulk of thousands, whose workers die and whose messages come again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -112,12 +113,13 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
     let bulks = Bulks::new().await;
     let arena = &bulks.arena;
     let bulk = bulks.create(1).await;
-    let mut broken = true;
+    let broken = Arc::new(Mutex::new(true));
+    let is_broken = Arc::clone(&broken);
     let url = proxy::start(move |call, moment| {
         let ends_request = String::from_utf8_lossy(call.body).contains("ended_at");
-        if moment == Moment::Before && call.target.ends_with("UpdateItem") && ends_request && broken {
-            broken = false;
-            return Step::Hang;
+        if moment == Moment::Before && call.target.ends_with("UpdateItem") && ends_request && *is_broken.lock().unwrap()
+        {
+            return Step::Answer(500, "{}".to_owned());
         }
         Step::Pass
     })
@@ -128,6 +130,7 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
         http_event("PUT", &path, &json!({ "bulkID": bulk }), &headers, Some(&json!({ "external_ids": [id] })))
     };
     answered(increment.invoke(request("k", "late")).await, 503);
+    *broken.lock().unwrap() = false;
     let cancel = bulks.cancel(&bulk, None).await;
     bulks.work(&["cancel-bulk-worker"], vec![cancel]).await;
     assert_eq!(answered(increment.invoke(request("k", "late")).await, 200)["counts"]["items"], 2);

@@ -356,12 +356,13 @@ async fn a_card_that_an_answer_leaves_out_is_looked_for() {
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
     arena.events().await;
-    let card = Bulks::card_of(&arena.rows().await, 0);
+    let card = Bulks::card_of(&arena.rows().await, 1);
     let bound = seed::bound(card, CardStatus::Created, ACCOUNT, CUSTOMER);
     seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
+            // The first in the order of external IDs.
             let refused = json!({ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } });
             return Step::Answer(200, json!({ "Responses": [refused, {}] }).to_string());
         }
@@ -371,7 +372,7 @@ async fn a_card_that_an_answer_leaves_out_is_looked_for() {
     let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk, 1)])).await;
     let codes = codes(&arena.events().await, &cid);
-    assert_eq!(codes[&external_id(0)], "INVALID_CARD_STATUS_FOR_CANCELLATION");
+    assert_eq!(codes[&external_id(1)], "INVALID_CARD_STATUS_FOR_CANCELLATION");
 }
 
 /// The endpoint fails between row, chunks and message: nothing is applied, and its repetition completes it.
