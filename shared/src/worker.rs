@@ -22,15 +22,18 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use lambda_runtime::LambdaEvent;
+pub use lambda_runtime::Error;
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 
-use crate::clock;
+use crate::aws::Aws;
+use crate::config::ConfigError;
 use crate::domain::event::{Event, EventContext};
 use crate::events::{EventBus, PublishError};
 use crate::message::Message;
 use crate::queue::{Queue, SendError};
 use crate::store::StoreError;
+use crate::{clock, config};
 
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
 
@@ -91,6 +94,38 @@ pub struct Outlets {
     pub dead_letters: Queue,
     /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
     pub max_receives: u32,
+}
+
+impl Outlets {
+    /// Those of the environment; `dead_letters` is the variable that names the dead-letter queue.
+    ///
+    /// # Errors
+    /// Names the variables that are missing.
+    pub fn from_env(aws: &Aws, dead_letters: &'static str) -> Result<Self, ConfigError> {
+        let [bus, dead_letters] = config::required(["EVENT_BUS_NAME", dead_letters])?;
+        Ok(Self {
+            bus: EventBus::new(aws.eventbridge(), bus),
+            dead_letters: Queue::new(aws.sqs(), dead_letters),
+            max_receives: config::required_number("MAX_RECEIVES")?,
+        })
+    }
+}
+
+/// Serves a queue, until the runtime ends; see [`run_batch`].
+///
+/// # Errors
+/// Those of the runtime.
+pub async fn run<T, F, Fut>(outlets: &Outlets, apply: F) -> Result<(), Error>
+where
+    T: DeserializeOwned,
+    F: Fn(Message<T>, bool) -> Fut,
+    Fut: Future<Output = Result<Applied, Failure>>,
+{
+    let apply = &apply;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+        Ok::<_, Error>(run_batch(outlets, event, apply).await)
+    }))
+    .await
 }
 
 /// Runs a batch; see the module's own words. `apply` is the worker's part; it is told whether this is the

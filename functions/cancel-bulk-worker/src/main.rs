@@ -1,35 +1,22 @@
 //! The Lambda function `cancel-bulk-worker`: wires, and nothing else.
 
-use aws_lambda_events::sqs::SqsEvent;
 use cancel_bulk_worker::CancelBulkWorker;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::aws::Aws;
-use shared::events::EventBus;
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::worker::{Outlets, run_batch};
+use shared::worker::{self, Error, Outlets};
 use shared::{config, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let [table, bus, queue, dead_letters] =
-        config::required(["TABLE_NAME", "EVENT_BUS_NAME", "CANCEL_BULK_QUEUE_URL", "CANCEL_BULK_DLQ_URL"])?;
+    let [table, queue] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
     let aws = Aws::from_env()?;
-    let bus = EventBus::new(aws.eventbridge(), bus);
+    let outlets = Outlets::from_env(&aws, "CANCEL_BULK_DLQ_URL")?;
     let worker = CancelBulkWorker {
         store: Store::new(aws.dynamodb(), table),
         queue: Queue::new(aws.sqs(), queue),
-        bus: bus.clone(),
+        bus: outlets.bus.clone(),
     };
-    let outlets = Outlets {
-        bus,
-        dead_letters: Queue::new(aws.sqs(), dead_letters),
-        max_receives: config::required_number("MAX_RECEIVES")?,
-    };
-    let (worker, outlets) = (&worker, &outlets);
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, Error>(run_batch(outlets, event, |message, is_last| worker.apply(message, is_last)).await)
-    }))
-    .await
+    worker::run(&outlets, |message, is_last| worker.apply(message, is_last)).await
 }

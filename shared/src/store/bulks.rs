@@ -1,7 +1,5 @@
 //! Bulk headers: made once; batches opened, aborted and committed.
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 
@@ -69,15 +67,7 @@ impl Store {
         let batches = bulk.batches.iter().map(ToString::to_string).collect();
         item.insert("batches".to_owned(), AttributeValue::Ns(batches));
         item.extend(bulk_key(org, &bulk.bulk_id));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
-            Ok(_) => Ok(()),
-            Err(SdkError::ServiceError(error)) => match error.into_err() {
-                PutItemError::ConditionalCheckFailedException(_) => Ok(()),
-                error => Err(StoreError::of_service(CALL, &error)),
-            },
-            Err(error) => Err(StoreError::of(CALL, &error)),
-        }
+        self.put_unless(CALL, item, "attribute_not_exists(pk)", &[]).await.map(|_| ())
     }
 
     /// Hands out a new batch number.

@@ -1,7 +1,5 @@
 //! Cancels of a bulk: their items' and cards' conditional writes, the rows of their chunks, their end.
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
@@ -225,25 +223,11 @@ impl Store {
         let mut item = write(CALL, &result)?;
         item.extend(key(operation_partition(org, operation), &result_sort_key(chunk)));
         item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            // See `result` about an older row.
-            .condition_expression("attribute_not_exists(pk) OR expires_at < :expires_at")
-            .expression_attribute_values(":expires_at", expiry(accepted_at))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(_) => Ok(result),
-            Err(SdkError::ServiceError(error)) => match error.into_err() {
-                PutItemError::ConditionalCheckFailedException(failed) => {
-                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "no row came with the failure"))?;
-                    read(CALL, item)
-                }
-                error => Err(StoreError::of_service(CALL, &error)),
-            },
-            Err(error) => Err(StoreError::of(CALL, &error)),
+        // See `result` about an older row.
+        let mine = (":mine", expiry(accepted_at));
+        match self.put_unless(CALL, item, "attribute_not_exists(pk) OR expires_at < :mine", &[mine]).await? {
+            None => Ok(result),
+            Some(stored) => read(CALL, stored),
         }
     }
 

@@ -1,8 +1,9 @@
-//! A conditional update, on its own or in a transaction, and what came of it.
+//! A conditional write, on its own or in a transaction, and what came of it.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -66,6 +67,36 @@ impl Store {
             Ok(output) => Ok(Changed::Yes(output.attributes.unwrap_or_default())),
             Err(SdkError::ServiceError(error)) => match error.into_err() {
                 UpdateItemError::ConditionalCheckFailedException(failed) => Ok(Changed::No(failed.item)),
+                error => Err(StoreError::of_service(call, &error)),
+            },
+            Err(error) => Err(StoreError::of(call, &error)),
+        }
+    }
+
+    /// Puts the row, unless one stands there for which the condition does not hold: answers that one.
+    pub(super) async fn put_unless(
+        &self,
+        call: &'static str,
+        row: Item,
+        condition: &'static str,
+        values: &[(&'static str, AttributeValue)],
+    ) -> Result<Option<Item>, StoreError> {
+        let result = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(row))
+            .condition_expression(condition)
+            .set_expression_attribute_values((!values.is_empty()).then(|| owned(values.iter().cloned())))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(None),
+            Err(SdkError::ServiceError(error)) => match error.into_err() {
+                PutItemError::ConditionalCheckFailedException(failed) => {
+                    failed.item.map(Some).ok_or_else(|| StoreError::broken(call, "no row came with the failure"))
+                }
                 error => Err(StoreError::of_service(call, &error)),
             },
             Err(error) => Err(StoreError::of(call, &error)),

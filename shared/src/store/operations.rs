@@ -1,8 +1,6 @@
 //! Operation rows: put if absent, ended once.
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 
 use super::change::{Change, Changed};
@@ -67,26 +65,10 @@ impl Store {
         let mut item = write(CALL, operation)?;
         item.extend(operation_key(&operation.org_id, operation.operation_id));
         item.insert(EXPIRES_AT.to_owned(), AttributeValue::N(operation.expires_at().to_string()));
-        let result = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR expires_at <= :now")
-            .expression_attribute_values(":now", AttributeValue::N(now.epoch_seconds().to_string()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match result {
-            Ok(_) => Ok(Recorded::New),
-            Err(SdkError::ServiceError(error)) => match error.into_err() {
-                PutItemError::ConditionalCheckFailedException(failed) => {
-                    let item = failed.item.ok_or_else(|| StoreError::broken(CALL, "no row came with the failure"))?;
-                    Ok(Recorded::Existing(Box::new(read(CALL, item)?)))
-                }
-                error => Err(StoreError::of_service(CALL, &error)),
-            },
-            Err(error) => Err(StoreError::of(CALL, &error)),
+        let now = (":now", AttributeValue::N(now.epoch_seconds().to_string()));
+        match self.put_unless(CALL, item, "attribute_not_exists(pk) OR expires_at <= :now", &[now]).await? {
+            None => Ok(Recorded::New),
+            Some(existing) => Ok(Recorded::Existing(Box::new(read(CALL, existing)?))),
         }
     }
 
