@@ -115,4 +115,5 @@ macro_rules! client {
 
 client!("store", dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
 client!("queue", sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
+client!("secret", secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
 client!("events", eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");

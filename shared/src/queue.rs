@@ -1,5 +1,6 @@
 //! Sending to a queue.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -64,10 +65,23 @@ impl Queue {
     /// # Errors
     /// [`SendError`] if any of them was not taken in the end.
     pub async fn send_all<T: Serialize + Sync>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
+        let refused = self.send_each(messages).await?;
+        refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError { reason }))
+    }
+
+    /// The same, but answers those that SQS said it did not take, by their positions, and why.
+    ///
+    /// # Errors
+    /// [`SendError`] if SQS did not answer: any of them may have been taken.
+    pub async fn send_each<T: Serialize + Sync>(
+        &self,
+        messages: &[Message<T>],
+    ) -> Result<BTreeMap<usize, String>, SendError> {
         let entries: Result<Vec<_>, _> = messages.iter().enumerate().map(batch_entry).collect();
+        let mut refused = BTreeMap::new();
         for entries in batching::calls(&entries?, MAX_BATCH, MAX_BATCH_BYTES, |entry| entry.message_body().len()) {
             let mut open = entries.to_vec();
-            for round in 1.. {
+            for round in 1..=MAX_ROUNDS {
                 let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
                 let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
                 open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
@@ -75,13 +89,16 @@ impl Queue {
                     break;
                 }
                 if round == MAX_ROUNDS {
-                    let code = output.failed().first().map_or("no answer for a message", |failed| failed.code());
-                    return Err(SendError { reason: code.to_owned() });
+                    let code = |id| output.failed().iter().find(|failed| failed.id() == id).map(|failed| failed.code());
+                    let reason = |id| code(id).unwrap_or("no answer for a message").to_owned();
+                    refused
+                        .extend(open.iter().filter_map(|entry| Some((entry.id().parse().ok()?, reason(entry.id())))));
+                    break;
                 }
                 tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
             }
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason

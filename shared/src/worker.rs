@@ -28,9 +28,9 @@ use serde::de::DeserializeOwned;
 
 use crate::aws::Aws;
 use crate::config::ConfigError;
-use crate::domain::event::{Event, EventContext};
+use crate::domain::event::Event;
 use crate::events::{EventBus, PublishError};
-use crate::message::Message;
+use crate::message::{Message, OrderFeed};
 use crate::queue::{Queue, SendError};
 use crate::store::StoreError;
 use crate::{clock, config};
@@ -43,6 +43,39 @@ const PUBLISHING_TIME: Duration = Duration::from_millis(500);
 const BURYING_TIME: Duration = Duration::from_millis(300);
 /// For answering.
 const ANSWERING_TIME: Duration = Duration::from_millis(100);
+
+/// What a queue's messages say of themselves, for the log.
+pub trait Envelope: DeserializeOwned {
+    /// The tenant, the operation and the correlation ID, as far as they are known.
+    fn about(&self) -> About;
+}
+
+/// What a log line about a message names.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The tenant.
+    pub tenant: String,
+    /// The operation.
+    pub operation_id: Option<String>,
+    /// The correlation ID of its request.
+    pub cid: Option<String>,
+}
+
+impl<T: DeserializeOwned> Envelope for Message<T> {
+    fn about(&self) -> About {
+        About {
+            tenant: self.org_id.to_string(),
+            operation_id: Some(self.operation_id.to_string()),
+            cid: Some(self.cid.to_string()),
+        }
+    }
+}
+
+impl Envelope for OrderFeed {
+    fn about(&self) -> About {
+        About { tenant: self.org_id.to_string(), operation_id: None, cid: None }
+    }
+}
 
 /// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
 #[derive(Debug, thiserror::Error)]
@@ -115,10 +148,10 @@ impl Outlets {
 ///
 /// # Errors
 /// Those of the runtime.
-pub async fn run<T, F, Fut>(outlets: &Outlets, apply: F) -> Result<(), Error>
+pub async fn run<M, F, Fut>(outlets: &Outlets, apply: F) -> Result<(), Error>
 where
-    T: DeserializeOwned,
-    F: Fn(Message<T>, bool) -> Fut,
+    M: Envelope,
+    F: Fn(M, bool) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let apply = &apply;
@@ -130,10 +163,10 @@ where
 
 /// Runs a batch; see the module's own words. `apply` is the worker's part; it is told whether this is the
 /// message's last delivery before it is given up.
-pub async fn run_batch<T, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
+pub async fn run_batch<M, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
 where
-    T: DeserializeOwned,
-    F: Fn(Message<T>, bool) -> Fut,
+    M: Envelope,
+    F: Fn(M, bool) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let LambdaEvent { payload, context } = event;
@@ -157,19 +190,19 @@ where
 struct Delivery {
     record: SqsMessage,
     started: Instant,
-    /// Operation, tenant and correlation ID, once the message was read.
-    about: Option<EventContext>,
+    /// Known once the message was read.
+    about: Option<About>,
     result: Result<Applied, Failure>,
 }
 
-async fn deliver<T, F, Fut>(record: SqsMessage, max_receives: u32, until: Instant, apply: &F) -> Delivery
+async fn deliver<M, F, Fut>(record: SqsMessage, max_receives: u32, until: Instant, apply: &F) -> Delivery
 where
-    T: DeserializeOwned,
-    F: Fn(Message<T>, bool) -> Fut,
+    M: Envelope,
+    F: Fn(M, bool) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
-    let message: Message<T> = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+    let message: M = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
         Ok(message) => message,
         Err(error) => {
             // The error's own text may quote the message; where it went wrong is enough.
@@ -177,7 +210,7 @@ where
             return Delivery { record, started, about: None, result: Err(Failure::Broken(reason)) };
         }
     };
-    let about = Some(message.event_context());
+    let about = Some(message.about());
     let applying = AssertUnwindSafe(async { apply(message, receives(&record) >= max_receives).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
@@ -253,9 +286,9 @@ async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option
 
 fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
     let about = delivery.about.as_ref();
-    let operation_id = about.map(|about| about.operation_id.to_string());
-    let tenant = about.map(|about| about.org_id.as_str());
-    let cid = about.map(|about| about.cid.as_str());
+    let operation_id = about.and_then(|about| about.operation_id.as_deref());
+    let tenant = about.map(|about| about.tenant.as_str());
+    let cid = about.and_then(|about| about.cid.as_deref());
     let duration_ms = u64::try_from(delivery.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match fate {
         Fate::LetGo(outcome) => {

@@ -132,6 +132,10 @@ impl Arena {
             ("START_BULK_DLQ_URL", &self.dlq_url),
             ("CANCEL_BULK_QUEUE_URL", &self.queue_url),
             ("CANCEL_BULK_DLQ_URL", &self.dlq_url),
+            ("CANCEL_ORDERS_QUEUE_URL", &self.queue_url),
+            ("CANCEL_ORDERS_DLQ_URL", &self.dlq_url),
+            ("ORDER_FEED_DLQ_URL", &self.dlq_url),
+            ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
         ]

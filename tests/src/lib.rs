@@ -5,6 +5,7 @@
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
 //! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
+//! - [`orders`]: the order system, played, and persons with PINs.
 //! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
 //! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
@@ -18,6 +19,7 @@ pub mod arena;
 pub mod bulks;
 pub mod capacity;
 pub mod function;
+pub mod orders;
 pub mod payloads;
 pub mod proxy;
 pub mod seed;

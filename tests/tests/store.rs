@@ -6,8 +6,9 @@ use shared::domain::bind::{Bind, BindEffect, BindOutcome, BindRefusal};
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::person::{Person, Verdict};
 use shared::domain::time::Timestamp;
-use shared::store::{Recorded, StoreError};
+use shared::store::{Item, Recorded, StoreError};
 use tests::arena::Arena;
 use tests::seed;
 use time::OffsetDateTime;
@@ -175,6 +176,34 @@ async fn the_first_outcome_counts() {
     assert_eq!(store.end_bind(&org(), id, failure(2)).await.unwrap(), failure(1));
     let stored = store.operation(&org(), id, at(3)).await.unwrap().unwrap();
     assert_eq!((stored.state, stored.ended_at), (OperationState::Failed, Some(at(1))));
+}
+
+/// However many guesses are judged at once, five wrong ones are told apart; honest ones are never locked out.
+#[tokio::test]
+async fn two_hundred_guesses_at_once_get_five_verdicts() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let person = Person { creator_id: 7, pin_required: true, pin_hash: None, tries: 0, locked_until: 0 };
+    let mut row: Item = serde_dynamo::to_item(&person).unwrap();
+    row.insert("pk".to_owned(), AttributeValue::S(format!("{ORG}#PERSON#7")));
+    row.insert("sk".to_owned(), AttributeValue::S("PERSON".to_owned()));
+    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(row)).send().await.unwrap();
+    let judge = async |count: usize, right: bool, at: Timestamp| {
+        let judging = (0..count).map(|_| async { store.judge(&org(), &person, right, at).await.unwrap() });
+        futures_util::future::join_all(judging).await
+    };
+    let of = |verdicts: &[Verdict], wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+
+    assert_eq!(of(&judge(20, true, at(0)).await, Verdict::Right), 20);
+    let wrong = judge(200, false, at(0)).await;
+    assert_eq!((of(&wrong, Verdict::Wrong), of(&wrong, Verdict::Locked)), (5, 195));
+    assert_eq!(judge(1, true, at(0)).await, [Verdict::Locked]);
+    // The lock has ended when it is read again, fifteen minutes after the last wrong one.
+    let persons = store.persons(&org(), &[7]).await.unwrap();
+    assert!(!persons[&7].lock_has_ended(at(15 * 60 - 1)));
+    assert!(persons[&7].lock_has_ended(at(15 * 60)));
+    let again = store.judge(&org(), &persons[&7], false, at(15 * 60)).await.unwrap();
+    assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].tries), (Verdict::Wrong, 1));
 }
 
 #[tokio::test]

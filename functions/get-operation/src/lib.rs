@@ -7,9 +7,11 @@ use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
 use shared::domain::event::EventStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
+use shared::domain::order::{Cancellation, CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::http::{Answer, Call, Problem, cursor, page};
 use shared::store::Store;
+use uuid::Uuid;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -72,6 +74,15 @@ enum ItemResult {
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    Order {
+        order_id: Option<i32>,
+        international_order_uid: Option<Uuid>,
+        status: OrderState,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_code: Option<CancellationCode>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'static str>,
+    },
     Cancellation {
         external_id: ExternalId,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +91,20 @@ enum ItemResult {
         message_code: CancelCode,
         message: &'static str,
     },
+}
+
+/// How far the cancellation of an order has come.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum OrderState {
+    /// Its message is on the way.
+    Pending,
+    /// The order system was asked.
+    Requested,
+    /// The order is canceled.
+    Success,
+    /// It is not.
+    Failure,
 }
 
 impl From<Operation> for Body {
@@ -126,6 +151,7 @@ impl From<Operation> for Body {
                 body.counts = counts(&progress, progress.items_done - progress.items_failed);
                 body.chunks = Some(progress.into());
             }
+            Subject::CancelOrders { .. } => body.kind = "CANCEL_ORDERS",
         }
         body
     }
@@ -150,6 +176,46 @@ fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &Bind
     ItemResult::Bind { card_id, reissued_card_id, status, message_code, message }
 }
 
+impl Body {
+    /// What the orders say of an operation that has no state of its own.
+    fn sum_up<'a>(&mut self, cancellations: impl Iterator<Item = Option<&'a Cancellation>>) {
+        self.counts.total = Some(0);
+        let mut ended_at = None;
+        for cancellation in cancellations {
+            self.counts.total = self.counts.total.map(|total| total + 1);
+            let Some(cancellation) = cancellation else { continue };
+            self.status = OperationState::Running;
+            if let Some(outcome) = &cancellation.outcome {
+                self.counts.done += 1;
+                match outcome.code.status() {
+                    EventStatus::Success => self.counts.succeeded += 1,
+                    EventStatus::Failure => self.counts.failed += 1,
+                }
+                ended_at = ended_at.max(Some(outcome.at));
+            }
+        }
+        if self.counts.total == Some(self.counts.done) {
+            (self.status, self.ended_at) = (OperationState::Succeeded, ended_at);
+        }
+    }
+}
+
+fn order_result(order: OrderRef, cancellation: Option<&Cancellation>) -> ItemResult {
+    let (order_id, international_order_uid) = match order {
+        OrderRef::Domestic(id) => (Some(id), None),
+        OrderRef::International(uid) => (None, Some(uid)),
+    };
+    let code = cancellation.and_then(|cancellation| cancellation.outcome.as_ref()).map(|outcome| outcome.code);
+    let status = match (cancellation, code.map(CancellationCode::status)) {
+        (None, _) => OrderState::Pending,
+        (Some(_), None) => OrderState::Requested,
+        (Some(_), Some(EventStatus::Success)) => OrderState::Success,
+        (Some(_), Some(EventStatus::Failure)) => OrderState::Failure,
+    };
+    let message = code.map(CancellationCode::message);
+    ItemResult::Order { order_id, international_order_uid, status, message_code: code, message }
+}
+
 fn cancellation_result(code: CancelCode, item: ItemRef) -> ItemResult {
     let (external_id, card_id) = (item.external_id, item.card_id);
     ItemResult::Cancellation {
@@ -172,15 +238,29 @@ impl GetOperation {
         let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
         let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let operation = self.store.operation(org, operation_id, call.now).await?.ok_or_else(Problem::not_found)?;
-        // While it runs, chunks end in any order: pages could miss some.
-        let has_pages = matches!(operation.subject, Subject::CancelBulk { .. }) && operation.ended_at.is_some();
+        let from: usize = from.unwrap_or(0);
+        let subject = operation.subject.clone();
+        let has_ended = operation.ended_at.is_some();
         let mut body = Body::from(operation);
-        if has_pages {
-            let (from, total) = (from.unwrap_or(0), body.counts.done as usize);
-            body.results = self.results(org, operation_id, from, limit, total).await?;
-            let next = from.saturating_add(limit);
-            body.cursor = (next < total).then(|| cursor(&next));
-        }
+        let total = match subject {
+            // While it runs, chunks end in any order: pages could miss some.
+            Subject::CancelBulk { .. } if has_ended => {
+                let total = body.counts.done as usize;
+                body.results = self.results(org, operation_id, from, limit, total).await?;
+                total
+            }
+            Subject::CancelOrders { orders, .. } => {
+                let found = self.store.orders(org, &orders).await?;
+                let of = |order: &OrderRef| found.get(order)?.cancellations.get(&operation_id);
+                body.sum_up(orders.iter().map(of));
+                body.results =
+                    orders.iter().skip(from).take(limit).map(|order| order_result(*order, of(order))).collect();
+                orders.len()
+            }
+            _ => return Answer::ok(&body),
+        };
+        let next = from.saturating_add(limit);
+        body.cursor = (next < total).then(|| cursor(&next));
         Answer::ok(&body)
     }
 

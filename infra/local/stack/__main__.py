@@ -1,16 +1,16 @@
-"""The commands: up, down, token. The scripts beside this package call them."""
+"""The commands: up, down, token, pin. The scripts beside this package call them."""
 
 import argparse
 import sys
 
-from . import issuer, processes
+from . import issuer, pin, processes
 from .settings import Settings, StackError
 
 
 def up(settings: Settings, with_demo: bool) -> None:
     """Brings the stack up, or up to date; harmless when it is."""
     # Here, so that the other commands need not wait for the AWS tools to load.
-    from . import demo, deploy, environment
+    from . import demo, deploy, environment, orders
 
     processes.check_ports(settings)
     deploy.build(settings)
@@ -18,7 +18,9 @@ def up(settings: Settings, with_demo: bool) -> None:
     outputs = deploy.deploy(settings)
     variables = environment.write(settings, outputs)
     if with_demo:
-        demo.run(demo.Api(settings, variables))
+        api = demo.Api(settings, variables)
+        demo.run(api)
+        orders.run(api)
     environment.say_what_next(settings)
 
 
@@ -30,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     up_command.add_argument("--no-demo", action="store_true", help="do not run the demo")
     commands.add_parser("down", help="stop the stack")
     issuer.add_arguments(commands.add_parser("token", help="print an access token"))
+    pin.add_arguments(commands.add_parser("pin", help="set a person's PIN"))
     serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
     serve.add_argument("--port", type=int, required=True)
     return parser
@@ -47,6 +50,8 @@ def main() -> int:
                 processes.stop(settings)
             case "token":
                 print(issuer.token_from_arguments(settings, arguments))
+            case "pin":
+                pin.set_pin(arguments)
             case "serve-issuer":
                 issuer.serve(settings, arguments.port)
     except StackError as error:

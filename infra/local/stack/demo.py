@@ -34,6 +34,7 @@ class Api:
             "Authorization": f"Bearer {self.variables['BINDERY_TOKEN']}",
             "x-correlation-id": self.cid,
             **account,
+            **options.pop("headers", {}),
         }
         answer = requests.request(method, self.variables["BINDERY_URL"] + path, headers=headers, timeout=30, **options)
         if answer.status_code != expected:
@@ -70,27 +71,27 @@ def cards(api: Api) -> dict[str, str]:
 def run(api: Api) -> None:
     """Shows the bulk, a bind and a cancel, and everything that comes of them."""
     print("==> The demo: a bulk was created and started; now one of its cards is bound, one canceled\n")
-    _show("The bulk", api.call("GET", f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}", 200).json())
+    show("The bulk", api.call("GET", f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}", 200).json())
 
     card = f"/cards/v1/cards/{api.variables['BINDERY_DEMO_CARD']}"
     path = bind_path(api.variables["BINDERY_DEMO_CARD"])
-    _show("The card before", api.call("GET", card, 200).json())
+    show("The card before", api.call("GET", card, 200).json())
     print(f"  PUT {path}")
     print(f"  x-account-id: {api.variables['BINDERY_ACCOUNT']}\n  x-customer-id: {api.variables['BINDERY_CUSTOMER']}\n")
     answer = api.call("PUT", path, 202)
     print(f"  202 {answer.reason}\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
     for event in api.events(1):
-        _show(f"The event {event['event_type']}", event)
-    _show("The card after", api.call("GET", card, 200).json())
-    _show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+        show(f"The event {event['event_type']}", event)
+    show("The card after", api.call("GET", card, 200).json())
+    show("The operation", api.call("GET", answer.headers["Location"], 200).json())
 
     path = f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}/cancel"
     body = {"cancel_type": "PARTIAL", "external_ids": ["demo-card-6", "no-such-card"]}
     print(f"  POST {path}\n  {json.dumps(body)}\n")
     answer = api.call("POST", path, 202, json=body)
     for event in api.events(3):
-        _show(f"The event {event['event_type']}", event)
-    _show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+        show(f"The event {event['event_type']}", event)
+    show("The operation", api.call("GET", answer.headers["Location"], 200).json())
 
 
 def bind_path(card: str) -> str:
@@ -133,6 +134,7 @@ def _put(settings: Settings, table: str, pk: str, sk: str, row: dict[str, Any]) 
         pass
 
 
-def _show(title: str, value: Any) -> None:
+def show(title: str, value: Any) -> None:
+    """Prints something found, indented."""
     text = json.dumps(value, indent=2).replace("\n", "\n  ")
     print(f"  {title}:\n  {text}\n", flush=True)

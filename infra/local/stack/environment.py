@@ -22,6 +22,11 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "START_BULK_DLQ_URL": outputs["StartBulkDlqUrl"],
         "CANCEL_BULK_QUEUE_URL": outputs["CancelBulkQueueUrl"],
         "CANCEL_BULK_DLQ_URL": outputs["CancelBulkDlqUrl"],
+        "CANCEL_ORDERS_QUEUE_URL": outputs["CancelOrdersQueueUrl"],
+        "CANCEL_ORDERS_DLQ_URL": outputs["CancelOrdersDlqUrl"],
+        "ORDER_FEED_QUEUE_URL": outputs["OrderFeedQueueUrl"],
+        "ORDER_FEED_DLQ_URL": outputs["OrderFeedDlqUrl"],
+        "PIN_PEPPER_SECRET": outputs["PinPepperSecret"],
     }
     command = str(ROOT / "infra" / "local" / "token")
     directory = settings.directory.resolve()

@@ -11,6 +11,7 @@ use super::bulk::{BulkSettings, BulkState};
 use super::cancel::{CancelCode, CancelType, ItemRef};
 use super::card::{CardFacts, CardStatus};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
+use super::order::{CancellationCode, Order, OrderRef, PersonId};
 use super::time::{Date, Timestamp};
 
 /// The version of the envelope and of every event's data.
@@ -82,6 +83,10 @@ pub enum EventData {
     NonameCancellation(NonameCancellationData),
     /// A cancel of a bulk is done.
     NonameBulkCancellation(NonameBulkCancellationData),
+    /// An order is to be canceled: the order system acts on it.
+    CancellationRequested(CancellationData),
+    /// An order was canceled, or not.
+    Cancellation(CancellationData),
 }
 
 impl EventData {
@@ -94,6 +99,8 @@ impl EventData {
             Self::Create(_) => "create",
             Self::NonameCancellation(_) => "noname_cancellation",
             Self::NonameBulkCancellation(_) => "noname_bulk_cancellation",
+            Self::CancellationRequested(_) => "cancellation_requested",
+            Self::Cancellation(_) => "cancellation",
         }
     }
 
@@ -104,6 +111,7 @@ impl EventData {
             | Self::Create(_)
             | Self::NonameCancellation(_)
             | Self::NonameBulkCancellation(_) => "cards",
+            Self::CancellationRequested(_) | Self::Cancellation(_) => "orders",
         }
     }
 }
@@ -335,4 +343,38 @@ pub struct NonameBulkCancellationData {
     pub canceled: u32,
     /// How many are not.
     pub failed: u32,
+}
+
+/// The data of `cancellation_requested`, and with its last three members of `cancellation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CancellationData {
+    order_id: Option<i32>,
+    international_order_uid: Option<Uuid>,
+    creator_id: PersonId,
+    operation_id: OperationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<EventStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_code: Option<CancellationCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+}
+
+impl CancellationData {
+    /// What is said of the operation's cancellation of the order, which ended so if it has ended.
+    pub(super) fn new(order: &Order, operation_id: OperationId, code: Option<CancellationCode>) -> Self {
+        let (order_id, international_order_uid) = match order.order {
+            OrderRef::Domestic(id) => (Some(id), None),
+            OrderRef::International(uid) => (None, Some(uid)),
+        };
+        Self {
+            order_id,
+            international_order_uid,
+            creator_id: order.creator_id,
+            operation_id,
+            status: code.map(CancellationCode::status),
+            message_code: code,
+            message: code.map(CancellationCode::message),
+        }
+    }
 }

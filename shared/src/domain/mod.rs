@@ -10,4 +10,6 @@ pub mod card;
 pub mod event;
 pub mod ids;
 pub mod operation;
+pub mod order;
+pub mod person;
 pub mod time;

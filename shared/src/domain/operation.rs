@@ -11,6 +11,7 @@ use super::bind::BindOutcome;
 use super::bulk::BulkState;
 use super::cancel::CancelType;
 use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
+use super::order::OrderRef;
 use super::time::{Date, Timestamp};
 
 /// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
@@ -80,6 +81,13 @@ pub enum Subject {
         /// How far it has come.
         #[serde(flatten)]
         progress: Progress,
+    },
+    /// Cancel orders. What became of each stands with the order.
+    CancelOrders {
+        /// The orders whose cancellation was accepted, in the order of the request.
+        orders: Vec<OrderRef>,
+        /// What the client was told of each entry of the request, a letter each: the endpoint's own.
+        told: String,
     },
 }
 

@@ -9,17 +9,20 @@ use serde_json::{Map, Number, Value};
 
 use super::problem::{Invalid, Problem};
 
-/// The members of a JSON object in the body; `None` without a body.
-pub(super) fn json_object(request: &Request, limit: usize) -> Result<Option<Map<String, Value>>, Problem> {
+/// The body's bytes.
+pub(super) fn bytes(request: &Request, limit: usize) -> Result<&[u8], Problem> {
     let bytes: &[u8] = match request.body() {
         Body::Text(text) => text.as_bytes(),
         Body::Binary(bytes) => bytes,
         // The type may grow other kinds; an empty one has no bytes.
         _ => &[],
     };
-    if bytes.len() > limit {
-        return Err(Problem::too_large(limit));
-    }
+    if bytes.len() > limit { Err(Problem::too_large(limit)) } else { Ok(bytes) }
+}
+
+/// The members of a JSON object in the body; `None` without a body.
+pub(super) fn json_object(request: &Request, limit: usize) -> Result<Option<Map<String, Value>>, Problem> {
+    let bytes = bytes(request, limit)?;
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -21,6 +21,8 @@ pub enum Scope {
     CardsRead,
     /// Read operations.
     OperationsRead,
+    /// Cancel orders.
+    OrdersCancel,
 }
 
 impl Scope {
@@ -29,6 +31,7 @@ impl Scope {
             Self::CardsWrite => "cards:write",
             Self::CardsRead => "cards:read",
             Self::OperationsRead => "operations:read",
+            Self::OrdersCancel => "orders:cancel",
         }
     }
 }

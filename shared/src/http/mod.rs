@@ -36,9 +36,11 @@ use token::Verifier;
 pub use accept::{Accepting, accept, open, record, recorded, send};
 pub use idempotency::{Replay, Ticket};
 pub use identity::{Identity, Scope};
+pub use lambda_http::http::HeaderMap;
 pub use page::{cursor, page};
 pub use problem::{Invalid, Problem};
 
+const JSON: &str = "application/json";
 const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Kept back of an invocation's time for saying that it did not suffice.
 const ANSWERING_TIME: Duration = Duration::from_millis(200);
@@ -89,6 +91,20 @@ impl Call {
         }
     }
 
+    /// A header that may be missing; `None` too if it is not ASCII.
+    #[must_use]
+    pub fn optional_header(&self, name: &'static str) -> Option<&str> {
+        text_of(self.request.headers(), name)
+    }
+
+    /// The body; empty if there is none.
+    ///
+    /// # Errors
+    /// 413 beyond `limit` bytes.
+    pub fn bytes(&self, limit: usize) -> Result<&[u8], Problem> {
+        body::bytes(&self.request, limit)
+    }
+
     /// The members of the body's JSON object; `None` without a body.
     ///
     /// # Errors
@@ -111,6 +127,7 @@ impl Call {
 pub struct Answer {
     status: StatusCode,
     operation_id: Option<OperationId>,
+    content_type: String,
     body: String,
 }
 
@@ -121,7 +138,19 @@ impl Answer {
     /// [`Problem::broken`] if the body has no JSON form.
     pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_string(body).map_err(Problem::broken)?;
-        Ok(Self { status: StatusCode::OK, operation_id: None, body })
+        Ok(Self::text(JSON.to_owned(), body))
+    }
+
+    /// 200 with this body, of this type.
+    #[must_use]
+    pub const fn text(content_type: String, body: String) -> Self {
+        Self { status: StatusCode::OK, operation_id: None, content_type, body }
+    }
+
+    /// The same, with the `Location` of the operation that the request made.
+    #[must_use]
+    pub fn located(self, operation_id: OperationId) -> Self {
+        Self { operation_id: Some(operation_id), ..self }
     }
 
     /// The same body, as 201.
@@ -135,8 +164,18 @@ impl Answer {
     #[must_use]
     pub fn accepted(operation_id: OperationId) -> Self {
         let body = format!(r#"{{"operation_id":"{operation_id}","status":"PENDING"}}"#);
-        Self { status: StatusCode::ACCEPTED, operation_id: Some(operation_id), body }
+        Self { status: StatusCode::ACCEPTED, ..Self::text(JSON.to_owned(), body).located(operation_id) }
     }
+}
+
+/// How an endpoint's errors are written that are not `application/problem+json`: from the request's headers and
+/// what is to be said, content type and body.
+pub type ErrorBody = fn(&HeaderMap, &str) -> (String, String);
+
+/// The header's text, if it has one.
+#[must_use]
+pub fn text_of<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Serves an endpoint whose callers need `scope`, until the runtime ends.
@@ -148,10 +187,22 @@ where
     F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send,
 {
+    run_saying(scope, None, handler).await
+}
+
+/// The same, for an endpoint whose contract has errors of another form.
+///
+/// # Errors
+/// Those of the runtime.
+pub async fn run_saying<F, Fut>(scope: Scope, errors: Option<ErrorBody>, handler: F) -> Result<(), Error>
+where
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send,
+{
     let verifier = Verifier::from_env();
     let service = service_fn(move |request: Request| {
         let (handler, verifier) = (handler.clone(), verifier.clone());
-        async move { Ok::<_, Error>(respond(request, scope, &verifier, handler).await) }
+        async move { Ok::<_, Error>(respond(request, scope, errors, &verifier, handler).await) }
     });
     let mut adapter = Adapter::from(service);
     lambda_http::lambda_runtime::run(service_fn(move |event: LambdaEvent<Tolerant>| {
@@ -198,7 +249,13 @@ fn encoded(query: &str) -> String {
     encoded
 }
 
-async fn respond<F, Fut>(request: Request, scope: Scope, verifier: &Verifier, handler: F) -> Response<Body>
+async fn respond<F, Fut>(
+    request: Request,
+    scope: Scope,
+    errors: Option<ErrorBody>,
+    verifier: &Verifier,
+    handler: F,
+) -> Response<Body>
 where
     F: Fn(Call) -> Fut,
     Fut: Future<Output = Result<Answer, Problem>>,
@@ -206,6 +263,7 @@ where
     let started = Instant::now();
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
+    let errors = errors.map(|errors| (errors, request.headers().clone()));
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
     let mut tenant: Option<OrgId> = None;
@@ -223,7 +281,7 @@ where
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
-    response(&result, &context.request_id, &cid)
+    response(&result, errors.as_ref(), &context.request_id, &cid)
 }
 
 /// The client's correlation ID, or a new one.
@@ -260,15 +318,23 @@ fn log(
     }
 }
 
-fn response(result: &Result<Answer, Problem>, request_id: &str, cid: &CorrelationId) -> Response<Body> {
-    let (status, content_type, body) = match result {
-        Ok(answer) => (answer.status, "application/json", answer.body.clone()),
-        Err(problem) => (problem.status, "application/problem+json", problem.body(request_id)),
+fn response(
+    result: &Result<Answer, Problem>,
+    errors: Option<&(ErrorBody, HeaderMap)>,
+    request_id: &str,
+    cid: &CorrelationId,
+) -> Response<Body> {
+    let (status, (content_type, body)) = match (result, errors) {
+        (Ok(answer), _) => (answer.status, (answer.content_type.clone(), answer.body.clone())),
+        (Err(problem), Some((errors, headers))) => (problem.status, errors(headers, &problem.detail)),
+        (Err(problem), None) => (problem.status, ("application/problem+json".to_owned(), problem.body(request_id))),
     };
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
     if let Ok(cid) = HeaderValue::from_str(cid.as_str()) {
         headers.insert(CORRELATION_HEADER, cid);
     }

@@ -127,6 +127,24 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
     }
 
+    /// 413: a list has more items than the endpoint takes.
+    #[must_use]
+    pub fn too_many(detail: impl ToString) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many", detail)
+    }
+
+    /// 415: the body is of another type than the endpoint reads.
+    #[must_use]
+    pub fn unsupported(detail: impl ToString) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
+    }
+
+    /// 400, for a reason that names its place itself.
+    #[must_use]
+    pub fn unreadable(detail: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
+    }
+
     /// 422: the idempotency key came before with another request.
     #[must_use]
     pub fn key_reused() -> Self {

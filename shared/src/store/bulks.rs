@@ -81,7 +81,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "SET last_batch = last_batch + :one",
             condition: "attribute_not_exists(sealed_by) AND last_batch < :most",
-            names: &[],
+            names: Vec::new(),
             values: vec![(":one", number(1)), (":most", number(MAX_BATCHES))],
         };
         match self.change(change).await? {
@@ -102,7 +102,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "ADD aborted :set",
             condition: "attribute_exists(pk) AND NOT contains(batches, :batch)",
-            names: &[],
+            names: Vec::new(),
             values: vec![(":set", number_set(batch)), (":batch", number(batch))],
         };
         Ok(matches!(self.change(change).await?, Changed::Yes(_)))
@@ -126,7 +126,7 @@ impl Store {
             update: "ADD batches :set, #items :added",
             condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by) AND #items <= :room \
                         AND NOT contains(batches, :batch) AND NOT contains(aborted, :batch)",
-            names: &[("#items", "items")],
+            names: vec![("#items", "items".to_owned())],
             values: vec![
                 (":set", number_set(batch)),
                 (":batch", number(batch)),
@@ -162,7 +162,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "SET sealed_by = :by, #state = :canceling",
             condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by)",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![(":by", attribute(CALL, operation)?), (":canceling", attribute(CALL, BulkState::Canceling)?)],
         };
         match self.change(change).await? {
@@ -182,7 +182,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "SET #state = :started",
             condition: "#state = :created AND attribute_not_exists(sealed_by)",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":created", attribute(CALL, BulkState::Created)?),
                 (":started", attribute(CALL, BulkState::Started)?),

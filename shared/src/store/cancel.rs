@@ -301,7 +301,7 @@ impl Store {
             key: bulk_key(org, &bulk.bulk_id),
             update: "SET #state = :state, canceled = :after",
             condition: "#state = :was AND #items = :items AND canceled = :before",
-            names: &[("#state", "state"), ("#items", "items")],
+            names: vec![("#state", "state".to_owned()), ("#items", "items".to_owned())],
             values: vec![
                 (":was", attribute(CALL, bulk.state)?),
                 (":state", attribute(CALL, state)?),
@@ -319,7 +319,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :ended, ended_at = :now, bulk_status = :bulk",
             condition: "#state = :running",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":running", attribute(CALL, OperationState::Running)?),
                 (":ended", attribute(CALL, OperationState::Succeeded)?),

@@ -106,7 +106,7 @@ fn bind_change(call: &'static str, org: &OrgId, card: CardId, mark: &Bound) -> R
         key: card_key(org, card),
         update: "SET #status = :created, #bound = :mark",
         condition: "#status = :unbound AND attribute_not_exists(#bound)",
-        names: &[("#status", "status"), ("#bound", "bound")],
+        names: vec![("#status", "status".to_owned()), ("#bound", "bound".to_owned())],
         values: vec![
             (":unbound", attribute(call, CardStatus::Unbound)?),
             (":created", attribute(call, CardStatus::Created)?),
@@ -130,7 +130,11 @@ fn replace_change(
         update: "SET #status = :status, #replaced = :mark",
         condition: "#status = :previous AND attribute_not_exists(#replaced) \
                     AND #bound.account_id = :account AND #bound.customer_id = :customer",
-        names: &[("#status", "status"), ("#bound", "bound"), ("#replaced", "replaced")],
+        names: vec![
+            ("#status", "status".to_owned()),
+            ("#bound", "bound".to_owned()),
+            ("#replaced", "replaced".to_owned()),
+        ],
         values: vec![
             (":previous", attribute(call, mark.previous_status)?),
             (":status", attribute(call, status)?),

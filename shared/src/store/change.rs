@@ -28,7 +28,7 @@ pub(super) struct Change {
     /// When it is. It must not hold for a row that is not there, unless the update is to make one.
     pub condition: &'static str,
     /// Names for attributes that are reserved words.
-    pub names: &'static [(&'static str, &'static str)],
+    pub names: Vec<(&'static str, String)>,
     /// Values of update and condition.
     pub values: Vec<(&'static str, AttributeValue)>,
 }
@@ -125,7 +125,7 @@ impl Store {
 
 impl Change {
     fn owned_names(&self) -> Option<HashMap<String, String>> {
-        (!self.names.is_empty()).then(|| owned(self.names.iter().copied()))
+        (!self.names.is_empty()).then(|| owned(self.names.iter().cloned()))
     }
 
     /// This change as a part of a transaction.

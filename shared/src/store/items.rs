@@ -127,7 +127,7 @@ impl Store {
             key: item_key(org, bulk, &item.external_id),
             update: "SET #batch = :batch",
             condition: "#batch = :aborted AND #state = :pending",
-            names: &[("#batch", "batch"), ("#state", "state")],
+            names: vec![("#batch", "batch".to_owned()), ("#state", "state".to_owned())],
             values: vec![
                 (":batch", number(batch)),
                 (":aborted", number(item.batch)),
@@ -239,7 +239,7 @@ impl Store {
             update: "ADD #last :count",
             // Made when it is missing. The cap keeps IDs below 2^53 (contract).
             condition: "attribute_not_exists(#last) OR #last < :cap",
-            names: &[("#last", "last")],
+            names: vec![("#last", "last".to_owned())],
             values: vec![
                 (":count", number(count)),
                 (":cap", AttributeValue::N((crate::domain::ids::MAX_INTEGER_ID - u64::from(u32::MAX)).to_string())),
@@ -271,7 +271,7 @@ impl Store {
                 key: item_key(org, bulk, &item.external_id),
                 update: "SET #state = :issued, card_id = :card, issued = :mark",
                 condition: "#state = :pending",
-                names: &[("#state", "state")],
+                names: vec![("#state", "state".to_owned())],
                 values: vec![
                     (":pending", attribute(CALL, ItemState::Pending)?),
                     (":issued", attribute(CALL, ItemState::Issued)?),

@@ -13,6 +13,7 @@ mod cards;
 mod change;
 mod items;
 mod operations;
+mod orders;
 mod progress;
 
 use std::collections::HashMap;

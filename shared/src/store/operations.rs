@@ -93,7 +93,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :state, outcome = :outcome, ended_at = :at",
             condition: "attribute_exists(pk) AND attribute_not_exists(outcome)",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":state", attribute(CALL, state)?),
                 (":outcome", attribute(CALL, &outcome)?),
@@ -118,7 +118,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :ended, ended_at = :at",
             condition: "#state = :pending",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":ended", attribute(CALL, OperationState::Succeeded)?),

@@ -30,7 +30,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :running, batches = :batches",
             condition: "#state = :pending",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":running", attribute(CALL, OperationState::Running)?),
@@ -57,7 +57,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET chunks = :chunks, items_total = :items",
             condition: "attribute_exists(pk) AND attribute_not_exists(chunks)",
-            names: &[],
+            names: Vec::new(),
             values: vec![(":chunks", number(chunks)), (":items", number(items))],
         };
         as_it_is(CALL, self.change(change).await?)
@@ -83,7 +83,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "ADD done :set, items_done :items, items_changed :changed, items_failed :failed",
             condition: "attribute_exists(pk) AND NOT contains(done, :chunk)",
-            names: &[],
+            names: Vec::new(),
             values: vec![
                 (":set", number_set(chunk)),
                 (":chunk", number(chunk)),
@@ -113,7 +113,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "ADD issued :issued",
             condition: "attribute_exists(pk)",
-            names: &[],
+            names: Vec::new(),
             values: vec![(":issued", number(issued))],
         };
         let writes = vec![end_running(CALL, org, operation, now)?.in_transaction(self)?, header.in_transaction(self)?];
@@ -131,7 +131,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :failed, ended_at = :now",
             condition: "#state = :pending",
-            names: &[("#state", "state")],
+            names: vec![("#state", "state".to_owned())],
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":failed", attribute(CALL, OperationState::Failed)?),
@@ -149,7 +149,7 @@ fn end_running(call: &'static str, org: &OrgId, operation: OperationId, now: Tim
         key: operation_key(org, operation),
         update: "SET #state = :ended, ended_at = :now",
         condition: "#state = :running",
-        names: &[("#state", "state")],
+        names: vec![("#state", "state".to_owned())],
         values: vec![
             (":running", attribute(call, OperationState::Running)?),
             (":ended", attribute(call, OperationState::Succeeded)?),

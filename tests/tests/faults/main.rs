@@ -7,6 +7,7 @@ mod cancels;
 mod crew;
 mod deaths;
 mod lies;
+mod orders;
 mod secrets;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -164,7 +165,11 @@ impl Traffic {
 
 /// The worker that a message is for: an arena has one queue for all.
 fn worker_of(body: &str) -> &'static str {
-    if body.contains(r#""instruction":{"bind":"#) {
+    if !body.contains(r#""instruction":"#) {
+        "order-feed-worker"
+    } else if body.contains(r#""instruction":{"order":"#) {
+        "cancel-orders-worker"
+    } else if body.contains(r#""instruction":{"bind":"#) {
         "bind-card-worker"
     } else if body.contains(r#""program_id":"#) {
         "cancel-bulk-worker"

@@ -1,0 +1,38 @@
+//! Asks for orders to be canceled: the worker of the cancel-orders queue.
+//!
+//! One conditional write has the order's cancellation pending for this operation, or one more notes that it could
+//! not be. Either is noted with the order under the operation, once, and the event is made of that note alone.
+//! What the market says comes through the order feed.
+
+use shared::clock;
+use shared::domain::order::Cancellation;
+use shared::message::{CancelOrder, Message};
+use shared::store::Store;
+use shared::worker::{Applied, Failure};
+
+/// The worker and what it may touch.
+#[derive(Debug, Clone)]
+pub struct CancelOrdersWorker {
+    /// Marks orders.
+    pub store: Store,
+}
+
+impl CancelOrdersWorker {
+    /// Applies an instruction; applied again, it changes nothing more and answers the same events.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] or [`Failure::Broken`].
+    pub async fn apply(&self, message: Message<CancelOrder>) -> Result<Applied, Failure> {
+        let (org, id, order) = (&message.org_id, message.operation_id, message.instruction.order);
+        let cancellation = Cancellation { cid: message.cid.clone(), requested_at: None, outcome: None };
+        let order = self.store.request_cancellation(org, &order, id, cancellation, clock::now()).await?;
+        let (outcome, event) = match order.request_event(org, id) {
+            Some(event) => ("REQUESTED", event),
+            None => match order.outcome_event(org, id) {
+                Some(event) => ("REFUSED", event),
+                None => return Err(Failure::Broken("the order's note of the operation says nothing".to_owned())),
+            },
+        };
+        Ok(Applied { outcome, events: vec![event] })
+    }
+}

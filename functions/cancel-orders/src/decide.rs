@@ -1,0 +1,109 @@
+//! Which entries of a request are accepted.
+
+use std::collections::{BTreeSet, HashMap};
+
+use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
+use shared::domain::person::Person;
+use shared::http::{Call, Problem};
+
+use crate::CancelOrders;
+use crate::pins::Verdicts;
+use crate::told::Told;
+use crate::wire::{Entry, Pin};
+
+/// Most PINs that one request may have verified (contract): each takes its time.
+const MAX_PINS: usize = 50;
+
+/// An entry that may be accepted, if the PIN is right.
+struct Candidate<'a> {
+    position: usize,
+    order: OrderRef,
+    creator: PersonId,
+    pin: Option<&'a Pin>,
+}
+
+impl CancelOrders {
+    /// What each entry is told, and the orders of those that are accepted.
+    pub(crate) async fn decide(
+        &self,
+        call: &Call,
+        entries: &[Option<Entry>],
+    ) -> Result<(Vec<OrderRef>, Vec<Told>), Problem> {
+        let org = &call.identity.org_id;
+        let mut named = BTreeSet::new();
+        let asked: Vec<Result<OrderRef, Told>> =
+            entries.iter().map(|entry| order_of(entry.as_ref(), &mut named)).collect();
+        let named: Vec<OrderRef> = named.into_iter().collect();
+        let orders = self.store.orders(org, &named).await?;
+        let mut told = Vec::with_capacity(entries.len());
+        let mut candidates = Vec::new();
+        for (position, (entry, asked)) in entries.iter().zip(asked).enumerate() {
+            told.push(Told::Accepted);
+            match asked.and_then(|order| check(entry.as_ref(), orders.get(&order))) {
+                Ok((order, creator)) => {
+                    let pin = entry.as_ref().and_then(|entry| entry.pin.as_ref());
+                    candidates.push(Candidate { position, order, creator, pin });
+                }
+                Err(refusal) => told[position] = refusal,
+            }
+        }
+        let persons = self.persons(call, &candidates).await?;
+        let protected =
+            |candidate: &&Candidate| persons.get(&candidate.creator).is_some_and(|person| person.pin_required);
+        let pins: BTreeSet<(PersonId, &str)> = candidates
+            .iter()
+            .filter(protected)
+            .filter_map(|candidate| Some((candidate.creator, candidate.pin?.expose())))
+            .collect();
+        if pins.len() > MAX_PINS {
+            return Err(Problem::too_many(format!("A request must not have more than {MAX_PINS} PINs.")));
+        }
+        let verdicts: Verdicts = self.verify(call, &persons, pins).await?;
+        let mut accepted = Vec::new();
+        for candidate in candidates {
+            let told = &mut told[candidate.position];
+            if protected(&&candidate) {
+                *told = candidate.pin.map_or(Told::PinInvalid, |pin| verdicts.of(candidate.creator, pin));
+            }
+            if *told == Told::Accepted {
+                accepted.push(candidate.order);
+            }
+        }
+        Ok((accepted, told))
+    }
+
+    async fn persons(&self, call: &Call, candidates: &[Candidate<'_>]) -> Result<HashMap<PersonId, Person>, Problem> {
+        let creators: BTreeSet<PersonId> = candidates.iter().map(|candidate| candidate.creator).collect();
+        let creators: Vec<PersonId> = creators.into_iter().collect();
+        Ok(self.store.persons(&call.identity.org_id, &creators).await?)
+    }
+}
+
+/// The order that an entry names, the first of the request to do so.
+fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, Told> {
+    let entry = entry.ok_or(Told::Missing)?;
+    let order = if entry.is_international {
+        match (entry.international_order_uid, entry.creator_id) {
+            (Some(uid), Some(_)) => OrderRef::International(uid),
+            (None, Some(_)) => return Err(Told::UidRequired),
+            (Some(_), None) => return Err(Told::CreatorRequired),
+            (None, None) => return Err(Told::UidAndCreatorRequired),
+        }
+    } else {
+        OrderRef::Domestic(entry.order_id.ok_or(Told::OrderIdRequired)?)
+    };
+    if named.insert(order) { Ok(order) } else { Err(Told::Repeated) }
+}
+
+/// The order and its creator, if it can be canceled on behalf of whom the entry names. That an order is another's is
+/// not told apart from its not being there, whatever its state.
+fn check(entry: Option<&Entry>, order: Option<&Order>) -> Result<(OrderRef, PersonId), Told> {
+    let creator = entry.and_then(|entry| entry.creator_id);
+    let order =
+        order.filter(|order| creator.is_none_or(|creator| creator == order.creator_id)).ok_or(Told::NotFound)?;
+    match order.check_cancelable() {
+        Ok(()) => Ok((order.order, order.creator_id)),
+        Err(NotCancelable::NotActive) => Err(Told::NotActive),
+        Err(NotCancelable::Pending) => Err(Told::Pending),
+    }
+}

@@ -1,0 +1,155 @@
+//! `POST /api/orders/cancellations`: has many orders canceled. One result for each entry, in their order.
+//!
+//! An accepted entry is an instruction, not yet a fact: only the market can say that an order is canceled. Which
+//! entries are accepted is decided here and recorded before anything is sent, so a repeated request with the
+//! same `Idempotency-Key` is told the same, and tries no PIN again.
+
+mod decide;
+mod pins;
+mod told;
+pub mod wire;
+
+use serde::Serialize;
+use shared::domain::operation::{Operation, Subject};
+use shared::domain::order::OrderRef;
+use shared::http::{Answer, Call, HeaderMap, Problem, Replay, record, recorded, text_of};
+use shared::message::{CancelOrder, Message, Version1};
+use shared::queue::Queue;
+use shared::store::Store;
+use uuid::Uuid;
+
+pub use pins::Pepper;
+use told::Told;
+use wire::format::{Answering, of_content_type};
+use wire::{Entry, EntryResult};
+
+/// Part of every idempotency key's record. Never change it.
+const ENDPOINT: &str = "cancel-orders";
+/// Largest body, in bytes (contract: 1 MiB).
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Most entries of a request (contract).
+const MAX_ENTRIES: usize = 1000;
+
+/// The endpoint and what it may touch.
+#[derive(Debug, Clone)]
+pub struct CancelOrders {
+    /// Reads orders and persons; judges PINs; records operations.
+    pub store: Store,
+    /// Takes the instructions.
+    pub queue: Queue,
+    /// What PINs are hashed with.
+    pub pepper: Pepper,
+}
+
+/// What makes an entry what it is: all but the PIN, since a hash of four digits can be searched.
+#[derive(Serialize)]
+struct Asked(Option<i32>, Option<i32>, bool, Option<Uuid>);
+
+impl CancelOrders {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Every answer but the 200.
+    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+        let entries = read(call)?;
+        let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
+        let ticket = call.ticket(ENDPOINT, &asked)?;
+        let before = recorded(&self.store, call, &ticket).await?;
+        let operation = match before {
+            Some(before) => before,
+            None => {
+                let (orders, told) = self.decide(call, &entries).await?;
+                if orders.is_empty() {
+                    return Ok(answer(call, &entries, &told));
+                }
+                let subject = Subject::CancelOrders { orders, told: told::written(&told) };
+                record(&self.store, call, &ticket, subject).await?.0
+            }
+        };
+        let told = match ticket.replay(&operation)? {
+            Replay::SendAgain => self.send(&operation).await?,
+            Replay::AnswerAgain => recorded_orders(&operation)?.1,
+        };
+        Ok(answer(call, &entries, &told).located(ticket.operation_id))
+    }
+
+    /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that
+    /// SQS did not take did not happen: that is recorded too.
+    async fn send(&self, operation: &Operation) -> Result<Vec<Told>, Problem> {
+        let (orders, mut told) = recorded_orders(operation)?;
+        let message = |order: &OrderRef| Message {
+            version: Version1,
+            org_id: operation.org_id.clone(),
+            operation_id: operation.operation_id,
+            cid: operation.cid.clone(),
+            accepted_at: operation.created_at,
+            instruction: CancelOrder { order: *order },
+        };
+        let messages: Vec<_> = orders.iter().map(message).collect();
+        // No answer is no refusal: whether it happens is unknown then (contract: 500).
+        let refused = self.queue.send_each(&messages).await.map_err(Problem::broken)?;
+        if refused.is_empty() {
+            return Ok(told);
+        }
+        let accepted = told.iter_mut().filter(|told| **told == Told::Accepted).enumerate();
+        for (_, told) in accepted.filter(|(position, _)| refused.contains_key(position)) {
+            *told = Told::NotSent;
+        }
+        let left: Vec<OrderRef> = orders
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| !refused.contains_key(position))
+            .map(|(_, order)| *order)
+            .collect();
+        self.store.set_told(&operation.org_id, operation.operation_id, &left, &told::written(&told)).await?;
+        Ok(told)
+    }
+}
+
+fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<Told>), Problem> {
+    match &operation.subject {
+        Subject::CancelOrders { orders, told } => Ok((orders, told::read(told))),
+        _ => Err(Problem::broken("the operation is of another kind")),
+    }
+}
+
+fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
+    let body = call.bytes(MAX_BODY_BYTES)?;
+    let format = call.optional_header("content-type").and_then(of_content_type);
+    let format = match format {
+        Some(format) => format,
+        None if body.is_empty() => return Err(Problem::unreadable("The request has no body.")),
+        None => return Err(Problem::unsupported("The Content-Type must be that of JSON or of XML.")),
+    };
+    let entries = wire::read(format, body).map_err(Problem::unreadable)?;
+    if entries.len() > MAX_ENTRIES {
+        return Err(Problem::too_many(format!("A request must not have more than {MAX_ENTRIES} entries.")));
+    }
+    Ok(entries)
+}
+
+fn asked(entry: &Entry) -> Asked {
+    Asked(entry.order_id, entry.creator_id, entry.is_international, entry.international_order_uid)
+}
+
+fn answer(call: &Call, entries: &[Option<Entry>], told: &[Told]) -> Answer {
+    let result = |(entry, told): (&Option<Entry>, &Told)| EntryResult {
+        order_id: entry.as_ref().and_then(|entry| entry.order_id),
+        international_order_uid: entry.as_ref().and_then(|entry| entry.international_order_uid),
+        errors: told.errors().to_vec(),
+    };
+    let results: Vec<_> = entries.iter().zip(told).map(result).collect();
+    let answering = Answering::negotiate(call.optional_header("accept"), call.optional_header("content-type"));
+    Answer::text(content_type(answering), wire::results(answering.format, &results))
+}
+
+fn content_type(answering: Answering) -> String {
+    format!("{}; charset=utf-8", answering.media_type)
+}
+
+/// An error as this contract has it: a bare string in the format that is asked for.
+#[must_use]
+pub fn error(headers: &HeaderMap, text: &str) -> (String, String) {
+    let answering = Answering::negotiate(text_of(headers, "accept"), text_of(headers, "content-type"));
+    (content_type(answering), wire::error(answering.format, text))
+}

@@ -1,0 +1,161 @@
+//! Which format a body is in, and which the answer is to be in.
+
+/// A format of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`, `text/json`.
+    Json,
+    /// `application/xml`, `text/xml`.
+    Xml,
+}
+
+/// The media types that are understood, those of a format in the order of preference.
+const MEDIA_TYPES: [(&str, Format); 4] = [
+    ("application/json", Format::Json),
+    ("text/json", Format::Json),
+    ("application/xml", Format::Xml),
+    ("text/xml", Format::Xml),
+];
+
+/// The format that this `Content-Type` names; its parameters do not count.
+#[must_use]
+pub fn of_content_type(value: &str) -> Option<Format> {
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    MEDIA_TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(essence)).map(|(_, format)| *format)
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answering {
+    /// Its format.
+    pub format: Format,
+    /// Its media type.
+    pub media_type: &'static str,
+}
+
+impl Answering {
+    /// In the format's first media type.
+    #[must_use]
+    pub const fn of(format: Format) -> Self {
+        let media_type = match format {
+            Format::Json => MEDIA_TYPES[0].0,
+            Format::Xml => MEDIA_TYPES[2].0,
+        };
+        Self { format, media_type }
+    }
+
+    /// What the client asks for: by `Accept`, else as its own body came, else JSON.
+    #[must_use]
+    pub fn negotiate(accept: Option<&str>, content_type: Option<&str>) -> Self {
+        let fallback = Self::of(content_type.and_then(of_content_type).unwrap_or(Format::Json));
+        let ranges: Vec<Accepted> =
+            accept.map(|accept| accept.split(',').filter_map(Accepted::read).collect()).unwrap_or_default();
+        let mut best: Option<(u16, u8, Self)> = None;
+        for (media_type, format) in MEDIA_TYPES {
+            // The most specific range that covers a type says its quality.
+            let Some(range) =
+                ranges.iter().filter(|range| range.covers(media_type)).max_by_key(|range| range.specificity)
+            else {
+                continue;
+            };
+            let better = best
+                .is_none_or(|(quality, specificity, _)| (range.quality, range.specificity) > (quality, specificity));
+            if range.quality > 0 && better {
+                best = Some((range.quality, range.specificity, Self { format, media_type }));
+            }
+        }
+        best.map_or(fallback, |(_, _, answering)| answering)
+    }
+}
+
+/// One range of an `Accept` header.
+struct Accepted<'a> {
+    range: &'a str,
+    /// In thousandths.
+    quality: u16,
+    /// 0 for `*/*`, 1 for `type/*`, 2 for a type.
+    specificity: u8,
+}
+
+impl<'a> Accepted<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let range = parts.next()?;
+        let specificity = match range.split_once('/')? {
+            ("*", "*") => 0,
+            (_, "*") => 1,
+            _ => 2,
+        };
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let quality = quality.map_or(Some(1000), thousandths)?;
+        Some(Self { range, quality, specificity })
+    }
+
+    fn covers(&self, media_type: &str) -> bool {
+        match self.specificity {
+            0 => true,
+            1 => {
+                let kind = self.range.trim_end_matches("/*");
+                media_type.split('/').next().is_some_and(|of_type| of_type.eq_ignore_ascii_case(kind))
+            }
+            _ => self.range.eq_ignore_ascii_case(media_type),
+        }
+    }
+}
+
+/// A quality: `0`, `1`, or with at most three decimals.
+fn thousandths(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if !matches!(whole, "0" | "1") || decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let value: u16 = format!("{whole}{decimals:0<3}").parse().ok()?;
+    (value <= 1000).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("application/json", Some(Format::Json))]
+    #[case("Text/JSON; charset=utf-8", Some(Format::Json))]
+    #[case("application/xml", Some(Format::Xml))]
+    #[case("text/xml;charset=\"utf-8\"", Some(Format::Xml))]
+    #[case("text/plain", None)]
+    #[case("", None)]
+    #[case("application/jsonx", None)]
+    fn a_body_is_in_the_format_that_it_says(#[case] content_type: &str, #[case] expected: Option<Format>) {
+        assert_eq!(of_content_type(content_type), expected);
+    }
+
+    #[rstest]
+    #[case::any(Some("*/*"), Some("text/xml"), "application/json")]
+    #[case::nothing(None, Some("text/xml"), "application/xml")]
+    #[case::nothing_at_all(None, None, "application/json")]
+    #[case::none_that_is_known(Some("text/html"), Some("text/xml"), "application/xml")]
+    #[case::exact(Some("text/xml"), Some("application/json"), "text/xml")]
+    #[case::best_quality(Some("application/json;q=0.5, text/xml;q=0.9"), None, "text/xml")]
+    #[case::excluded(Some("application/json;q=0, */*"), None, "text/json")]
+    #[case::all_json_excluded(Some("application/json;q=0, text/json;q=0, */*"), None, "application/xml")]
+    #[case::tie(Some("application/xml, application/json"), None, "application/json")]
+    #[case::exact_beats_range(Some("*/*, application/xml"), None, "application/xml")]
+    #[case::half_beats_range(Some("*/*, text/*"), None, "text/json")]
+    #[case::specific_says_quality(
+        Some("application/*;q=0.1, application/xml;q=0.8, text/*;q=0.2"),
+        None,
+        "application/xml"
+    )]
+    #[case::browser(Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), None, "application/xml")]
+    #[case::odd(Some("rubbish, ;;, application/xml;q=x"), Some("text/json"), "application/json")]
+    #[case::case(Some("APPLICATION/XML;Q=1.0"), None, "application/xml")]
+    fn the_answer_is_in_the_format_that_is_asked_for(
+        #[case] accept: Option<&str>,
+        #[case] content_type: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(Answering::negotiate(accept, content_type).media_type, expected);
+    }
+}

@@ -1,0 +1,134 @@
+//! What travels between the endpoint and its .NET clients, to the byte: which format, how requests are read,
+//! how answers are written. What an instruction means does not belong here.
+//!
+//! The rules are those of ASP.NET Web API with `DataContractSerializer` and `Json.NET` (contract), except where
+//! those lose data silently.
+
+pub mod format;
+mod json;
+#[cfg(test)]
+mod tests;
+mod write;
+mod xml;
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use format::Format;
+
+pub use write::{error, results};
+
+/// One entry of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The domestic order.
+    pub order_id: Option<i32>,
+    /// On whose behalf.
+    pub creator_id: Option<i32>,
+    /// Their PIN.
+    pub pin: Option<Pin>,
+    /// Which of the two IDs counts.
+    pub is_international: bool,
+    /// The international order.
+    pub international_order_uid: Option<Uuid>,
+}
+
+/// A PIN as it was sent. It is never written anywhere: its debug form does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pin(String);
+
+impl Pin {
+    /// The PIN, to be verified.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin")
+    }
+}
+
+/// What the client is told of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryResult {
+    /// As it was asked.
+    pub order_id: Option<i32>,
+    /// As it was asked.
+    pub international_order_uid: Option<Uuid>,
+    /// Why it was not accepted; empty if it was.
+    pub errors: Vec<&'static str>,
+}
+
+/// A body that is not a list of entries. It says where, and quotes nothing: a value may be a PIN.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+impl Unreadable {
+    fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+
+    /// A member that does not hold what it should.
+    fn member(name: &str, expected: &str) -> Self {
+        Self(format!("{name} must be {expected}."))
+    }
+}
+
+/// Reads a request's entries; `None` is a null entry.
+///
+/// # Errors
+/// [`Unreadable`] if anything in the body is wrong: then nothing of it counts.
+pub fn read(format: Format, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
+    let (text, encoding) = decode(body)?;
+    match format {
+        Format::Json => json::read(&text),
+        Format::Xml => xml::read(&text, encoding),
+    }
+}
+
+/// How a body's bytes stand for text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Utf8,
+    Utf16,
+}
+
+fn decode(body: &[u8]) -> Result<(String, Encoding), Unreadable> {
+    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2))
+    };
+    let (text, encoding) = match body {
+        [0xff, 0xfe, rest @ ..] => (wide(rest, u16::from_le_bytes), Encoding::Utf16),
+        [0xfe, 0xff, rest @ ..] => (wide(rest, u16::from_be_bytes), Encoding::Utf16),
+        [0xef, 0xbb, 0xbf, rest @ ..] => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
+        rest => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
+    };
+    let text = text.ok_or_else(|| Unreadable::new("The body is neither UTF-8 nor UTF-16 with a byte order mark."))?;
+    Ok((text, encoding))
+}
+
+/// White space around integers, booleans and UIDs.
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// A 32-bit integer: white space around it, a sign and leading zeros are allowed.
+fn integer(text: &str) -> Option<i32> {
+    let text = text.trim_matches(SPACE);
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if valid { text.parse().ok() } else { None }
+}
+
+/// A UID in one of .NET's forms D, N and B.
+fn uid(text: &str) -> Option<Uuid> {
+    const N: usize = 32;
+    const D: usize = 36;
+    const B: usize = 38;
+    let text = text.trim_matches(SPACE);
+    if matches!(text.len(), N | D | B) { Uuid::try_parse(text).ok() } else { None }
+}

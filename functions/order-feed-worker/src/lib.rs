@@ -1,0 +1,31 @@
+//! Takes what the broker's order system tells of its orders: the worker of the order-feed queue.
+//!
+//! The order system owns status and version; a change that is older than what is known leaves them alone, in
+//! whatever order changes come. One that ends a pending cancellation notes how, and under which version: the
+//! same change, delivered again, publishes the same event again.
+
+use shared::clock;
+use shared::message::OrderFeed;
+use shared::store::{Store, retrying};
+use shared::worker::{Applied, Failure};
+
+/// The worker and what it may touch.
+#[derive(Debug, Clone)]
+pub struct OrderFeedWorker {
+    /// Changes orders.
+    pub store: Store,
+}
+
+impl OrderFeedWorker {
+    /// Applies a change; applied again, it changes nothing more and answers the same events.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] or [`Failure::Broken`].
+    pub async fn apply(&self, feed: OrderFeed) -> Result<Applied, Failure> {
+        let (org, change) = (&feed.org_id, &feed.change);
+        let now = clock::now();
+        let order = retrying(|| self.store.apply_change(org, change, now)).await?;
+        let outcome = if order.version > change.version { "OLDER" } else { "APPLIED" };
+        Ok(Applied { outcome, events: order.events_of_version(org, change.version) })
+    }
+}

@@ -1,0 +1,79 @@
+"""The demo of orders: plays the broker's order system, and has three of its four orders canceled."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from .demo import WAIT_SECONDS, Api, show
+from .deploy import client
+from .settings import DEMO_TENANT, StackError
+
+CREATOR = 98765
+OTHER_CREATOR = 98766
+JSON = {"Content-Type": "application/json"}
+XML = {"Content-Type": "application/xml"}
+
+
+def run(api: Api) -> None:
+    """Feeds the orders, cancels three of them, answers the requests, and shows what comes of it."""
+    first = int(time.time()) % 2_000_000_000
+    uid = f"6269c403-5b9f-47dd-b8c3-{first:012x}"
+    domestic = [{"order_id": number, "creator_id": CREATOR} for number in (first, first + 1, first + 2)]
+    international = {"international_order_uid": uid, "creator_id": OTHER_CREATOR}
+    print("==> The demo of orders: four are fed by the order system; three of them are canceled\n")
+    for order in (*domestic, international):
+        feed(api, order, "ACTIVE", version=1)
+    for order in (*domestic, international):
+        wait_for(api, order)
+
+    entries = [
+        {"OrderID": first, "CreatorID": CREATOR, "PIN": None, "IsInternationalOrder": False},
+        {"CreatorID": OTHER_CREATOR, "IsInternationalOrder": True, "InternationalOrderUID": uid},
+        {"OrderID": first + 7, "CreatorID": CREATOR},
+    ]
+    operation = cancel(api, JSON, json.dumps(entries))
+    cancel(
+        api,
+        XML,
+        '<ArrayOfCancellationCreation xmlns="http://schemas.datacontract.org/2004/07/"><CancellationCreation>'
+        f"<OrderID>{first + 1}</OrderID></CancellationCreation></ArrayOfCancellationCreation>",
+    )
+    requested = api.events(3)
+    show("An event cancellation_requested", requested[0])
+    print("  The order system answers all three: two are canceled, one was filled before.\n")
+    feed(api, domestic[0], "CANCELED", version=2)
+    feed(api, international, "CANCELED", version=2)
+    feed(api, domestic[1], "FILLED", version=2)
+    for event in api.events(3):
+        show(f"The event {event['event_type']}", event)
+    show("The operation of the first request", api.call("GET", operation, 200).json())
+
+
+def cancel(api: Api, headers: dict[str, str], body: str) -> str:
+    """Sends and shows a request; answers where its operation is."""
+    print(f"  POST /api/orders/cancellations\n  {headers['Content-Type']}\n  {body}\n")
+    answer = api.call("POST", "/api/orders/cancellations", 200, data=body, headers=headers)
+    print(f"  200\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
+    return answer.headers["Location"]
+
+
+def feed(api: Api, order: dict[str, Any], status: str, version: int) -> None:
+    """Tells, as the order system does, that an order has changed."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    change = {"org_id": DEMO_TENANT, **order, "status": status, "version": version, "updated_at": now}
+    client(api.settings, "sqs").send_message(
+        QueueUrl=api.variables["ORDER_FEED_QUEUE_URL"], MessageBody=json.dumps(change)
+    )
+
+
+def wait_for(api: Api, order: dict[str, Any]) -> None:
+    """Waits until the order is known."""
+    name = f"ORDER#{order['order_id']}" if "order_id" in order else f"INTL#{order['international_order_uid']}"
+    key = {"pk": {"S": f"{DEMO_TENANT}#{name}"}, "sk": {"S": "ORDER"}}
+    table = client(api.settings, "dynamodb")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "Item" not in table.get_item(TableName=api.variables["TABLE_NAME"], Key=key, ConsistentRead=True):
+        if time.monotonic() > deadline:
+            raise StackError(f"the order feed was not taken in within {WAIT_SECONDS} seconds: see {api.settings.logs}")
+        time.sleep(0.2)

@@ -1,0 +1,51 @@
+"""Sets a person's PIN: writes their row with its hash. The function `cancel-orders` verifies it.
+
+Works on the table and the pepper that TABLE_NAME and PIN_PEPPER_SECRET name, by the usual AWS variables: those of
+the local stack, or of a deployment.
+"""
+
+import argparse
+import getpass
+import hashlib
+import hmac
+import os
+
+import boto3
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from .settings import DEMO_TENANT, StackError
+
+# OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB, 2 iterations, 1 degree of parallelism.
+MEMORY_KIB, ITERATIONS, LANES = 19 * 1024, 2, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the pin command."""
+    parser.add_argument("creator_id", type=int, help="the person who creates orders")
+    parser.add_argument("pin", nargs="?", help="the PIN; asked for if it is left out")
+    parser.add_argument("--tenant", default=DEMO_TENANT)
+    parser.add_argument("--not-required", action="store_true", help="orders are canceled without the PIN")
+
+
+def set_pin(arguments: argparse.Namespace) -> None:
+    """Writes the person's row; wrong tries before count no more."""
+    missing = [name for name in ("TABLE_NAME", "PIN_PEPPER_SECRET") if not os.environ.get(name)]
+    if missing:
+        raise StackError(f"set {' and '.join(missing)}: source target/local/env, or name your deployment's")
+    pin = arguments.pin if arguments.pin is not None else getpass.getpass("PIN: ")
+    pepper = boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["PIN_PEPPER_SECRET"])["SecretString"]
+    mixed = hmac.digest(pepper.encode(), f"{arguments.tenant}\n{arguments.creator_id}\n{pin}".encode(), hashlib.sha256)
+    kdf = Argon2id(salt=os.urandom(16), length=32, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
+    boto3.client("dynamodb").put_item(
+        TableName=os.environ["TABLE_NAME"],
+        Item={
+            "pk": {"S": f"{arguments.tenant}#PERSON#{arguments.creator_id}"},
+            "sk": {"S": "PERSON"},
+            "creator_id": {"N": str(arguments.creator_id)},
+            "pin_required": {"BOOL": not arguments.not_required},
+            "pin_hash": {"S": kdf.derive_phc_encoded(mixed)},
+            "tries": {"N": "0"},
+            "locked_until": {"N": "0"},
+        },
+    )
+    print(f"The PIN of {arguments.creator_id} is set.")

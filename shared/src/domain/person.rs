@@ -1,0 +1,48 @@
+//! A person who creates orders: their PIN, and how often it was guessed wrong.
+
+use serde::{Deserialize, Serialize};
+
+use super::order::PersonId;
+use super::time::Timestamp;
+
+/// Wrong PINs in a row after which a person's PIN is locked (contract).
+pub const MAX_TRIES: u32 = 5;
+/// How long it is locked, in seconds (contract: 15 minutes).
+pub const LOCK_SECONDS: i64 = 15 * 60;
+
+/// A person as their row has it. There need not be one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Who.
+    pub creator_id: PersonId,
+    /// Whether their orders are canceled only with their PIN.
+    pub pin_required: bool,
+    /// The PIN, hashed by Argon2id with a pepper: a PHC string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_hash: Option<String>,
+    /// Wrong PINs in a row.
+    #[serde(default)]
+    pub tries: u32,
+    /// Until when the PIN is locked once there were [`MAX_TRIES`] of them, in seconds after 1970.
+    #[serde(default)]
+    pub locked_until: i64,
+}
+
+impl Person {
+    /// Whether the PIN was locked, but is not any more: the tries count from nothing again.
+    #[must_use]
+    pub const fn lock_has_ended(&self, now: Timestamp) -> bool {
+        self.tries >= MAX_TRIES && self.locked_until <= now.epoch_seconds()
+    }
+}
+
+/// What is said of a PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is right.
+    Right,
+    /// It is wrong.
+    Wrong,
+    /// There were too many wrong ones: whether this one is right is not said.
+    Locked,
+}

@@ -1,0 +1,206 @@
+//! Orders and the persons who create them.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::bulks::number;
+use super::change::{Change, Changed};
+use super::{Item, Store, StoreError, attribute, key, operation_key, read, write};
+use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::operation::OperationState;
+use crate::domain::order::{
+    Cancellation, CancellationCode, CancellationOutcome, NotCancelable, Order, OrderChange, OrderRef, PersonId,
+};
+use crate::domain::person::{LOCK_SECONDS, MAX_TRIES, Person, Verdict};
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// The orders of these that are there, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn orders(&self, org: &OrgId, orders: &[OrderRef]) -> Result<HashMap<OrderRef, Order>, StoreError> {
+        const CALL: &str = "BatchGetItem orders";
+        let keys = orders.iter().map(|order| order_key(org, order)).collect();
+        let rows = self.batch_get(CALL, keys).await?;
+        let orders = rows.into_iter().map(|row| read(CALL, row).map(|order: Order| (order.order, order)));
+        orders.collect()
+    }
+
+    async fn order(&self, org: &OrgId, order: &OrderRef) -> Result<Option<Order>, StoreError> {
+        Ok(self.orders(org, std::slice::from_ref(order)).await?.remove(order))
+    }
+
+    /// Has the order's cancellation pending for this operation, if it can be canceled, and notes what came of it;
+    /// or finds what came of it before. Answers the order with that.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such order: one that was found once never goes away.
+    pub async fn request_cancellation(
+        &self,
+        org: &OrgId,
+        order: &OrderRef,
+        operation: OperationId,
+        mut cancellation: Cancellation,
+        now: Timestamp,
+    ) -> Result<Order, StoreError> {
+        const CALL: &str = "UpdateItem order";
+        cancellation.requested_at = Some(now);
+        let request = Change {
+            call: CALL,
+            key: order_key(org, order),
+            update: "SET pending = :by, cancellations.#by = :cancellation",
+            condition: "#status IN (:active, :partially_filled) AND attribute_not_exists(pending) \
+                        AND attribute_not_exists(cancellations.#by)",
+            names: vec![("#status", "status".to_owned()), ("#by", operation.to_string())],
+            values: vec![
+                (":by", attribute(CALL, operation)?),
+                (":cancellation", attribute(CALL, &cancellation)?),
+                (":active", attribute(CALL, crate::domain::order::OrderStatus::Active)?),
+                (":partially_filled", attribute(CALL, crate::domain::order::OrderStatus::PartiallyFilled)?),
+            ],
+        };
+        let found: Order = match self.change(request).await? {
+            Changed::Yes(row) => return read(CALL, row),
+            Changed::No(Some(row)) => read(CALL, row)?,
+            Changed::No(None) => return Err(StoreError::broken(CALL, "the order has no row")),
+        };
+        if found.cancellations.contains_key(&operation) {
+            return Ok(found);
+        }
+        let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
+        cancellation.requested_at = None;
+        cancellation.outcome = Some(CancellationOutcome { code, at: now, version: None });
+        let refusal = Change {
+            call: CALL,
+            key: order_key(org, order),
+            update: "SET cancellations.#by = :cancellation",
+            condition: "attribute_exists(pk) AND attribute_not_exists(cancellations.#by)",
+            names: vec![("#by", operation.to_string())],
+            values: vec![(":cancellation", attribute(CALL, &cancellation)?)],
+        };
+        match self.change(refusal).await? {
+            Changed::Yes(row) | Changed::No(Some(row)) => read(CALL, row),
+            Changed::No(None) => Err(StoreError::broken(CALL, "the order has no row")),
+        }
+    }
+
+    /// Records what a client was told of a request to cancel orders, some of which were not sent.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation.
+    pub async fn set_told(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        orders: &[OrderRef],
+        told: &str,
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "UpdateItem operation told";
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET orders = :orders, told = :told, #state = :running",
+            condition: "#state = :pending",
+            names: vec![("#state", "state".to_owned())],
+            values: vec![
+                (":orders", attribute(CALL, orders)?),
+                (":told", attribute(CALL, told)?),
+                (":pending", attribute(CALL, OperationState::Pending)?),
+                (":running", attribute(CALL, OperationState::Running)?),
+            ],
+        };
+        // Another copy of the request may have been luckier, or told something before.
+        self.change(change).await.map(|_| ())
+    }
+
+    /// Applies a change of the order system's. Answers the order after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the order changed in between.
+    pub async fn apply_change(&self, org: &OrgId, change: &OrderChange, now: Timestamp) -> Result<Order, StoreError> {
+        const CALL: &str = "PutItem order";
+        let before = self.order(org, &change.order).await?;
+        let after = before.as_ref().map_or_else(|| Order::new(change), |order| order.after(change, now));
+        if before.as_ref() == Some(&after) {
+            return Ok(after);
+        }
+        let mut row = write(CALL, &after)?;
+        row.extend(order_key(org, &change.order));
+        // Only if it is as it was read: what it was pending for, and every entry, count too.
+        let (condition, values) = match &before {
+            None => ("attribute_not_exists(pk)", Vec::new()),
+            Some(before) => (
+                "version = :version AND cancellations = :cancellations",
+                vec![
+                    (":version", AttributeValue::N(before.version.to_string())),
+                    (":cancellations", attribute(CALL, &before.cancellations)?),
+                ],
+            ),
+        };
+        match self.put_unless(CALL, row, condition, &values).await? {
+            None => Ok(after),
+            Some(_) => Err(StoreError::Conflict { call: CALL }),
+        }
+    }
+
+    /// The persons of these who have a row, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn persons(&self, org: &OrgId, persons: &[PersonId]) -> Result<HashMap<PersonId, Person>, StoreError> {
+        const CALL: &str = "BatchGetItem persons";
+        let keys = persons.iter().map(|person| person_key(org, *person)).collect();
+        let rows = self.batch_get(CALL, keys).await?;
+        rows.into_iter().map(|row| read(CALL, row).map(|person: Person| (person.creator_id, person))).collect()
+    }
+
+    /// Writes the verdict on a PIN that was verified already; answers what may be said of it. However many are
+    /// verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from right ones.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn judge(
+        &self,
+        org: &OrgId,
+        person: &Person,
+        right: bool,
+        now: Timestamp,
+    ) -> Result<Verdict, StoreError> {
+        const CALL: &str = "UpdateItem person";
+        let change = |update, condition, mut values: Vec<(&'static str, AttributeValue)>| {
+            values.push((":most", number(MAX_TRIES)));
+            Change { call: CALL, key: person_key(org, person.creator_id), update, condition, names: Vec::new(), values }
+        };
+        let seconds = |seconds: i64| AttributeValue::N(seconds.to_string());
+        let zero = || (":zero", number(0));
+        if person.lock_has_ended(now) {
+            let values = vec![zero(), (":now", seconds(now.epoch_seconds()))];
+            self.change(change("SET tries = :zero", "tries >= :most AND locked_until <= :now", values)).await?;
+        }
+        let verdict = if right {
+            change("SET tries = :zero", "tries < :most", vec![zero()])
+        } else {
+            let until = (":until", seconds(now.epoch_seconds() + LOCK_SECONDS));
+            let update = "SET tries = tries + :one, locked_until = :until";
+            change(update, "tries < :most", vec![(":one", number(1)), until])
+        };
+        Ok(match self.change(verdict).await? {
+            Changed::Yes(_) if right => Verdict::Right,
+            Changed::Yes(_) => Verdict::Wrong,
+            Changed::No(_) => Verdict::Locked,
+        })
+    }
+}
+
+fn order_key(org: &OrgId, order: &OrderRef) -> Item {
+    match order {
+        OrderRef::Domestic(id) => key(format!("{org}#ORDER#{id}"), "ORDER"),
+        OrderRef::International(uid) => key(format!("{org}#INTL#{uid}"), "ORDER"),
+    }
+}
+
+fn person_key(org: &OrgId, person: PersonId) -> Item {
+    key(format!("{org}#PERSON#{person}"), "PERSON")
+}
