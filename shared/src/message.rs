@@ -287,6 +287,16 @@ mod tests {
         assert!(serde_json::from_value::<Message<CancelBulk>>(message).is_err());
     }
 
+    #[rstest]
+    #[case(json!({ "order_id": -7 }))]
+    #[case(json!({ "international_order_uid": "6269c403-5b9f-47dd-b8c3-7ecbef8f686d" }))]
+    fn the_form_of_a_cancellation_is_fixed(#[case] order: Value) {
+        let mut message = golden();
+        message["instruction"] = json!({ "order": order });
+        let read: Message<CancelOrder> = serde_json::from_value(message.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), message);
+    }
+
     fn feed() -> Value {
         json!({
             "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "order_id": 7, "creator_id": 9, "status": "ACTIVE",

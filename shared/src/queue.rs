@@ -89,8 +89,10 @@ impl Queue {
                     break;
                 }
                 if round == MAX_ROUNDS {
-                    let code = |id| output.failed().iter().find(|failed| failed.id() == id).map(|failed| failed.code());
-                    let reason = |id| code(id).unwrap_or("no answer for a message").to_owned();
+                    let reason = |id| {
+                        let failed = output.failed().iter().find(|failed| failed.id() == id);
+                        failed.map_or("no answer for a message", |failed| failed.code()).to_owned()
+                    };
                     refused
                         .extend(open.iter().filter_map(|entry| Some((entry.id().parse().ok()?, reason(entry.id())))));
                     break;

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use shared::domain::card::{Bound, Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, ProgramId};
+use shared::domain::person::Person;
 use shared::domain::time::{Date, Timestamp};
 use time::OffsetDateTime;
 use time::macros::date;
@@ -55,6 +56,15 @@ pub fn bound(card_id: u64, status: CardStatus, account: u64, customer: u64) -> C
 pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
     let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(card).unwrap();
     item.extend(key(org, card.card_id.get()));
+    client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+}
+
+/// Puts a person whose PIN is required, and is none that anybody knows.
+pub async fn person(client: &Client, table: &str, org: &str, person: i32) {
+    let row = Person { creator_id: person, pin_required: true, pin_hash: None, tries: 0, locked_until: 0 };
+    let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
+    item.insert("pk".to_owned(), AttributeValue::S(format!("{org}#PERSON#{person}")));
+    item.insert("sk".to_owned(), AttributeValue::S("PERSON".to_owned()));
     client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
 }
 

@@ -10,6 +10,7 @@ use shared::domain::card::CardStatus;
 use tests::arena::Arena;
 use tests::capacity::{Cost, Meter};
 use tests::function::{Function, Invocation};
+use tests::orders::{domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
 use tests::proxy::{Moment, Step};
 use tests::{proxy, seed};
@@ -48,6 +49,15 @@ impl Measured {
     /// What was spent since this was asked last.
     fn take(&self) -> (Cost, BTreeMap<String, usize>) {
         (self.meter.take(), std::mem::take(&mut self.calls.lock().unwrap()))
+    }
+
+    /// Hands the messages of the queue to the worker, ten at a time.
+    async fn work_in_batches(&self, worker: &Function) {
+        for messages in self.arena.take_messages().await.chunks(10) {
+            let messages: Vec<_> = messages.iter().map(|message| (message.clone(), 1)).collect();
+            let answer = worker.invoke(batch(&messages)).await;
+            assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+        }
     }
 
     /// Hands every message of the queue to the worker, and those that come of it.
@@ -157,4 +167,35 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     assert!(calls <= most_calls, "{calls} calls of DynamoDB: {:?}", cost.calls);
     assert!(others["PutEvents"] <= 120, "{others:?}");
     assert_eq!(measured.arena.events().await.len(), usize::from(CARDS) + 1);
+}
+
+#[tokio::test]
+async fn a_thousand_orders_in_one_request() {
+    const ORDERS: u16 = 1000;
+    let measured = Measured::new().await;
+    let feeder = measured.function("order-feed-worker").await;
+    let orders: Vec<u16> = (1..=ORDERS).collect();
+    for orders in orders.chunks(10) {
+        let change = |order: &u16| {
+            let mut change = feed(&domestic(i32::from(*order)), "ACTIVE", 1);
+            change["org_id"] = json!(ORG);
+            (change.to_string(), 1)
+        };
+        feeder.invoke(batch(&orders.iter().map(change).collect::<Vec<_>>())).await;
+    }
+    measured.take();
+    let entries: Vec<Value> = orders.iter().map(|order| json!({ "OrderID": order })).collect();
+    let key = json!({ "idempotency-key": "k" });
+    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));
+    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    let results = answered(measured.function("cancel-orders").await.invoke(event).await, 200);
+    assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true));
+    let (cost, others) = measured.take();
+    assert_cost("cancel orders, an order, the request", &cost, f64::from(ORDERS), 0.04, 1.1);
+    println!("{others:?}");
+    assert!(cost.calls.values().sum::<usize>() <= 13 && others["SendMessageBatch"] <= 100, "{cost:?} {others:?}");
+    measured.work_in_batches(&measured.function("cancel-orders-worker").await).await;
+    let (cost, _) = measured.take();
+    assert_cost("cancel orders, an order, the worker", &cost, f64::from(ORDERS), 1.01, 0.0);
+    assert_eq!(measured.arena.events().await.len(), usize::from(ORDERS));
 }

@@ -8,7 +8,7 @@ use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::person::{Person, Verdict};
 use shared::domain::time::Timestamp;
-use shared::store::{Item, Recorded, StoreError};
+use shared::store::{Recorded, StoreError};
 use tests::arena::Arena;
 use tests::seed;
 use time::OffsetDateTime;
@@ -184,10 +184,7 @@ async fn two_hundred_guesses_at_once_get_five_verdicts() {
     let arena = Arena::new().await;
     let store = arena.store();
     let person = Person { creator_id: 7, pin_required: true, pin_hash: None, tries: 0, locked_until: 0 };
-    let mut row: Item = serde_dynamo::to_item(&person).unwrap();
-    row.insert("pk".to_owned(), AttributeValue::S(format!("{ORG}#PERSON#7")));
-    row.insert("sk".to_owned(), AttributeValue::S("PERSON".to_owned()));
-    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(row)).send().await.unwrap();
+    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
     let judge = async |count: usize, right: bool, at: Timestamp| {
         let judging = (0..count).map(|_| async { store.judge(&org(), &person, right, at).await.unwrap() });
         futures_util::future::join_all(judging).await

@@ -55,16 +55,15 @@ impl CancelOrders {
         let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
         let ticket = call.ticket(ENDPOINT, &asked)?;
         let before = recorded(&self.store, call, &ticket).await?;
-        let operation = match before {
-            Some(before) => before,
-            None => {
-                let (orders, told) = self.decide(call, &entries).await?;
-                if orders.is_empty() {
-                    return Ok(answer(call, &entries, &told));
-                }
-                let subject = Subject::CancelOrders { orders, told: told::written(&told) };
-                record(&self.store, call, &ticket, subject).await?.0
+        let operation = if let Some(before) = before {
+            before
+        } else {
+            let (orders, told) = self.decide(call, &entries).await?;
+            if orders.is_empty() {
+                return Ok(answer(call, &entries, &told));
             }
+            let subject = Subject::CancelOrders { orders, told: told::written(&told) };
+            record(&self.store, call, &ticket, subject).await?.0
         };
         let told = match ticket.replay(&operation)? {
             Replay::SendAgain => self.send(&operation).await?,

@@ -12,7 +12,7 @@ from .settings import DEMO_TENANT, StackError
 CREATOR = 98765
 OTHER_CREATOR = 98766
 JSON = {"Content-Type": "application/json"}
-XML = {"Content-Type": "application/xml"}
+XML = {"Content-Type": "application/xml", "Accept": "application/xml"}
 
 
 def run(api: Api) -> None:

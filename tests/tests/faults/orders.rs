@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::arena::Arena;
-use tests::function::Function;
+use tests::function::{Function, Invocation};
 use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
+use tests::proxy::{self, Moment, Step};
 
 use super::crew::answered;
 use super::{Delivery, deliver_with_deaths, http_event};
@@ -21,16 +22,26 @@ fn change(order: i32, status: &str, version: u64) -> String {
     change.to_string()
 }
 
+async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
+    let how = Delivery { batch: 10, copies: 0, moments: 1, death: 0.0 };
+    let orders = orders.map(|order| change(order, "ACTIVE", 1)).collect();
+    deliver_with_deaths(arena, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
+}
+
+/// A request to cancel these, with a key.
+fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
+    let entries: Vec<Value> = orders.map(|order| json!({ "OrderID": order })).collect();
+    let key = json!({ "idempotency-key": "k" });
+    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));
+    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    event
+}
+
 /// Orders are fed, and the cancellation of all of them is accepted; answers its messages.
 async fn accepted(arena: &Arena) -> Vec<String> {
-    let how = Delivery { batch: 10, copies: 0, moments: 1, death: 0.0 };
-    let orders = (1..=ORDERS).map(|order| change(order, "ACTIVE", 1)).collect();
-    deliver_with_deaths(arena, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
-    let entries: Vec<Value> = (1..=ORDERS).map(|order| json!({ "OrderID": order })).collect();
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &json!({}), Some(&json!(entries)));
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    feed_orders(arena, 1..=ORDERS).await;
     let endpoint = Function::new("cancel-orders", arena.environment()).await;
-    let results = answered(endpoint.invoke(event).await, 200);
+    let results = answered(endpoint.invoke(request(1..=ORDERS)).await, 200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
     let messages = arena.take_messages().await;
     assert_eq!(messages.len(), ORDERS as usize);
@@ -70,4 +81,60 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
         let expected = if order % 2 == 1 && requested.contains_key(&order) { "CANCELED" } else { "TOO_LATE_TO_CANCEL" };
         assert_eq!((&outcomes[&order], &row["version"]), (&json!(expected), &json!(2)));
     }
+}
+
+/// An entry whose message SQS does not take is told so, and did not happen; the answer stays the same.
+#[tokio::test]
+async fn an_entry_that_was_not_sent_did_not_happen() {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=12).await;
+    let url = proxy::start(|call, moment| {
+        if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
+            let request: Value = serde_json::from_slice(call.body).unwrap();
+            let mut bodies = request["Entries"].as_array().unwrap().iter();
+            if bodies.any(|entry| entry["MessageBody"].as_str().unwrap().contains(r#"{"order_id":3}"#)) {
+                let failed =
+                    |entry: &Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
+                let failed: Vec<_> = request["Entries"].as_array().unwrap().iter().map(failed).collect();
+                return Step::Answer(200, json!({ "Successful": [], "Failed": failed }).to_string());
+            }
+        }
+        Step::Pass
+    })
+    .await;
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let results = answered(endpoint.invoke(request(1..=12)).await, 200);
+    let told = |results: &Value| -> Vec<bool> {
+        results.as_array().unwrap().iter().map(|result| result["Success"].as_bool().unwrap()).collect()
+    };
+    // The first ten went in one call.
+    assert_eq!(told(&results), [[false; 10].as_slice(), &[true; 2]].concat());
+    assert_eq!(results[0]["Errors"], json!(["Cancellation could not be accepted, try again."]));
+    assert_eq!(arena.take_messages().await.len(), 2);
+    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    assert_eq!(answered(healthy.invoke(request(1..=12)).await, 200), results);
+    assert!(arena.take_messages().await.is_empty());
+}
+
+/// No answer of SQS is a 500: what was accepted is unknown, until the request is repeated with its key.
+#[tokio::test]
+async fn an_unanswered_request_is_completed_by_its_repetition() {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=3).await;
+    let url = proxy::start(|call, moment| {
+        let is_send = call.target == "AmazonSQS.SendMessageBatch";
+        if is_send && moment == Moment::After { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+    })
+    .await;
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let Invocation::Answered(answer) = endpoint.invoke(request(1..=3)).await else { panic!() };
+    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(500), &json!("\"Internal server error.\"")));
+    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    let results = answered(healthy.invoke(request(1..=3)).await, 200);
+    assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
+    let how = Delivery { batch: 10, copies: 0, moments: 1, death: 0.0 };
+    let messages = arena.take_messages().await;
+    assert!(messages.len() > 3);
+    deliver_with_deaths(&arena, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
+    assert_eq!(arena.events().await.len(), 3);
 }

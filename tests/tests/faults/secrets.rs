@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{ACCOUNT, CUSTOMER, ORG, arena_with, batch, bind_event};
+use super::{ACCOUNT, CUSTOMER, ORG, arena_with, batch, bind_event, http_event};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
+use tests::orders::{CREATOR, domestic, feed};
 use tests::proxy::{self, Step};
 use tests::{seed, variable};
 
@@ -57,6 +58,42 @@ async fn a_function_without_a_gateway_checks_the_token_itself(#[case] keys: bool
         event["headers"]["authorization"] = json!(format!("Bearer {token}"));
         let Invocation::Answered(answer) = endpoint.invoke(event).await else { panic!("{name}") };
         assert_eq!(answer["statusCode"], status, "{name}: {answer}");
+    }
+}
+
+/// Rule 8 again: a PIN is in the request alone, right or wrong, read or not: in no log, row, message or answer.
+#[tokio::test]
+async fn no_pin_gets_anywhere() {
+    const PIN: &str = "canary-pin-4711";
+    let arena = arena_with(&[]).await;
+    let feeder = Function::new("order-feed-worker", arena.environment()).await;
+    let mut change = feed(&domestic(1), "ACTIVE", 1);
+    change["org_id"] = json!(ORG);
+    feeder.invoke(batch(&[(change.to_string(), 1)])).await;
+    seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await.logging("TRACE");
+    let event = |body: &str| {
+        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &json!({}), None);
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        event["body"] = json!(body);
+        event
+    };
+    let mut answers = String::new();
+    for (body, status) in [
+        (format!(r#"[{{"OrderID": 1, "PIN": "{PIN}"}}]"#), 200),
+        (format!(r#"[{{"OrderID": "{PIN}"}}]"#), 400),
+        (format!(r#"[{{"PIN": ["{PIN}"]}}]"#), 400),
+        (format!(r#"[{{"PIN": "{PIN}]"#), 400),
+    ] {
+        let Invocation::Answered(answer) = endpoint.invoke(event(&body)).await else { panic!("{body}") };
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        answers += &answer.to_string();
+    }
+    let everywhere =
+        [endpoint.log(), answers, format!("{:?}", arena.rows().await), arena.take_messages().await.concat()];
+    assert!(everywhere[0].lines().count() >= 4);
+    for place in everywhere {
+        assert!(!place.contains(PIN), "{place}");
     }
 }
 

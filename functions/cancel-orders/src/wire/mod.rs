@@ -106,8 +106,7 @@ fn decode(body: &[u8]) -> Result<(String, Encoding), Unreadable> {
     let (text, encoding) = match body {
         [0xff, 0xfe, rest @ ..] => (wide(rest, u16::from_le_bytes), Encoding::Utf16),
         [0xfe, 0xff, rest @ ..] => (wide(rest, u16::from_be_bytes), Encoding::Utf16),
-        [0xef, 0xbb, 0xbf, rest @ ..] => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
-        rest => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
     };
     let text = text.ok_or_else(|| Unreadable::new("The body is neither UTF-8 nor UTF-16 with a byte order mark."))?;
     Ok((text, encoding))

@@ -104,7 +104,7 @@ fn escaped(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             c if c.is_control() && !matches!(c, '\t' | '\n') => {
-                push(&mut escaped, format_args!("&#x{:X};", u32::from(c)))
+                push(&mut escaped, format_args!("&#x{:X};", u32::from(c)));
             }
             c => escaped.push(c),
         }
