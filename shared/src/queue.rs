@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use crate::batching;
@@ -18,6 +19,8 @@ const MAX_BATCH: usize = 10;
 const MAX_BATCH_BYTES: usize = 1_000_000;
 /// Calls for the same messages: the first, and those for what was not taken.
 const MAX_ROUNDS: u32 = 4;
+/// Calls at the same time, of one request.
+const CONCURRENT_CALLS: usize = 8;
 /// Longest wait before the second call; more for each further one, and drawn at random below that.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
 
@@ -78,29 +81,36 @@ impl Queue {
         messages: &[Message<T>],
     ) -> Result<BTreeMap<usize, String>, SendError> {
         let entries: Result<Vec<_>, _> = messages.iter().enumerate().map(batch_entry).collect();
-        let mut refused = BTreeMap::new();
-        for entries in batching::calls(&entries?, MAX_BATCH, MAX_BATCH_BYTES, |entry| entry.message_body().len()) {
-            let mut open = entries.to_vec();
-            for round in 1..=MAX_ROUNDS {
-                let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
-                let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
-                open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
-                if open.is_empty() {
-                    break;
-                }
-                if round == MAX_ROUNDS {
-                    let reason = |id| {
-                        let failed = output.failed().iter().find(|failed| failed.id() == id);
-                        failed.map_or("no answer for a message", |failed| failed.code()).to_owned()
-                    };
-                    refused
-                        .extend(open.iter().filter_map(|entry| Some((entry.id().parse().ok()?, reason(entry.id())))));
-                    break;
-                }
-                tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
+        let entries = entries?;
+        let calls = batching::calls(&entries, MAX_BATCH, MAX_BATCH_BYTES, |entry| entry.message_body().len());
+        let sending: Vec<_> = calls.into_iter().map(|entries| self.send_batch(entries)).collect();
+        let refused: Vec<Vec<_>> = stream::iter(sending).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(refused.into_iter().flatten().collect())
+    }
+
+    /// Sends what fits into one call; answers what SQS said it did not take.
+    async fn send_batch(&self, entries: &[SendMessageBatchRequestEntry]) -> Result<Vec<(usize, String)>, SendError> {
+        let mut open = entries.to_vec();
+        for round in 1.. {
+            let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
+            let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
+            open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
+            if open.is_empty() {
+                break;
             }
+            if round == MAX_ROUNDS {
+                let reason = |id| {
+                    let failed = output.failed().iter().find(|failed| failed.id() == id);
+                    failed.map_or("no answer for a message", |failed| failed.code()).to_owned()
+                };
+                return Ok(open
+                    .iter()
+                    .filter_map(|entry| Some((entry.id().parse().ok()?, reason(entry.id()))))
+                    .collect());
+            }
+            tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
         }
-        Ok(refused)
+        Ok(Vec::new())
     }
 
     /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason

@@ -111,6 +111,17 @@ impl Function {
         }
     }
 
+    /// The processor time that the process has used so far, its own and the system's for it.
+    pub async fn cpu_time(&self) -> Duration {
+        /// Of the kernel's clock, which is 100 Hz wherever Linux runs us.
+        const TICK: Duration = Duration::from_millis(10);
+        let id = self.child.lock().await.as_ref().and_then(Child::id).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        // After the name in parentheses, user and system time are the 12th and the 13th field.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        TICK * (fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap())
+    }
+
     /// Kills the process, as an operating system kills: nothing in it can notice.
     pub fn killer(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let child = Arc::clone(&self.child);

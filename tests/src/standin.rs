@@ -1,4 +1,4 @@
-//! The simplest stand-ins for SQS and EventBridge, in this process, for benchmarks: what the emulator takes for
+//! The simplest stand-ins for SQS, EventBridge and Secrets Manager, in this process, for benchmarks: what the emulator takes for
 //! them would hide what is measured. They take everything, refuse nothing, and are of no use to a test.
 
 use std::collections::{HashSet, VecDeque};
@@ -64,6 +64,7 @@ async fn take(State(standin): State<StandIn>, headers: HeaderMap, body: Bytes) -
             standin.messages.lock().unwrap().extend(entries.iter().map(|entry| text(&entry["MessageBody"])));
             json!({ "Successful": answer, "Failed": [] })
         }
+        "secretsmanager.GetSecretValue" => json!({ "SecretString": "pepper" }),
         "AWSEvents.PutEvents" => {
             let ids = entries.iter().map(|entry| {
                 let event: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();

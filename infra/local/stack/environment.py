@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from . import demo, events, issuer
+from . import demo, events, issuer, orders
 from .settings import AUDIENCE, DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, ROOT, Settings, deploy_parameters
 
 
@@ -44,7 +44,9 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "EVENTS_QUEUE_URL": events.subscribe(settings, outputs["EventBusName"]),
     }
     demo.seed_sample(settings, outputs["TableName"])
-    shell |= demo.cards(demo.Api(settings, shell))
+    api = demo.Api(settings, shell)
+    shell |= demo.cards(api)
+    shell |= orders.order_with_pin(api)
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in shell.items())
     _write_private(settings.directory / "env", exports)
 

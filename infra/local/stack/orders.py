@@ -5,12 +5,14 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from . import pin
 from .demo import WAIT_SECONDS, Api, show
 from .deploy import client
 from .settings import DEMO_TENANT, StackError
 
 CREATOR = 98765
 OTHER_CREATOR = 98766
+PIN_CREATOR = 98767
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "application/xml", "Accept": "application/xml"}
 
@@ -48,6 +50,17 @@ def run(api: Api) -> None:
     for event in api.events(3):
         show(f"The event {event['event_type']}", event)
     show("The operation of the first request", api.call("GET", operation, 200).json())
+
+
+def order_with_pin(api: Api) -> dict[str, str]:
+    """Feeds an order whose creator's PIN is 1234; answers the variable that names it."""
+    order = {"order_id": int(time.time()) % 2_000_000_000 + 100, "creator_id": PIN_CREATOR}
+    feed(api, order, "ACTIVE", version=1)
+    pin.write(
+        client(api.settings, "secretsmanager"), client(api.settings, "dynamodb"), api.variables, PIN_CREATOR, "1234"
+    )
+    wait_for(api, order)
+    return {"BINDERY_ORDER": str(order["order_id"])}
 
 
 def cancel(api: Api, headers: dict[str, str], body: str) -> str:

@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import hmac
 import os
+from typing import Any
 
 import boto3
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -33,19 +34,34 @@ def set_pin(arguments: argparse.Namespace) -> None:
     if missing:
         raise StackError(f"set {' and '.join(missing)}: source target/local/env, or name your deployment's")
     pin = arguments.pin if arguments.pin is not None else getpass.getpass("PIN: ")
-    pepper = boto3.client("secretsmanager").get_secret_value(SecretId=os.environ["PIN_PEPPER_SECRET"])["SecretString"]
-    mixed = hmac.digest(pepper.encode(), f"{arguments.tenant}\n{arguments.creator_id}\n{pin}".encode(), hashlib.sha256)
+    names = {name: os.environ[name] for name in ("TABLE_NAME", "PIN_PEPPER_SECRET")}
+    secrets, table = boto3.client("secretsmanager"), boto3.client("dynamodb")
+    write(secrets, table, names, arguments.creator_id, pin, arguments.tenant, required=not arguments.not_required)
+    print(f"The PIN of {arguments.creator_id} is set.")
+
+
+def write(
+    secrets: Any,
+    table: Any,
+    names: dict[str, str],
+    person: int,
+    pin: str,
+    tenant: str = DEMO_TENANT,
+    required: bool = True,
+) -> None:
+    """Puts the person's row, with these clients, into the table and by the pepper of these names."""
+    pepper = secrets.get_secret_value(SecretId=names["PIN_PEPPER_SECRET"])["SecretString"]
+    mixed = hmac.digest(pepper.encode(), f"{tenant}\n{person}\n{pin}".encode(), hashlib.sha256)
     kdf = Argon2id(salt=os.urandom(16), length=32, iterations=ITERATIONS, lanes=LANES, memory_cost=MEMORY_KIB)
-    boto3.client("dynamodb").put_item(
-        TableName=os.environ["TABLE_NAME"],
+    table.put_item(
+        TableName=names["TABLE_NAME"],
         Item={
-            "pk": {"S": f"{arguments.tenant}#PERSON#{arguments.creator_id}"},
+            "pk": {"S": f"{tenant}#PERSON#{person}"},
             "sk": {"S": "PERSON"},
-            "creator_id": {"N": str(arguments.creator_id)},
-            "pin_required": {"BOOL": not arguments.not_required},
+            "creator_id": {"N": str(person)},
+            "pin_required": {"BOOL": required},
             "pin_hash": {"S": kdf.derive_phc_encoded(mixed)},
             "tries": {"N": "0"},
             "locked_until": {"N": "0"},
         },
     )
-    print(f"The PIN of {arguments.creator_id} is set.")

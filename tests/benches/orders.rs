@@ -1,0 +1,95 @@
+//! What a request to cancel a thousand orders takes of the endpoint's processor, PINs aside and with one.
+//!
+//! Run it with `./tests/bench`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use tests::arena::create_table;
+use tests::capacity::dynoxide;
+use tests::function::{Function, Invocation};
+use tests::orders::CREATOR;
+use tests::payloads::{ORG, http_event};
+use tests::standin::StandIn;
+
+const TABLE: &str = "bench";
+const ORDERS: i32 = 1000;
+const RUNS: u32 = 20;
+
+type Item = HashMap<String, AttributeValue>;
+
+#[tokio::main]
+async fn main() {
+    let dynamodb_url = dynoxide().await;
+    let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&dynamodb_url).build();
+    let dynamodb = Client::from_conf(config);
+    create_table(&dynamodb, TABLE).await;
+    let (standin, url) = StandIn::start().await;
+    seed(&dynamodb).await;
+    let environment = [
+        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb_url),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("TABLE_NAME", TABLE),
+        ("CANCEL_ORDERS_QUEUE_URL", "http://queue"),
+        ("PIN_PEPPER_SECRET", "pepper"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let endpoint = Function::new("cancel-orders", environment).await;
+    let json = json!((1..=ORDERS).map(|order| json!({ "OrderID": order, "CreatorID": CREATOR })).collect::<Vec<_>>());
+    let entry = |order| {
+        format!(
+            "<CancellationCreation><CreatorID>{CREATOR}</CreatorID><OrderID>{order}</OrderID></CancellationCreation>"
+        )
+    };
+    let xml = format!(
+        "<ArrayOfCancellationCreation xmlns=\"http://schemas.datacontract.org/2004/07/\">{}</ArrayOfCancellationCreation>",
+        (1..=ORDERS).map(entry).collect::<Vec<_>>().concat()
+    );
+    println!("| {ORDERS} entries in one request | Processor time | Time |\n| --- | --- | --- |");
+    for (format, content_type, body) in [("JSON", "application/json", json.to_string()), ("XML", "text/xml", xml)] {
+        let mut event =
+            http_event("POST", "/api/orders/cancellations", &json!({}), &json!({ "content-type": content_type }), None);
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        event["body"] = json!(body);
+        run(&endpoint, &event).await;
+        let (cpu, started) = (endpoint.cpu_time().await, Instant::now());
+        for _ in 0..RUNS {
+            run(&endpoint, &event).await;
+        }
+        let (cpu, time) = (endpoint.cpu_time().await.checked_sub(cpu).unwrap(), started.elapsed());
+        println!("| {format} | {:?} | {:?} |", cpu / RUNS, time / RUNS);
+        while standin.receive().is_some() {}
+    }
+}
+
+async fn run(endpoint: &Function, event: &Value) {
+    let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    assert!(!answer["body"].as_str().unwrap().contains("rrors\":["));
+}
+
+async fn seed(dynamodb: &Client) {
+    let order = |order: i32| -> Item {
+        let row = json!({
+            "order": { "order_id": order }, "creator_id": CREATOR, "status": "ACTIVE", "version": 1,
+            "updated_at": "2026-11-22T03:04:05.678Z", "cancellations": {},
+        });
+        let mut item: Item = serde_dynamo::to_item(row).unwrap();
+        item.insert("pk".to_owned(), AttributeValue::S(format!("{ORG}#ORDER#{order}")));
+        item.insert("sk".to_owned(), AttributeValue::S("ORDER".to_owned()));
+        item
+    };
+    for orders in (1..=ORDERS).collect::<Vec<_>>().chunks(25) {
+        let put = |id: &i32| PutRequest::builder().set_item(Some(order(*id))).build().unwrap();
+        let puts = orders.iter().map(|id| WriteRequest::builder().put_request(put(id)).build()).collect();
+        dynamodb.batch_write_item().request_items(TABLE, puts).send().await.unwrap();
+    }
+}
