@@ -99,14 +99,12 @@ impl Queue {
                 break;
             }
             if round == MAX_ROUNDS {
-                let reason = |id| {
-                    let failed = output.failed().iter().find(|failed| failed.id() == id);
-                    failed.map_or("no answer for a message", |failed| failed.code()).to_owned()
+                let refused = |entry: &SendMessageBatchRequestEntry| {
+                    let failed = output.failed().iter().find(|failed| failed.id() == entry.id())?;
+                    Some((entry.id().parse().ok()?, failed.code().to_owned()))
                 };
-                return Ok(open
-                    .iter()
-                    .filter_map(|entry| Some((entry.id().parse().ok()?, reason(entry.id()))))
-                    .collect());
+                let refused: Option<Vec<_>> = open.iter().map(refused).collect();
+                return refused.ok_or_else(|| SendError { reason: "no answer for a message".to_owned() });
             }
             tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
         }

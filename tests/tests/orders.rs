@@ -146,7 +146,7 @@ async fn xml_is_answered_with_xml_to_the_byte() {
     let answer = request.send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["content-type"]),
-        (200, &"application/xml; charset=utf-8".parse().unwrap())
+        (200, &"text/xml; charset=utf-8".parse().unwrap())
     );
     assert_eq!(
         answer.text().await.unwrap(),
@@ -162,7 +162,7 @@ async fn xml_is_answered_with_xml_to_the_byte() {
 
 #[rstest]
 #[case::not_json("application/json", None, "{".into(), 400, "application/json; charset=utf-8", true)]
-#[case::not_xml("text/xml", Some("text/html"), "<".into(), 400, "application/xml; charset=utf-8", false)]
+#[case::not_xml("text/xml", Some("text/html"), "<".into(), 400, "text/xml; charset=utf-8", false)]
 #[case::other_type("text/plain", None, "[]".into(), 415, "application/json; charset=utf-8", true)]
 #[case::other_type_to_xml("text/plain", Some("text/xml"), "[]".into(), 415, "text/xml; charset=utf-8", false)]
 #[case::too_large("application/json", None, " ".repeat(1024 * 1024 + 1), 413, "application/json; charset=utf-8", true)]

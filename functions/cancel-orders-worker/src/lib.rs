@@ -5,7 +5,7 @@
 //! What the market says comes through the order feed.
 
 use shared::clock;
-use shared::domain::order::Cancellation;
+use shared::domain::order::{Cancellation, CancellationCode, CancellationOutcome};
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
 use shared::worker::{Applied, Failure};
@@ -24,8 +24,14 @@ impl CancelOrdersWorker {
     /// [`Failure::Retry`] or [`Failure::Broken`].
     pub async fn apply(&self, message: Message<CancelOrder>) -> Result<Applied, Failure> {
         let (org, id, order) = (&message.org_id, message.operation_id, message.instruction.order);
-        let cancellation = Cancellation { cid: message.cid.clone(), requested_at: None, outcome: None };
-        let order = self.store.request_cancellation(org, &order, id, cancellation, clock::now()).await?;
+        let (cid, accepted_at) = (message.cid.clone(), message.accepted_at);
+        let note = Cancellation { cid, accepted_at, requested_at: None, outcome: None };
+        let mut order = self.store.request_cancellation(org, &order, id, note.clone(), clock::now()).await?;
+        if order.cancellation(id, accepted_at).is_none() {
+            // Its row is full of notes: what is said must be the same at every delivery without one.
+            let outcome = CancellationOutcome { code: CancellationCode::Other, at: accepted_at, version: None };
+            order.cancellations.insert(id, Cancellation { outcome: Some(outcome), ..note });
+        }
         let (outcome, event) = match order.request_event(org, id) {
             Some(event) => ("REQUESTED", event),
             None => match order.outcome_event(org, id) {

@@ -24,10 +24,10 @@ struct Candidate<'a> {
 
 impl CancelOrders {
     /// What each entry is told, and the orders of those that are accepted.
-    pub(crate) async fn decide(
+    pub(crate) async fn decide<'a>(
         &self,
         call: &Call,
-        entries: &[Option<Entry>],
+        entries: &'a [Option<Entry>],
     ) -> Result<(Vec<OrderRef>, Vec<Told>), Problem> {
         let org = &call.identity.org_id;
         let mut named = BTreeSet::new();
@@ -50,14 +50,12 @@ impl CancelOrders {
         let persons = self.persons(call, &candidates).await?;
         let protected =
             |candidate: &&Candidate| persons.get(&candidate.creator).is_some_and(|person| person.pin_required);
-        let pins: BTreeSet<(PersonId, &str)> = candidates
-            .iter()
-            .filter(protected)
-            .filter_map(|candidate| Some((candidate.creator, candidate.pin?.expose())))
-            .collect();
-        if pins.len() > MAX_PINS {
+        let pair = |candidate: &Candidate<'a>| Some((candidate.creator, candidate.pin?.expose()));
+        let pairs: BTreeSet<(PersonId, &str)> = candidates.iter().filter_map(pair).collect();
+        if pairs.len() > MAX_PINS {
             return Err(Problem::too_many(format!("A request must not have more than {MAX_PINS} PINs.")));
         }
+        let pins = candidates.iter().filter(protected).filter_map(pair).collect();
         let verdicts: Verdicts = self.verify(call, &persons, pins).await?;
         let mut accepted = Vec::new();
         for candidate in candidates {

@@ -2,7 +2,7 @@
 //!
 //! An accepted entry is an instruction, not yet a fact: only the market can say that an order is canceled. Which
 //! entries are accepted is decided here and recorded before anything is sent, so a repeated request with the
-//! same `Idempotency-Key` is told the same, and tries no PIN again.
+//! same `Idempotency-Key` is told the same, and tries no PIN again. (If none was accepted nothing is recorded.)
 
 mod decide;
 mod pins;
@@ -60,21 +60,29 @@ impl CancelOrders {
         } else {
             let (orders, told) = self.decide(call, &entries).await?;
             if orders.is_empty() {
-                return Ok(answer(call, &entries, &told));
+                // What refuses them may be this very operation, recorded since we looked by the same request sent
+                // twice.
+                match recorded(&self.store, call, &ticket).await? {
+                    Some(since) => since,
+                    None => return Ok(answer(call, &entries, &told)),
+                }
+            } else {
+                let subject = Subject::CancelOrders { orders, told: told::written(&told) };
+                record(&self.store, call, &ticket, subject).await?.0
             }
-            let subject = Subject::CancelOrders { orders, told: told::written(&told) };
-            record(&self.store, call, &ticket, subject).await?.0
         };
         let told = match ticket.replay(&operation)? {
-            Replay::SendAgain => self.send(&operation).await?,
+            Replay::SendAgain => self.send(&operation, ticket.keyed).await?,
             Replay::AnswerAgain => recorded_orders(&operation)?.1,
         };
-        Ok(answer(call, &entries, &told).located(ticket.operation_id))
+        let answer = answer(call, &entries, &told);
+        Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 
     /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that
-    /// SQS did not take did not happen: that is recorded too.
-    async fn send(&self, operation: &Operation) -> Result<Vec<Told>, Problem> {
+    /// SQS did not take did not happen: that is recorded too. With a key it is also recorded that all is sent, so
+    /// that a repetition need not send it again.
+    async fn send(&self, operation: &Operation, keyed: bool) -> Result<Vec<Told>, Problem> {
         let (orders, mut told) = recorded_orders(operation)?;
         let message = |order: &OrderRef| Message {
             version: Version1,
@@ -87,7 +95,7 @@ impl CancelOrders {
         let messages: Vec<_> = orders.iter().map(message).collect();
         // No answer is no refusal: whether it happens is unknown then (contract: 500).
         let refused = self.queue.send_each(&messages).await.map_err(Problem::broken)?;
-        if refused.is_empty() {
+        if refused.is_empty() && !keyed {
             return Ok(told);
         }
         let accepted = told.iter_mut().filter(|told| **told == Told::Accepted).enumerate();
@@ -100,8 +108,10 @@ impl CancelOrders {
             .filter(|(position, _)| !refused.contains_key(position))
             .map(|(_, order)| *order)
             .collect();
-        self.store.set_told(&operation.org_id, operation.operation_id, &left, &told::written(&told)).await?;
-        Ok(told)
+        // Another copy of the request may have been first: all of them are told the same.
+        let (org, id) = (&operation.org_id, operation.operation_id);
+        let operation = self.store.set_told(org, id, &left, &told::written(&told)).await?;
+        Ok(recorded_orders(&operation)?.1)
     }
 }
 

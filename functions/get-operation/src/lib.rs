@@ -240,7 +240,7 @@ impl GetOperation {
         let operation = self.store.operation(org, operation_id, call.now).await?.ok_or_else(Problem::not_found)?;
         let from: usize = from.unwrap_or(0);
         let subject = operation.subject.clone();
-        let has_ended = operation.ended_at.is_some();
+        let (has_ended, accepted_at) = (operation.ended_at.is_some(), operation.created_at);
         let mut body = Body::from(operation);
         let total = match subject {
             // While it runs, chunks end in any order: pages could miss some.
@@ -251,7 +251,7 @@ impl GetOperation {
             }
             Subject::CancelOrders { orders, .. } => {
                 let found = self.store.orders(org, &orders).await?;
-                let of = |order: &OrderRef| found.get(order)?.cancellations.get(&operation_id);
+                let of = |order: &OrderRef| found.get(order)?.cancellation(operation_id, accepted_at);
                 body.sum_up(orders.iter().map(of));
                 body.results =
                     orders.iter().skip(from).take(limit).map(|order| order_result(*order, of(order))).collect();

@@ -6,14 +6,18 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::bulks::number;
 use super::change::{Change, Changed};
-use super::{Item, Store, StoreError, attribute, key, operation_key, read, write};
+use super::{GONE, Item, Store, StoreError, attribute, key, operation_key, read, write};
 use crate::domain::ids::{OperationId, OrgId};
-use crate::domain::operation::OperationState;
+use crate::domain::operation::{Operation, OperationState};
 use crate::domain::order::{
-    Cancellation, CancellationCode, CancellationOutcome, NotCancelable, Order, OrderChange, OrderRef, PersonId,
+    Cancellation, CancellationCode, CancellationOutcome, MAX_CANCELLATIONS, NotCancelable, Order, OrderChange,
+    OrderRef, OrderStatus, PersonId,
 };
 use crate::domain::person::{LOCK_SECONDS, MAX_TRIES, Person, Verdict};
 use crate::domain::time::Timestamp;
+
+/// As long as fewer wrong PINs came in a row. A row that another tool wrote may not count them yet.
+const MAY_BE_TOLD: &str = "attribute_exists(pk) AND (attribute_not_exists(tries) OR tries < :most)";
 
 impl Store {
     /// The orders of these that are there, read consistently.
@@ -33,7 +37,7 @@ impl Store {
     }
 
     /// Has the order's cancellation pending for this operation, if it can be canceled, and notes what came of it;
-    /// or finds what came of it before. Answers the order with that.
+    /// or finds what came of it before. Answers the order with that note; an order that has too many gets none.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such order: one that was found once never goes away.
@@ -42,51 +46,41 @@ impl Store {
         org: &OrgId,
         order: &OrderRef,
         operation: OperationId,
-        mut cancellation: Cancellation,
+        note: Cancellation,
         now: Timestamp,
     ) -> Result<Order, StoreError> {
         const CALL: &str = "UpdateItem order";
-        cancellation.requested_at = Some(now);
-        let request = Change {
-            call: CALL,
-            key: order_key(org, order),
-            update: "SET pending = :by, cancellations.#by = :cancellation",
-            condition: "#status IN (:active, :partially_filled) AND attribute_not_exists(pending) \
-                        AND attribute_not_exists(cancellations.#by)",
-            names: vec![("#status", "status".to_owned()), ("#by", operation.to_string())],
-            values: vec![
-                (":by", attribute(CALL, operation)?),
-                (":cancellation", attribute(CALL, &cancellation)?),
-                (":active", attribute(CALL, crate::domain::order::OrderStatus::Active)?),
-                (":partially_filled", attribute(CALL, crate::domain::order::OrderStatus::PartiallyFilled)?),
-            ],
-        };
+        let requested = Cancellation { requested_at: Some(now), ..note.clone() };
+        let mut request = note_change(CALL, org, order, operation, &requested)?;
+        request.update = "SET cancellations.#by = :note, pending = :by";
+        request.condition = "(attribute_not_exists(cancellations.#by) OR cancellations.#by.accepted_at < :accepted_at) \
+                             AND size(cancellations) < :most AND attribute_not_exists(pending) \
+                             AND #status IN (:active, :partially_filled)";
+        request.names.push(("#status", "status".to_owned()));
+        request.values.extend([
+            (":by", attribute(CALL, operation)?),
+            (":active", attribute(CALL, OrderStatus::Active)?),
+            (":partially_filled", attribute(CALL, OrderStatus::PartiallyFilled)?),
+        ]);
         let found: Order = match self.change(request).await? {
             Changed::Yes(row) => return read(CALL, row),
             Changed::No(Some(row)) => read(CALL, row)?,
             Changed::No(None) => return Err(StoreError::broken(CALL, "the order has no row")),
         };
-        if found.cancellations.contains_key(&operation) {
+        if found.cancellation(operation, note.accepted_at).is_some() {
             return Ok(found);
         }
         let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
-        cancellation.requested_at = None;
-        cancellation.outcome = Some(CancellationOutcome { code, at: now, version: None });
-        let refusal = Change {
-            call: CALL,
-            key: order_key(org, order),
-            update: "SET cancellations.#by = :cancellation",
-            condition: "attribute_exists(pk) AND attribute_not_exists(cancellations.#by)",
-            names: vec![("#by", operation.to_string())],
-            values: vec![(":cancellation", attribute(CALL, &cancellation)?)],
-        };
+        let outcome = Some(CancellationOutcome { code, at: now, version: None });
+        let refusal = note_change(CALL, org, order, operation, &Cancellation { outcome, ..note })?;
         match self.change(refusal).await? {
             Changed::Yes(row) | Changed::No(Some(row)) => read(CALL, row),
             Changed::No(None) => Err(StoreError::broken(CALL, "the order has no row")),
         }
     }
 
-    /// Records what a client was told of a request to cancel orders, some of which were not sent.
+    /// Records that the messages of a request to cancel orders are sent, what the client is told, and which orders
+    /// it is about; unless another copy of the request did so before. Answers what is recorded then.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such operation.
@@ -96,7 +90,7 @@ impl Store {
         operation: OperationId,
         orders: &[OrderRef],
         told: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation told";
         let change = Change {
             call: CALL,
@@ -111,8 +105,10 @@ impl Store {
                 (":running", attribute(CALL, OperationState::Running)?),
             ],
         };
-        // Another copy of the request may have been luckier, or told something before.
-        self.change(change).await.map(|_| ())
+        match self.change(change).await? {
+            Changed::Yes(row) | Changed::No(Some(row)) => read(CALL, row),
+            Changed::No(None) => Err(StoreError::broken(CALL, GONE)),
+        }
     }
 
     /// Applies a change of the order system's. Answers the order after it.
@@ -180,11 +176,11 @@ impl Store {
             self.change(change("SET tries = :zero", "tries >= :most AND locked_until <= :now", values)).await?;
         }
         let verdict = if right {
-            change("SET tries = :zero", "tries < :most", vec![zero()])
+            change("SET tries = :zero", MAY_BE_TOLD, vec![zero()])
         } else {
             let until = (":until", seconds(now.epoch_seconds() + LOCK_SECONDS));
-            let update = "SET tries = tries + :one, locked_until = :until";
-            change(update, "tries < :most", vec![(":one", number(1)), until])
+            let update = "SET tries = if_not_exists(tries, :zero) + :one, locked_until = :until";
+            change(update, MAY_BE_TOLD, vec![(":one", number(1)), zero(), until])
         };
         Ok(match self.change(verdict).await? {
             Changed::Yes(_) if right => Verdict::Right,
@@ -192,6 +188,29 @@ impl Store {
             Changed::No(_) => Verdict::Locked,
         })
     }
+}
+
+/// Notes what came of an operation's cancellation, unless that is noted, or the order has too many notes.
+fn note_change(
+    call: &'static str,
+    org: &OrgId,
+    order: &OrderRef,
+    operation: OperationId,
+    note: &Cancellation,
+) -> Result<Change, StoreError> {
+    Ok(Change {
+        call,
+        key: order_key(org, order),
+        update: "SET cancellations.#by = :note",
+        condition: "(attribute_not_exists(cancellations.#by) OR cancellations.#by.accepted_at < :accepted_at) \
+                    AND size(cancellations) < :most",
+        names: vec![("#by", operation.to_string())],
+        values: vec![
+            (":note", attribute(call, note)?),
+            (":accepted_at", attribute(call, note.accepted_at)?),
+            (":most", number(MAX_CANCELLATIONS)),
+        ],
+    })
 }
 
 fn order_key(org: &OrgId, order: &OrderRef) -> Item {

@@ -7,14 +7,39 @@ use super::{Entry, Pin, SPACE, Unreadable, integer, uid};
 
 const MEMBERS: [&str; 5] = ["OrderID", "CreatorID", "PIN", "IsInternationalOrder", "InternationalOrderUID"];
 
+/// Deepest nesting, as of XML. Unknown members may be nested, and are passed over.
+const MAX_DEPTH: usize = 32;
+
 /// Reads the entries.
 pub(super) fn read(text: &str) -> Result<Vec<Option<Entry>>, Unreadable> {
+    if depth(text) > MAX_DEPTH {
+        return Err(Unreadable::new("The body is nested too deep."));
+    }
     let not_a_list = || Unreadable::new("The body must be a JSON array of cancellation instructions.");
     let entries: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| not_a_list())?;
     entries
         .into_iter()
         .map(|entry| if entry.get() == "null" { Ok(None) } else { read_entry(entry).map(Some) })
         .collect()
+}
+
+/// How deep arrays and objects stand in each other, at least where the text is JSON.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn read_entry(entry: &RawValue) -> Result<Entry, Unreadable> {

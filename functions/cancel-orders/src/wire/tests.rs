@@ -174,6 +174,8 @@ fn document(content: &str) -> String {
 #[case::other_case("<orderid>2</orderid><OrderID>1</OrderID>", entry(1))]
 #[case::other_namespace("<OrderID xmlns='urn:x'>2</OrderID><OrderID>1</OrderID>", entry(1))]
 #[case::prefix("<o:OrderID xmlns:o='http://schemas.datacontract.org/2004/07/'>1</o:OrderID>", entry(1))]
+#[case::odd_nil_of_an_unknown("<Extra i:nil='maybe'/><OrderID>1</OrderID>", entry(1))]
+#[case::entries_within("<CancellationCreation/><CancellationCreation/><OrderID>1</OrderID>", entry(1))]
 #[case::nil("<OrderID i:nil='true'>rubbish<a/></OrderID>", Entry::default())]
 #[case::nil_by_one("<OrderID i:nil='1'/>", Entry::default())]
 #[case::not_nil("<OrderID i:nil='false'>1</OrderID>", entry(1))]
@@ -223,6 +225,14 @@ fn xml_is_read(#[case] content: &str, #[case] expected: Entry) {
 #[case::attribute_twice("<PIN a='1' a='2'>1</PIN>")]
 #[case::attribute_without_quotes("<PIN a=1>1</PIN>")]
 #[case::end_of_cdata("<PIN>]]></PIN>")]
+#[case::namespace_by_reference("<x:OrderID xmlns:x='http://schemas.datacontract.org/2004/07&#47;'>1</x:OrderID>")]
+#[case::name_in_a_name("<IsInternationalOrder<PIN/>")]
+#[case::no_name("<></>")]
+#[case::no_prefix("<:PIN/>")]
+#[case::empty_namespace("<PIN xmlns:x=''/>")]
+#[case::empty_prefix("<PIN xmlns:='u'/>")]
+#[case::nil_by_two_names("<OrderID i:nil='true' j:nil='false' xmlns:j='http://www.w3.org/2001/XMLSchema-instance'/>")]
+#[case::no_character("<PIN>&#xFFFE;</PIN>")]
 #[case::control_character("<PIN>\u{1}</PIN>")]
 fn xml_is_refused(#[case] content: &str) {
     assert!(read(Format::Xml, document(content).as_bytes()).is_err());
@@ -266,7 +276,7 @@ fn null_entries_and_other_elements_of_the_list() {
 ))]
 #[case::deep("<a>".repeat(100_000))]
 #[case::deep_in_an_entry(document(&format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000))))]
-#[case::long_attribute(document(&format!("<PIN a='{}", "x".repeat(1 << 20))))]
+#[case::long_attribute(document(&format!("<PIN a='{}'/>", "x".repeat(1 << 20))))]
 #[case::many_attributes(document(&format!("<PIN {}/>", (0..100_000).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat())))]
 #[case::many_namespaces(document(&format!("<PIN {}/>", (0..50_000).map(|n| format!("xmlns:a{n}='u' ")).collect::<Vec<_>>().concat())))]
 fn what_is_made_to_hurt_is_refused(#[case] body: String) {
@@ -275,8 +285,13 @@ fn what_is_made_to_hurt_is_refused(#[case] body: String) {
 
 #[test]
 fn deep_json_is_refused_not_followed() {
-    for body in ["[".repeat(1_000_000), format!(r#"[{{"a":{}"#, "[".repeat(1_000_000))] {
+    let deep = |depth: usize| format!(r#"[{{"a":{}{}}}]"#, "[".repeat(depth), "]".repeat(depth));
+    for body in ["[".repeat(1_000_000), deep(500_000), deep(31)] {
         assert!(read(Format::Json, body.as_bytes()).is_err());
+    }
+    let brackets_in_text = format!(r#"[{{"PIN":"\"{}"}}]"#, "[".repeat(100));
+    for body in [deep(30), brackets_in_text] {
+        assert!(read(Format::Json, body.as_bytes()).is_ok());
     }
 }
 

@@ -17,6 +17,9 @@ const MAX_DEPTH: usize = 32;
 /// Most attributes of an element. Ours: each is compared with all before it.
 const MAX_ATTRIBUTES: usize = 32;
 
+/// Longest tag, in bytes. Ours: the contract's are far shorter.
+const MAX_TAG_BYTES: usize = 8 * 1024;
+
 /// Reads the entries.
 pub(super) fn read(text: &str, encoding: Encoding) -> Result<Vec<Option<Entry>>, Unreadable> {
     let mut document = Document::open(text, encoding)?;
@@ -44,6 +47,11 @@ pub(super) fn read(text: &str, encoding: Encoding) -> Result<Vec<Option<Entry>>,
     }
 }
 
+/// What XML 1.0 can hold.
+fn is_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
 fn malformed() -> Unreadable {
     Unreadable::new("The body is not well-formed XML.")
 }
@@ -60,6 +68,14 @@ enum Node {
     End,
 }
 
+/// What no name holds. The parser takes what stands there for a name, whatever it is.
+const NOT_IN_NAMES: [char; 9] = ['<', '>', '&', '"', '\'', '/', '=', ' ', '\t'];
+
+fn is_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.contains(':') && !part.contains(NOT_IN_NAMES);
+    name.split_once(':').map_or_else(|| part(name), |(prefix, local)| part(prefix) && part(local))
+}
+
 /// The names that mean something, all of one namespace.
 const NAMES: [&str; 7] = [
     "ArrayOfCancellationCreation",
@@ -71,6 +87,9 @@ const NAMES: [&str; 7] = [
     "PIN",
 ];
 
+/// Those of an entry.
+const MEMBERS: [&str; 5] = ["CreatorID", "InternationalOrderUID", "IsInternationalOrder", "OrderID", "PIN"];
+
 struct Document<'a> {
     reader: NsReader<&'a [u8]>,
     depth: usize,
@@ -79,7 +98,6 @@ struct Document<'a> {
 impl<'a> Document<'a> {
     /// Begins to read: white space and an XML declaration are passed over.
     fn open(text: &'a str, encoding: Encoding) -> Result<Self, Unreadable> {
-        let is_char = |c: char| matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'));
         if !text.chars().all(is_char) {
             return Err(malformed());
         }
@@ -116,7 +134,7 @@ impl<'a> Document<'a> {
                 Event::CData(text) if self.depth > 0 => Node::Text(text.xml10_content().into_owned()),
                 Event::GeneralRef(reference) if self.depth > 0 => {
                     let text = match reference.resolve_char_ref() {
-                        Ok(Some(c)) if matches!(c, '\t' | '\n' | '\r') || c >= ' ' => c.to_string(),
+                        Ok(Some(c)) if is_char(c) => c.to_string(),
                         Ok(None) => resolve_xml_entity(&reference.xml10_content()).ok_or_else(malformed)?.to_owned(),
                         _ => return Err(malformed()),
                     };
@@ -135,6 +153,9 @@ impl<'a> Document<'a> {
         if self.depth > MAX_DEPTH {
             return Err(Unreadable::new("The body is nested too deep."));
         }
+        if start.len() > MAX_TAG_BYTES || !is_name(start.name().into_inner()) {
+            return Err(malformed());
+        }
         let resolver = self.reader.resolver();
         let (namespace, local) = resolver.resolve_element(start.name());
         let name = match namespace {
@@ -144,25 +165,35 @@ impl<'a> Document<'a> {
             ResolveResult::Bound(_) | ResolveResult::Unbound => None,
             ResolveResult::Unknown(_) => return Err(malformed()),
         };
-        let mut nil = false;
+        let mut nil = None;
         for (count, attribute) in start.attributes().enumerate() {
             let attribute = attribute.ok().filter(|_| count < MAX_ATTRIBUTES).ok_or_else(malformed)?;
-            let value = attribute
-                .normalized_value(XmlVersion::Implicit1_0)
-                .ok()
-                .filter(|_| !attribute.value.contains('<'))
-                .ok_or_else(malformed)?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| malformed())?;
+            let key = attribute.key.into_inner();
+            if !is_name(key) || attribute.value.contains('<') {
+                return Err(malformed());
+            }
+            if key.starts_with("xmlns:") || key == "xmlns" {
+                // The parser takes a namespace's name as it stands there, references and all.
+                if attribute.value.contains('&') || (key != "xmlns" && value.is_empty()) {
+                    return Err(malformed());
+                }
+                continue;
+            }
             match resolver.resolve_attribute(attribute.key) {
                 (ResolveResult::Unknown(_), _) => return Err(malformed()),
                 (ResolveResult::Bound(namespace), local)
-                    if namespace.into_inner() == INSTANCE && local.into_inner() == "nil" =>
+                    if name.is_some() && namespace.into_inner() == INSTANCE && local.into_inner() == "nil" =>
                 {
-                    nil = boolean(&value).ok_or_else(|| Unreadable::new("nil must be true or false."))?;
+                    let value = boolean(&value).ok_or_else(|| Unreadable::new("nil must be true or false."))?;
+                    if nil.replace(value).is_some() {
+                        return Err(malformed());
+                    }
                 }
                 _ => {}
             }
         }
-        Ok(Node::Open { name, nil })
+        Ok(Node::Open { name, nil: nil.unwrap_or(false) })
     }
 
     /// The next node that is not white space.
@@ -194,6 +225,7 @@ impl<'a> Document<'a> {
                 Node::Close => return Ok(entry),
                 Node::Text(_) | Node::End => return Err(malformed()),
             };
+            let name = name.filter(|name| MEMBERS.contains(name));
             if let Some(name) = name
                 && !seen.insert(name)
             {
@@ -244,11 +276,12 @@ impl<'a> Document<'a> {
 fn check_declaration(declaration: &BytesDecl<'_>, encoding: Encoding) -> Result<(), Unreadable> {
     let version = declaration.version().map_err(|_| malformed())?;
     let declared = declaration.encoding().transpose().map_err(|_| malformed())?;
-    let expected = match encoding {
-        Encoding::Utf8 => "utf-8",
-        Encoding::Utf16 => "utf-16",
+    let fits: &[&str] = match encoding {
+        Encoding::Utf8 => &["utf-8"],
+        Encoding::Utf16 => &["utf-16", "utf-16le", "utf-16be"],
     };
-    if version != "1.0" || declared.is_some_and(|declared| !declared.eq_ignore_ascii_case(expected)) {
+    let fits = |declared: &str| fits.iter().any(|fit| fit.eq_ignore_ascii_case(declared));
+    if version != "1.0" || declared.is_some_and(|declared| !fits(&declared)) {
         return Err(Unreadable::new("The XML declaration does not fit the body."));
     }
     Ok(())
