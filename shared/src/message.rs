@@ -215,6 +215,9 @@ impl TryFrom<FeedForm> for OrderFeed {
         if rejected.is_some_and(|(_, code)| code == CancellationCode::Canceled) {
             return Err("a refusal cannot say CANCELED");
         }
+        if rejected.is_some() && form.status == OrderStatus::Canceled {
+            return Err("an order whose cancellation was refused is not CANCELED");
+        }
         let FeedForm { org_id, creator_id, status, version, updated_at, .. } = form;
         Ok(Self { org_id, change: OrderChange { order, creator_id, status, version, updated_at, rejected } })
     }
@@ -345,6 +348,9 @@ mod tests {
         assert!(serde_json::from_value::<OrderFeed>(two).is_err());
         let mut odd = feed();
         odd["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": "CANCELED" });
+        assert!(serde_json::from_value::<OrderFeed>(odd.clone()).is_err());
+        odd["cancel_rejected"]["code"] = json!("OTHER");
+        odd["status"] = json!("CANCELED");
         assert!(serde_json::from_value::<OrderFeed>(odd).is_err());
     }
 }

@@ -202,11 +202,15 @@ where
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
-    let message: M = match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+    let body = record.body.as_deref().unwrap_or_default();
+    // Whatever is wrong with a message is its own affair, a panic of its reader's too.
+    let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
+    let reading = reading.map_err(|_panic| "its reader panicked".to_owned());
+    // The error's own text may quote the message; where it went wrong is enough.
+    let message: M = match reading.and_then(|read| read.map_err(|error| reading_error(&error))) {
         Ok(message) => message,
-        Err(error) => {
-            // The error's own text may quote the message; where it went wrong is enough.
-            let reason = format!("unreadable message: {}", reading_error(&error));
+        Err(reason) => {
+            let reason = format!("unreadable message: {reason}");
             return Delivery { record, started, about: None, result: Err(Failure::Broken(reason)) };
         }
     };

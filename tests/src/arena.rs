@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use serde_json::{Value, json};
 use shared::aws::Aws;
@@ -89,6 +91,16 @@ impl Arena {
     pub async fn gather_events(&self) {
         let events = drain(&self.sqs, &self.events_url).await;
         self.gathered.lock().unwrap().extend(events);
+    }
+
+    /// Sets an attribute of a row of [`ORG`](crate::payloads::ORG)'s, as nothing in Bindery does.
+    pub async fn set(&self, pk: &str, sk: &str, name: &str, value: &Value) {
+        let value: AttributeValue = serde_dynamo::to_attribute_value(value).unwrap();
+        let update = self.dynamodb.update_item().table_name(&self.table);
+        let update = update.key("pk", AttributeValue::S(format!("{}#{pk}", crate::payloads::ORG)));
+        let update = update.key("sk", AttributeValue::S(sk.to_owned())).update_expression("SET #name = :value");
+        let update = update.expression_attribute_names("#name", name).expression_attribute_values(":value", value);
+        update.send().await.unwrap();
     }
 
     /// All rows of the table, by their keys.

@@ -93,7 +93,22 @@ async fn each_entry_gets_its_result_in_its_place() {
             one("Order is repeated in this request."),
         ]
     );
-    // Three were accepted: three requests to the order system, and three states of the operation.
+    assert!(location.starts_with("/operations/"));
+    tenant.events(3).await;
+}
+
+/// From the request over the order system's answers to the end of the operation.
+#[tokio::test]
+async fn the_order_system_says_what_becomes_of_a_cancellation() {
+    let tenant = Tenant::new().await;
+    let (active, partly, uid) = (new_order_id(), new_order_id(), Uuid::new_v4());
+    tenant.feed(&feed(&domestic(active), "ACTIVE", 1)).await;
+    tenant.feed(&feed(&domestic(partly), "PARTIALLY_FILLED", 1)).await;
+    tenant.feed(&feed(&international(uid), "ACTIVE", 1)).await;
+    let uid_entry = json!({ "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": CREATOR });
+    let entries = json!([entry(active, None, None), entry(partly, None, None), uid_entry]);
+    let (errors, location) = cancel(&tenant, &entries).await;
+    assert!(errors.iter().all(Value::is_null), "{errors:?}");
     let events = tenant.events(3).await;
     assert!(
         events.values().all(|event| event["event_type"] == "cancellation_requested" && event["domain"] == "orders")
@@ -106,7 +121,7 @@ async fn each_entry_gets_its_result_in_its_place() {
     let came_to: Vec<_> = operation["results"].as_array().unwrap().iter().map(|result| &result["status"]).collect();
     assert_eq!(came_to, ["REQUESTED"; 3]);
     let (again, nowhere) = cancel(&tenant, &json!([entry(active, None, None)])).await;
-    assert_eq!((again, nowhere.as_str()), (vec![one("Order already has a pending cancellation.")], ""));
+    assert_eq!((again, nowhere.as_str()), (vec![json!(["Order already has a pending cancellation."])], ""));
 
     tenant.feed(&feed(&domestic(active), "CANCELED", 2)).await;
     tenant.feed(&feed(&domestic(partly), "FILLED", 2)).await;
@@ -127,8 +142,7 @@ async fn each_entry_gets_its_result_in_its_place() {
     let operation = tenant.ended(&location).await;
     assert_eq!(operation["counts"], json!({ "total": 3, "done": 3, "succeeded": 1, "failed": 2 }));
     // The market refused, and the order lives on: it can be canceled again.
-    let again = json!([{ "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": CREATOR }]);
-    assert_eq!(cancel(&tenant, &again).await.0, [Value::Null]);
+    assert_eq!(cancel(&tenant, &json!([uid_entry])).await.0, [Value::Null]);
     tenant.events(1).await;
 }
 

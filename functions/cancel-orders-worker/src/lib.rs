@@ -5,7 +5,7 @@
 //! What the market says comes through the order feed.
 
 use shared::clock;
-use shared::domain::order::{Cancellation, CancellationCode, CancellationOutcome};
+use shared::domain::order::Cancellation;
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
 use shared::worker::{Applied, Failure};
@@ -29,8 +29,8 @@ impl CancelOrdersWorker {
         let mut order = self.store.request_cancellation(org, &order, id, note.clone(), clock::now()).await?;
         if order.cancellation(id, accepted_at).is_none() {
             // Its row is full of notes: what is said must be the same at every delivery without one.
-            let outcome = CancellationOutcome { code: CancellationCode::Other, at: accepted_at, version: None };
-            order.cancellations.insert(id, Cancellation { outcome: Some(outcome), ..note });
+            let outcome = order.outcome_without_note(accepted_at);
+            order.cancellations.insert(id, Cancellation { outcome, ..note });
         }
         let (outcome, event) = match order.request_event(org, id) {
             Some(event) => ("REQUESTED", event),

@@ -7,7 +7,7 @@ use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
 use shared::domain::event::EventStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
-use shared::domain::order::{Cancellation, CancellationCode, OrderRef};
+use shared::domain::order::{CancellationCode, CancellationOutcome, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::http::{Answer, Call, Problem, cursor, page};
 use shared::store::Store;
@@ -93,7 +93,17 @@ enum ItemResult {
     },
 }
 
-/// How far the cancellation of an order has come.
+/// What an order says of a cancellation.
+enum Stage {
+    /// Nothing yet.
+    Unknown,
+    /// The order system was asked.
+    Requested,
+    /// It has ended.
+    Ended(CancellationOutcome),
+}
+
+/// How far the cancellation of an order has come, in the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum OrderState {
@@ -178,14 +188,15 @@ fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &Bind
 
 impl Body {
     /// What the orders say of an operation that has no state of its own.
-    fn sum_up<'a>(&mut self, cancellations: impl Iterator<Item = Option<&'a Cancellation>>) {
+    fn sum_up(&mut self, stages: impl Iterator<Item = Stage>) {
         self.counts.total = Some(0);
         let mut ended_at = None;
-        for cancellation in cancellations {
+        for stage in stages {
             self.counts.total = self.counts.total.map(|total| total + 1);
-            let Some(cancellation) = cancellation else { continue };
-            self.status = OperationState::Running;
-            if let Some(outcome) = &cancellation.outcome {
+            if !matches!(stage, Stage::Unknown) {
+                self.status = OperationState::Running;
+            }
+            if let Stage::Ended(outcome) = stage {
                 self.counts.done += 1;
                 match outcome.code.status() {
                     EventStatus::Success => self.counts.succeeded += 1,
@@ -200,17 +211,18 @@ impl Body {
     }
 }
 
-fn order_result(order: OrderRef, cancellation: Option<&Cancellation>) -> ItemResult {
+fn order_result(order: OrderRef, stage: &Stage) -> ItemResult {
     let (order_id, international_order_uid) = match order {
         OrderRef::Domestic(id) => (Some(id), None),
         OrderRef::International(uid) => (None, Some(uid)),
     };
-    let code = cancellation.and_then(|cancellation| cancellation.outcome.as_ref()).map(|outcome| outcome.code);
-    let status = match (cancellation, code.map(CancellationCode::status)) {
-        (None, _) => OrderState::Pending,
-        (Some(_), None) => OrderState::Requested,
-        (Some(_), Some(EventStatus::Success)) => OrderState::Success,
-        (Some(_), Some(EventStatus::Failure)) => OrderState::Failure,
+    let (status, code) = match stage {
+        Stage::Unknown => (OrderState::Pending, None),
+        Stage::Requested => (OrderState::Requested, None),
+        Stage::Ended(outcome) => match outcome.code.status() {
+            EventStatus::Success => (OrderState::Success, Some(outcome.code)),
+            EventStatus::Failure => (OrderState::Failure, Some(outcome.code)),
+        },
     };
     let message = code.map(CancellationCode::message);
     ItemResult::Order { order_id, international_order_uid, status, message_code: code, message }
@@ -251,10 +263,17 @@ impl GetOperation {
             }
             Subject::CancelOrders { orders, .. } => {
                 let found = self.store.orders(org, &orders).await?;
-                let of = |order: &OrderRef| found.get(order)?.cancellation(operation_id, accepted_at);
+                let of = |order: &OrderRef| {
+                    let Some(order) = found.get(order) else { return Stage::Unknown };
+                    match order.cancellation(operation_id, accepted_at).map(|noted| noted.outcome.clone()) {
+                        Some(None) => Stage::Requested,
+                        Some(Some(outcome)) => Stage::Ended(outcome),
+                        None => order.outcome_without_note(accepted_at).map_or(Stage::Unknown, Stage::Ended),
+                    }
+                };
                 body.sum_up(orders.iter().map(of));
                 body.results =
-                    orders.iter().skip(from).take(limit).map(|order| order_result(*order, of(order))).collect();
+                    orders.iter().skip(from).take(limit).map(|order| order_result(*order, &of(order))).collect();
                 orders.len()
             }
             _ => return Answer::ok(&body),

@@ -60,7 +60,7 @@ def order_with_pin(api: Api) -> dict[str, str]:
         client(api.settings, "secretsmanager"), client(api.settings, "dynamodb"), api.variables, PIN_CREATOR, "1234"
     )
     wait_for(api, order)
-    return {"BINDERY_ORDER": str(order["order_id"])}
+    return {"BINDERY_ORDER": str(order["order_id"]), "BINDERY_CREATOR": str(PIN_CREATOR)}
 
 
 def cancel(api: Api, headers: dict[str, str], body: str) -> str:

@@ -74,7 +74,7 @@ pub enum CancellationCode {
     UnknownOrder,
     /// Another cancellation is pending.
     AlreadyPendingCancel,
-    /// The market refused for another reason.
+    /// The market refused for another reason, or the order has too many cancellations.
     Other,
 }
 
@@ -98,7 +98,7 @@ impl CancellationCode {
             Self::TooLateToCancel => "The order is filled, canceled, rejected or expired.",
             Self::UnknownOrder => "The market does not know the order.",
             Self::AlreadyPendingCancel => "Another cancellation of the order is pending.",
-            Self::Other => "The market refused to cancel the order.",
+            Self::Other => "The order could not be canceled.",
         }
     }
 }
@@ -202,12 +202,13 @@ impl Order {
         }
     }
 
-    /// Whether it can be canceled.
+    /// Whether it can be canceled. One that has [`MAX_CANCELLATIONS`] cannot: nothing could be noted.
     ///
     /// # Errors
     /// [`NotCancelable`].
     pub fn check_cancelable(&self) -> Result<(), NotCancelable> {
         match self.status {
+            OrderStatus::Active | OrderStatus::PartiallyFilled if self.is_full() => Err(NotCancelable::Pending),
             OrderStatus::Active | OrderStatus::PartiallyFilled if self.pending.is_none() => Ok(()),
             OrderStatus::Active | OrderStatus::PartiallyFilled | OrderStatus::PendingCancel => {
                 Err(NotCancelable::Pending)
@@ -251,6 +252,18 @@ impl Order {
         self.cancellations.get(&operation).filter(|cancellation| cancellation.accepted_at == accepted_at)
     }
 
+    /// What becomes of a cancellation, accepted then, that is not noted, if that is sure: notes are for ever, and
+    /// an order that is full of them takes no other.
+    #[must_use]
+    pub fn outcome_without_note(&self, accepted_at: Timestamp) -> Option<CancellationOutcome> {
+        let code = CancellationCode::Other;
+        self.is_full().then_some(CancellationOutcome { code, at: accepted_at, version: None })
+    }
+
+    fn is_full(&self) -> bool {
+        self.cancellations.len() >= MAX_CANCELLATIONS as usize
+    }
+
     /// The events of the cancellations that this version of the order ended.
     #[must_use]
     pub fn events_of_version(&self, org_id: &OrgId, version: u64) -> Vec<Event> {
@@ -286,140 +299,4 @@ fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &Cancellatio
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-
-    const OPERATION: &str = "0192d1c0-0000-7000-8000-000000000001";
-    const ANOTHER: &str = "0192d1c0-0000-7000-8000-000000000002";
-    const LIVE: [OrderStatus; 3] = [OrderStatus::Active, OrderStatus::PartiallyFilled, OrderStatus::PendingCancel];
-    const FINAL: [OrderStatus; 4] =
-        [OrderStatus::Filled, OrderStatus::Canceled, OrderStatus::Rejected, OrderStatus::Expired];
-
-    fn now() -> Timestamp {
-        serde_json::from_value(json!("2026-11-22T03:04:05.678Z")).unwrap()
-    }
-
-    fn change(version: u64, status: OrderStatus) -> OrderChange {
-        OrderChange { order: OrderRef::Domestic(7), creator_id: 9, status, version, updated_at: now(), rejected: None }
-    }
-
-    fn refusal(version: u64, operation: &str) -> OrderChange {
-        let rejected = Some((operation.parse().unwrap(), CancellationCode::Other));
-        OrderChange { rejected, ..change(version, OrderStatus::Active) }
-    }
-
-    /// Version 1, with a cancellation pending.
-    fn pending() -> Order {
-        let operation: OperationId = OPERATION.parse().unwrap();
-        let cid = "c".parse().unwrap();
-        let cancellation = Cancellation { cid, accepted_at: now(), requested_at: Some(now()), outcome: None };
-        Order {
-            pending: Some(operation),
-            cancellations: BTreeMap::from([(operation, cancellation)]),
-            ..Order::new(&change(1, OrderStatus::Active))
-        }
-    }
-
-    fn outcome(order: &Order) -> Option<(CancellationCode, Option<u64>)> {
-        let outcome = order.cancellations.values().next()?.outcome.as_ref()?;
-        Some((outcome.code, outcome.version))
-    }
-
-    fn after(order: &Order, changes: &[OrderChange]) -> Order {
-        changes.iter().fold(order.clone(), |order, change| order.after(change, now()))
-    }
-
-    #[rstest]
-    #[case::lives_on(change(2, OrderStatus::PartiallyFilled), None)]
-    #[case::under_way(change(2, OrderStatus::PendingCancel), None)]
-    #[case::canceled(change(2, OrderStatus::Canceled), Some((CancellationCode::Canceled, Some(2))))]
-    #[case::filled(change(2, OrderStatus::Filled), Some((CancellationCode::TooLateToCancel, Some(2))))]
-    #[case::older(change(1, OrderStatus::Canceled), None)]
-    #[case::refused(refusal(2, OPERATION), Some((CancellationCode::Other, Some(2))))]
-    #[case::refused_late(refusal(1, OPERATION), Some((CancellationCode::Other, Some(1))))]
-    #[case::another_refused(refusal(2, ANOTHER), None)]
-    fn a_change_ends_a_pending_cancellation_or_passes_under_it(
-        #[case] change: OrderChange,
-        #[case] expected: Option<(CancellationCode, Option<u64>)>,
-    ) {
-        let order = pending().after(&change, now());
-        assert_eq!((outcome(&order), order.pending.is_some()), (expected, expected.is_none()));
-    }
-
-    #[test]
-    fn events_say_what_is_noted_and_always_the_same() {
-        let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
-        let order = pending().after(&change(2, OrderStatus::Canceled), now());
-        let events = order.events_of_version(&org, 2);
-        assert_eq!(
-            serde_json::to_value(&events[0].data).unwrap(),
-            json!({
-                "order_id": 7, "international_order_uid": null, "creator_id": 9, "operation_id": OPERATION,
-                "status": "SUCCESS", "message_code": "CANCELED", "message": "The order was canceled.",
-            })
-        );
-        let later = after(&order, &[change(3, OrderStatus::Canceled), change(2, OrderStatus::Canceled)]);
-        assert_eq!(later.events_of_version(&org, 2), events);
-        assert!(later.events_of_version(&org, 3).is_empty());
-        let request = later.request_event(&org, OPERATION.parse().unwrap()).unwrap();
-        assert_eq!(Some(request), pending().request_event(&org, OPERATION.parse().unwrap()));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
-
-        /// In whatever order changes come, and however often each, the order ends as if they had come once, in
-        /// order.
-        #[test]
-        fn shuffled_and_repeated_changes_come_to_the_same(
-            live in prop::collection::vec(select(&LIVE[..]), 0..8),
-            last in select(&FINAL[..]),
-            ends in any::<bool>(),
-            is_refused in any::<bool>(),
-            order in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
-            shuffle in any::<u64>(),
-        ) {
-            let mut changes: Vec<OrderChange> = (2..).zip(live).map(|(version, status)| change(version, status)).collect();
-            let version = u64::try_from(changes.len()).unwrap() + 2;
-            // Either the market refuses, and the order lives on; or it ends.
-            if ends {
-                changes.push(change(version, last));
-            } else if is_refused {
-                changes.push(refusal(version, OPERATION));
-                changes.push(change(version + 1, OrderStatus::Active));
-            }
-            let expected = after(&pending(), &changes);
-            let mut shuffled = changes.clone();
-            if !changes.is_empty() {
-                shuffled.extend(order.iter().map(|index| changes[index.index(changes.len())].clone()));
-            }
-            fastrand::Rng::with_seed(shuffle).shuffle(&mut shuffled);
-            let ended = after(&pending(), &shuffled);
-            prop_assert_eq!(&ended, &expected);
-            prop_assert_eq!(outcome(&ended).is_some(), ends || is_refused);
-        }
-
-        /// The market refuses, and the order ends later: which of the two comes first says how the cancellation
-        /// ended, since its event is out then. Either way it ends once, and the order is as the order system has it.
-        #[test]
-        fn a_refusal_and_an_end_come_to_one_outcome(last in select(&FINAL[..]), shuffle in any::<u64>()) {
-            let mut changes = vec![refusal(2, OPERATION), change(3, OrderStatus::Active), change(4, last)];
-            changes.extend(changes.clone());
-            fastrand::Rng::with_seed(shuffle).shuffle(&mut changes);
-            let mut order = pending();
-            let mut first = None;
-            for change in &changes {
-                order = order.after(change, now());
-                first = first.or(outcome(&order));
-                prop_assert!(first.is_none() || outcome(&order) == first);
-            }
-            prop_assert_eq!((order.status, order.version, order.pending), (last, 4, None));
-            prop_assert!(matches!(first, Some((_, Some(2 | 4)))));
-        }
-    }
-}
+mod tests;

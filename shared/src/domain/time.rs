@@ -41,7 +41,7 @@ impl Timestamp {
     /// This much later.
     #[must_use]
     pub fn plus_days(self, days: i64) -> Self {
-        Self(self.0 + Duration::days(days))
+        Self(self.0.saturating_add(Duration::days(days)))
     }
 }
 
@@ -60,7 +60,10 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        OffsetDateTime::parse(&text, &Rfc3339).map(Self::new).map_err(de::Error::custom)
+        let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)?;
+        // At the ends of time another offset may have no UTC, or none that can be written.
+        let at = at.checked_to_offset(UtcOffset::UTC).filter(|at| (0..=9999).contains(&at.year()));
+        at.map(Self::new).ok_or_else(|| de::Error::custom("a time must lie in the years 0 to 9999, UTC"))
     }
 }
 
@@ -128,6 +131,21 @@ mod tests {
     #[case(date!(2026 - 01 - 31), 0, date!(2026 - 01 - 31))]
     fn months_are_added_by_the_calendar(#[case] from: time::Date, #[case] months: u32, #[case] expected: time::Date) {
         assert_eq!(Date::new(from).plus_months(months), Date::new(expected));
+    }
+
+    #[rstest]
+    #[case("9999-12-31T23:59:59-02:00")]
+    #[case("0000-01-01T00:00:00+02:00")]
+    #[case("yesterday")]
+    fn what_could_not_be_written_is_not_read(#[case] text: &str) {
+        assert!(serde_json::from_value::<Timestamp>(serde_json::json!(text)).is_err());
+    }
+
+    #[test]
+    fn the_ends_of_time_are_read_and_not_passed() {
+        let last: Timestamp = serde_json::from_value(serde_json::json!("9999-12-31T23:59:59.999Z")).unwrap();
+        assert_eq!(last.plus_days(90), last.plus_days(91));
+        assert!(serde_json::from_value::<Timestamp>(serde_json::json!("0001-01-01T00:00:00+02:00")).is_ok());
     }
 
     proptest! {

@@ -70,6 +70,9 @@ impl Store {
         if found.cancellation(operation, note.accepted_at).is_some() {
             return Ok(found);
         }
+        if found.outcome_without_note(note.accepted_at).is_some() {
+            return Ok(found);
+        }
         let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
         let outcome = Some(CancellationOutcome { code, at: now, version: None });
         let refusal = note_change(CALL, org, order, operation, &Cancellation { outcome, ..note })?;

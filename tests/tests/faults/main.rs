@@ -6,6 +6,7 @@ mod bulks;
 mod cancels;
 mod crew;
 mod deaths;
+mod held;
 mod lies;
 mod orders;
 mod secrets;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tests::arena::Arena;
+use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 
 use super::crew::answered;
-use super::{Delivery, deliver_with_deaths, http_event};
+use super::{Delivery, batch, deliver_with_deaths, http_event};
 
 const ORDERS: i32 = 40;
 const CREW: [&str; 4] = ["order-feed-worker", "cancel-orders-worker", "order-feed-worker", "cancel-orders-worker"];
@@ -137,4 +137,67 @@ async fn an_unanswered_request_is_completed_by_its_repetition() {
     assert!(messages.len() > 3);
     deliver_with_deaths(&arena, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
     assert_eq!(arena.events().await.len(), 3);
+}
+
+/// Times at the ends of time, which once took the whole batch with them.
+#[tokio::test]
+async fn a_change_at_the_end_of_time_harms_no_other() {
+    let arena = Arena::new().await;
+    let at = |order: i32, updated_at: &str| {
+        let mut change: Value = serde_json::from_str(&change(order, "ACTIVE", 1)).unwrap();
+        change["updated_at"] = json!(updated_at);
+        (change.to_string(), 1)
+    };
+    let messages = [
+        at(1, "9999-12-31T23:59:59-02:00"),
+        at(2, "0000-01-01T00:00:00+02:00"),
+        at(3, "2026-11-22T03:04:05Z"),
+        at(4, "9999-12-31T23:59:59.999Z"),
+        at(5, "0001-01-01T00:00:00+02:00"),
+    ];
+    let worker = Function::new("order-feed-worker", arena.environment()).await;
+    assert_eq!(worker.invoke(batch(&messages)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), 2);
+    assert_eq!(arena.rows().await.len(), 3);
+    // What was stored can be read again.
+    let again: Vec<_> = (3..=5).map(|order| (change(order, "FILLED", 2), 1)).collect();
+    assert_eq!(worker.invoke(batch(&again)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    assert!(arena.rows().await.values().all(|row| row["status"] == "FILLED"));
+}
+
+/// An order that has all the notes that it can have takes no other, and event, operation and endpoint say so.
+#[tokio::test]
+async fn an_order_full_of_notes_is_refused_alike_by_all() {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=1).await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    assert_eq!(answered(endpoint.invoke(request(1..=1)).await, 200)[0]["Success"], true);
+    let message = arena.take_messages().await.remove(0);
+    let note =
+        json!({ "cid": "c", "accepted_at": "2026-11-22T00:00:00.000Z", "requested_at": "2026-11-22T00:00:00.000Z" });
+    let notes: serde_json::Map<_, _> = (0..200).map(|_| (uuid::Uuid::new_v4().to_string(), note.clone())).collect();
+    arena.set("ORDER#1", "ORDER", "cancellations", &Value::Object(notes)).await;
+
+    let worker = Function::new("cancel-orders-worker", arena.environment()).await;
+    for receives in [1, 2] {
+        let answer = worker.invoke(batch(&[(message.clone(), receives)])).await;
+        assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    }
+    let events = arena.events().await;
+    let event = events.values().next().unwrap();
+    assert_eq!(
+        (events.len(), &event["data"]["status"], &event["data"]["message_code"]),
+        (1, &json!("FAILURE"), &json!("OTHER"))
+    );
+    let operation = event["data"]["operation_id"].as_str().unwrap();
+    let path = format!("/operations/{operation}");
+    let mut get = http_event("GET", &path, &json!({ "operationId": operation }), &json!({}), None);
+    get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("operations:read");
+    let reader = Function::new("get-operation", arena.environment()).await;
+    let shown = answered(reader.invoke(get).await, 200);
+    assert_eq!((&shown["status"], &shown["results"][0]["status"]), (&json!("SUCCEEDED"), &json!("FAILURE")));
+    let mut other = request(1..=1);
+    other["headers"]["idempotency-key"] = json!("other");
+    let told = answered(endpoint.invoke(other).await, 200);
+    assert_eq!(told[0]["Errors"], json!(["Order already has a pending cancellation."]));
 }

@@ -1,0 +1,148 @@
+//! Items and cards of a cancel that other transactions hold, for a moment or for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
+use tests::arena::drain;
+use tests::function::{Function, Invocation};
+use tests::payloads::ORG;
+use tests::proxy::{self, Moment, Step};
+use tests::seed;
+
+use super::cancels::{CANCELER, cid, codes, row, row_of};
+use super::crew::{Bulks, external_id};
+use super::{ACCOUNT, CUSTOMER, batch, failed};
+
+/// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as
+/// many times as are left.
+async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) -> String {
+    let item = format!("I#{item}");
+    proxy::start(move |call, moment| {
+        let mut left = left.lock().unwrap();
+        if *left == 0 || moment == Moment::After || !call.target.ends_with("BatchExecuteStatement") {
+            return Step::Pass;
+        }
+        let request: Value = serde_json::from_slice(call.body).unwrap();
+        let statements = request["Statements"].as_array().unwrap();
+        if !statements.iter().any(|statement| statement["Parameters"][3]["S"] == *item) {
+            return Step::Pass;
+        }
+        *left -= 1;
+        // The rest of the call is left undone with it: each statement has an answer of its own.
+        let refused = json!({ "Error": { "Code": code, "Message": "m" } });
+        Step::Answer(200, json!({ "Responses": vec![refused; statements.len()] }).to_string())
+    })
+    .await
+}
+
+async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
+    let plan = bulks.cancel(bulk, None).await;
+    let worker = Function::new(CANCELER, bulks.arena.environment()).await;
+    worker.invoke(batch(&[(plan.clone(), 1)])).await;
+    (cid(&plan), bulks.arena.take_messages().await.remove(0))
+}
+
+#[rstest::rstest]
+#[case::held("TransactionConflict")]
+#[case::throttled("ThrottlingError")]
+#[case::internal("InternalServerError")]
+#[tokio::test]
+async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static str) {
+    let bulks = Bulks::new().await;
+    let bulk = bulks.create(30).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = conflicting(&external_id(3), Arc::new(Mutex::new(2)), code).await;
+    let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await;
+    let answer = worker.invoke(batch(&[(chunk, 1)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let codes = codes(&bulks.arena.events().await, &cid);
+    assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
+}
+
+/// An item that other transactions hold at every try comes back, and is refused only at the last delivery.
+#[tokio::test]
+async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 4)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert!(arena.events().await.is_empty());
+    let answer = worker.invoke(batch(&[(chunk.clone(), 5)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let events = arena.events().await;
+    assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "INVALID_BULK_ITEM_STATUS".to_owned())]));
+    assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+
+    // What was said stays said, though the item is free now, and stays true.
+    let rows = arena.rows().await;
+    let worker = Function::new(CANCELER, arena.environment()).await;
+    worker.invoke(batch(&[(chunk, 1)])).await;
+    assert_eq!(arena.events().await, events);
+    assert_eq!(arena.rows().await, rows);
+    assert_eq!(row(&rows, |row| row["sk"].as_str().unwrap().starts_with("I#"))["state"], "PENDING");
+}
+
+/// A try that canceled the item, but whose answer was lost, before others held it to the last.
+#[tokio::test]
+async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let mut tries = 0;
+    let url = proxy::start(move |call, moment| {
+        if !call.target.ends_with("BatchExecuteStatement") {
+            return Step::Pass;
+        }
+        tries += usize::from(moment == Moment::Before);
+        match (tries, moment) {
+            (1, Moment::Before) => Step::Pass,
+            (1, Moment::After) => Step::Answer(500, "{}".to_owned()),
+            _ => {
+                let held = json!({ "Error": { "Code": "TransactionConflict", "Message": "m" } });
+                Step::Answer(200, json!({ "Responses": [held] }).to_string())
+            }
+        }
+    })
+    .await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let answer = worker.invoke(batch(&[(chunk, 5)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let codes = codes(&arena.events().await, &cid);
+    assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
+}
+
+/// An answer that does not bring the row does not mean that there is none.
+#[tokio::test]
+async fn a_card_that_an_answer_leaves_out_is_looked_for() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(2).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker"], vec![start]).await;
+    arena.events().await;
+    let card = Bulks::card_of(&arena.rows().await, 1);
+    let bound = seed::bound(card, CardStatus::Created, ACCOUNT, CUSTOMER);
+    seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
+            // The first in the order of external IDs.
+            let refused = json!({ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } });
+            return Step::Answer(200, json!({ "Responses": [refused, {}] }).to_string());
+        }
+        Step::Pass
+    })
+    .await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    worker.invoke(batch(&[(chunk, 1)])).await;
+    let codes = codes(&arena.events().await, &cid);
+    assert_eq!(codes[&external_id(1)], "INVALID_CARD_STATUS_FOR_CANCELLATION");
+}
