@@ -4,8 +4,8 @@
 //! - [`message`]: what travels through the queues.
 //! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs.
 //! - The edges, each behind a feature so that a function links only what it uses:
-//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `http` (an endpoint), `worker` (a queue's worker;
-//!   `plan`: one that goes through a bulk).
+//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `http` (an endpoint),
+//!   `worker` (a queue's worker; `plan`: one that goes through a bulk).
 //!
 //! What belongs to one function alone does not belong here.
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
 use crate::domain::bind::Bind;
-use crate::domain::bulk::{PlanCursor, PlannedItem, Range};
+use crate::domain::bulk::{PlanCursor, Range};
+use crate::domain::cancel::ItemRef;
 use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
 use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId, ProgramId};
@@ -159,7 +160,7 @@ pub struct CancelChunk {
     /// Its number in the operation, from 0.
     pub number: u32,
     /// The items, as the plan found them.
-    pub items: Vec<PlannedItem>,
+    pub items: Vec<ItemRef>,
     /// Names that are none of the bulk's items.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ExternalId>,
@@ -280,7 +281,7 @@ mod tests {
     #[case("plan_all", json!({ "chunks": 0, "items": 0 }))]
     #[case("plan_all", json!({ "chunks": 1, "items": 9, "open": [{ "id": "a", "batch": 1, "card": 7 }], "after": "b" }))]
     #[case("plan_named", json!({ "chunks": 10, "batches": [1, 4] }))]
-    #[case("chunk", json!({ "number": 0, "items": [{ "id": "#", "batch": 1 }], "missing": ["a"] }))]
+    #[case("chunk", json!({ "number": 0, "items": [{ "id": "#" }, { "id": "b", "card": 7 }], "missing": ["a"] }))]
     fn the_form_of_a_cancel_is_fixed(#[case] step: &str, #[case] content: Value) {
         let mut message = golden();
         message["instruction"] = json!({ "bulk_id": "b", "program_id": 1, "step": { step: content } });

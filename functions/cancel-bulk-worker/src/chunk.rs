@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use shared::clock;
-use shared::domain::bulk::PlannedItem;
 use shared::domain::cancel::{CancelCode, Canceler, ChunkResult, ItemRef, Step, of_card, step};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameCancellationData};
@@ -76,15 +75,15 @@ impl CancelBulkWorker {
     }
 
     /// Cancels what may be canceled of these items.
-    async fn cancel_items(&self, message: &Message<CancelBulk>, items: &[PlannedItem]) -> Result<Outcomes, Failure> {
+    async fn cancel_items(&self, message: &Message<CancelBulk>, items: &[ItemRef]) -> Result<Outcomes, Failure> {
         let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
         let mark = Mark { by: message.operation_id, at: clock::now() };
         let mut outcomes = Outcomes::default();
         let mut open: Vec<(ItemRef, Target)> = items
             .iter()
-            .map(|PlannedItem { id, card, .. }| {
-                let target = card.map_or_else(|| Target::Item(id.clone()), Target::Card);
-                (ItemRef { external_id: id.clone(), card_id: *card }, target)
+            .map(|item| {
+                let target = item.card_id.map_or_else(|| Target::Item(item.external_id.clone()), Target::Card);
+                (item.clone(), target)
             })
             .collect();
         for _ in 0..MAX_ROUNDS {

@@ -14,13 +14,10 @@
 
 mod chunk;
 
-use std::collections::BTreeSet;
-
 use shared::clock;
-use shared::domain::bulk::PlanCursor;
-use shared::domain::cancel::state_after;
+use shared::domain::bulk::{PlanCursor, PlannedItem};
+use shared::domain::cancel::{ItemRef, state_after};
 use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
-use shared::domain::ids::ExternalId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
@@ -66,7 +63,8 @@ impl CancelBulkWorker {
             return self.end_if_complete(message, operation, "ENDED").await;
         }
         let (outlets, batches) = ((&self.store, &self.queue), &progress(&operation)?.batches);
-        let chunk = |number, items| {
+        let chunk = |number, items: Vec<PlannedItem>| {
+            let items = items.into_iter().map(ItemRef::from).collect();
             Some(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
         };
         let further = |cursor| instruction(message, CancelStep::PlanAll(cursor));
@@ -84,18 +82,19 @@ impl CancelBulkWorker {
         }
         let chunks = self.store.named_chunks(org, id, plan.chunks).await?;
         let names = chunks.concat();
-        let items = self.store.items_named(org, bulk, &names, &progress(&operation)?.batches).await?;
-        let messages: Vec<_> = (0..)
-            .zip(chunks)
-            .map(|(number, names)| {
-                let names: BTreeSet<ExternalId> = names.into_iter().collect();
-                let items: Vec<_> = items.iter().filter(|item| names.contains(&item.external_id)).cloned().collect();
-                let found: BTreeSet<&ExternalId> = items.iter().map(|item| &item.external_id).collect();
-                let missing = names.iter().filter(|name| !found.contains(name)).cloned().collect();
-                let items = items.iter().cloned().map(Into::into).collect();
-                message.next(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing })))
-            })
-            .collect();
+        let mut found = self.store.items_named(org, bulk, &names, &progress(&operation)?.batches).await?;
+        let mut messages = Vec::with_capacity(chunks.len());
+        for (number, names) in (0..).zip(chunks) {
+            let (mut items, mut missing) = (Vec::new(), Vec::new());
+            for name in names {
+                match found.remove(&name) {
+                    Some(item) => items.push(ItemRef { external_id: name, card_id: item.card_id }),
+                    None => missing.push(name),
+                }
+            }
+            messages
+                .push(message.next(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing }))));
+        }
         self.queue.send_all(&messages).await?;
         let operation = self.store.set_chunks(org, id, plan.chunks, count(names.len())?).await?;
         self.end_if_complete(message, operation, "PLANNED").await

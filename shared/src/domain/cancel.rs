@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bulk::{Bulk, BulkItem, BulkState, ItemState};
+use super::bulk::{Bulk, BulkItem, BulkState, ItemState, PlannedItem};
 use super::card::{Card, CardStatus, Mark};
 use super::event::EventStatus;
 use super::ids::{CardId, ExternalId, OperationId};
@@ -145,8 +145,9 @@ pub fn of_card(card: Option<&Card>, canceler: &Canceler) -> Option<CancelCode> {
     }
 }
 
-/// An item that a cancel named or found. Its names are short because rows hold thousands of them.
+/// An item that a cancel named or found. Its names are short because rows and messages hold hundreds of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ItemRef {
     /// The item.
     #[serde(rename = "id")]
@@ -154,6 +155,12 @@ pub struct ItemRef {
     /// Its card, if it has one.
     #[serde(rename = "card", default, skip_serializing_if = "Option::is_none")]
     pub card_id: Option<CardId>,
+}
+
+impl From<PlannedItem> for ItemRef {
+    fn from(item: PlannedItem) -> Self {
+        Self { external_id: item.id, card_id: item.card }
+    }
 }
 
 /// What a chunk of a cancel came to. Once stored, it is what all its events are made of.

@@ -47,8 +47,7 @@ impl Store {
                     wait_at_random(WAIT, attempt).await;
                 }
                 attempt += 1;
-                let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true);
-                let request = request.build();
+                let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
                 let request = request.map_err(|error| StoreError::broken(call, error))?;
                 let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
                 let output = output.map_err(|error| StoreError::of(call, &error))?;

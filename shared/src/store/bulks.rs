@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, bulk_key, read, write};
 use crate::domain::bulk::{Bulk, BulkState, MAX_BATCHES, MAX_ITEMS};
 use crate::domain::ids::{BulkId, OperationId, OrgId};
@@ -126,7 +126,7 @@ impl Store {
             update: "ADD batches :set, #items :added",
             condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by) AND #items <= :room \
                         AND NOT contains(batches, :batch) AND NOT contains(aborted, :batch)",
-            names: vec![("#items", "items".to_owned())],
+            names: reserved(&["items"]),
             values: vec![
                 (":set", number_set(batch)),
                 (":batch", number(batch)),
@@ -162,7 +162,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "SET sealed_by = :by, #state = :canceling",
             condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by)",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![(":by", attribute(CALL, operation)?), (":canceling", attribute(CALL, BulkState::Canceling)?)],
         };
         match self.change(change).await? {
@@ -182,7 +182,7 @@ impl Store {
             key: bulk_key(org, bulk),
             update: "SET #state = :started",
             condition: "#state = :created AND attribute_not_exists(sealed_by)",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":created", attribute(CALL, BulkState::Created)?),
                 (":started", attribute(CALL, BulkState::Started)?),

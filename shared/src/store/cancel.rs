@@ -6,17 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::{Executed, MAX_STATEMENTS};
 use super::bulks::number;
-use super::change::Change;
+use super::change::{Change, reserved};
 use super::items::read_all;
+use super::progress::end_running;
 use super::{
     CARD_SORT_KEY, EXPIRES_AT, Item, Store, StoreError, attribute, bulk_key, bulk_partition, card_partition,
-    item_sort_key, key, operation_key, operation_partition, read, write,
+    item_sort_key, key, operation_partition, read, write,
 };
 use crate::domain::bulk::{Bulk, BulkItem, BulkState, ItemState};
 use crate::domain::cancel::ChunkResult;
 use crate::domain::card::{Card, CardStatus, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
-use crate::domain::operation::{OperationState, expires_at};
+use crate::domain::operation::expires_at;
 use crate::domain::time::Timestamp;
 
 /// Calls that cancel items at the same time, of one chunk.
@@ -301,7 +302,7 @@ impl Store {
             key: bulk_key(org, &bulk.bulk_id),
             update: "SET #state = :state, canceled = :after",
             condition: "#state = :was AND #items = :items AND canceled = :before",
-            names: vec![("#state", "state".to_owned()), ("#items", "items".to_owned())],
+            names: reserved(&["state", "items"]),
             values: vec![
                 (":was", attribute(CALL, bulk.state)?),
                 (":state", attribute(CALL, state)?),
@@ -314,19 +315,9 @@ impl Store {
             header.update = "SET #state = :state, canceled = :after, sealed_by = if_not_exists(sealed_by, :by)";
             header.values.push((":by", attribute(CALL, operation)?));
         }
-        let end = Change {
-            call: CALL,
-            key: operation_key(org, operation),
-            update: "SET #state = :ended, ended_at = :now, bulk_status = :bulk",
-            condition: "#state = :running",
-            names: vec![("#state", "state".to_owned())],
-            values: vec![
-                (":running", attribute(CALL, OperationState::Running)?),
-                (":ended", attribute(CALL, OperationState::Succeeded)?),
-                (":now", attribute(CALL, now)?),
-                (":bulk", attribute(CALL, state)?),
-            ],
-        };
+        let mut end = end_running(CALL, org, operation, now)?;
+        end.update = "SET #state = :ended, ended_at = :now, bulk_status = :bulk";
+        end.values.push((":bulk", attribute(CALL, state)?));
         self.transact(CALL, vec![end.in_transaction(self)?, header.in_transaction(self)?]).await
     }
 }

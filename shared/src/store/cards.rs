@@ -1,6 +1,6 @@
 //! Card rows: read, bound, reissued.
 
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, card_key, read, retrying};
 use crate::domain::bind::{Bind, BindEffect, BindRefusal, ReplacedCard, check_card, check_reissued};
 use crate::domain::card::{Bound, Card, CardStatus, Replaced};
@@ -106,7 +106,7 @@ fn bind_change(call: &'static str, org: &OrgId, card: CardId, mark: &Bound) -> R
         key: card_key(org, card),
         update: "SET #status = :created, #bound = :mark",
         condition: "#status = :unbound AND attribute_not_exists(#bound)",
-        names: vec![("#status", "status".to_owned()), ("#bound", "bound".to_owned())],
+        names: reserved(&["status", "bound"]),
         values: vec![
             (":unbound", attribute(call, CardStatus::Unbound)?),
             (":created", attribute(call, CardStatus::Created)?),
@@ -130,11 +130,7 @@ fn replace_change(
         update: "SET #status = :status, #replaced = :mark",
         condition: "#status = :previous AND attribute_not_exists(#replaced) \
                     AND #bound.account_id = :account AND #bound.customer_id = :customer",
-        names: vec![
-            ("#status", "status".to_owned()),
-            ("#bound", "bound".to_owned()),
-            ("#replaced", "replaced".to_owned()),
-        ],
+        names: reserved(&["status", "bound", "replaced"]),
         values: vec![
             (":previous", attribute(call, mark.previous_status)?),
             (":status", attribute(call, status)?),

@@ -27,8 +27,8 @@ pub(super) struct Change {
     pub update: &'static str,
     /// When it is. It must not hold for a row that is not there, unless the update is to make one.
     pub condition: &'static str,
-    /// Names for attributes that are reserved words.
-    pub names: Vec<(&'static str, String)>,
+    /// Placeholders in update and condition, and the attributes that they stand for; see [`reserved`].
+    pub names: Vec<(String, String)>,
     /// Values of update and condition.
     pub values: Vec<(&'static str, AttributeValue)>,
 }
@@ -141,6 +141,11 @@ impl Change {
             .map_err(|error| StoreError::broken(self.call, error))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
+}
+
+/// Placeholders for attributes whose names are reserved words: `#state` for `state`.
+pub(super) fn reserved(words: &[&str]) -> Vec<(String, String)> {
+    words.iter().map(|word| (format!("#{word}"), (*word).to_owned())).collect()
 }
 
 fn owned<K: Into<String>, V: Into<T>, T>(pairs: impl IntoIterator<Item = (K, V)>) -> HashMap<String, T> {

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::batch::{Executed, MAX_STATEMENTS};
 use super::bulks::number;
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{
     ITEM_PREFIX, Item, Store, StoreError, attribute, bulk_partition, card_counter_key, card_key, item_key,
     item_sort_key, read, write,
@@ -127,7 +127,7 @@ impl Store {
             key: item_key(org, bulk, &item.external_id),
             update: "SET #batch = :batch",
             condition: "#batch = :aborted AND #state = :pending",
-            names: vec![("#batch", "batch".to_owned()), ("#state", "state".to_owned())],
+            names: reserved(&["batch", "state"]),
             values: vec![
                 (":batch", number(batch)),
                 (":aborted", number(item.batch)),
@@ -183,7 +183,7 @@ impl Store {
         if items.len() == range.items { Ok(items) } else { Err(StoreError::broken(CALL, "the range's items changed")) }
     }
 
-    /// The items of these IDs, which are in order, that are in these batches; in any order.
+    /// The items of these IDs, which are in order, that are in these batches.
     ///
     /// What stands between the first and the last of them is read first, if it is not much more than what is
     /// asked for: a row read so costs a tenth of a row that is asked for by its key.
@@ -196,9 +196,9 @@ impl Store {
         bulk: &BulkId,
         ids: &[ExternalId],
         batches: &BTreeSet<u32>,
-    ) -> Result<Vec<BulkItem>, StoreError> {
+    ) -> Result<BTreeMap<ExternalId, BulkItem>, StoreError> {
         const CALL: &str = "Query named";
-        let Some((first, last)) = ids.first().zip(ids.last()) else { return Ok(Vec::new()) };
+        let Some((first, last)) = ids.first().zip(ids.last()) else { return Ok(BTreeMap::new()) };
         let limit = i32::try_from(ids.len().saturating_mul(READ_FOR_EACH)).unwrap_or(i32::MAX);
         let output = self.query_items(org, bulk, first, last).limit(limit).send().await;
         let output = output.map_err(|error| StoreError::of(CALL, &error))?;
@@ -210,7 +210,7 @@ impl Store {
         let open: Vec<ExternalId> = ids.iter().filter(|id| !items.contains_key(id)).cloned().collect();
         let others = self.items(org, bulk, &open).await?;
         items.extend(others.into_iter().filter(named).map(|item| (item.external_id.clone(), item)));
-        Ok(items.into_values().collect())
+        Ok(items)
     }
 
     fn query_items(&self, org: &OrgId, bulk: &BulkId, first: &ExternalId, last: &ExternalId) -> QueryFluentBuilder {
@@ -239,7 +239,7 @@ impl Store {
             update: "ADD #last :count",
             // Made when it is missing. The cap keeps IDs below 2^53 (contract).
             condition: "attribute_not_exists(#last) OR #last < :cap",
-            names: vec![("#last", "last".to_owned())],
+            names: reserved(&["last"]),
             values: vec![
                 (":count", number(count)),
                 (":cap", AttributeValue::N((crate::domain::ids::MAX_INTEGER_ID - u64::from(u32::MAX)).to_string())),
@@ -271,7 +271,7 @@ impl Store {
                 key: item_key(org, bulk, &item.external_id),
                 update: "SET #state = :issued, card_id = :card, issued = :mark",
                 condition: "#state = :pending",
-                names: vec![("#state", "state".to_owned())],
+                names: reserved(&["state"]),
                 values: vec![
                     (":pending", attribute(CALL, ItemState::Pending)?),
                     (":issued", attribute(CALL, ItemState::Issued)?),

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{EXPIRES_AT, GONE, Store, StoreError, attribute, operation_key, read, write};
 use crate::domain::bind::BindOutcome;
 use crate::domain::ids::{OperationId, OrgId};
@@ -93,7 +93,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :state, outcome = :outcome, ended_at = :at",
             condition: "attribute_exists(pk) AND attribute_not_exists(outcome)",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":state", attribute(CALL, state)?),
                 (":outcome", attribute(CALL, &outcome)?),
@@ -118,7 +118,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :ended, ended_at = :at",
             condition: "#state = :pending",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":ended", attribute(CALL, OperationState::Succeeded)?),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::bulks::number;
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{GONE, Item, Store, StoreError, attribute, key, operation_key, read, write};
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
@@ -56,7 +56,7 @@ impl Store {
         request.condition = "(attribute_not_exists(cancellations.#by) OR cancellations.#by.accepted_at < :accepted_at) \
                              AND size(cancellations) < :most AND attribute_not_exists(pending) \
                              AND #status IN (:active, :partially_filled)";
-        request.names.push(("#status", "status".to_owned()));
+        request.names.extend(reserved(&["status"]));
         request.values.extend([
             (":by", attribute(CALL, operation)?),
             (":active", attribute(CALL, OrderStatus::Active)?),
@@ -67,10 +67,8 @@ impl Store {
             Changed::No(Some(row)) => read(CALL, row)?,
             Changed::No(None) => return Err(StoreError::broken(CALL, "the order has no row")),
         };
-        if found.cancellation(operation, note.accepted_at).is_some() {
-            return Ok(found);
-        }
-        if found.outcome_without_note(note.accepted_at).is_some() {
+        let is_noted = found.cancellation(operation, note.accepted_at).is_some();
+        if is_noted || found.outcome_without_note(note.accepted_at).is_some() {
             return Ok(found);
         }
         let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
@@ -100,7 +98,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET orders = :orders, told = :told, #state = :running",
             condition: "#state = :pending",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":orders", attribute(CALL, orders)?),
                 (":told", attribute(CALL, told)?),
@@ -207,7 +205,7 @@ fn note_change(
         update: "SET cancellations.#by = :note",
         condition: "(attribute_not_exists(cancellations.#by) OR cancellations.#by.accepted_at < :accepted_at) \
                     AND size(cancellations) < :most",
-        names: vec![("#by", operation.to_string())],
+        names: vec![("#by".to_owned(), operation.to_string())],
         values: vec![
             (":note", attribute(call, note)?),
             (":accepted_at", attribute(call, note.accepted_at)?),

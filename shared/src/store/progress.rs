@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::bulks::{number, number_set};
-use super::change::{Change, Changed};
+use super::change::{Change, Changed, reserved};
 use super::{GONE, Store, StoreError, attribute, bulk_key, operation_key, read};
 use crate::domain::ids::{BulkId, OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
@@ -30,7 +30,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :running, batches = :batches",
             condition: "#state = :pending",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":running", attribute(CALL, OperationState::Running)?),
@@ -131,7 +131,7 @@ impl Store {
             key: operation_key(org, operation),
             update: "SET #state = :failed, ended_at = :now",
             condition: "#state = :pending",
-            names: vec![("#state", "state".to_owned())],
+            names: reserved(&["state"]),
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":failed", attribute(CALL, OperationState::Failed)?),
@@ -143,13 +143,18 @@ impl Store {
 }
 
 /// RUNNING → SUCCEEDED.
-fn end_running(call: &'static str, org: &OrgId, operation: OperationId, now: Timestamp) -> Result<Change, StoreError> {
+pub(super) fn end_running(
+    call: &'static str,
+    org: &OrgId,
+    operation: OperationId,
+    now: Timestamp,
+) -> Result<Change, StoreError> {
     Ok(Change {
         call,
         key: operation_key(org, operation),
         update: "SET #state = :ended, ended_at = :now",
         condition: "#state = :running",
-        names: vec![("#state", "state".to_owned())],
+        names: reserved(&["state"]),
         values: vec![
             (":running", attribute(call, OperationState::Running)?),
             (":ended", attribute(call, OperationState::Succeeded)?),
