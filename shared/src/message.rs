@@ -15,6 +15,7 @@ use crate::domain::cancel::ItemRef;
 use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
 use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId, ProgramId};
+use crate::domain::operation::Operation;
 use crate::domain::order::{CancellationCode, OrderChange, OrderRef, OrderStatus, PersonId};
 use crate::domain::time::Timestamp;
 
@@ -58,6 +59,19 @@ pub struct Message<T> {
 }
 
 impl<T> Message<T> {
+    /// The first message of a recorded operation.
+    #[must_use]
+    pub fn of(operation: &Operation, instruction: T) -> Self {
+        Self {
+            version: Version1,
+            org_id: operation.org_id.clone(),
+            operation_id: operation.operation_id,
+            cid: operation.cid.clone(),
+            accepted_at: operation.created_at,
+            instruction,
+        }
+    }
+
     /// A further message of the same operation.
     #[must_use]
     pub fn next<U>(&self, instruction: U) -> Message<U> {

@@ -28,6 +28,20 @@ pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Oper
     operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))
 }
 
+/// That the operation is not one of the worker's.
+#[must_use]
+pub fn other_kind() -> Failure {
+    Failure::Broken("the operation is of another kind".to_owned())
+}
+
+/// So many items, as operations count them.
+///
+/// # Errors
+/// [`Failure::Broken`] beyond 32 bits.
+pub fn count(items: usize) -> Result<u32, Failure> {
+    u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()))
+}
+
 /// Cuts the bulk's next items into chunks and sends their messages, made by `chunk`, and that of the plan's
 /// next page, made by `further`; after the last page notes on the operation how many chunks there are, and
 /// answers it.

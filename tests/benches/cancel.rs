@@ -12,15 +12,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, PutRequest,
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
-use shared::aws::Aws;
 use shared::domain::bulk::{Bulk, BulkState};
 use shared::domain::card::Card;
-use tests::arena::create_table;
-use tests::capacity::dynoxide;
 use tests::function::{Function, Invocation};
 use tests::payloads::{ORG, batch, http_event};
 use tests::seed;
-use tests::standin::StandIn;
+use tests::standin::{Ground, StandIn};
 
 const TABLE: &str = "bench";
 const SIZES: [usize; 2] = [1000, 10_000];
@@ -77,24 +74,13 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 impl Bench {
     async fn new() -> Self {
-        let dynamodb_url = dynoxide().await;
-        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&dynamodb_url).build();
-        let dynamodb = Client::from_conf(config);
-        create_table(&dynamodb, TABLE).await;
-        let (standin, url) = StandIn::start().await;
-        let environment = [
-            ("AWS_ENDPOINT_URL", url.as_str()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb_url),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("TABLE_NAME", TABLE),
+        let more = [
             ("EVENT_BUS_NAME", "bench"),
             ("CANCEL_BULK_QUEUE_URL", "http://queue"),
             ("CANCEL_BULK_DLQ_URL", "http://dlq"),
             ("MAX_RECEIVES", "20"),
         ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let Ground { dynamodb, standin, environment } = Ground::start(TABLE, &more).await;
         Self { dynamodb, standin, environment, cards: 0 }
     }
 

@@ -9,13 +9,10 @@ use std::time::Instant;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use tests::arena::create_table;
-use tests::capacity::dynoxide;
 use tests::function::{Function, Invocation};
 use tests::orders::CREATOR;
 use tests::payloads::{ORG, http_event};
-use tests::standin::StandIn;
+use tests::standin::Ground;
 
 const TABLE: &str = "bench";
 const ORDERS: i32 = 1000;
@@ -25,23 +22,9 @@ type Item = HashMap<String, AttributeValue>;
 
 #[tokio::main]
 async fn main() {
-    let dynamodb_url = dynoxide().await;
-    let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&dynamodb_url).build();
-    let dynamodb = Client::from_conf(config);
-    create_table(&dynamodb, TABLE).await;
-    let (standin, url) = StandIn::start().await;
+    let more = [("CANCEL_ORDERS_QUEUE_URL", "http://queue"), ("PIN_PEPPER_SECRET", "pepper")];
+    let Ground { dynamodb, standin, environment } = Ground::start(TABLE, &more).await;
     seed(&dynamodb).await;
-    let environment = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb_url),
-        ("AWS_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("TABLE_NAME", TABLE),
-        ("CANCEL_ORDERS_QUEUE_URL", "http://queue"),
-        ("PIN_PEPPER_SECRET", "pepper"),
-    ];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let endpoint = Function::new("cancel-orders", environment).await;
     let json = json!((1..=ORDERS).map(|order| json!({ "OrderID": order, "CreatorID": CREATOR })).collect::<Vec<_>>());
     let entry = |order| {

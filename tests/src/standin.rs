@@ -5,11 +5,16 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use aws_sdk_dynamodb::Client;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use shared::aws::Aws;
+
+use crate::arena::create_table;
+use crate::capacity::dynoxide;
 
 /// A queue and a bus.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +27,39 @@ pub struct StandIn {
 struct Events {
     ids: HashSet<String>,
     last: Option<Instant>,
+}
+
+/// What a benchmark runs on: an empty table, stand-ins for the rest, and what tells functions where they are.
+#[derive(Debug)]
+pub struct Ground {
+    /// The table's own, for the benchmark.
+    pub dynamodb: Client,
+    /// The queue and the bus.
+    pub standin: StandIn,
+    /// The functions' environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Ground {
+    /// Starts it all. `more` is what the functions at hand want to know besides.
+    pub async fn start(table: &str, more: &[(&str, &str)]) -> Self {
+        let dynamodb_url = dynoxide().await;
+        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&dynamodb_url).build();
+        let dynamodb = Client::from_conf(config);
+        create_table(&dynamodb, table).await;
+        let (standin, url) = StandIn::start().await;
+        let environment = [
+            ("AWS_ENDPOINT_URL", url.as_str()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &dynamodb_url),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("TABLE_NAME", table),
+        ];
+        let environment = environment.iter().chain(more);
+        let environment = environment.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { dynamodb, standin, environment }
+    }
 }
 
 impl StandIn {

@@ -7,10 +7,11 @@ use shared::domain::cancel::{CancelCode, Canceler, ChunkResult, ItemRef, Step, o
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameCancellationData};
 use shared::message::{CancelBulk, CancelChunk, Message};
+use shared::plan::count;
 use shared::store::{Cancellation, Target};
 use shared::worker::{Applied, Failure};
 
-use super::{CancelBulkWorker, count};
+use super::CancelBulkWorker;
 
 /// Rounds of writes. An item that the plan found pending may have been issued since, and its card is tried
 /// then; further than that nothing moves.

@@ -21,7 +21,7 @@ use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
-use shared::plan::{operation_of, plan_page};
+use shared::plan::{count, operation_of, other_kind, plan_page};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
@@ -147,14 +147,6 @@ fn progress(operation: &Operation) -> Result<&Progress, Failure> {
         Subject::CancelBulk { progress, .. } => Ok(progress),
         _ => Err(other_kind()),
     }
-}
-
-fn other_kind() -> Failure {
-    Failure::Broken("the operation is of another kind".to_owned())
-}
-
-fn count(items: usize) -> Result<u32, Failure> {
-    u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()))
 }
 
 /// What is said of the whole operation, once it has ended.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use shared::domain::operation::{Operation, Subject};
 use shared::domain::order::OrderRef;
 use shared::http::{Answer, Call, HeaderMap, Problem, Replay, record, recorded, text_of};
-use shared::message::{CancelOrder, Message, Version1};
+use shared::message::{CancelOrder, Message};
 use shared::queue::Queue;
 use shared::store::Store;
 use uuid::Uuid;
@@ -84,14 +84,7 @@ impl CancelOrders {
     /// that a repetition need not send it again.
     async fn send(&self, operation: &Operation, keyed: bool) -> Result<Vec<Told>, Problem> {
         let (orders, mut told) = recorded_orders(operation)?;
-        let message = |order: &OrderRef| Message {
-            version: Version1,
-            org_id: operation.org_id.clone(),
-            operation_id: operation.operation_id,
-            cid: operation.cid.clone(),
-            accepted_at: operation.created_at,
-            instruction: CancelOrder { order: *order },
-        };
+        let message = |order: &OrderRef| Message::of(operation, CancelOrder { order: *order });
         let messages: Vec<_> = orders.iter().map(message).collect();
         // No answer is no refusal: whether it happens is unknown then (contract: 500).
         let refused = self.queue.send_each(&messages).await.map_err(Problem::broken)?;

@@ -212,10 +212,7 @@ impl Body {
 }
 
 fn order_result(order: OrderRef, stage: &Stage) -> ItemResult {
-    let (order_id, international_order_uid) = match order {
-        OrderRef::Domestic(id) => (Some(id), None),
-        OrderRef::International(uid) => (None, Some(uid)),
-    };
+    let (order_id, international_order_uid) = order.ids();
     let (status, code) = match stage {
         Stage::Unknown => (OrderState::Pending, None),
         Stage::Requested => (OrderState::Requested, None),

@@ -20,7 +20,7 @@ use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::events::EventBus;
 use shared::message::{Message, StartBulk, StartChunk, StartStep};
-use shared::plan::{operation_of, plan_page};
+use shared::plan::{count, operation_of, other_kind, plan_page};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
 use shared::worker::{Applied, Failure};
@@ -96,7 +96,6 @@ impl StartBulkWorker {
         let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         self.bus.publish_all(&events).await?;
-        let count = |items: usize| u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()));
         let (all, mine) = (count(items.len())?, count(events.len())?);
         let operation = self.store.count_off(org, id, chunk.number, all, mine, 0).await?;
         self.end_if_complete(message, operation).await?;
@@ -164,10 +163,6 @@ fn start(operation: &Operation, bulk: Bulk) -> Result<Start, Failure> {
         return Err(other_kind());
     };
     Ok(Start { bulk, issuing_date: *issuing_date, expiration_date: *expiration_date, progress: progress.clone() })
-}
-
-fn other_kind() -> Failure {
-    Failure::Broken("the operation is of another kind".to_owned())
 }
 
 fn new_card(start: &Start, item: &BulkItem, card_id: CardId) -> Card {

@@ -11,7 +11,7 @@ use super::bulk::{BulkSettings, BulkState};
 use super::cancel::{CancelCode, CancelType, ItemRef};
 use super::card::{CardFacts, CardStatus};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
-use super::order::{CancellationCode, Order, OrderRef, PersonId};
+use super::order::{CancellationCode, Order, PersonId};
 use super::time::{Date, Timestamp};
 
 /// The version of the envelope and of every event's data.
@@ -363,10 +363,7 @@ pub struct CancellationData {
 impl CancellationData {
     /// What is said of the operation's cancellation of the order, which ended so if it has ended.
     pub(super) fn new(order: &Order, operation_id: OperationId, code: Option<CancellationCode>) -> Self {
-        let (order_id, international_order_uid) = match order.order {
-            OrderRef::Domestic(id) => (Some(id), None),
-            OrderRef::International(uid) => (None, Some(uid)),
-        };
+        let (order_id, international_order_uid) = order.order.ids();
         Self {
             order_id,
             international_order_uid,

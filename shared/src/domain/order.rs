@@ -33,6 +33,17 @@ pub enum OrderRef {
     International(Uuid),
 }
 
+impl OrderRef {
+    /// Its number and its UID, of which it has one: as the wire has them.
+    #[must_use]
+    pub const fn ids(self) -> (Option<i32>, Option<Uuid>) {
+        match self {
+            Self::Domestic(id) => (Some(id), None),
+            Self::International(uid) => (None, Some(uid)),
+        }
+    }
+}
+
 impl fmt::Display for OrderRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Answer, Call, Problem, Replay, Ticket};
 use crate::domain::operation::{Operation, OperationState, Subject};
-use crate::message::{Message, Version1};
+use crate::message::Message;
 use crate::queue::Queue;
 use crate::store::{Recorded, Store};
 
@@ -87,14 +87,7 @@ where
             (_, Replay::AnswerAgain) => return Ok(before),
         },
     };
-    Ok(Accepting::Now(Message {
-        version: Version1,
-        org_id: operation.org_id,
-        operation_id: operation.operation_id,
-        cid: operation.cid,
-        accepted_at: operation.created_at,
-        instruction,
-    }))
+    Ok(Accepting::Now(Message::of(&operation, instruction)))
 }
 
 /// Sends the message of a recorded instruction, and answers 202.

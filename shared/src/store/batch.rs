@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{
     BatchStatementErrorCodeEnum as Code, BatchStatementRequest, KeysAndAttributes, PutRequest, WriteRequest,
 };
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Item, Store, StoreError, wait_at_random};
 
@@ -15,6 +16,8 @@ const MAX_KEYS: usize = 100;
 const MAX_PUTS: usize = 25;
 /// Statements of one BatchExecuteStatement call (AWS limit).
 pub(super) const MAX_STATEMENTS: usize = 25;
+/// Calls that read rows at the same time, of one request: a thousand orders are ten.
+const CONCURRENT_GETS: usize = 4;
 /// Calls for the same rows: the first, and those for what was left over.
 const MAX_ATTEMPTS: u32 = 6;
 /// Longest wait before the second call; doubled for each further one, and drawn at random below that.
@@ -35,32 +38,30 @@ pub(super) enum Executed {
 impl Store {
     /// The rows of these keys that are there, read consistently, in any order.
     pub(super) async fn batch_get(&self, call: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+        let calls: Vec<_> = keys.chunks(MAX_KEYS).map(|keys| self.batch_get_some(call, keys)).collect();
+        let found: Vec<Vec<Item>> = stream::iter(calls).buffered(CONCURRENT_GETS).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    async fn batch_get_some(&self, call: &'static str, keys: &[Item]) -> Result<Vec<Item>, StoreError> {
         let mut found = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(MAX_KEYS) {
-            let mut open = keys.to_vec();
-            let mut attempt = 0;
-            while !open.is_empty() {
-                if attempt == MAX_ATTEMPTS {
-                    return Err(StoreError::Retry { call, reason: "rows were left unread".to_owned() });
-                }
-                if attempt > 0 {
-                    wait_at_random(WAIT, attempt).await;
-                }
-                attempt += 1;
-                let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
-                let request = request.map_err(|error| StoreError::broken(call, error))?;
-                let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
-                let output = output.map_err(|error| StoreError::of(call, &error))?;
-                found.extend(output.responses.into_iter().flat_map(HashMap::into_values).flatten());
-                open = output
-                    .unprocessed_keys
-                    .into_iter()
-                    .flat_map(HashMap::into_values)
-                    .flat_map(|keys| keys.keys)
-                    .collect();
+        let mut open = keys.to_vec();
+        for attempt in 0..MAX_ATTEMPTS {
+            if attempt > 0 {
+                wait_at_random(WAIT, attempt).await;
+            }
+            let request = KeysAndAttributes::builder().set_keys(Some(open)).consistent_read(true).build();
+            let request = request.map_err(|error| StoreError::broken(call, error))?;
+            let output = self.client.batch_get_item().request_items(&self.table, request).send().await;
+            let output = output.map_err(|error| StoreError::of(call, &error))?;
+            found.extend(output.responses.into_iter().flat_map(HashMap::into_values).flatten());
+            open =
+                output.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|keys| keys.keys).collect();
+            if open.is_empty() {
+                return Ok(found);
             }
         }
-        Ok(found)
+        Err(StoreError::Retry { call, reason: "rows were left unread".to_owned() })
     }
 
     /// Puts the rows, over those that may be there.
