@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::batching;
 use crate::domain::event::Event;
+use crate::metrics::Metrics;
 
 /// What all events name as their source, for the rules on the bus.
 const SOURCE: &str = "bindery";
@@ -36,6 +37,7 @@ const LONGEST_RUN: Duration = Duration::from_secs(15 * 60);
 pub struct EventBus {
     client: Client,
     name: String,
+    metrics: Metrics,
 }
 
 /// The event is not, or may not be, on the bus. Publishing it again does no harm.
@@ -44,10 +46,10 @@ pub struct EventBus {
 pub struct PublishError(String);
 
 impl EventBus {
-    /// The bus of this name.
+    /// The bus of this name; what is published on it is counted.
     #[must_use]
-    pub fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+    pub const fn new(client: Client, name: String, metrics: Metrics) -> Self {
+        Self { client, name, metrics }
     }
 
     /// Publishes the events, and is done only when all of them are out. Whoever calls it limits its time.
@@ -61,6 +63,13 @@ impl EventBus {
     /// Publishes the events, in as few calls as they fit in, and answers each one's fate in their
     /// order. What is not out at `until` is given up.
     pub async fn publish(&self, events: &[Event], until: Instant) -> Vec<Result<(), PublishError>> {
+        let fates = self.put_all(events, until).await;
+        let published = events.iter().zip(&fates).filter(|(_, fate)| fate.is_ok());
+        published.for_each(|(event, _)| self.metrics.published(event));
+        fates
+    }
+
+    async fn put_all(&self, events: &[Event], until: Instant) -> Vec<Result<(), PublishError>> {
         let mut fates = vec![Err(PublishError("no answer in time".to_owned())); events.len()];
         let mut open = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {

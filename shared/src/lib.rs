@@ -2,9 +2,10 @@
 //!
 //! - [`domain`]: the rules of the business and the facts they speak of. Pure: no I/O, no clock, no randomness.
 //! - [`message`]: what travels through the queues.
-//! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs.
+//! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs; `metrics`: what
+//!   it counts.
 //! - The edges, each behind a feature so that a function links only what it uses:
-//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `http` (an endpoint),
+//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `pin` (how PINs are kept), `http` (an endpoint),
 //!   `worker` (a queue's worker; `plan`: one that goes through a bulk).
 //!
 //! What belongs to one function alone does not belong here.
@@ -13,6 +14,8 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod message;
+#[cfg(any(feature = "events", feature = "http"))]
+pub mod metrics;
 pub mod telemetry;
 
 #[cfg(feature = "aws")]
@@ -23,6 +26,8 @@ mod batching;
 pub mod events;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "pin")]
+pub mod pin;
 #[cfg(feature = "worker")]
 pub mod plan;
 #[cfg(feature = "queue")]

@@ -89,7 +89,13 @@ impl<T> Message<T> {
     /// What the events of this message's operation share.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
-        EventContext { org_id: self.org_id.clone(), operation_id: self.operation_id, cid: self.cid.clone() }
+        let Self { org_id, operation_id, cid, accepted_at, .. } = self;
+        EventContext {
+            org_id: org_id.clone(),
+            operation_id: *operation_id,
+            cid: cid.clone(),
+            accepted_at: *accepted_at,
+        }
     }
 }
 

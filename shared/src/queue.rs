@@ -1,17 +1,20 @@
 //! Sending to a queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+    SendMessageBatchRequestEntry,
+};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
-use crate::batching;
 use crate::message::Message;
+use crate::{batching, config};
 
 /// Messages of one call (AWS limit).
 const MAX_BATCH: usize = 10;
@@ -56,6 +59,7 @@ impl Queue {
             .send_message()
             .queue_url(&self.url)
             .message_group_id(message.org_id.as_str())
+            .set_message_system_attributes(trace()?)
             .message_body(body)
             .send()
             .await
@@ -145,9 +149,21 @@ fn batch_entry<T: Serialize>(
     SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_group_id(message.org_id.as_str())
+        .set_message_system_attributes(trace()?)
         .message_body(ascii_json(message).map_err(|error| failed(error.to_string()))?)
         .build()
         .map_err(|error| failed(error.to_string()))
+}
+
+type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>;
+
+/// What makes the worker's trace a part of this invocation's, which the runtime names in the environment. SQS does
+/// not count it into the message's size.
+fn trace() -> Result<Option<SystemAttributes>, SendError> {
+    let Some(header) = config::optional("_X_AMZN_TRACE_ID") else { return Ok(None) };
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
+    let value = value.map_err(|error| SendError { reason: error.to_string() })?;
+    Ok(Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)])))
 }
 
 fn reason<E: ProvideErrorMetadata, R>(error: &aws_sdk_sqs::error::SdkError<E, R>) -> String {

@@ -31,6 +31,7 @@ use crate::config::ConfigError;
 use crate::domain::event::Event;
 use crate::events::{EventBus, PublishError};
 use crate::message::{Message, OrderFeed};
+use crate::metrics::Metrics;
 use crate::queue::{Queue, SendError};
 use crate::store::StoreError;
 use crate::{clock, config};
@@ -127,6 +128,8 @@ pub struct Outlets {
     pub dead_letters: Queue,
     /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
     pub max_receives: u32,
+    /// Counts what becomes of messages, and, with the bus, of instructions.
+    pub metrics: Metrics,
 }
 
 impl Outlets {
@@ -136,10 +139,12 @@ impl Outlets {
     /// Names the variables that are missing.
     pub fn from_env(aws: &Aws, dead_letters: &'static str) -> Result<Self, ConfigError> {
         let [bus, dead_letters] = config::required(["EVENT_BUS_NAME", dead_letters])?;
+        let metrics = Metrics::from_env()?;
         Ok(Self {
-            bus: EventBus::new(aws.eventbridge(), bus),
+            bus: EventBus::new(aws.eventbridge(), bus, metrics.clone()),
             dead_letters: Queue::new(aws.sqs(), dead_letters),
             max_receives: config::required_number("MAX_RECEIVES")?,
+            metrics,
         })
     }
 }
@@ -181,6 +186,7 @@ where
     publish(&outlets.bus, &mut deliveries, publish_until).await;
 
     let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery, bury_until))).await;
+    outlets.metrics.flush();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures.into_iter().flatten().collect();
     response
@@ -268,7 +274,10 @@ async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option
     log(&delivery, message_id, receives, &fate);
     let gone = match fate {
         Fate::LetGo(_) => true,
-        Fate::Back(_) => false,
+        Fate::Back(_) => {
+            outlets.metrics.retried();
+            false
+        }
         Fate::Bury(reason) => {
             let body = delivery.record.body.as_deref().unwrap_or_default();
             let burying = outlets.dead_letters.bury(body, reason, message_id);
@@ -277,8 +286,9 @@ async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_elapsed) => Some("no time was left".to_owned()),
             };
-            if let Some(error) = &failure {
-                tracing::error!(message_id, error, "left for SQS to dead-letter");
+            match &failure {
+                None => outlets.metrics.dead_lettered(),
+                Some(error) => tracing::error!(message_id, error, "left for SQS to dead-letter"),
             }
             failure.is_none()
         }

@@ -14,11 +14,11 @@ use shared::domain::operation::{Operation, Subject};
 use shared::domain::order::OrderRef;
 use shared::http::{Answer, Call, HeaderMap, Problem, Replay, record, recorded, text_of};
 use shared::message::{CancelOrder, Message};
+use shared::pin::Pepper;
 use shared::queue::Queue;
 use shared::store::Store;
 use uuid::Uuid;
 
-pub use pins::Pepper;
 use told::Told;
 use wire::format::{Answering, of_content_type};
 use wire::{Entry, EntryResult};
@@ -64,18 +64,20 @@ impl CancelOrders {
                 // twice.
                 match recorded(&self.store, call, &ticket).await? {
                     Some(since) => since,
-                    None => return Ok(answer(call, &entries, &told)),
+                    None => return Ok(counted(answer(call, &entries, &told), &told)),
                 }
             } else {
                 let subject = Subject::CancelOrders { orders, told: told::written(&told) };
                 record(&self.store, call, &ticket, subject).await?.0
             }
         };
-        let told = match ticket.replay(&operation)? {
+        let replay = ticket.replay(&operation)?;
+        let told = match replay {
             Replay::SendAgain => self.send(&operation, ticket.keyed).await?,
             Replay::AnswerAgain => recorded_orders(&operation)?.1,
         };
         let answer = answer(call, &entries, &told);
+        let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 
@@ -143,6 +145,11 @@ fn answer(call: &Call, entries: &[Option<Entry>], told: &[Told]) -> Answer {
     let results: Vec<_> = entries.iter().zip(told).map(result).collect();
     let answering = Answering::negotiate(call.optional_header("accept"), call.optional_header("content-type"));
     Answer::text(content_type(answering), wire::results(answering.format, &results))
+}
+
+fn counted(answer: Answer, told: &[Told]) -> Answer {
+    let refused: Vec<_> = told.iter().filter_map(|told| told.refusal()).collect();
+    answer.counted(u32::try_from(told.len() - refused.len()).unwrap_or(u32::MAX), refused)
 }
 
 fn content_type(answering: Answering) -> String {

@@ -1,9 +1,10 @@
 //! The Lambda function `cancel-orders`: wires, and nothing else.
 
-use cancel_orders::{CancelOrders, Pepper, error};
+use cancel_orders::{CancelOrders, error};
 use lambda_http::Error;
 use shared::aws::Aws;
 use shared::http::{self, Scope};
+use shared::pin::Pepper;
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{config, secret, telemetry};

@@ -54,6 +54,26 @@ impl Told {
         self as u8 as char
     }
 
+    /// What the metrics call it, if it is a refusal.
+    #[must_use]
+    pub const fn refusal(self) -> Option<&'static str> {
+        match self {
+            Self::Accepted => None,
+            Self::Missing
+            | Self::OrderIdRequired
+            | Self::UidRequired
+            | Self::CreatorRequired
+            | Self::UidAndCreatorRequired => Some("entry-incomplete"),
+            Self::NotFound => Some("order-not-found"),
+            Self::NotActive => Some("order-not-active"),
+            Self::Pending => Some("order-pending"),
+            Self::PinInvalid => Some("pin-invalid"),
+            Self::PinLocked => Some("pin-locked"),
+            Self::Repeated => Some("order-repeated"),
+            Self::NotSent => Some("not-sent"),
+        }
+    }
+
     /// The contract's texts.
     #[must_use]
     pub const fn errors(self) -> &'static [&'static str] {

@@ -75,11 +75,11 @@ impl CreateBulk {
         };
         self.store.put_bulk(org, &bulk).await?;
         if !ticket.keyed {
-            return Ok(Answer::ok(&BulkBody::from(bulk))?.created());
+            return Ok(Answer::ok(&BulkBody::from(bulk))?.created().counted(1, Vec::new()));
         }
         self.store.end_request(org, ticket.operation_id, call.now).await?;
         // An earlier try may have made it, and others have changed it since.
-        self.answer(call, &bulk_id).await
+        Ok(self.answer(call, &bulk_id).await?.counted(1, Vec::new()))
     }
 
     /// The bulk as it is now.

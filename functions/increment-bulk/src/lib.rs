@@ -82,7 +82,7 @@ impl IncrementBulk {
         if ticket.keyed {
             self.store.end_request(org, ticket.operation_id, call.now).await?;
         }
-        answer(bulk)
+        Ok(answer(bulk)?.counted(1, Vec::new()))
     }
 
     async fn bulk(&self, org: &OrgId, bulk_id: &BulkId) -> Result<Bulk, Problem> {

@@ -36,6 +36,9 @@ pub struct Event {
     pub timestamp: Timestamp,
     /// The facts.
     pub data: EventData,
+    /// When the instruction was accepted that led to it. Not published: it is for the metrics.
+    #[serde(skip)]
+    pub accepted_at: Timestamp,
 }
 
 /// What all events of one operation share.
@@ -47,6 +50,8 @@ pub struct EventContext {
     pub operation_id: OperationId,
     /// The correlation ID of its request.
     pub cid: CorrelationId,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
 }
 
 impl EventContext {
@@ -65,6 +70,26 @@ impl EventContext {
             cid: self.cid.clone(),
             timestamp,
             data,
+            accepted_at: self.accepted_at,
+        }
+    }
+}
+
+/// What became of an instruction for one card, item or order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It had its way.
+    Applied,
+    /// It was refused, with this code.
+    Refused(String),
+}
+
+impl Effect {
+    fn of(status: EventStatus, code: impl Serialize) -> Self {
+        match (status, serde_json::to_value(code)) {
+            (EventStatus::Failure, Ok(serde_json::Value::String(code))) => Self::Refused(code),
+            (EventStatus::Failure, _) => Self::Refused("UNKNOWN".to_owned()),
+            (EventStatus::Success, _) => Self::Applied,
         }
     }
 }
@@ -101,6 +126,19 @@ impl EventData {
             Self::NonameBulkCancellation(_) => "noname_bulk_cancellation",
             Self::CancellationRequested(_) => "cancellation_requested",
             Self::Cancellation(_) => "cancellation",
+        }
+    }
+
+    /// What it says of its instruction's effect on one card, item or order; `None` if another event does.
+    #[must_use]
+    pub fn effect(&self) -> Option<Effect> {
+        match self {
+            Self::BindCard(data) => Some(Effect::of(data.status, data.message_code)),
+            Self::Create(_) | Self::CancellationRequested(_) => Some(Effect::Applied),
+            Self::NonameCancellation(data) => Some(Effect::of(data.status, data.message_code)),
+            Self::Cancellation(data) => data.status.map(|status| Effect::of(status, data.message_code)),
+            // One half of a reissue; the end of a bulk's cancel.
+            Self::Update(_) | Self::NonameBulkCancellation(_) => None,
         }
     }
 

@@ -306,7 +306,8 @@ impl Order {
 }
 
 fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &Cancellation) -> EventContext {
-    EventContext { org_id: org_id.clone(), operation_id, cid: cancellation.cid.clone() }
+    let Cancellation { cid, accepted_at, .. } = cancellation;
+    EventContext { org_id: org_id.clone(), operation_id, cid: cid.clone(), accepted_at: *accepted_at }
 }
 
 #[cfg(test)]

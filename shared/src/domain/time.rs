@@ -32,6 +32,18 @@ impl Timestamp {
         self.0.unix_timestamp()
     }
 
+    /// Whole milliseconds since 1970.
+    #[must_use]
+    pub const fn epoch_milliseconds(self) -> i64 {
+        self.0.unix_timestamp() * 1000 + self.0.millisecond() as i64
+    }
+
+    /// Whole milliseconds since then; none if that lies ahead, as clocks differ.
+    #[must_use]
+    pub fn milliseconds_since(self, earlier: Self) -> u64 {
+        u64::try_from((self.0 - earlier.0).whole_milliseconds()).unwrap_or(0)
+    }
+
     /// The UTC day that it falls on.
     #[must_use]
     pub const fn date(self) -> Date {

@@ -96,7 +96,7 @@ where
 /// 503 if the queue fails.
 pub async fn send<T: Serialize + Sync>(queue: &Queue, message: &Message<T>) -> Result<Answer, Problem> {
     queue.send(message).await?;
-    Ok(Answer::accepted(message.operation_id))
+    Ok(Answer::accepted(message.operation_id).counted(1, Vec::new()))
 }
 
 /// The operation of an earlier request with the same key.

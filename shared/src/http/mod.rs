@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use lambda_http::http::{Response, StatusCode};
+use lambda_http::http::{Method, Response, StatusCode};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -30,6 +30,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
+use crate::metrics::Metrics;
 use token::Verifier;
 
 #[cfg(all(feature = "queue", feature = "store"))]
@@ -129,6 +130,14 @@ pub struct Answer {
     operation_id: Option<OperationId>,
     content_type: String,
     body: String,
+    tally: Tally,
+}
+
+/// What an answer says of instructions, for the metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Tally {
+    accepted: u32,
+    refused: Vec<&'static str>,
 }
 
 impl Answer {
@@ -143,8 +152,15 @@ impl Answer {
 
     /// 200 with this body, of this type.
     #[must_use]
-    pub const fn text(content_type: String, body: String) -> Self {
-        Self { status: StatusCode::OK, operation_id: None, content_type, body }
+    pub fn text(content_type: String, body: String) -> Self {
+        Self { status: StatusCode::OK, operation_id: None, content_type, body, tally: Tally::default() }
+    }
+
+    /// The same, counted in the metrics: so many instructions were accepted by it, and those refused for these
+    /// reasons. An answer given again is not counted again.
+    #[must_use]
+    pub fn counted(self, accepted: u32, refused: Vec<&'static str>) -> Self {
+        Self { tally: Tally { accepted, refused }, ..self }
     }
 
     /// The same, with the `Location` of the operation that the request made.
@@ -199,10 +215,14 @@ where
     F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send,
 {
-    let verifier = Verifier::from_env();
+    let (verifier, metrics) = (Verifier::from_env(), Metrics::from_env()?);
     let service = service_fn(move |request: Request| {
-        let (handler, verifier) = (handler.clone(), verifier.clone());
-        async move { Ok::<_, Error>(respond(request, scope, errors, &verifier, handler).await) }
+        let (handler, verifier, metrics) = (handler.clone(), verifier.clone(), metrics.clone());
+        async move {
+            let response = respond(request, scope, errors, &verifier, &metrics, handler).await;
+            metrics.flush();
+            Ok::<_, Error>(response)
+        }
     });
     let mut adapter = Adapter::from(service);
     lambda_http::lambda_runtime::run(service_fn(move |event: LambdaEvent<Tolerant>| {
@@ -254,6 +274,7 @@ async fn respond<F, Fut>(
     scope: Scope,
     errors: Option<ErrorBody>,
     verifier: &Verifier,
+    metrics: &Metrics,
     handler: F,
 ) -> Response<Body>
 where
@@ -264,6 +285,7 @@ where
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
     let errors = errors.map(|errors| (errors, request.headers().clone()));
+    let is_instruction = request.method() != Method::GET;
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
     let mut tenant: Option<OrgId> = None;
@@ -280,6 +302,7 @@ where
         Err(_elapsed) => Err(Problem::unavailable("no time was left")),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    count(metrics, is_instruction, &result);
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
     response(&result, errors.as_ref(), &context.request_id, &cid)
 }
@@ -290,6 +313,21 @@ fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
         None => Ok(CorrelationId::from_uuid(Uuid::now_v7())),
         Some(Ok(text)) => text.parse().map_err(|error| Invalid::header(CORRELATION_HEADER, error)),
         Some(Err(_)) => Err(Invalid::header(CORRELATION_HEADER, "must be printable ASCII")),
+    }
+}
+
+fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Problem>) {
+    match result {
+        Err(problem) if problem.status.is_server_error() => metrics.failed(),
+        // A read instructs nothing.
+        _ if !is_instruction => {}
+        Ok(Answer { tally: Tally { accepted, refused }, .. }) => {
+            metrics.accepted(*accepted);
+            for code in refused {
+                metrics.refused(code, 1);
+            }
+        }
+        Err(problem) => metrics.refused(problem.code, 1),
     }
 }
 

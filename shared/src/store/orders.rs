@@ -153,6 +153,18 @@ impl Store {
         rows.into_iter().map(|row| read(CALL, row).map(|person: Person| (person.creator_id, person))).collect()
     }
 
+    /// Puts the person's row, whatever stood there.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_person(&self, org: &OrgId, person: &Person) -> Result<(), StoreError> {
+        const CALL: &str = "PutItem person";
+        let mut row = write(CALL, person)?;
+        row.extend(person_key(org, person.creator_id));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(row)).send().await;
+        put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
+    }
+
     /// Writes the verdict on a PIN that was verified already; answers what may be said of it. However many are
     /// verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from right ones.
     ///

@@ -32,6 +32,7 @@ fn context() -> EventContext {
         org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(),
         operation_id: "0192d1c0-0000-7000-8000-000000000001".parse().unwrap(),
         cid: "c-1".parse().unwrap(),
+        accepted_at: at("2026-11-22T03:04:05.678Z"),
     }
 }
 

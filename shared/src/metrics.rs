@@ -1,0 +1,230 @@
+//! Metrics: one line of `CloudWatch`'s embedded metric format for each set of dimensions, on standard output,
+//! once per invocation.
+//!
+//! They count what became of instructions. Dimensions are the stack, the function, and of refusals their code: no
+//! tenant, no ID, nothing that grows with use, because every combination is billed as a metric of its own.
+//! What a tenant did is in the logs.
+//!
+//! Events are published at least once, and so they are counted: after a crash some count twice. What counts
+//! exactly once are operations, in the table.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+
+use crate::clock;
+use crate::config::{self, ConfigError};
+use crate::domain::event::{Effect, Event};
+use crate::domain::time::Timestamp;
+
+/// Where the metrics stand in `CloudWatch`.
+const NAMESPACE: &str = "Bindery";
+/// Values of one metric in a line (limit of the format); the rest of an invocation's times is left out.
+const MAX_VALUES: usize = 100;
+
+/// What an invocation counts. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    stack: String,
+    function: String,
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// By the metric's name.
+    plain: BTreeMap<&'static str, u32>,
+    /// By code.
+    refused: BTreeMap<String, u32>,
+    /// Milliseconds, by when the instruction was accepted: its last event counts.
+    to_event: BTreeMap<Timestamp, u64>,
+}
+
+impl Metrics {
+    /// Of the function that the environment names (`STACK_NAME`, and Lambda's own `AWS_LAMBDA_FUNCTION_NAME`).
+    ///
+    /// # Errors
+    /// Names the missing variables.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let [stack, function] = config::required(["STACK_NAME", "AWS_LAMBDA_FUNCTION_NAME"])?;
+        Ok(Self::new(stack, function))
+    }
+
+    /// Of this function of this stack.
+    #[must_use]
+    pub fn new(stack: String, function: String) -> Self {
+        Self { stack, function, counts: Arc::default() }
+    }
+
+    /// So many instructions were accepted.
+    pub fn accepted(&self, count: u32) {
+        self.count("Accepted", count);
+    }
+
+    /// So many instructions, or effects of them, were refused for this reason.
+    pub fn refused(&self, code: impl ToString, count: u32) {
+        self.with(|counts| *counts.refused.entry(code.to_string()).or_default() += count);
+    }
+
+    /// A request was answered 5xx, or a message was not finished. (Lambda takes both for success.)
+    pub fn failed(&self) {
+        self.count("Failed", 1);
+    }
+
+    /// A message comes back after the visibility timeout.
+    pub fn retried(&self) {
+        self.count("Retried", 1);
+        self.failed();
+    }
+
+    /// A message went into the dead-letter queue.
+    pub fn dead_lettered(&self) {
+        self.count("DeadLettered", 1);
+        self.failed();
+    }
+
+    /// An event is on the bus.
+    pub fn published(&self, event: &Event) {
+        let now = clock::now();
+        match event.data.effect() {
+            Some(Effect::Applied) => self.count("Applied", 1),
+            Some(Effect::Refused(code)) => self.refused(code, 1),
+            None => {}
+        }
+        let waited = now.milliseconds_since(event.accepted_at);
+        self.with(|counts| counts.to_event.insert(event.accepted_at, waited));
+    }
+
+    /// Writes what was counted since the last time; nothing, if nothing was.
+    pub fn flush(&self) {
+        let lines = self.lines(clock::now());
+        // Metrics that cannot be written must not fail an instruction.
+        let _ = std::io::stdout().lock().write_all(lines.as_bytes());
+    }
+
+    fn count(&self, name: &'static str, count: u32) {
+        self.with(|counts| *counts.plain.entry(name).or_default() += count);
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
+        act(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn lines(&self, now: Timestamp) -> String {
+        let Counts { plain, refused, to_event } = self.with(std::mem::take);
+        let mut values: Map<String, Value> = plain
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count.into()))
+            .collect();
+        if !to_event.is_empty() {
+            let waited: Vec<u64> = to_event.into_values().take(MAX_VALUES).collect();
+            values.insert("AcceptanceToEvent".to_owned(), waited.into());
+        }
+        let refused = refused.into_iter().filter(|(_, count)| *count > 0);
+        let mut lines = Vec::new();
+        if !values.is_empty() {
+            lines.push(self.line(now, None, values));
+        }
+        lines.extend(
+            refused.map(|(code, count)| {
+                self.line(now, Some(code), Map::from_iter([("Refused".to_owned(), count.into())]))
+            }),
+        );
+        lines.concat()
+    }
+
+    fn line(&self, now: Timestamp, code: Option<String>, values: Map<String, Value>) -> String {
+        let unit = |name: &str| if name == "AcceptanceToEvent" { "Milliseconds" } else { "Count" };
+        let metrics: Vec<Value> = values.keys().map(|name| json!({ "Name": name, "Unit": unit(name) })).collect();
+        let mut dimensions = vec!["Stack", "Function"];
+        let mut line = json!({ "Stack": self.stack, "Function": self.function });
+        if let Some(code) = code {
+            dimensions.push("Code");
+            line["Code"] = code.into();
+        }
+        let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics });
+        line["_aws"] = json!({ "Timestamp": now.epoch_milliseconds(), "CloudWatchMetrics": [directive] });
+        if let Some(members) = line.as_object_mut() {
+            members.extend(values);
+        }
+        format!("{line}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics() -> Metrics {
+        Metrics::new("bindery-dev".to_owned(), "bindery-dev-bind-card".to_owned())
+    }
+
+    fn at(text: &str) -> Timestamp {
+        serde_json::from_value(json!(text)).unwrap()
+    }
+
+    #[test]
+    fn the_form_is_the_embedded_metric_format() {
+        let metrics = metrics();
+        metrics.accepted(2);
+        metrics.accepted(1);
+        metrics.retried();
+        metrics.refused("CARD_NOT_UNBOUND", 4);
+        metrics.with(|counts| {
+            counts.to_event.extend([(at("2026-11-22T03:04:05.000Z"), 7), (at("2026-11-22T03:04:06.000Z"), 9)]);
+        });
+        let lines = metrics.lines(at("2026-11-22T03:04:05.678Z"));
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            lines,
+            [
+                json!({
+                    "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [{
+                        "Namespace": "Bindery",
+                        "Dimensions": [["Stack", "Function"]],
+                        "Metrics": [
+                            { "Name": "AcceptanceToEvent", "Unit": "Milliseconds" },
+                            { "Name": "Accepted", "Unit": "Count" },
+                            { "Name": "Failed", "Unit": "Count" },
+                            { "Name": "Retried", "Unit": "Count" },
+                        ],
+                    }] },
+                    "Stack": "bindery-dev", "Function": "bindery-dev-bind-card",
+                    "Accepted": 3, "Failed": 1, "Retried": 1, "AcceptanceToEvent": [7, 9],
+                }),
+                json!({
+                    "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [{
+                        "Namespace": "Bindery",
+                        "Dimensions": [["Stack", "Function", "Code"]],
+                        "Metrics": [{ "Name": "Refused", "Unit": "Count" }],
+                    }] },
+                    "Stack": "bindery-dev", "Function": "bindery-dev-bind-card", "Code": "CARD_NOT_UNBOUND",
+                    "Refused": 4,
+                }),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_written_is_not_written_again() {
+        let metrics = metrics();
+        metrics.accepted(0);
+        assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+        metrics.clone().accepted(1);
+        assert_ne!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+        assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+    }
+
+    #[test]
+    fn a_line_holds_no_more_values_than_the_format_takes() {
+        let metrics = metrics();
+        let start = time::OffsetDateTime::from_unix_timestamp(1_795_316_645).unwrap();
+        let later = |seconds| Timestamp::new(start + time::Duration::seconds(seconds));
+        metrics.with(|counts| counts.to_event.extend((0..101).map(|second| (later(second), 1))));
+        let line: Value = serde_json::from_str(&metrics.lines(later(200))).unwrap();
+        assert_eq!(line["AcceptanceToEvent"].as_array().unwrap().len(), MAX_VALUES);
+    }
+}
