@@ -1,9 +1,9 @@
-"""The commands: up, down, token, pin. The scripts beside this package call them."""
+"""The commands of the scripts beside this package, and of infra/prebuilt."""
 
 import argparse
 import sys
 
-from . import issuer, pin, processes
+from . import issuer, processes
 from .settings import Settings, StackError
 
 
@@ -31,8 +31,7 @@ def parser() -> argparse.ArgumentParser:
     up_command = commands.add_parser("up", help="start the stack")
     up_command.add_argument("--no-demo", action="store_true", help="do not run the demo")
     commands.add_parser("down", help="stop the stack")
-    issuer.add_arguments(commands.add_parser("token", help="print an access token"))
-    pin.add_arguments(commands.add_parser("pin", help="set a person's PIN"))
+    commands.add_parser("prebuilt", help="write the template of what cargo-lambda has built")
     serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
     serve.add_argument("--port", type=int, required=True)
     return parser
@@ -48,10 +47,10 @@ def main() -> int:
                 up(settings, with_demo=not arguments.no_demo)
             case "down":
                 processes.stop(settings)
-            case "token":
-                print(issuer.token_from_arguments(settings, arguments))
-            case "pin":
-                pin.set_pin(arguments)
+            case "prebuilt":
+                from . import deploy
+
+                deploy.prebuilt()
             case "serve-issuer":
                 issuer.serve(settings, arguments.port)
     except StackError as error:

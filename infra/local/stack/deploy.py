@@ -1,5 +1,7 @@
 """Builds the functions and deploys the template with the real `sam deploy`, then mends what the emulator lacks."""
 
+import copy
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ from typing import Any
 import boto3
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
-from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, deploy_parameters
+from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 
 
 def functions() -> list[str]:
@@ -25,14 +27,13 @@ def build(settings: Settings) -> None:
     command = ["cargo", "build", "--locked", "--workspace", "--bins"]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise StackError("the build failed: see cargo's message above")
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
     for name in functions():
-        bootstrap = _package(settings, name) / "bootstrap"
+        bootstrap = settings.directory / "functions" / name / "bootstrap"
         bootstrap.parent.mkdir(parents=True, exist_ok=True)
         if shutil.which("strip"):
-            subprocess.run(["strip", "-o", str(bootstrap), str(target / name)], check=True)
+            subprocess.run(["strip", "-o", str(bootstrap), str(binary(name))], check=True)
         else:
-            shutil.copy2(target / name, bootstrap)
+            shutil.copy2(binary(name), bootstrap)
 
 
 def deploy(settings: Settings) -> dict[str, str]:
@@ -41,7 +42,9 @@ def deploy(settings: Settings) -> dict[str, str]:
     template = yaml_parse((INFRA / "template.yaml").read_text())
     rendered = settings.directory / "template.yaml"
     parameters = {**deploy_parameters(), "JwtIssuer": settings.issuer_url, "JwtAudience": AUDIENCE}
-    rendered.write_text(yaml_dump(_render(settings, template, parameters)))
+    # For the tests, which hold the template to its rules.
+    (settings.directory / "template.json").write_text(json.dumps(template))
+    rendered.write_text(yaml_dump(_render(settings, copy.deepcopy(template), parameters)))
     command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
     command += ["--template-file", str(rendered)]
     command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
@@ -68,14 +71,11 @@ def client(settings: Settings, service: str) -> Any:
     )
 
 
-def _package(settings: Settings, name: str) -> Path:
-    return settings.directory / "functions" / name
-
-
 def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
     """The template as `sam build` would leave it: each function's code is its built package.
 
-    Numbers from parameters are put in, because the emulator hands them on as text and trips over them.
+    Numbers from parameters are put in, because the emulator hands them on as text and trips over them. It has no
+    CodeDeploy, no alarms on computed metrics, and no archives in templates (see `_mend`).
     """
     types = {name: parameter["Type"] for name, parameter in template["Parameters"].items()}
     defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
@@ -92,12 +92,40 @@ def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, 
             case _:
                 return value
 
-    rendered = {**template, "Resources": put_in(template["Resources"])}
-    for resource in rendered["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            name = resource.pop("Metadata")["BuildProperties"]["Binary"]
-            resource["Properties"]["CodeUri"] = str(_package(settings, name))
-    return rendered
+    resources = put_in(template["Resources"])
+    _name_packages(resources, settings.directory / "functions")
+    for resource in _functions(resources).values():
+        del resource["Properties"]["DeploymentPreference"]
+    shared = {name: value for name, value in template["Globals"]["Function"].items() if name != "DeploymentPreference"}
+    del resources["EventArchive"]
+    resources = {name: resource for name, resource in resources.items() if not _is_computed_alarm(resource)}
+    return {**template, "Globals": {"Function": shared}, "Resources": resources}
+
+
+def prebuilt() -> None:
+    """Writes the template as `sam build` would leave it, and where, of what `cargo lambda build` has built."""
+    template = yaml_parse((INFRA / "template.yaml").read_text())
+    file = INFRA / ".aws-sam" / "build" / "template.yaml"
+    _name_packages(template["Resources"], Path(os.path.relpath(ROOT / "target" / "lambda", file.parent)))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml_dump(template))
+    print(f"Wrote {file.relative_to(ROOT)}")
+
+
+def _name_packages(resources: dict[str, Any], directory: Path) -> None:
+    """Names each function's built package, so that nobody builds it again."""
+    for resource in _functions(resources).values():
+        name = resource.pop("Metadata")["BuildProperties"]["Binary"]
+        resource["Properties"]["CodeUri"] = str(directory / name)
+
+
+def _functions(resources: dict[str, Any]) -> dict[str, Any]:
+    """The functions among the resources, by logical ID."""
+    return {name: resource for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"}
+
+
+def _is_computed_alarm(resource: dict[str, Any]) -> bool:
+    return resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
 
 
 def _outputs(settings: Settings) -> dict[str, str]:
@@ -108,9 +136,15 @@ def _outputs(settings: Settings) -> dict[str, str]:
 def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:
     """Does what the emulator leaves out of the template.
 
-    It makes an HTTP API without the routes and the authorizer that SAM puts into its body, and a table
-    without its time to live.
+    It makes an HTTP API without the routes and the authorizer that SAM puts into its body, a table
+    without its time to live, and no archives.
     """
+    bus = client(settings, "events")
+    archive = outputs["EventArchiveName"]
+    if not bus.list_archives(NamePrefix=archive)["Archives"]:
+        bus.create_archive(
+            ArchiveName=archive, EventSourceArn=bus.describe_event_bus(Name=outputs["EventBusName"])["Arn"]
+        )
     dynamodb = client(settings, "dynamodb")
     live = dynamodb.describe_time_to_live(TableName=outputs["TableName"])["TimeToLiveDescription"]
     if live["TimeToLiveStatus"] not in ("ENABLED", "ENABLING"):
@@ -140,7 +174,7 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
         integration = api.create_integration(
             ApiId=api_id,
             IntegrationType="AWS_PROXY",
-            IntegrationUri=arns[function],
+            IntegrationUri=f"{arns[function]}:live",
             PayloadFormatVersion="2.0",
         )
         api.create_route(
@@ -156,8 +190,7 @@ def _routes(template: dict[str, Any]) -> list[tuple[str, str]]:
     """The template's routes: route key and the function's logical ID."""
     return [
         (f"{event['Properties']['Method']} {event['Properties']['Path']}", logical_id)
-        for logical_id, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
+        for logical_id, resource in _functions(template["Resources"]).items()
         for event in resource["Properties"].get("Events", {}).values()
         if event["Type"] == "HttpApi"
     ]

@@ -3,8 +3,17 @@
 import shlex
 from pathlib import Path
 
-from . import demo, events, issuer, orders
-from .settings import AUDIENCE, DEMO_ACCOUNT, DEMO_CUSTOMER, DEMO_TENANT, ROOT, Settings, deploy_parameters
+from . import demo, orders, tool
+from .settings import (
+    AUDIENCE,
+    DEMO_ACCOUNT,
+    DEMO_CUSTOMER,
+    DEMO_TENANT,
+    ROOT,
+    STACK_NAME,
+    Settings,
+    deploy_parameters,
+)
 
 
 def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
@@ -27,6 +36,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "ORDER_FEED_QUEUE_URL": outputs["OrderFeedQueueUrl"],
         "ORDER_FEED_DLQ_URL": outputs["OrderFeedDlqUrl"],
         "PIN_PEPPER_SECRET": outputs["PinPepperSecret"],
+        "STACK_NAME": STACK_NAME,
     }
     command = str(ROOT / "infra" / "local" / "token")
     directory = settings.directory.resolve()
@@ -34,15 +44,17 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         command = f"env BINDERY_LOCAL_DIR={shlex.quote(str(directory))} {command}"
     shell = {
         "BINDERY_URL": f"{settings.aws_url}/_aws/execute-api/{outputs['ApiId']}/$default",
-        "BINDERY_TOKEN": issuer.demo_token(settings),
+        "BINDERY_STACK": STACK_NAME,
+        "BINDERY_LOCAL_DIR": str(directory),
         "BINDERY_TENANT": DEMO_TENANT,
         "BINDERY_ACCOUNT": str(DEMO_ACCOUNT),
         "BINDERY_CUSTOMER": str(DEMO_CUSTOMER),
         "BINDERY_TOKEN_COMMAND": command,
         **aws,
         **resources,
-        "EVENTS_QUEUE_URL": events.subscribe(settings, outputs["EventBusName"]),
+        "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
     }
+    shell["BINDERY_TOKEN"] = tool.run(shell, "token")
     demo.seed_sample(settings, outputs["TableName"])
     api = demo.Api(settings, shell)
     shell |= demo.cards(api)

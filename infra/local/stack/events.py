@@ -1,4 +1,4 @@
-"""A queue that gets every event of the bus, to look at."""
+"""The queue that gets every event of the bus, to look at."""
 
 import json
 import time
@@ -6,20 +6,6 @@ from typing import Any
 
 from .deploy import client
 from .settings import Settings
-
-QUEUE = "bindery-local-all-events"
-RULE = "bindery-local-all-events"
-
-
-def subscribe(settings: Settings, bus: str) -> str:
-    """Makes the queue and the rule that fills it, if need be; answers the queue's URL."""
-    sqs = client(settings, "sqs")
-    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    rules = client(settings, "events")
-    rules.put_rule(Name=RULE, EventBusName=bus, EventPattern=json.dumps({"source": ["bindery"]}))
-    rules.put_targets(Rule=RULE, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
-    return url
 
 
 def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float) -> list[dict[str, Any]]:

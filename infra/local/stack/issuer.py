@@ -1,58 +1,19 @@
-"""A token issuer for this machine: discovery document, key set, and tokens signed with a key of its own.
+"""A token issuer for this machine: a discovery document and a key set.
 
-It stands in for the identity provider of a deployment, and hands out whatever it is asked for.
+It stands in for the identity provider of a deployment. `bindery token` signs with its key, whatever it is asked for.
 """
 
-import argparse
 import base64
 import json
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from .settings import AUDIENCE, DEMO_ACCOUNT, DEMO_TENANT, SCOPES, Settings
+from .settings import Settings
 
 KEY_ID = "local-1"
-DAY_SECONDS = 24 * 60 * 60
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the token command."""
-    parser.add_argument("--tenant", default=DEMO_TENANT, help="tenant_id; empty: none")
-    parser.add_argument("--account", default=str(DEMO_ACCOUNT), help="account_id; empty: none")
-    parser.add_argument("--scope", default=SCOPES, help="scopes, separated by spaces")
-    parser.add_argument("--expires-in", type=int, default=DAY_SECONDS, help="seconds from now; may be negative")
-    parser.add_argument("--audience", default=AUDIENCE)
-
-
-def token_from_arguments(settings: Settings, arguments: argparse.Namespace) -> str:
-    """The token that the flags ask for."""
-    claims = {"aud": arguments.audience, "scope": arguments.scope}
-    if arguments.tenant:
-        claims["tenant_id"] = arguments.tenant
-    if arguments.account:
-        claims["account_id"] = arguments.account
-    return token(settings, claims, arguments.expires_in)
-
-
-def demo_token(settings: Settings) -> str:
-    """An account token of the demo account, with all scopes."""
-    claims = {"tenant_id": DEMO_TENANT, "account_id": str(DEMO_ACCOUNT), "aud": AUDIENCE, "scope": SCOPES}
-    return token(settings, claims, DAY_SECONDS)
-
-
-def token(settings: Settings, claims: dict[str, Any], expires_in: int) -> str:
-    """A token with these claims, issued now (or, if it has expired, an hour before that)."""
-    now = int(time.time())
-    issued = min(now, now + expires_in - 3600) if expires_in <= 0 else now
-    payload = {"iss": settings.issuer_url, "sub": "local", "iat": issued, "exp": now + expires_in, **claims}
-    header = {"alg": "RS256", "typ": "JWT", "kid": KEY_ID}
-    signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(payload).encode())}"
-    signature = _key(settings).sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-    return f"{signed}.{_encode(signature)}"
 
 
 def serve(settings: Settings, port: int) -> None:

@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from . import pin
+from . import tool
 from .demo import WAIT_SECONDS, Api, show
 from .deploy import client
 from .settings import DEMO_TENANT, StackError
@@ -56,9 +56,7 @@ def order_with_pin(api: Api) -> dict[str, str]:
     """Feeds an order whose creator's PIN is 1234; answers the variable that names it."""
     order = {"order_id": int(time.time()) % 2_000_000_000 + 100, "creator_id": PIN_CREATOR}
     feed(api, order, "ACTIVE", version=1)
-    pin.write(
-        client(api.settings, "secretsmanager"), client(api.settings, "dynamodb"), api.variables, PIN_CREATOR, "1234"
-    )
+    tool.run(api.variables, "--yes", "pin", str(PIN_CREATOR), answer="1234\n")
     wait_for(api, order)
     return {"BINDERY_ORDER": str(order["order_id"]), "BINDERY_CREATOR": str(PIN_CREATOR)}
 

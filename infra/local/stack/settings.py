@@ -17,7 +17,6 @@ AUDIENCE = "bindery"
 DEMO_TENANT = "TN-11111111-2222-4333-8444-555555555555"
 DEMO_ACCOUNT = 4001
 DEMO_CUSTOMER = 7001
-SCOPES = "cards:write cards:read orders:cancel operations:read"
 
 
 class StackError(Exception):
@@ -76,6 +75,11 @@ class Settings:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
+
+
+def binary(name: str) -> Path:
+    """A binary of the workspace, as `up` and the tests build it."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / name
 
 
 def free_port() -> int:

@@ -1,0 +1,200 @@
+//! What is watched, who is told, and what the dashboard shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tests::template::{Function, Template, list, named};
+
+use crate::file;
+
+/// A metric: its namespace and name, and what it is of.
+type Metric = (String, String, BTreeMap<String, String>);
+
+/// Metrics that are shown, from the business to the bill, in the dashboard's order.
+const SHOWN: [&str; 23] = [
+    "Accepted",
+    "Applied",
+    "Refused",
+    "AcceptanceToEvent",
+    "ApproximateAgeOfOldestMessage",
+    "ApproximateNumberOfMessagesVisible",
+    "Retried",
+    "DeadLettered",
+    "Count",
+    "5xx",
+    "Errors",
+    "Duration",
+    "Throttles",
+    "ReadThrottleEvents",
+    "WriteThrottleEvents",
+    "SystemErrors",
+    "ConsumedReadCapacityUnits",
+    "ConsumedWriteCapacityUnits",
+    "Invocations",
+    "NumberOfMessagesSent",
+    "NumberOfEmptyReceives",
+    "PutEventsEntriesCount",
+    "IncomingBytes",
+];
+
+/// An alarm's metric, or those that it is computed of.
+fn watched(alarm: &Value) -> Vec<Metric> {
+    let metric = |metric: &Value| {
+        let dimensions = list(&metric["Dimensions"]).into_iter();
+        let dimensions = dimensions.map(|one| (named(&one["Name"]), named(&one["Value"]))).collect();
+        (named(&metric["Namespace"]), named(&metric["MetricName"]), dimensions)
+    };
+    alarm.get("Metrics").map_or_else(
+        || vec![metric(alarm)],
+        |metrics| list(metrics).iter().filter_map(|one| Some(metric(one.get("MetricStat")?.get("Metric")?))).collect(),
+    )
+}
+
+fn metric(namespace: &str, name: &str, dimensions: &[(&str, String)]) -> Metric {
+    let dimensions = dimensions.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    (namespace.to_owned(), name.to_owned(), dimensions)
+}
+
+/// The alarms that watch the metric, by their logical IDs.
+fn watching(alarms: &BTreeMap<String, Value>, metric: &Metric) -> BTreeSet<String> {
+    let watches = alarms.iter().filter(|(_, alarm)| watched(&alarm["Properties"]).contains(metric));
+    watches.map(|(id, _)| id.clone()).collect()
+}
+
+#[test]
+fn every_queue_is_watched() {
+    let template = Template::read();
+    let alarms = template.resources("AWS::CloudWatch::Alarm");
+    let queues = template.resources("AWS::SQS::Queue");
+    for (id, queue) in &queues {
+        let name = named(&queue["Properties"]["QueueName"]);
+        let is_dead_letters = id.ends_with("DeadLetterQueue");
+        let of_queue = |metric_name| watching(&alarms, &metric("AWS/SQS", metric_name, &[("QueueName", name.clone())]));
+        assert_eq!(of_queue("ApproximateNumberOfMessagesVisible").len(), usize::from(is_dead_letters), "{id}");
+        // How long events wait is their consumer's affair.
+        let has_worker = queue["Properties"].get("RedrivePolicy").is_some();
+        assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(has_worker), "{id}");
+    }
+    let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", "${AWS::StackName}-all-events".to_owned())];
+    for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
+        assert_eq!(watching(&alarms, &metric("AWS/Events", lost, &of_rule)).len(), 1, "{lost}");
+    }
+}
+
+#[test]
+fn every_function_is_watched() {
+    let template = Template::read();
+    let alarms = template.resources("AWS::CloudWatch::Alarm");
+    for Function { name, properties, .. } in template.functions() {
+        let full_name = format!("${{AWS::StackName}}-{name}");
+        let of_lambda =
+            |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));
+        let errors = of_lambda("Errors");
+        assert_eq!((errors.len(), of_lambda("Duration").len(), of_lambda("Throttles").len()), (1, 1, 1), "{name}");
+        // A 5xx, or a message that was not finished. The alarm that stops a deployment wakes nobody; of workers, which
+        // no client complains about, another one does.
+        let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", full_name)];
+        let failed = watching(&alarms, &metric("Bindery", "Failed", &of_us));
+        let (wakes, stops): (BTreeSet<_>, BTreeSet<_>) =
+            failed.into_iter().partition(|id| alarms[id]["Properties"].get("AlarmActions").is_some());
+        assert_eq!((wakes.len(), stops.len()), (usize::from(name.ends_with("-worker")), 1), "{name}");
+        let deployment = &properties["DeploymentPreference"]["Alarms"]["Fn::If"];
+        assert_eq!((&deployment[0], named(&deployment[1][0])), (&"DeploysAnyway".into(), "AWS::NoValue".to_owned()));
+        let stopped_by: BTreeSet<String> = list(&deployment[2]).iter().map(named).collect();
+        assert_eq!(stopped_by, &errors | &stops, "{name}");
+    }
+}
+
+#[test]
+fn the_table_and_the_api_are_watched() {
+    let template = Template::read();
+    let alarms = template.resources("AWS::CloudWatch::Alarm");
+    for failed in ["5xx", "Count"] {
+        let metric = metric("AWS/ApiGateway", failed, &[("ApiId", "Api".to_owned())]);
+        assert_eq!(watching(&alarms, &metric), ["ApiErrorsAlarm".to_owned()].into());
+    }
+    let table = ("TableName", "Table".to_owned());
+    for throttled in ["ReadThrottleEvents", "WriteThrottleEvents"] {
+        let metric = metric("AWS/DynamoDB", throttled, std::slice::from_ref(&table));
+        assert_eq!(watching(&alarms, &metric).len(), 1, "{throttled}");
+    }
+    // The calls of the functions' code: some are other actions' in a policy.
+    let mut calls: BTreeSet<String> = ["BatchExecuteStatement", "TransactWriteItems"].map(ToOwned::to_owned).into();
+    for function in template.functions() {
+        let statements = template.statements(&named(&function.properties["Role"]));
+        let actions = statements.iter().flat_map(|statement| &statement.actions);
+        let of_table = actions.filter_map(|action| action.strip_prefix("dynamodb:"));
+        calls.extend(of_table.filter(|action| !action.starts_with("PartiQL")).map(ToOwned::to_owned));
+    }
+    for call in calls {
+        let metric = metric("AWS/DynamoDB", "SystemErrors", &[table.clone(), ("Operation", call.clone())]);
+        assert_eq!(watching(&alarms, &metric).len(), 1, "{call}");
+    }
+}
+
+#[test]
+fn a_computed_alarm_computes_of_what_it_names() {
+    for (id, alarm) in Template::read().resources("AWS::CloudWatch::Alarm") {
+        let metrics = list(&alarm["Properties"]["Metrics"]);
+        let (expressions, inputs): (Vec<_>, Vec<_>) = metrics.iter().partition(|one| one.get("Expression").is_some());
+        assert!(inputs.iter().all(|input| input["ReturnData"] == false), "{id}");
+        let Some(expression) = expressions.first() else { continue };
+        let expression = named(&expression["Expression"]);
+        let takes = |input: &&Value| expression.contains(input["Id"].as_str().unwrap());
+        assert!(expressions.len() == 1 && (expression.contains("METRICS()") || inputs.iter().all(takes)), "{id}");
+        let ids: BTreeSet<&str> = metrics.iter().map(|one| one["Id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), metrics.len(), "{id}");
+    }
+}
+
+#[test]
+fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
+    let template = Template::read();
+    let runbook = file("RUNBOOK.md");
+    let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let mut named_by_alarms = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for (id, alarm) in template.resources("AWS::CloudWatch::Alarm") {
+        let alarm = &alarm["Properties"];
+        let description = alarm["AlarmDescription"].as_str().unwrap();
+        let section = description.split("infra/RUNBOOK.md, \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        assert!(sections.contains(section), "{id} names {section}");
+        named_by_alarms.insert(section.to_owned());
+        // Those for deployments alone stop one; nobody is woken.
+        let wakes = !id.ends_with("FailuresAlarm");
+        assert_eq!((alarm.get("AlarmActions").is_some(), alarm.get("OKActions").is_some()), (wakes, wakes), "{id}");
+        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
+        assert!(names.insert(named(&alarm["AlarmName"])), "{id} has another's name");
+    }
+    // Without a queue of all events.
+    let alarms = template.resources("AWS::CloudWatch::Alarm");
+    let metrics = alarms.values().filter(|alarm| alarm.get("Condition").is_none());
+    let metrics: Vec<usize> = metrics.map(|alarm| watched(&alarm["Properties"]).len()).collect();
+    let bill = format!("{} alarms on {} metrics", metrics.len(), metrics.iter().sum::<usize>());
+    assert!(runbook.contains(&bill), "{bill}");
+    let of_alarms: BTreeSet<String> = sections.into_iter().map(ToOwned::to_owned).collect();
+    assert_eq!(named_by_alarms, of_alarms, "sections of the third level are those of alarms");
+}
+
+#[test]
+fn the_dashboard_shows_the_business_first_and_everything_else() {
+    let template = Template::read();
+    let body = &template.resources("AWS::CloudWatch::Dashboard")["Dashboard"]["Properties"]["DashboardBody"];
+    let body: Value = serde_json::from_str(&named(body)).unwrap();
+    let widgets: Vec<String> =
+        list(&body["widgets"]).iter().map(|one| one["properties"]["metrics"].to_string()).collect();
+    let first_with = |metric: &str| {
+        let (searched, by_name) = (format!("MetricName=\\\"{metric}\\\""), format!("\"{metric}\""));
+        widgets.iter().position(|widget| widget.contains(&searched) || widget.contains(&by_name))
+    };
+    let positions: Vec<usize> =
+        SHOWN.iter().map(|metric| first_with(metric).unwrap_or_else(|| panic!("{metric} is not shown"))).collect();
+    assert_eq!(positions[..4], [0, 1, 2, 3], "the business");
+    assert!(positions.is_sorted(), "{positions:?}");
+    for function in template.functions() {
+        let name = format!("${{AWS::StackName}}-{}\"", function.name);
+        let showing = |kind: &str| widgets.iter().filter(|widget| widget.contains(&format!("{kind}{name}"))).count();
+        // Errors, duration, throttles, runs and run time; and logs.
+        assert_eq!((showing("\"FunctionName\",\""), showing("\"/aws/lambda/")), (5, 1), "{name}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Every environment variable that the code reads is set, and every one that is set is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tests::template::Template;
+use tests::variable;
+use tokio::process::Command;
+
+/// What Lambda itself sets.
+const OF_LAMBDA: [&str; 8] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_LOG_LEVEL",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+];
+
+/// What the code reads if it is there, and why the template does not set it. A variable for all services of AWS ends
+/// where the service's name follows.
+const OPTIONAL: [(&str, &str); 9] = [
+    ("AUTH_AUDIENCE", "the gateway checks tokens; only `cargo lambda watch` has none before it"),
+    ("AUTH_ISSUER", "the same"),
+    ("AUTH_JWKS", "the same"),
+    ("AUTH_JWKS_URL", "the same"),
+    ("AWS_ENDPOINT_URL", "AWS itself, unless an emulator stands in for it"),
+    ("AWS_ENDPOINT_URL_", "the same"),
+    ("AWS_SESSION_TOKEN", "Lambda sets it; an emulator may not"),
+    ("RUST_LOG", "Lambda's own setting of the level comes first"),
+    ("_X_AMZN_TRACE_ID", "the runtime sets it for each invocation"),
+];
+
+#[test]
+fn what_may_be_missing_is_known() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut read = BTreeSet::new();
+    for folder in ["functions", "shared"] {
+        note_optional(&root.join(folder), &mut read);
+    }
+    let known: BTreeSet<String> = OPTIONAL.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let of_lambda: BTreeSet<String> = OF_LAMBDA.map(ToOwned::to_owned).into();
+    assert_eq!(&read - &of_lambda, known);
+    let template = Template::read();
+    for function in template.functions() {
+        let set: BTreeSet<String> = template.environment(&function).into_keys().collect();
+        assert!(set.is_disjoint(&known), "{}", function.name);
+    }
+}
+
+/// Notes the variables that are read where they may be missing, in all sources below the folder.
+fn note_optional(folder: &Path, read: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            note_optional(&path, read);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            for call in ["optional(", "env::var("] {
+                // The name is the text in the call; `config` itself has none there.
+                let names = source.split(call).skip(1).filter_map(|rest| rest.split(')').next()?.split('"').nth(1));
+                read.extend(names.map(|name| name.split('{').next().unwrap_or_default().to_owned()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn functions_read_what_is_set_and_nothing_else_is_set() {
+    let template = Template::read();
+    for function in template.functions() {
+        let set: BTreeSet<String> = template.environment(&function).into_keys().collect();
+        assert_eq!(asked_for(&function.name).await, set, "{}", function.name);
+    }
+}
+
+/// What the function wants to know before it serves: it is started with nothing, and told what it misses until
+/// it misses nothing more.
+async fn asked_for(function: &str) -> BTreeSet<String> {
+    let target = std::env::var("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
+    let mut asked = BTreeSet::new();
+    loop {
+        let value = |name: &str| match name {
+            // Nobody listens there: with all that it wants, the function ends here.
+            "AWS_LAMBDA_RUNTIME_API" => "127.0.0.1:1".to_owned(),
+            "AWS_REGION" | "PIN_PEPPER_SECRET" => variable(name),
+            _ => "1".to_owned(),
+        };
+        let names = asked.iter().map(String::as_str).chain(OF_LAMBDA);
+        let environment: BTreeMap<&str, String> = names.map(|name| (name, value(name))).collect();
+        let run = Command::new(target.join("debug").join(function))
+            .env_clear()
+            .env("AWS_ENDPOINT_URL", variable("AWS_ENDPOINT_URL"))
+            .envs(environment)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let said = tokio::time::timeout(Duration::from_secs(30), run).await.expect("the function ends").unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        let Some((_, missing)) = said.split_once("Missing([") else { return asked };
+        let missing = missing.split_once(']').unwrap().0.split(", ").map(|name| name.trim_matches('"').to_owned());
+        let before = asked.len();
+        asked.extend(missing);
+        assert!(asked.len() > before, "{function}: {said}");
+    }
+}

@@ -1,0 +1,229 @@
+//! What must hold of every environment, queue, function and role.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use tests::template::{Function, Template, list, named};
+
+use crate::file;
+
+/// What is allowed on more than one resource of ours, and why.
+const ON_SEVERAL: [(&str, &str, &str); 6] = [
+    ("cloudwatch:DescribeAlarms", "*", "CloudWatch knows no narrower resource for it"),
+    ("xray:PutTelemetryRecords", "*", "X-Ray knows no narrower resource for it"),
+    ("xray:PutTraceSegments", "*", "X-Ray knows no narrower resource for it"),
+    ("lambda:GetAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
+    ("lambda:GetProvisionedConcurrencyConfig", ALL_FUNCTIONS, "CodeDeploy asks for it before"),
+    ("lambda:UpdateAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
+];
+const ALL_FUNCTIONS: &str =
+    "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*";
+
+/// Parameters that are switched for a while. What a deployment does not say stays as it was, so each says them.
+const SWITCHED: [(&str, &str); 3] = [("DeployAnyway", "false"), ("Paused", "false"), ("RestoredTable", "")];
+
+#[test]
+fn every_environment_is_sound() {
+    let template = Template::read();
+    let parameters = template.section("Parameters").as_object().unwrap();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let config: toml::Table = toml::from_str(&file("samconfig.toml")).unwrap();
+    let environments: BTreeMap<&str, &toml::Value> = config
+        .iter()
+        .filter_map(|(name, environment)| Some((name.as_str(), environment.get("deploy")?.get("parameters")?)))
+        .collect();
+    assert_eq!(environments.keys().copied().collect::<Vec<_>>(), ["dev", "local", "prod"]);
+    for (name, deployed) in environments {
+        let strings =
+            |key: &str| deployed[key].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>();
+        let said: BTreeMap<&str, &str> = strings("parameter_overrides")
+            .into_iter()
+            .map(|value| value.split_once('=').map(|(name, value)| (name, value.trim_matches('"'))).unwrap())
+            .collect();
+        for (parameter, value) in &said {
+            let known = parameters.get(*parameter).unwrap_or_else(|| panic!("{name} sets {parameter}: what is that?"));
+            let allowed: Vec<String> = list(&known["AllowedValues"]).iter().map(text).collect();
+            assert!(allowed.is_empty() || allowed.contains(&(*value).to_owned()), "{name}: {parameter}={value}");
+        }
+        for (parameter, off) in SWITCHED {
+            assert_eq!(
+                (said.get(parameter), text(&parameters[parameter]["Default"])),
+                (Some(&off), off.to_owned()),
+                "{name}"
+            );
+        }
+        let number =
+            |name: &str| said.get(name).map_or_else(|| text(&parameters[name]["Default"]), ToString::to_string);
+        let number = |name: &str| number(name).parse::<u64>().unwrap();
+        assert!(number("VisibilityTimeout") >= 6 * number("FunctionTimeout"), "{name}");
+        assert!(number("MaxReceives") >= 5 && number("BulkMaxReceives") >= 5, "{name}");
+        assert_eq!(said["Stage"], name);
+        assert_eq!(strings("tags"), ["application=bindery".to_owned(), format!("stage={name}")]);
+    }
+}
+
+/// Whether the resource outlives the stack, but not its failed creation.
+fn assert_kept(id: &str, resource: &Value) {
+    let policies = (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]);
+    assert_eq!(policies, (&"RetainExceptOnCreate".into(), &"Retain".into()), "{id}");
+}
+
+#[test]
+fn no_queue_loses_messages_or_tells_them() {
+    let template = Template::read();
+    let queues = template.resources("AWS::SQS::Queue");
+    let rules = template.resources("AWS::Events::Rule");
+    let targets: Vec<Value> = rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])).collect();
+    // A queue is a worker's, and has a dead-letter queue; or it is one; or it holds events for others to take.
+    let of_consumers: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
+    let dead_letters: BTreeSet<String> = queues
+        .values()
+        .filter_map(|queue| queue["Properties"].get("RedrivePolicy"))
+        .map(|redrive| named(&redrive["deadLetterTargetArn"]))
+        .chain(targets.iter().map(|target| named(&target["DeadLetterConfig"]["Arn"])))
+        .collect();
+    assert_eq!(of_consumers, ["EventsQueue".to_owned()].into());
+    let retention = |queue: &Value| queue["MessageRetentionPeriod"].as_u64().unwrap();
+    for (id, queue) in &queues {
+        assert_kept(id, queue);
+        let queue = &queue["Properties"];
+        assert_eq!(queue["SqsManagedSseEnabled"]["Fn::If"][2], true, "{id}");
+        assert_eq!(named(&queue["KmsMasterKeyId"]["Fn::If"][1]), "KmsKeyArn", "{id}");
+        let redrive = queue.get("RedrivePolicy");
+        assert_eq!(redrive.is_none(), dead_letters.contains(id) || of_consumers.contains(id), "{id}");
+        let Some(redrive) = redrive else { continue };
+        let dead_letters = &queues[&named(&redrive["deadLetterTargetArn"])]["Properties"];
+        assert_eq!(retention(dead_letters), 14 * 24 * 3600, "{id}");
+        assert!(retention(dead_letters) > retention(queue), "{id}");
+        assert_eq!(dead_letters["RedriveAllowPolicy"]["redrivePermission"], "byQueue", "{id}");
+        let source = named(&dead_letters["RedriveAllowPolicy"]["sourceQueueArns"][0]);
+        let name = named(&queue["QueueName"]);
+        assert!(source.ends_with(&format!(":{name}")), "{id}: {source} is not {name}");
+        assert_eq!(named(&dead_letters["QueueName"]), format!("{name}-dead-letters"), "{id}");
+    }
+    let tls_only: BTreeSet<String> = queue_statements(&template)
+        .iter()
+        .filter(|one| one["Effect"] == "Deny" && one["Condition"]["Bool"]["aws:SecureTransport"] == "false")
+        .flat_map(|statement| list(&statement["Resource"]))
+        .map(|resource| named(&resource))
+        .collect();
+    assert_eq!(tls_only, queues.keys().cloned().collect());
+}
+
+fn queue_statements(template: &Template) -> Vec<Value> {
+    let policies = template.resources("AWS::SQS::QueuePolicy");
+    policies.values().flat_map(|policy| list(&policy["Properties"]["PolicyDocument"]["Statement"])).collect()
+}
+
+#[test]
+fn every_worker_and_its_queue_agree() {
+    let template = Template::read();
+    let queues = template.resources("AWS::SQS::Queue");
+    assert_eq!(named(&template.section("Globals")["Function"]["Timeout"]), "FunctionTimeout");
+    let mut sources = BTreeSet::new();
+    for function in template.functions() {
+        // Six times that is what every_environment_is_sound compares with the queues' timeout.
+        assert_eq!(function.properties.get("Timeout"), None, "{}", function.name);
+        let Some(mapping) = function.properties["Events"].get("Queue") else { continue };
+        let source = named(&mapping["Properties"]["Queue"]);
+        let (queue, set) = (&queues[&source]["Properties"], template.environment(&function));
+        let set =
+            |suffix: &str| set.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value.clone()).unwrap();
+        assert_eq!(named(&queue["VisibilityTimeout"]), "VisibilityTimeout", "{source}");
+        assert_eq!(named(&queue["RedrivePolicy"]["maxReceiveCount"]), set("MAX_RECEIVES"), "{source}");
+        assert_eq!(named(&queue["RedrivePolicy"]["deadLetterTargetArn"]), set("_DLQ_URL"), "{source}");
+        assert_eq!(mapping["Properties"]["FunctionResponseTypes"][0], "ReportBatchItemFailures", "{source}");
+        sources.insert(source);
+    }
+    let with_dead_letters = queues.iter().filter(|(_, queue)| queue["Properties"].get("RedrivePolicy").is_some());
+    assert_eq!(sources, with_dead_letters.map(|(id, _)| id.clone()).collect());
+}
+
+#[test]
+fn every_function_has_a_role_and_a_log_group_of_its_own() {
+    let template = Template::read();
+    let functions = template.functions();
+    let distinct = |property: fn(&Function) -> String| functions.iter().map(property).collect::<BTreeSet<_>>().len();
+    assert_eq!(distinct(|function| named(&function.properties["Role"])), functions.len());
+    assert_eq!(distinct(|function| named(&function.properties["LoggingConfig"]["LogGroup"])), functions.len());
+    let groups = template.resources("AWS::Logs::LogGroup");
+    for Function { name, logical_id, properties } in &functions {
+        assert_eq!(named(&properties["FunctionName"]), format!("${{AWS::StackName}}-{name}"));
+        let group = &groups[&named(&properties["LoggingConfig"]["LogGroup"])]["Properties"];
+        assert_eq!(named(&group["LogGroupName"]), format!("/aws/lambda/${{AWS::StackName}}-{name}"));
+        assert_eq!(named(&group["RetentionInDays"]), "LogRetentionDays");
+        // Policies here, or on the role, would be AWS's own, which allow more.
+        assert_eq!(properties.get("Policies"), None, "{logical_id}");
+    }
+    let all = &template.section("Globals")["Function"];
+    let kind = &all["DeploymentPreference"]["Type"]["Fn::If"];
+    assert_eq!((&kind[0], &kind[1]), (&"IsProduction".into(), &"Canary10Percent5Minutes".into()));
+}
+
+#[test]
+fn nothing_is_allowed_on_everything() {
+    let template = Template::read();
+    let mut several = BTreeSet::new();
+    for (id, role) in template.resources("AWS::IAM::Role") {
+        assert_eq!(role["Properties"].get("ManagedPolicyArns"), None, "{id}");
+        for statement in template.statements(&id) {
+            assert!(!statement.actions.iter().any(|action| action.contains('*')), "{id}: {statement:?}");
+            for resource in statement.resources.iter().filter(|resource| resource.contains(['*', '?'])) {
+                several.extend(statement.actions.iter().map(|action| (action.clone(), resource.clone())));
+            }
+        }
+    }
+    let known = ON_SEVERAL.iter().map(|(action, resource, _)| ((*action).to_owned(), (*resource).to_owned()));
+    assert_eq!(several, known.collect());
+    for statement in queue_statements(&template).iter().filter(|statement| statement["Effect"] != "Deny") {
+        assert_eq!(statement["Principal"], serde_json::json!({ "Service": "events.amazonaws.com" }));
+        assert_eq!(
+            (&statement["Action"], named(&statement["Condition"]["ArnEquals"]["aws:SourceArn"])),
+            (&"sqs:SendMessage".into(), "EventsRule".to_owned())
+        );
+    }
+}
+
+#[test]
+fn data_is_kept_and_every_rule_has_a_dead_letter_queue() {
+    let template = Template::read();
+    let kinds =
+        ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Events::EventBus", "AWS::Events::Archive"];
+    for kind in kinds {
+        template.resources(kind).iter().for_each(|(id, resource)| assert_kept(id, resource));
+    }
+    let table = &template.resources("AWS::DynamoDB::Table")["Table"]["Properties"];
+    assert_eq!(table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
+    assert_eq!(named(&table["DeletionProtectionEnabled"]), "DeletionProtection");
+    let rules = template.resources("AWS::Events::Rule");
+    assert!(!rules.is_empty());
+    for target in rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])) {
+        assert!(named(&target["DeadLetterConfig"]["Arn"]).ends_with("DeadLetterQueue"), "{target}");
+        assert!(target["RetryPolicy"]["MaximumRetryAttempts"].as_u64() > Some(0), "{target}");
+    }
+}
+
+#[test]
+fn the_api_has_limits_for_its_routes_and_logs_no_token() {
+    let template = Template::read();
+    let api = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"];
+    let functions = template.functions();
+    let events = functions.iter().flat_map(|function| function.properties["Events"].as_object().unwrap().values());
+    let routes: BTreeSet<String> = events
+        .filter(|event| event["Type"] == "HttpApi")
+        .map(|event| format!("{} {}", named(&event["Properties"]["Method"]), named(&event["Properties"]["Path"])))
+        .collect();
+    let settings = api["RouteSettings"].as_object().unwrap();
+    assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
+    for (route, settings) in settings {
+        let limit = |name: &str| settings[name].as_u64().unwrap_or_default();
+        assert!(limit("ThrottlingRateLimit") > 0 && limit("ThrottlingBurstLimit") > 0, "{route}");
+        assert_eq!(settings["DetailedMetricsEnabled"], true, "{route}");
+    }
+    let format: BTreeMap<String, String> =
+        serde_json::from_str(api["AccessLogSettings"]["Format"].as_str().unwrap()).unwrap();
+    for (name, value) in format {
+        assert!(value.starts_with("$context."), "{name}");
+        assert!(!["account_id", "path", "header"].iter().any(|word| value.contains(word)), "{name}: {value}");
+    }
+}
