@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::arena::eventually;
@@ -74,9 +73,8 @@ impl Tenant {
 
     /// Sets a person's PIN, as an operator does.
     pub async fn set_pin(&self, person: i32, pin: &str) {
-        let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/local/pin");
-        let output = Command::new(tool).args([&person.to_string(), pin, "--tenant", &self.org]).output().await.unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let arguments = ["--yes", "pin", &person.to_string(), "--tenant", &self.org];
+        crate::operator::run(&arguments, &format!("{pin}\n")).await.unwrap();
     }
 
     /// How often in a row the person's PIN was guessed wrong.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::events::EventBus;
 use shared::message::Message;
+use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::worker::{Applied, Failure, Outlets, run_batch};
 use tests::arena::{Arena, drain};
@@ -38,10 +39,12 @@ async fn obey(message: Message<String>, _is_last: bool) -> Result<Applied, Failu
 async fn each_message_of_a_batch_has_its_own_fate() {
     let arena = Arena::new().await;
     let aws = Aws::from_env().unwrap();
+    let metrics = Metrics::new("test".to_owned(), "test".to_owned());
     let outlets = Outlets {
-        bus: EventBus::new(aws.eventbridge(), arena.bus.clone()),
+        bus: EventBus::new(aws.eventbridge(), arena.bus.clone(), metrics.clone()),
         dead_letters: Queue::new(aws.sqs(), arena.dlq_url.clone()),
         max_receives: 5,
+        metrics,
     };
     let words = ["succeed", "panic", "hang", "retry", "break"];
     let event: SqsEvent = serde_json::from_value(json!({ "Records": words.map(record) })).unwrap();

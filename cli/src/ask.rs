@@ -1,0 +1,26 @@
+//! Asking before something is changed.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::failure::Failure;
+
+/// Is done once the operator agrees, or has said `--yes`.
+///
+/// # Errors
+/// If they do not, or if there is nobody to ask.
+pub fn before(what: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(format!("{what}? Nobody can be asked, so nothing was changed"))
+            .help("give --yes if that is what you want"));
+    }
+    eprint!("{what}? [y/N] ");
+    let mut answer = String::new();
+    let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
+    match read {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::new("nothing was changed")),
+    }
+}

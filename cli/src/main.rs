@@ -1,0 +1,91 @@
+//! `bindery`, the operator's tool: what stands in a deployment's queues, why, and how to go on.
+//!
+//! It finds everything through the outputs of the deployment's stack, with the AWS credentials and region of the
+//! environment, as the AWS CLI does; with `AWS_ENDPOINT_URL`, in the local stack. It asks before it changes
+//! anything, and prints no secrets: no tokens but those it is asked to make, no PINs, and of messages neither
+//! account nor customer.
+
+mod ask;
+mod dead_letters;
+mod failure;
+mod look;
+mod operation;
+mod output;
+mod pin;
+mod queues;
+mod replay;
+mod stack;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+use output::Output;
+use stack::Stack;
+
+/// Looks after a deployment of Bindery.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The deployment's stack.
+    #[arg(long, env = "BINDERY_STACK", global = true, default_value = "")]
+    stack: String,
+    /// Print JSON, for other programs.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Do not ask before changing anything.
+    #[arg(long, global = true)]
+    yes: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How many messages wait, are worked on, and are dead, in every queue.
+    Queues,
+    /// The messages of a dead-letter queue: which operation, how old, why.
+    DeadLetters(dead_letters::Show),
+    /// Sends messages of a dead-letter queue back to the queue that they came from.
+    Redrive(dead_letters::Redrive),
+    /// Publishes archived events again, to the rules of the bus.
+    Replay(replay::Replay),
+    /// An operation: how far it has come, and what came of it.
+    Operation(operation::Read),
+    /// Sets a person's PIN.
+    Pin(pin::Set),
+    /// Makes an access token of the local stack's issuer.
+    Token(token::Token),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bindery: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let output = Output { json: arguments.json };
+    if let Command::Token(token) = &arguments.command {
+        return token.run(output);
+    }
+    let stack = Stack::find(&arguments.stack).await?;
+    let yes = arguments.yes;
+    match arguments.command {
+        Command::Queues => queues::run(&stack, output).await,
+        Command::DeadLetters(show) => show.run(&stack, output).await,
+        Command::Redrive(redrive) => redrive.run(&stack, output, yes).await,
+        Command::Replay(replay) => replay.run(&stack, output, yes).await,
+        Command::Operation(read) => read.run(&stack, output).await,
+        Command::Pin(set) => set.run(&stack, output, yes).await,
+        Command::Token(token) => token.run(output),
+    }
+}

@@ -1,0 +1,42 @@
+//! `bindery operation`: an operation as its row has it.
+
+use clap::Args;
+use serde_json::Value;
+use shared::clock;
+use shared::domain::ids::{OperationId, OrgId};
+use shared::store::Store;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::stack::Stack;
+
+/// What only the functions can use.
+const INTERNAL: [&str; 3] = ["fingerprint", "told", "batches"];
+
+/// Flags of `operation`.
+#[derive(Debug, Args)]
+pub struct Read {
+    /// The operation.
+    operation: OperationId,
+    /// Its organisation.
+    #[arg(long, env = "BINDERY_TENANT")]
+    tenant: OrgId,
+}
+
+impl Read {
+    /// Prints the operation.
+    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), Failure> {
+        let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
+        let operation = store.operation(&self.tenant, self.operation, clock::now()).await;
+        let operation = operation.map_err(|error| Failure::new(error.to_string()))?.ok_or_else(|| {
+            Failure::new(format!("{} has no operation {}", self.tenant, self.operation))
+                .help("operations are kept for 90 days; the events of older ones are in the archive")
+        })?;
+        let mut shown = serde_json::to_value(operation).map_err(|error| Failure::new(error.to_string()))?;
+        if let Value::Object(members) = &mut shown {
+            members.retain(|name, _| !INTERNAL.contains(&name.as_str()));
+        }
+        output.object(&shown);
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! How results are printed: as a table for people, or as JSON for programs; and how far a long command is.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+/// Where results go.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// As JSON.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints rows, each an object; people see these members, under these names.
+    pub fn table(self, columns: &[&str], rows: &[Value]) {
+        if self.json {
+            println!("{}", Value::from(rows));
+            return;
+        }
+        let cells: Vec<Vec<String>> =
+            rows.iter().map(|row| columns.iter().map(|column| cell(&row[*column])).collect()).collect();
+        let widths: Vec<usize> = columns
+            .iter()
+            .enumerate()
+            .map(|(index, column)| {
+                cells.iter().map(|row| row[index].chars().count()).max().unwrap_or(0).max(column.len())
+            })
+            .collect();
+        let line = |cells: &mut dyn Iterator<Item = &str>| {
+            let padded: Vec<_> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            println!("{}", padded.join("  ").trim_end());
+        };
+        line(&mut columns.iter().copied());
+        for row in &cells {
+            line(&mut row.iter().map(String::as_str));
+        }
+    }
+
+    /// Prints one object; people see a line for each member.
+    pub fn object(self, object: &Value) {
+        match object {
+            Value::Object(members) if !self.json => {
+                let width = members.keys().map(String::len).max().unwrap_or(0);
+                members.iter().for_each(|(name, value)| println!("{name:width$}  {}", cell(value)));
+            }
+            other => println!("{other}"),
+        }
+    }
+
+    /// A bar for so many steps, if it is known how many, on standard error; none that is seen where that is no terminal,
+    /// or for JSON.
+    pub fn progress(self, steps: Option<u64>) -> ProgressBar {
+        let (bar, template) = match steps {
+            _ if self.json => return ProgressBar::hidden(),
+            Some(steps) => (ProgressBar::new(steps), "{bar:40} {pos}/{len} {msg} ({eta} left)"),
+            None => (ProgressBar::no_length(), "{spinner} {pos} {msg}"),
+        };
+        bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+}
+
+/// As a terminal may show it: anybody may have written what stands in a queue, sequences that move its cursor too.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_moves_the_cursor() {
+        assert_eq!(cell(&json!("käse \"x\"\u{1b}[2J\u{9b}1A\r\u{202e}")), "käse \"x\"\\u{1b}[2J\\u{9b}1A\\r\\u{202e}");
+        assert_eq!((cell(&json!({ "a": [1] })), cell(&Value::Null)), ("{\"a\":[1]}".to_owned(), "-".to_owned()));
+    }
+}

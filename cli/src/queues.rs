@@ -1,0 +1,34 @@
+//! `bindery queues`: the first look.
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::stack::Stack;
+
+/// Prints how full the queues are.
+pub async fn run(stack: &Stack, output: Output) -> Result<(), Failure> {
+    let sqs = stack.sqs();
+    let mut rows = Vec::new();
+    for queue in stack.queues() {
+        let (waiting, working) = depth(&sqs, stack.queue_url(queue)?).await?;
+        let (dead, looked_at) = depth(&sqs, stack.dead_letters_url(queue)?).await?;
+        rows.push(json!({
+            "queue": queue.to_string(), "waiting": waiting, "working": working, "dead": dead + looked_at,
+        }));
+    }
+    output.table(&["queue", "waiting", "working", "dead"], &rows);
+    Ok(())
+}
+
+/// About how many messages can be received, and how many are received and hidden.
+pub async fn depth(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<(u64, u64), Failure> {
+    let (visible, hidden) =
+        (QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+    let asked =
+        sqs.get_queue_attributes().queue_url(url).attribute_names(visible.clone()).attribute_names(hidden.clone());
+    let attributes = asked.send().await.map_err(Failure::aws("SQS GetQueueAttributes"))?;
+    let count = |name| attributes.attributes().and_then(|all| all.get(name)?.parse().ok()).unwrap_or(0);
+    Ok((count(&visible), count(&hidden)))
+}
