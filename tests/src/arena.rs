@@ -14,6 +14,9 @@ use shared::aws::Aws;
 use shared::store::Store;
 use uuid::Uuid;
 
+/// Rows of a call that reads all: more take an emulator longer than a client waits.
+const SCAN_PAGE: i32 = 500;
+
 /// The test's own resources.
 #[derive(Debug, Clone)]
 pub struct Arena {
@@ -106,7 +109,8 @@ impl Arena {
     /// All rows of the table, by their keys.
     pub async fn rows(&self) -> BTreeMap<(String, String), Value> {
         let mut rows = BTreeMap::new();
-        let mut pages = self.dynamodb.scan().table_name(&self.table).consistent_read(true).into_paginator().send();
+        let pages = self.dynamodb.scan().table_name(&self.table).consistent_read(true);
+        let mut pages = pages.limit(SCAN_PAGE).into_paginator().send();
         while let Some(page) = pages.next().await {
             for item in page.unwrap().items.unwrap_or_default() {
                 let row: Value = serde_dynamo::from_item(item).unwrap();
@@ -150,6 +154,7 @@ impl Arena {
             ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
+            ("STACK_NAME", "test"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +35,8 @@ pub enum Invocation {
 
 #[derive(Clone)]
 struct RuntimeApi {
+    /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
+    skew_seconds: Arc<AtomicI64>,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>>,
     answers: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
 }
@@ -56,6 +59,7 @@ impl Function {
     pub async fn new(name: &str, environment: Vec<(String, String)>) -> Self {
         let (send, receive) = mpsc::unbounded_channel();
         let api = RuntimeApi {
+            skew_seconds: Arc::default(),
             events: Arc::new(tokio::sync::Mutex::new(receive)),
             answers: Arc::new(Mutex::new(HashMap::new())),
         };
@@ -84,6 +88,23 @@ impl Function {
     #[must_use]
     pub fn logging(self, level: &str) -> Self {
         Self { log_level: level.to_owned(), ..self }
+    }
+
+    /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/requirements.txt),
+    /// which `tests/run` names in `FAKETIME_LIBRARY`.
+    #[must_use]
+    pub fn skewed(mut self, seconds: i64) -> Self {
+        if seconds != 0 {
+            self.api.skew_seconds.store(seconds, Ordering::Relaxed);
+            let variables = [
+                ("LD_PRELOAD", crate::variable("FAKETIME_LIBRARY")),
+                ("FAKETIME", format!("{seconds:+}")),
+                // Waits are as long as ever.
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ];
+            self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        }
+        self
     }
 
     /// All that it has logged.
@@ -147,6 +168,7 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
             .env("AWS_LAMBDA_LOG_LEVEL", &self.log_level)
             .stdout(self.log.try_clone().unwrap())
+            .stderr(self.log.try_clone().unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
@@ -162,7 +184,8 @@ async fn next(State(api): State<RuntimeApi>) -> Response {
     // Lambda holds the request until there is an event; without a test there is none any more.
     let Some((id, event)) = api.events.lock().await.recv().await else { return std::future::pending().await };
     let deadline = SystemTime::now() + FUNCTION_TIMEOUT;
-    let deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let deadline = i64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let deadline = deadline + 1000 * api.skew_seconds.load(Ordering::Relaxed);
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("lambda-runtime-aws-request-id", id),

@@ -8,8 +8,11 @@
 //! - [`orders`]: the order system, played, and persons with PINs.
 //! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
+//! - [`storm`]: random instructions in bad weather, and what must be true afterwards.
 //! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
 //! - [`token`]: access tokens, good ones and forged ones.
+//! - [`traffic`]: messages, delivered again and out of order to functions that are killed.
+//! - [`weather`]: which faults functions meet, drawn from a seed.
 //! - [`seed`]: cards that were issued before the test.
 //!
 //! Everything here is for tests, so it panics where a test should fail.
@@ -19,13 +22,19 @@ pub mod arena;
 pub mod bulks;
 pub mod capacity;
 pub mod function;
+pub mod operator;
 pub mod orders;
+mod partial;
 pub mod payloads;
 pub mod proxy;
 pub mod seed;
 pub mod stack;
 pub mod standin;
+pub mod storm;
+pub mod template;
 pub mod token;
+pub mod traffic;
+pub mod weather;
 
 /// A variable of the environment that `infra/local/up` wrote.
 #[must_use]

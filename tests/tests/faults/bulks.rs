@@ -7,9 +7,10 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::function::{Function, Invocation};
+use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 
-use super::crew::{Bulks, answered, external_id};
+use super::crew::{Bulks, answered};
 use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 /// What every item of the bulk, and the operation, must have come to.
@@ -50,7 +51,7 @@ async fn five_thousand_items_get_a_card_each_whatever_dies() {
     let bulks = Bulks::of_thousands().await;
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;
-    let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25 };
+    let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
     let run = deliver_with_deaths(&bulks.arena, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
     println!("{} deliveries, {} deaths", run.deliveries, run.deaths);
     assert!(run.deaths > 10);

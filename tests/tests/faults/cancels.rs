@@ -10,10 +10,11 @@ use shared::domain::card::CardStatus;
 use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::ORG;
+use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
-use super::crew::{Bulks, answered, external_id};
+use super::crew::{Bulks, answered};
 use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 pub const CANCELER: &str = "cancel-bulk-worker";
@@ -75,7 +76,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     }
     let named: Vec<String> = (1000..1300).chain(4000..4200).chain(9000..9100).map(external_id).collect();
     let partial = bulks.cancel(&bulk, Some(named)).await;
-    let how = || Delivery { batch: 1, copies: 2, moments: 40, death: 0.25 };
+    let how = || Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
     let run = deliver_with_deaths(arena, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
     println!("PARTIAL: {} deliveries, {} deaths", run.deliveries, run.deaths);
     let events = arena.events().await;
@@ -156,7 +157,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
     let worker = Function::new(CANCELER, arena.environment()).await;
     worker.invoke(batch(&[(cancel.clone(), 1)])).await;
     let chunks = arena.take_messages().await;
-    let how = || Delivery { batch: 5, copies: 1, moments: 8, death: 0.1 };
+    let how = || Delivery { batch: 5, moments: 8, death: 0.1, ..Delivery::default() };
     let binders = ["bind-card-worker", "bind-card-worker"];
     let binding = deliver_with_deaths(arena, &binders, messages, how(), Rng::with_seed(3));
     let canceling = async {
@@ -212,7 +213,7 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
         messages.extend(arena.take_messages().await);
     }
     assert_eq!(messages.len(), 20);
-    let how = Delivery { batch: 1, copies: 1, moments: 20, death: 0.1 };
+    let how = Delivery { batch: 1, moments: 20, death: 0.1, ..Delivery::default() };
     let crew = ["start-bulk-worker", "start-bulk-worker", CANCELER, CANCELER];
     let run = deliver_with_deaths(arena, &crew, messages, how, Rng::with_seed(4)).await;
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::capacity::dynoxide;
 use tests::function::{Function, Invocation};
-
-use super::{Delivery, deliver_with_deaths, http_event};
+use tests::payloads::{external_id, http_event};
+use tests::traffic::{Delivery, deliver_with_deaths};
 
 /// The functions of bulks, at work on one arena.
 pub struct Bulks {
@@ -88,7 +88,7 @@ impl Bulks {
 
     /// Has a crew handle these messages and what comes of them, and nothing goes wrong.
     pub async fn work(&self, crew: &[&str], messages: Vec<String>) {
-        let how = Delivery { batch: 1, copies: 1, moments: 1, death: 0.0 };
+        let how = Delivery { batch: 1, ..Delivery::default() };
         deliver_with_deaths(&self.arena, crew, messages, how, Rng::with_seed(1)).await;
     }
 
@@ -99,11 +99,6 @@ impl Bulks {
             .as_u64()
             .unwrap()
     }
-}
-
-/// Of any characters, and of all lengths.
-pub fn external_id(number: usize) -> String {
-    format!("{}{number:05}", ["", "#", "/\"", "\u{1}", "😀"][number % 5].repeat(number % 7))
 }
 
 pub fn answered(invocation: Invocation, status: u16) -> Value {

@@ -92,7 +92,7 @@ async fn deaths_and_redeliveries_change_nothing(#[values(1, 2, 3, 4, 5, 6, 7, 8)
     let count = messages.len();
     let thrice = messages.into_iter().flat_map(|body| vec![body; 3]).collect();
     // A plain bind passes four moments alone, and two with the others of its batch.
-    let how = Delivery { batch: 10, copies: 0, moments: 4, death: 0.75 };
+    let how = Delivery { batch: 10, moments: 4, death: 0.75, ..Delivery::default() };
     let run = deliver_with_deaths(&arena, &["bind-card-worker"], thrice, how, Rng::with_seed(number)).await;
     println!("seed {number}: {} deliveries of {count} messages, {} deaths", run.deliveries, run.deaths);
     assert!(run.deaths > 0);

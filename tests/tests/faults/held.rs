@@ -8,11 +8,12 @@ use shared::domain::card::CardStatus;
 use tests::arena::drain;
 use tests::function::{Function, Invocation};
 use tests::payloads::ORG;
+use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
 use super::cancels::{CANCELER, cid, codes, row, row_of};
-use super::crew::{Bulks, external_id};
+use super::crew::Bulks;
 use super::{ACCOUNT, CUSTOMER, batch, failed};
 
 /// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as

@@ -23,7 +23,7 @@ fn change(order: i32, status: &str, version: u64) -> String {
 }
 
 async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
-    let how = Delivery { batch: 10, copies: 0, moments: 1, death: 0.0 };
+    let how = Delivery::default();
     let orders = orders.map(|order| change(order, "ACTIVE", 1)).collect();
     deliver_with_deaths(arena, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
 }
@@ -56,7 +56,7 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
     let messages = accepted(&arena).await;
     let market = (1..=ORDERS).map(|order| change(order, if order % 2 == 0 { "FILLED" } else { "CANCELED" }, 2));
     let all: Vec<String> = messages.into_iter().chain(market).flat_map(|body| vec![body; 3]).collect();
-    let how = Delivery { batch: 5, copies: 0, moments: 6, death: 0.3 };
+    let how = Delivery { batch: 5, moments: 6, death: 0.3, ..Delivery::default() };
     let run = deliver_with_deaths(&arena, &CREW, all, how, Rng::with_seed(2)).await;
     let rows = arena.rows().await;
     let events = arena.events().await;
@@ -132,7 +132,7 @@ async fn an_unanswered_request_is_completed_by_its_repetition() {
     let healthy = Function::new("cancel-orders", arena.environment()).await;
     let results = answered(healthy.invoke(request(1..=3)).await, 200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
-    let how = Delivery { batch: 10, copies: 0, moments: 1, death: 0.0 };
+    let how = Delivery::default();
     let messages = arena.take_messages().await;
     assert!(messages.len() > 3);
     deliver_with_deaths(&arena, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;

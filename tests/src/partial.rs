@@ -1,0 +1,98 @@
+//! Calls of which AWS does only a part: it answers 200, and says of some entries that they were not done.
+
+use axum::body::Bytes;
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+/// The calls that can be done in part.
+#[derive(Debug, Clone, Copy)]
+enum Batch {
+    SendMessages,
+    PutEvents,
+    Statements,
+    Writes,
+    Reads,
+}
+
+/// What was left out of a call, to be told in its answer.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    batch: Batch,
+    /// Where the entries stand in the request.
+    place: String,
+    request: Value,
+    /// Whether each entry is done.
+    done: Vec<bool>,
+}
+
+/// Draws which entries of the call are done: what is left of it (nothing, if none is), and the rest. `None` if the
+/// call is all or nothing.
+pub(crate) fn split(target: &str, body: &[u8], seed: u64) -> Option<(Option<Bytes>, Rest)> {
+    let mut request: Value = serde_json::from_slice(body).ok()?;
+    let of_table =
+        |request: &Value| Some(format!("/RequestItems/{}", request["RequestItems"].as_object()?.keys().next()?));
+    let (batch, place) = match target.rsplit('.').next()? {
+        "SendMessageBatch" => (Batch::SendMessages, "/Entries".to_owned()),
+        "PutEvents" => (Batch::PutEvents, "/Entries".to_owned()),
+        "BatchExecuteStatement" => (Batch::Statements, "/Statements".to_owned()),
+        "BatchWriteItem" => (Batch::Writes, of_table(&request)?),
+        "BatchGetItem" => (Batch::Reads, of_table(&request)? + "/Keys"),
+        _ => return None,
+    };
+    let mut rng = Rng::with_seed(seed);
+    let entries = request.pointer_mut(&place)?.as_array_mut()?;
+    let done: Vec<bool> = entries.iter().map(|_| rng.bool()).collect();
+    let rest = Rest { batch, place, done, request: request.clone() };
+    let entries = request.pointer_mut(&rest.place)?;
+    *entries = rest.entries(true).into();
+    let left = rest.done.contains(&true).then(|| Bytes::from(request.to_string()));
+    Some((left, rest))
+}
+
+impl Rest {
+    /// The entries that are, or are not, done.
+    fn entries(&self, done: bool) -> Vec<Value> {
+        let all = self.request.pointer(&self.place).and_then(Value::as_array).unwrap();
+        all.iter().zip(&self.done).filter(|(_, is_done)| **is_done == done).map(|(entry, _)| entry.clone()).collect()
+    }
+
+    /// The answer to what was left of the call, with what AWS says of the rest.
+    pub(crate) fn told(&self, answer: &[u8]) -> Bytes {
+        let mut answer: Value = if answer.is_empty() { json!({}) } else { serde_json::from_slice(answer).unwrap() };
+        match self.batch {
+            Batch::SendMessages => {
+                let failed = |entry: Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
+                answer["Failed"] = self.entries(false).into_iter().map(failed).collect();
+                answer.as_object_mut().unwrap().entry("Successful").or_insert(json!([]));
+            }
+            Batch::PutEvents => {
+                let failed = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "m" });
+                answer["FailedEntryCount"] = self.entries(false).len().into();
+                answer["Entries"] = self.in_place(&answer["Entries"], &failed);
+            }
+            Batch::Statements => {
+                let failed = json!({ "Error": { "Code": "ThrottlingError", "Message": "m" } });
+                answer["Responses"] = self.in_place(&answer["Responses"], &failed);
+            }
+            Batch::Writes => answer["UnprocessedItems"] = self.unprocessed(),
+            Batch::Reads => answer["UnprocessedKeys"] = self.unprocessed(),
+        }
+        Bytes::from(answer.to_string())
+    }
+
+    /// The answers of the entries that are done, and `failed` in the places of the others.
+    fn in_place(&self, answers: &Value, failed: &Value) -> Value {
+        let mut answers = answers.as_array().into_iter().flatten();
+        self.done.iter().map(|done| if *done { answers.next().unwrap() } else { failed }.clone()).collect()
+    }
+
+    fn unprocessed(&self) -> Value {
+        let entries = self.entries(false);
+        if entries.is_empty() {
+            return Value::Object(Map::new());
+        }
+        let mut request = self.request.clone();
+        *request.pointer_mut(&self.place).unwrap() = entries.into();
+        request["RequestItems"].take()
+    }
+}

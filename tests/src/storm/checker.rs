@@ -1,0 +1,370 @@
+//! Looks for what must never be: in the table, the events, and what clients were told.
+//!
+//! The rows are the reference. Every mark, outcome and result in them says which events there must be, to the ID; so
+//! the events that were seen must be exactly those: none lost, none invented, none told of something undone. Beside
+//! that, the rows must be a history that can have happened, every accepted operation must have ended, and clients
+//! must have been told the truth.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Answer, Ask, Evidence, ORGS, Record};
+
+/// What must never be, in words; empty if all is well.
+#[must_use]
+pub fn violations(evidence: &Evidence) -> Vec<String> {
+    let mut checker = Checker { found: Vec::new(), expected: BTreeMap::new() };
+    for org in ORGS {
+        let tenant = Tenant::of(org, evidence);
+        checker.cards(&tenant);
+        checker.bulks(&tenant);
+        checker.orders(&tenant);
+        checker.operations(&tenant);
+    }
+    checker.events(&evidence.events);
+    checker.records(evidence);
+    let dead = evidence.dead.iter().map(|body| format!("a dead letter for ever: {body}"));
+    checker.found.into_iter().chain(dead).collect()
+}
+
+/// The rows of one organisation, by what they are.
+struct Tenant<'a> {
+    org: &'static str,
+    cards: BTreeMap<&'a str, &'a Value>,
+    /// By bulk: its header.
+    bulks: BTreeMap<&'a str, &'a Value>,
+    /// By bulk and external ID.
+    items: BTreeMap<(&'a str, &'a str), &'a Value>,
+    orders: BTreeMap<&'a str, &'a Value>,
+    operations: BTreeMap<&'a str, &'a Value>,
+    /// The codes of a cancel's chunks, by operation.
+    results: BTreeMap<&'a str, Vec<&'a Value>>,
+}
+
+impl<'a> Tenant<'a> {
+    fn of(org: &'static str, evidence: &'a Evidence) -> Self {
+        let mut tenant = Self {
+            org,
+            cards: BTreeMap::new(),
+            bulks: BTreeMap::new(),
+            items: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            results: BTreeMap::new(),
+        };
+        for ((pk, sk), row) in &evidence.rows {
+            let Some((kind, id)) = pk.strip_prefix(org).and_then(|rest| rest.strip_prefix('#')?.split_once('#')) else {
+                continue;
+            };
+            match (kind, sk.as_str()) {
+                ("CARD", _) => drop(tenant.cards.insert(id, row)),
+                ("BULK", "BULK") => drop(tenant.bulks.insert(id, row)),
+                ("BULK", sk) => drop(tenant.items.insert((id, &sk[2..]), row)),
+                ("ORDER", _) => drop(tenant.orders.insert(id, row)),
+                ("OP", "OP") => drop(tenant.operations.insert(id, row)),
+                ("OP", sk) if sk.starts_with("RESULT#") => tenant.results.entry(id).or_default().push(row),
+                _ => {}
+            }
+        }
+        tenant
+    }
+
+    /// The items of a bulk that count: those of its committed batches.
+    fn items_of(&self, bulk: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let batches: BTreeSet<u64> =
+            self.bulks[bulk]["batches"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let of_bulk = self.items.iter().filter(move |((of, _), _)| *of == bulk);
+        of_bulk
+            .filter(move |(_, item)| item["batch"].as_u64().is_some_and(|batch| batches.contains(&batch)))
+            .map(|((_, name), item)| (*name, *item))
+    }
+}
+
+/// What an event must say, by the names of its data's members.
+type Facts = Vec<(&'static str, Value)>;
+
+struct Checker {
+    found: Vec<String>,
+    expected: BTreeMap<String, (String, Facts)>,
+}
+
+impl Checker {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.found.push(what());
+        }
+    }
+
+    /// Notes that there must be this event.
+    fn expect(&mut self, org: &str, operation: &str, event_type: &str, item: &str, facts: Facts) {
+        let Ok(operation) = operation.parse::<Uuid>() else {
+            self.found.push(format!("{operation} is no operation"));
+            return;
+        };
+        let id = Uuid::new_v5(&operation, format!("{event_type}\n{item}").as_bytes()).to_string();
+        self.expected.insert(id, (format!("{org} {event_type}"), facts));
+    }
+
+    /// Rules 1, 4, 5 and 7: a card's marks are a life that it can have had, and its status what they make of it.
+    fn cards(&mut self, tenant: &Tenant<'_>) {
+        for (id, card) in &tenant.cards {
+            let mark = |name: &str| card[name]["by"].as_str();
+            let name = || format!("card {} {id}: {card}", tenant.org);
+            let (bound, replaced, canceled) = (mark("bound"), mark("replaced"), mark("canceled"));
+            self.check(bound.is_none() || canceled.is_none(), || format!("bound and canceled: {}", name()));
+            let status = card["status"].as_str().unwrap_or_default();
+            let fits = match (bound, replaced, canceled) {
+                (None, None, None) => status == "UNBOUND",
+                (None, None, Some(_)) => status == "CANCELED",
+                // Cards that were bound before the run may be in other states.
+                (Some(by), None, None) => status == "CREATED" || !tenant.operations.contains_key(by),
+                (Some(_), Some(_), None) => match card["replaced"]["previous_status"].as_str() {
+                    Some("NORMAL" | "CREATED") => status == "REISSUED",
+                    previous => Some(status) == previous,
+                },
+                _ => false,
+            };
+            self.check(fits, || format!("status and marks: {}", name()));
+            for by in [replaced, canceled].into_iter().flatten() {
+                self.check(tenant.operations.contains_key(by), || format!("by nobody of its own: {}", name()));
+            }
+            if let Some(by) = replaced {
+                let new = card["replaced"]["new_card_id"].to_string();
+                let is_mutual = tenant.cards.get(new.as_str()).is_some_and(|new| new["bound"]["by"] == by);
+                self.check(is_mutual, || format!("replaced by a card that is not bound by it: {}", name()));
+                let facts = vec![
+                    ("card_id", card["card_id"].clone()),
+                    ("new_card_id", card["replaced"]["new_card_id"].clone()),
+                ];
+                self.expect(tenant.org, by, "update", id, facts);
+            }
+        }
+    }
+
+    /// What every bulk and its items have come to.
+    fn bulks(&mut self, tenant: &Tenant<'_>) {
+        let mut linked = BTreeSet::new();
+        for (bulk, header) in &tenant.bulks {
+            let mut count = 0;
+            for (name, item) in tenant.items_of(bulk) {
+                count += 1;
+                let what = || format!("item {bulk} {name:?}: {item}");
+                let card = item["card_id"].to_string();
+                match item["state"].as_str() {
+                    Some("PENDING") => {
+                        self.check(item["card_id"].is_null(), || format!("a card too early: {}", what()));
+                    }
+                    Some("CANCELED") => self
+                        .check(item["card_id"].is_null() && item["canceled"]["by"].is_string(), || {
+                            format!("canceled, with a card or by nobody: {}", what())
+                        }),
+                    Some("ISSUED") => {
+                        self.check(linked.insert(card.clone()), || format!("a card of two items: {}", what()));
+                        self.check(tenant.cards.contains_key(card.as_str()), || format!("no card: {}", what()));
+                        let by = item["issued"]["by"].as_str().unwrap_or_default();
+                        let facts = vec![("card_id", item["card_id"].clone()), ("external_id", name.into())];
+                        self.expect(tenant.org, by, "create", name, facts);
+                    }
+                    _ => self.found.push(format!("no such state: {}", what())),
+                }
+            }
+            self.check(header["items"] == count, || format!("bulk {bulk} has {count} items: {header}"));
+        }
+        for (id, card) in tenant.cards.iter().filter(|(_, card)| card["bulk_id"] != "a bulk") {
+            self.check(linked.contains(*id), || format!("a card of no item: {card}"));
+        }
+    }
+
+    /// An order's notes have all ended, at most one of them with success, and none is pending.
+    fn orders(&mut self, tenant: &Tenant<'_>) {
+        for (id, order) in &tenant.orders {
+            self.check(order["pending"].is_null(), || format!("pending for ever: {order}"));
+            let mut canceled = 0;
+            for (operation, note) in order["cancellations"].as_object().into_iter().flatten() {
+                let code = &note["outcome"]["code"];
+                canceled += usize::from(code == "CANCELED");
+                self.check(code.is_string(), || format!("a cancellation without end: {order}"));
+                let facts = || {
+                    vec![("order_id", id.parse::<i64>().unwrap().into()), ("operation_id", operation.clone().into())]
+                };
+                if note["requested_at"].is_string() {
+                    self.expect(tenant.org, operation, "cancellation_requested", id, facts());
+                }
+                let outcome = [facts(), vec![("message_code", code.clone())]].concat();
+                self.expect(tenant.org, operation, "cancellation", id, outcome);
+                self.check(tenant.operations.contains_key(operation.as_str()), || {
+                    format!("by nobody of its own: {order}")
+                });
+            }
+            self.check(canceled <= 1, || format!("canceled twice: {order}"));
+        }
+    }
+
+    /// What every operation says of itself is what it did.
+    fn operations(&mut self, tenant: &Tenant<'_>) {
+        for (id, operation) in &tenant.operations {
+            match operation["kind"].as_str() {
+                Some("BIND_CARD") => self.bind(tenant, id, operation),
+                Some("START_BULK") => self.start(tenant, id, operation),
+                Some("CANCEL_BULK") => self.cancel(tenant, id, operation),
+                _ => {}
+            }
+        }
+    }
+
+    fn bind(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+        let card = operation["card_id"].to_string();
+        let is_mine = tenant.cards.get(card.as_str()).is_some_and(|card| card["bound"]["by"] == id);
+        let has_ended = operation["outcome"].is_object();
+        let is_success = operation["outcome"]["status"] == "SUCCESS";
+        let what = || format!("bind {id}: {operation}");
+        self.check(!is_mine || is_success, || format!("bound, and says otherwise: {}", what()));
+        self.check(is_mine || !is_success, || format!("not bound, and says it is: {}", what()));
+        if is_success && let Some(old) = operation["reissued_card_id"].as_u64() {
+            let old = tenant.cards.get(old.to_string().as_str());
+            self.check(old.is_some_and(|old| old["replaced"]["by"] == id), || format!("half a reissue: {}", what()));
+        }
+        if has_ended {
+            let status = &operation["outcome"]["status"];
+            let facts = vec![("card_id", operation["card_id"].clone()), ("status", status.clone())];
+            self.expect(tenant.org, id, "bind_card", &card, facts);
+        }
+    }
+
+    fn start(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+        if operation["state"] != "SUCCEEDED" {
+            return;
+        }
+        let bulk = operation["bulk_id"].as_str().unwrap();
+        let batches = operation["batches"].as_array().cloned().unwrap_or_default();
+        for (name, item) in tenant.items_of(bulk).filter(|(_, item)| batches.contains(&item["batch"])) {
+            self.check(item["state"] != "PENDING", || format!("start {id} left {name:?} of {bulk} without a card"));
+        }
+    }
+
+    fn cancel(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+        let bulk = operation["bulk_id"].as_str().unwrap();
+        let mut told = BTreeMap::new();
+        let results = tenant.results.get(id).into_iter().flatten();
+        for (code, item) in results.flat_map(|row| of_result(row)) {
+            let name = item["id"].as_str().unwrap_or_default().to_owned();
+            let facts = vec![("external_id", name.clone().into()), ("message_code", code.into())];
+            self.expect(tenant.org, id, "noname_cancellation", &name, facts);
+            let row = tenant.items.get(&(bulk, name.as_str())).copied().unwrap_or(&Value::Null);
+            let card = tenant.cards.get(row["card_id"].to_string().as_str()).copied().unwrap_or(&Value::Null);
+            let fits = match code {
+                "EXTERNAL_ID_CANCELED" => row["canceled"]["by"] == id,
+                "EXTERNAL_ID_AND_CARD_CANCELED" => card["canceled"]["by"] == id,
+                "INVALID_CARD_STATUS_FOR_CANCELLATION" => card["bound"].is_object(),
+                _ => card["canceled"]["by"] != id && row["canceled"]["by"] != id,
+            };
+            self.check(fits, || format!("cancel {id} told {code} of {row} {card}"));
+            self.check(told.insert(name.clone(), code).is_none(), || format!("cancel {id} told twice of {name:?}"));
+        }
+        if operation["state"] == "SUCCEEDED" {
+            let facts = vec![("requested", told.len().into()), ("bulk_status", operation["bulk_status"].clone())];
+            self.expect(tenant.org, id, "noname_bulk_cancellation", bulk, facts);
+            if operation["cancel_type"] == "FULL" {
+                let left = tenant.items_of(bulk).find(|(name, _)| !told.contains_key(*name));
+                self.check(left.is_none(), || format!("cancel {id} left {left:?}"));
+            }
+        }
+        // What carries this operation's mark is told as its doing.
+        let marked = tenant.items.iter().filter(|((of, _), item)| *of == bulk && item["canceled"]["by"] == id);
+        for ((_, name), _) in marked {
+            let code = told.get(*name).copied();
+            self.check(code == Some("EXTERNAL_ID_CANCELED"), || format!("cancel {id} told {code:?} of {name:?}"));
+        }
+    }
+
+    /// Rules 2 and 3: what the rows say, and nothing else, was published.
+    fn events(&mut self, seen: &BTreeMap<String, Value>) {
+        let expected = std::mem::take(&mut self.expected);
+        for (id, (what, facts)) in &expected {
+            let Some(event) = seen.get(id) else {
+                self.found.push(format!("lost event {id}: {what} {facts:?}"));
+                continue;
+            };
+            let named = format!("{} {}", event["org_id"].as_str().unwrap(), event["event_type"].as_str().unwrap());
+            self.check(named == *what, || format!("event {id} is {named}, not {what}"));
+            for (name, value) in facts {
+                self.check(event["data"][name] == *value, || format!("event {event} should say {name} {value}"));
+            }
+        }
+        for (id, event) in seen.iter().filter(|(id, _)| !expected.contains_key(*id)) {
+            self.found.push(format!("invented event {id}: {event}"));
+        }
+    }
+
+    /// What clients were told is true, and a key means one thing.
+    fn records(&mut self, evidence: &Evidence) {
+        let mut of_key: HashMap<(&str, &str, &str), (&Ask, &Answer)> = HashMap::new();
+        for record in &evidence.records {
+            self.answers(record);
+            let Some(yes) = record.yes().filter(|yes| yes.operation.is_some()) else { continue };
+            self.outcome(evidence, record, yes.operation.as_deref());
+            if let Some(key) = &record.key {
+                let first = of_key.entry((record.org, record.ask.endpoint(), key)).or_insert((&record.ask, yes));
+                self.check(first.0 == &record.ask, || format!("one key, two instructions: {record:?} {first:?}"));
+                let same = first.1.operation == yes.operation;
+                self.check(same, || format!("one key, two operations: {record:?} {first:?}"));
+            }
+        }
+    }
+
+    fn answers(&mut self, record: &Record) {
+        for answer in &record.answers {
+            let is_known = match answer.status {
+                0 | 200..300 | 403 | 404 | 409 | 422 => true,
+                503 => answer.retry_after.is_some(),
+                // The contract's answer if SQS did not answer: it is not known what was done.
+                500 => matches!(record.ask, Ask::CancelOrders { .. }),
+                _ => false,
+            };
+            self.check(is_known, || format!("an answer that should not be: {record:?}"));
+        }
+        // A request to cancel orders none of which can be is not recorded, and may be answered otherwise later.
+        let is_unrecorded =
+            |answer: &Answer| matches!(record.ask, Ask::CancelOrders { .. }) && answer.operation.is_none();
+        let mut yes = record.answers.iter().filter(|answer| answer.is_yes() && !is_unrecorded(answer));
+        if let Some(first) = yes.next() {
+            let is_same = |other: &Answer| other.operation == first.operation && other.status == first.status;
+            self.check(yes.all(is_same), || format!("answered differently: {record:?}"));
+        }
+        let is_final = record.key.is_none() || record.answers.iter().any(Answer::is_definite);
+        self.check(is_final, || format!("never answered: {record:?}"));
+    }
+
+    /// Rule 6: an operation that was accepted has ended.
+    fn outcome(&mut self, evidence: &Evidence, record: &Record, operation: Option<&str>) {
+        let Some(operation) = operation else { return };
+        let row = |pk: String, sk: &str| evidence.rows.get(&(pk, sk.to_owned())).unwrap_or(&Value::Null);
+        let stored = row(format!("{}#OP#{operation}", record.org), "OP");
+        let what = || format!("{record:?}: {stored}");
+        match &record.ask {
+            Ask::CancelOrders { .. } => {
+                for order in stored["orders"].as_array().into_iter().flatten() {
+                    let order = row(format!("{}#ORDER#{}", record.org, order["order_id"]), "ORDER");
+                    let code = &order["cancellations"][operation]["outcome"]["code"];
+                    self.check(code.is_string(), || format!("a cancellation without end: {}", what()));
+                }
+                self.check(stored["orders"].is_array(), || format!("accepted, and no row: {}", what()));
+            }
+            Ask::Create { .. } | Ask::Increment { .. } => {}
+            Ask::Bind { .. } | Ask::Start { .. } | Ask::Cancel { .. } => {
+                let has_ended = matches!(stored["state"].as_str(), Some("SUCCEEDED" | "FAILED"));
+                self.check(has_ended, || format!("accepted, and without end: {}", what()));
+            }
+        }
+    }
+}
+
+/// The codes and items of a chunk's result.
+fn of_result(row: &Value) -> Vec<(&str, &Value)> {
+    let by_code = row["items"].as_object().into_iter().flatten();
+    by_code
+        .flat_map(|(code, items)| items.as_array().into_iter().flatten().map(move |item| (code.as_str(), item)))
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! Clients: they ask, are answered or not, and ask again with the same key.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use super::instructions::{Ask, ORGS};
+use super::{Scene, skew};
+use crate::function::Invocation;
+use crate::traffic::Exposed;
+
+/// Calls of an endpoint for one request, each with a moment before and one after: where it may die.
+const MOMENTS: u32 = 8;
+/// How often a client that insists asks at most.
+const MOST_ANSWERS: usize = 40;
+
+/// An instruction, and all that was answered to it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Who asked.
+    pub org: &'static str,
+    /// What.
+    pub ask: Ask,
+    /// Under which idempotency key.
+    pub key: Option<String>,
+    /// The answers, to the first request and to its repetitions.
+    pub answers: Vec<Answer>,
+}
+
+/// An answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status; 0 if the endpoint died.
+    pub status: u16,
+    /// Its body.
+    pub body: Value,
+    /// The operation that its `Location` names.
+    pub operation: Option<String>,
+    /// Its `Retry-After`.
+    pub retry_after: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Answer {
+    /// Whether the endpoint said yes or no.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        (200..500).contains(&self.status)
+    }
+
+    /// Whether it said yes.
+    #[must_use]
+    pub fn is_yes(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+impl Record {
+    /// The first answer that says yes.
+    #[must_use]
+    pub fn yes(&self) -> Option<&Answer> {
+        self.answers.iter().find(|answer| answer.is_yes())
+    }
+
+    fn is_open(&self) -> bool {
+        self.key.is_some() && !self.answers.iter().any(Answer::is_definite)
+    }
+}
+
+/// A client, with endpoints of its own.
+pub(super) struct Client<'a> {
+    scene: &'a Scene,
+    number: usize,
+    rng: Rng,
+    endpoints: HashMap<&'static str, Exposed>,
+    records: Vec<Record>,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(scene: &'a Scene, number: usize, rng: Rng) -> Self {
+        Self { scene, number, rng, endpoints: HashMap::new(), records: Vec::new() }
+    }
+
+    pub(super) fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
+    /// Gives so many instructions, and goes on until then.
+    pub(super) async fn work(&mut self, instructions: usize, until: Instant) {
+        while self.records.len() < instructions || Instant::now() < until {
+            let org = *self.rng.choice(&ORGS).unwrap();
+            let ask = self.scene.world.lock().unwrap().ask(org, &mut self.rng);
+            let key = self.key();
+            let mut record = Record { org, ask, key, answers: Vec::new() };
+            // Now and then it asks again though it was answered.
+            for _ in 0..self.rng.usize(1..=3) {
+                self.send(&mut record).await;
+                if self.rng.u8(0..10) > 2 {
+                    break;
+                }
+                if record.key.is_none() {
+                    break;
+                }
+            }
+            self.records.push(record);
+            let said = self.scene.world.lock().unwrap().market_says(&mut self.rng);
+            self.scene.traffic.add(said);
+        }
+    }
+
+    /// Repeats what was never answered yes or no, until it is. Without a key nobody can.
+    pub(super) async fn insist(&mut self) {
+        let mut records = std::mem::take(&mut self.records);
+        for record in records.iter_mut().filter(|record| record.is_open()) {
+            while record.is_open() && record.answers.len() < MOST_ANSWERS {
+                self.send(record).await;
+            }
+        }
+        self.records = records;
+    }
+
+    /// Mostly a new one, which the other organisation may use too; sometimes none, and sometimes one that was used.
+    fn key(&mut self) -> Option<String> {
+        let last = self.records.len();
+        match self.rng.u8(0..20) {
+            0..4 => None,
+            4 => Some(format!("{}-{}", self.number, self.rng.usize(0..=last))),
+            _ => Some(format!("{}-{last}", self.number)),
+        }
+    }
+
+    async fn send(&mut self, record: &mut Record) {
+        let endpoint = record.ask.endpoint();
+        if !self.endpoints.contains_key(endpoint) {
+            let seconds = skew(&self.scene.weather, &mut self.rng);
+            self.endpoints.insert(endpoint, self.scene.exposed(endpoint, seconds).await);
+        }
+        let fuse = self.scene.traffic.fuse(MOMENTS);
+        let event = record.ask.event(record.org, record.key.as_deref());
+        let started = Instant::now();
+        let answer = read(self.endpoints[endpoint].invoke(event, fuse).await, started.elapsed());
+        if answer.is_yes() {
+            let mut world = self.scene.world.lock().unwrap();
+            world.note(record.org, &record.ask, &answer.body, answer.operation.as_deref());
+        }
+        record.answers.push(answer);
+        self.scene.traffic.add(self.scene.arena.take_messages().await);
+    }
+}
+
+fn read(invocation: Invocation, took: Duration) -> Answer {
+    let answer = match invocation {
+        Invocation::Answered(answer) => answer,
+        Invocation::Died => Value::Null,
+        Invocation::Failed(error) => panic!("{error}"),
+    };
+    let header = |name: &str| answer["headers"][name].as_str().map(ToOwned::to_owned);
+    Answer {
+        status: answer["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()),
+        body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+        operation: header("location").map(|location| location.trim_start_matches("/operations/").to_owned()),
+        retry_after: header("retry-after"),
+        took,
+    }
+}

@@ -1,0 +1,271 @@
+//! What clients and the order system may say, and what they know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use clap::ValueEnum;
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::{CARDS, FIRST_CARD};
+use crate::orders::{domestic, feed};
+use crate::payloads::{ACCOUNT, CUSTOMER, ORG, external_id, http_event};
+
+/// The organisations. Their IDs of everything are the same.
+pub const ORGS: [&str; 2] = [ORG, "TN-0b9d4c1e-7a43-4f0c-8f52-3d1f5c7a9e10"];
+/// External IDs there are.
+const NAMES: usize = 320;
+/// Orders of each organisation.
+const ORDERS: i32 = 30;
+
+/// What the instructions are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flow {
+    /// Binds and reissues.
+    Binds,
+    /// Bulks: create, grow, start, cancel; and binds of their cards.
+    Bulks,
+    /// Cancellations of orders.
+    Orders,
+    /// All of these.
+    Everything,
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().unwrap().get_name())
+    }
+}
+
+impl Flow {
+    /// All flows.
+    pub const ALL: [Self; 4] = [Self::Binds, Self::Bulks, Self::Orders, Self::Everything];
+
+    /// The workers that it needs.
+    pub(super) fn workers(self) -> &'static [&'static str] {
+        const ALL: [&str; 5] = [
+            "cancel-orders-worker",
+            "order-feed-worker",
+            "bind-card-worker",
+            "start-bulk-worker",
+            "cancel-bulk-worker",
+        ];
+        match self {
+            Self::Binds => &["bind-card-worker"],
+            Self::Bulks => &["bind-card-worker", "start-bulk-worker", "cancel-bulk-worker"],
+            Self::Orders => &["cancel-orders-worker", "order-feed-worker"],
+            Self::Everything => &ALL,
+        }
+    }
+
+    fn has_orders(self) -> bool {
+        matches!(self, Self::Orders | Self::Everything)
+    }
+}
+
+/// An instruction; its members are what their names say.
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// Bind the card, which perhaps replaces another.
+    Bind { card: u64, customer: u64, reissued: Option<u64> },
+    /// Create a bulk of these items.
+    Create { items: Vec<String> },
+    /// Add these items.
+    Increment { bulk: String, items: Vec<String> },
+    /// Issue what is missing.
+    Start { bulk: String },
+    /// Cancel these items, or all.
+    Cancel { bulk: String, items: Option<Vec<String>> },
+    /// Cancel these orders.
+    CancelOrders { orders: Vec<i32> },
+}
+
+impl Ask {
+    /// The function that takes it, which is also what its idempotency keys are about.
+    #[must_use]
+    pub fn endpoint(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind-card",
+            Self::Create { .. } => "create-bulk",
+            Self::Increment { .. } => "increment-bulk",
+            Self::Start { .. } => "start-bulk",
+            Self::Cancel { .. } => "cancel-bulk",
+            Self::CancelOrders { .. } => "cancel-orders",
+        }
+    }
+
+    /// Its request.
+    pub(super) fn event(&self, org: &str, key: Option<&str>) -> Value {
+        let mut headers = json!({});
+        if let Some(key) = key {
+            headers["idempotency-key"] = json!(key);
+        }
+        let of_bulk = |method: &str, bulk: &str, what: &str, body: Option<Value>| {
+            let path = format!("/cards/v1/bulks/{bulk}{what}");
+            http_event(method, &path, &json!({ "bulkID": bulk }), &headers, body.as_ref())
+        };
+        let mut event = match self {
+            Self::Bind { card, customer, reissued } => {
+                let mut headers = headers.clone();
+                headers["x-account-id"] = json!(ACCOUNT.to_string());
+                headers["x-customer-id"] = json!(customer.to_string());
+                let body = reissued.map(|card| json!({ "reissued_card_id": card }));
+                let path = format!("/wallet/v2/cards/{card}/noname/bind");
+                http_event("PUT", &path, &json!({ "cardId": card.to_string() }), &headers, body.as_ref())
+            }
+            Self::Create { items } => {
+                let body = json!({ "program_id": 5, "external_ids": items });
+                http_event("POST", "/cards/v1/bulks", &json!({}), &headers, Some(&body))
+            }
+            Self::Increment { bulk, items } => of_bulk("PUT", bulk, "", Some(json!({ "external_ids": items }))),
+            Self::Start { bulk } => of_bulk("POST", bulk, "/start", None),
+            Self::Cancel { bulk, items: None } => {
+                of_bulk("POST", bulk, "/cancel", Some(json!({ "cancel_type": "FULL" })))
+            }
+            Self::Cancel { bulk, items: Some(items) } => {
+                let body = json!({ "cancel_type": "PARTIAL", "external_ids": items });
+                of_bulk("POST", bulk, "/cancel", Some(body))
+            }
+            Self::CancelOrders { orders } => {
+                let entries: Vec<Value> = orders.iter().map(|order| json!({ "OrderID": order })).collect();
+                http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)))
+            }
+        };
+        let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
+        claims["tenant_id"] = json!(org);
+        claims["scope"] = json!("cards:write orders:cancel");
+        event
+    }
+}
+
+/// What is known to everybody: which bulks there are, which cancellations were accepted, what the market said last.
+#[derive(Debug)]
+pub(super) struct World {
+    flow: Flow,
+    bulks: BTreeMap<&'static str, Vec<String>>,
+    accepted: Vec<(&'static str, i32, String)>,
+    versions: BTreeMap<(&'static str, i32), u64>,
+    /// Orders that have ended: nothing is told of them any more.
+    ended: BTreeSet<(&'static str, i32)>,
+}
+
+impl World {
+    pub(super) fn new(flow: Flow) -> Self {
+        Self { flow, bulks: BTreeMap::new(), accepted: Vec::new(), versions: BTreeMap::new(), ended: BTreeSet::new() }
+    }
+
+    /// Notes what an instruction made.
+    pub(super) fn note(&mut self, org: &'static str, ask: &Ask, body: &Value, operation: Option<&str>) {
+        match (ask, operation) {
+            (Ask::Create { .. }, _) => {
+                let bulks = self.bulks.entry(org).or_default();
+                let bulk = body["id"].as_str().unwrap().to_owned();
+                if !bulks.contains(&bulk) {
+                    bulks.push(bulk);
+                }
+            }
+            (Ask::CancelOrders { orders }, Some(operation)) => {
+                self.accepted.extend(orders.iter().map(|order| (org, *order, operation.to_owned())));
+            }
+            _ => {}
+        }
+    }
+
+    /// What a client asks next.
+    pub(super) fn ask(&self, org: &str, rng: &mut Rng) -> Ask {
+        let flow = match self.flow {
+            Flow::Everything => *rng.choice(&[Flow::Binds, Flow::Bulks, Flow::Orders]).unwrap(),
+            flow => flow,
+        };
+        match flow {
+            Flow::Binds | Flow::Everything => bind(FIRST_CARD..FIRST_CARD + 2 * CARDS, rng),
+            Flow::Orders => Ask::CancelOrders { orders: (0..rng.usize(1..12)).map(|_| rng.i32(1..=ORDERS)).collect() },
+            Flow::Bulks => self.about_a_bulk(org, rng),
+        }
+    }
+
+    fn about_a_bulk(&self, org: &str, rng: &mut Rng) -> Ask {
+        /// Bulks of an organisation.
+        const BULKS: usize = 6;
+        let known = self.bulks.get(org).map_or(&[][..], Vec::as_slice);
+        let Some(bulk) = rng.choice(known).cloned() else { return Ask::Create { items: names(rng, 150) } };
+        match rng.u8(..) {
+            0..40 if known.len() < BULKS => Ask::Create { items: names(rng, 250) },
+            0..60 => Ask::Increment { bulk, items: names(rng, 60) },
+            60..110 => Ask::Start { bulk },
+            110..120 => Ask::Cancel { bulk, items: None },
+            120..160 => Ask::Cancel { bulk, items: Some(names(rng, 40)) },
+            // Of the cards of bulks.
+            160.. => bind(1..400, rng),
+        }
+    }
+
+    /// The order system's first word of every order.
+    pub(super) fn market_opens(&mut self) -> Vec<String> {
+        self.tell_all("ACTIVE")
+    }
+
+    /// What the order system says in between, sometimes of a cancellation that it refuses.
+    pub(super) fn market_says(&mut self, rng: &mut Rng) -> Vec<String> {
+        if !self.flow.has_orders() {
+            return Vec::new();
+        }
+        let (org, order, rejected) = match rng.choice(&self.accepted) {
+            Some((org, order, operation)) if rng.bool() => (*org, *order, Some(operation.clone())),
+            _ => (*rng.choice(&ORGS).unwrap(), rng.i32(1..=ORDERS), None),
+        };
+        let status = match rng.u8(0..20) {
+            0 if rejected.is_none() => "FILLED",
+            1 if rejected.is_none() => "CANCELED",
+            2 => "PENDING_CANCEL",
+            3..10 => "PARTIALLY_FILLED",
+            _ => "ACTIVE",
+        };
+        let Some(mut change) = self.change(org, order, status) else { return Vec::new() };
+        if let Some(operation) = rejected {
+            change["cancel_rejected"] = json!({ "operation_id": operation, "code": "OTHER" });
+        }
+        vec![change.to_string()]
+    }
+
+    /// The order system's last word of every order.
+    pub(super) fn market_closes(&mut self) -> Vec<String> {
+        self.tell_all("CANCELED")
+    }
+
+    fn tell_all(&mut self, status: &str) -> Vec<String> {
+        if !self.flow.has_orders() {
+            return Vec::new();
+        }
+        let all = ORGS.into_iter().flat_map(|org| (1..=ORDERS).map(move |order| (org, order)));
+        all.filter_map(|(org, order)| self.change(org, order, status)).map(|change| change.to_string()).collect()
+    }
+
+    fn change(&mut self, org: &'static str, order: i32, status: &str) -> Option<Value> {
+        if self.ended.contains(&(org, order)) {
+            return None;
+        }
+        if matches!(status, "FILLED" | "CANCELED") {
+            self.ended.insert((org, order));
+        }
+        let version = self.versions.entry((org, order)).or_default();
+        *version += 1;
+        let mut change = feed(&domestic(order), status, *version);
+        change["org_id"] = json!(org);
+        Some(change)
+    }
+}
+
+fn bind(cards: std::ops::Range<u64>, rng: &mut Rng) -> Ask {
+    let card = rng.u64(cards.clone());
+    // One in ten is another customer's: whose cards it must not replace.
+    let customer = if rng.u8(0..10) == 0 { CUSTOMER + 1 } else { CUSTOMER };
+    let reissued = rng.bool().then(|| rng.u64(cards)).filter(|reissued| *reissued != card);
+    Ask::Bind { card, customer, reissued }
+}
+
+/// Up to so many external IDs.
+fn names(rng: &mut Rng, most: usize) -> Vec<String> {
+    (0..rng.usize(1..=most)).map(|_| external_id(rng.usize(0..NAMES))).collect()
+}

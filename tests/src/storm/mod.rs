@@ -1,0 +1,269 @@
+//! Random instructions in bad weather, and a checker that looks for what must never be.
+//!
+//! Clients of two organisations, which use the same IDs and the same idempotency keys, have the real endpoints
+//! create, grow, start and cancel bulks, bind and reissue cards, and cancel orders, all about few of each, while
+//! an order system tells of its orders. Workers apply it. All of them are out in the [`weather`](crate::weather), and
+//! die. Then it gets calm: clients repeat what was not answered, dead letters are sent back, the market closes, and
+//! when nothing is under way any more, the [`checker`] reads everything there is.
+//!
+//! All that is drawn comes from one seed. The order in which processes get to run does not: a seed makes the same
+//! clients and the same weather again, not the same run to the last step.
+
+pub mod checker;
+mod clients;
+mod instructions;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use futures_util::future::join_all;
+use serde_json::Value;
+use shared::domain::card::CardStatus;
+
+use crate::arena::{Arena, drain};
+use crate::capacity::dynoxide;
+use crate::payloads::{ACCOUNT, CUSTOMER};
+use crate::seed;
+use crate::traffic::{Delivery, Exposed, Run, Traffic, deliver_with_deaths};
+use crate::weather::{Fault, LATEST_EFFECT, Weather};
+
+pub use clients::{Answer, Record};
+pub use instructions::{Ask, Flow, ORGS};
+
+use clients::Client;
+use instructions::World;
+
+/// Clients at once.
+const CLIENTS: usize = 4;
+/// The first of the cards that no bulk has; those of bulks begin at 1.
+const FIRST_CARD: u64 = 100_001;
+/// Blank cards of each organisation that no bulk has, and as many that are bound.
+const CARDS: u64 = 30;
+/// How far a clock may be wrong: two may then differ by less than a day, which is what Bindery allows.
+const MAX_SKEW_SECONDS: i64 = 11 * 60 * 60;
+/// How often dead letters are sent back, when nothing goes wrong any more.
+const MOST_REDRIVES: usize = 5;
+/// How long messages are on their way.
+const DELAY: Duration = Duration::from_millis(1500);
+/// When services go out of reach.
+const CALM_BEFORE: Duration = Duration::from_secs(1);
+
+/// A run to be.
+#[derive(Debug, Clone)]
+pub struct Storm {
+    /// What everything that is drawn comes from.
+    pub seed: u64,
+    /// What the instructions are about.
+    pub flow: Flow,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// How many instructions clients give at least.
+    pub instructions: usize,
+    /// How long services are out of reach, if they are. Clients go on at least as long.
+    pub outage: Duration,
+}
+
+/// All there is to look at afterwards.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// The table, by its keys.
+    pub rows: BTreeMap<(String, String), Value>,
+    /// The distinct events, by their IDs.
+    pub events: BTreeMap<String, Value>,
+    /// What clients asked and were answered.
+    pub records: Vec<Record>,
+    /// Messages that end as dead letters however often they are sent back.
+    pub dead: Vec<String>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    /// All there is to look at afterwards.
+    pub evidence: Evidence,
+    /// How messages were delivered.
+    pub run: Run,
+    /// Messages that ended as dead letters, and were sent back.
+    pub sent_back: usize,
+    /// How often each fault was met.
+    pub met: BTreeMap<Fault, usize>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Report {
+    fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.evidence.records.iter().flat_map(|record| &record.answers)
+    }
+
+    /// Instructions that were accepted.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.evidence.records.iter().filter(|record| record.yes().is_some()).count()
+    }
+
+    /// Answers that told a client to come back.
+    #[must_use]
+    pub fn told_to_come_back(&self) -> usize {
+        self.answers().filter(|answer| answer.retry_after.is_some()).count()
+    }
+
+    /// Functions that died, endpoints too.
+    #[must_use]
+    pub fn deaths(&self) -> usize {
+        self.run.deaths + self.answers().filter(|answer| answer.status == 0).count()
+    }
+
+    /// How long the slowest answer took.
+    #[must_use]
+    pub fn slowest_answer(&self) -> Duration {
+        self.answers().map(|answer| answer.took).max().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Run { deliveries, deaths } = self.run;
+        let (asked, accepted) = (self.evidence.records.len(), self.accepted());
+        let events = self.evidence.events.len();
+        write!(
+            f,
+            "{asked} instructions, {accepted} accepted, {deliveries} deliveries, {deaths} deaths, {events} events, "
+        )?;
+        write!(f, "{} sent back, {} s; met {:?}", self.sent_back, self.took.as_secs(), self.met)
+    }
+}
+
+/// Where a run takes place.
+struct Scene {
+    arena: Arena,
+    weather: Weather,
+    traffic: Traffic,
+    world: Mutex<World>,
+}
+
+impl Storm {
+    /// Runs it.
+    pub async fn run(&self) -> Report {
+        let started = Instant::now();
+        let mut rng = Rng::with_seed(self.seed);
+        let scene = Scene {
+            arena: Arena::with_table_at(&dynoxide().await).await,
+            weather: Weather::new(&self.faults, rng.u64(..)),
+            traffic: Traffic::open(self.delivery(), rng.fork()),
+            world: Mutex::new(World::new(self.flow)),
+        };
+        seed_cards(&scene.arena).await;
+        let opening = scene.world.lock().unwrap().market_opens();
+        deliver_with_deaths(&scene.arena, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
+        let mut clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&scene, number, rng.fork())).collect();
+        let until = started + if self.has_outage() { CALM_BEFORE * 2 + self.outage } else { Duration::ZERO };
+        let each = self.instructions.div_ceil(CLIENTS);
+        let clients_work = async {
+            join_all(clients.iter_mut().map(|client| client.work(each, until))).await;
+            scene.weather.calm();
+            scene.traffic.calm();
+            tokio::time::sleep(LATEST_EFFECT).await;
+            join_all(clients.iter_mut().map(Client::insist)).await;
+            scene.traffic.add(scene.world.lock().unwrap().market_closes());
+            scene.traffic.close();
+        };
+        tokio::join!(clients_work, self.outages(&scene.weather), self.labour(&scene, rng.fork()));
+        let records = clients.into_iter().flat_map(Client::into_records).collect();
+        let (sent_back, dead) = self.finish(&scene).await;
+        let Scene { arena, weather, traffic, .. } = scene;
+        let evidence = Evidence { rows: arena.rows().await, events: arena.events().await, records, dead };
+        Report { evidence, run: traffic.run(), sent_back, met: weather.met(), took: started.elapsed() }
+    }
+
+    fn has_outage(&self) -> bool {
+        Fault::OUTAGES.into_iter().any(|fault| self.faults.contains(&fault))
+    }
+
+    fn delivery(&self) -> Delivery {
+        let has = |fault| self.faults.contains(&fault);
+        Delivery {
+            batch: 5,
+            copies: if has(Fault::Duplicates) { 2 } else { 1 },
+            moments: 6,
+            death: if has(Fault::Deaths) { 0.15 } else { 0.0 },
+            // Five deliveries outlast an outage, as they do on AWS.
+            // Or the endpoints, which look before they accept, would decide most races.
+            delay: DELAY,
+            visibility: if self.has_outage() { self.outage / 3 } else { Duration::ZERO },
+        }
+    }
+
+    /// Has services out of reach once.
+    async fn outages(&self, weather: &Weather) {
+        if self.has_outage() {
+            tokio::time::sleep(CALM_BEFORE).await;
+            weather.set_down(true);
+            tokio::time::sleep(self.outage).await;
+            weather.set_down(false);
+        }
+    }
+
+    /// Two workers of each kind, until nothing is left.
+    async fn labour(&self, scene: &Scene, mut rng: Rng) {
+        let crew: Vec<_> = self.flow.workers().iter().flat_map(|name| [*name, *name]).collect();
+        let crew = crew.into_iter().map(|name| (name, skew(&scene.weather, &mut rng))).collect::<Vec<_>>();
+        join_all(crew.into_iter().map(async |(name, seconds)| {
+            let worker = scene.exposed(name, seconds).await;
+            scene.traffic.labour(&scene.arena, name, &worker).await;
+        }))
+        .await;
+    }
+
+    /// Sends dead letters back, and hands on what was still under way, until nothing is left. Answers how many were
+    /// dead, and which always will be.
+    async fn finish(&self, scene: &Scene) -> (usize, Vec<String>) {
+        let mut sent_back = 0;
+        for round in 0.. {
+            let dead = drain(&scene.arena.sqs, &scene.arena.dlq_url).await;
+            let late = scene.arena.take_messages().await;
+            if (dead.is_empty() && late.is_empty()) || round == MOST_REDRIVES {
+                return (sent_back, dead);
+            }
+            sent_back += dead.len();
+            scene.traffic.add(dead);
+            scene.traffic.add(late);
+            self.labour(scene, Rng::with_seed(self.seed)).await;
+        }
+        unreachable!("rounds end above")
+    }
+}
+
+impl Scene {
+    /// A function out in the weather, whose clock is wrong by so many seconds.
+    async fn exposed(&self, name: &str, skew_seconds: i64) -> Exposed {
+        let weather = self.weather.clone();
+        let function = Exposed::new(&self.arena, name, move |call, moment| weather.step(call, moment)).await;
+        function.skewed(skew_seconds)
+    }
+}
+
+/// By how many seconds the next function's clock is wrong.
+fn skew(weather: &Weather, rng: &mut Rng) -> i64 {
+    if !weather.has(Fault::ClockSkew) {
+        return 0;
+    }
+    weather.note(Fault::ClockSkew);
+    rng.i64(-MAX_SKEW_SECONDS..=MAX_SKEW_SECONDS)
+}
+
+async fn seed_cards(arena: &Arena) {
+    let usable = [CardStatus::Normal, CardStatus::Created, CardStatus::Blocked];
+    for org in ORGS {
+        for number in 0..CARDS {
+            let blank = seed::unbound(FIRST_CARD + number);
+            let status = usable[usize::try_from(number).unwrap() % usable.len()];
+            let bound = seed::bound(FIRST_CARD + CARDS + number, status, ACCOUNT, CUSTOMER);
+            seed::put(&arena.dynamodb, &arena.table, org, &blank).await;
+            seed::put(&arena.dynamodb, &arena.table, org, &bound).await;
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Messages on their way: a test delivers them, in random batches and order and as often as it likes, to functions
+//! that it kills meanwhile. What a function had not let go comes back; what it sends to its own queue joins in.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::Value;
+
+use crate::arena::{Arena, drain};
+use crate::function::{Function, Invocation};
+use crate::payloads::{batch, failed};
+use crate::proxy::{self, Call, Moment, Step};
+
+/// A function whose calls go through a proxy, and that can be killed between any two of them.
+pub struct Exposed {
+    function: Function,
+    /// Calls until it is killed, before or after one of them.
+    fuse: Arc<Mutex<Option<u32>>>,
+}
+
+impl Exposed {
+    /// The function of this name on this arena. `hook` is the proxy's.
+    pub async fn new(
+        arena: &Arena,
+        name: &str,
+        mut hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static,
+    ) -> Self {
+        let fuse = Arc::new(Mutex::new(None::<u32>));
+        let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
+        let (burning, kill) = (Arc::clone(&fuse), Arc::clone(&killer));
+        let url = proxy::start_before(&arena.dynamodb_url, move |call, moment| {
+            let mut burning = burning.lock().unwrap();
+            match *burning {
+                Some(0) => {
+                    kill.get().unwrap()();
+                    return Step::Cut;
+                }
+                Some(left) => *burning = Some(left - 1),
+                None => {}
+            }
+            hook(call, moment)
+        })
+        .await;
+        let function = Function::new(name, arena.environment_behind(&url)).await;
+        killer.set(Box::new(function.killer())).ok().unwrap();
+        Self { function, fuse }
+    }
+
+    /// The same function, whose clock is wrong by so many seconds.
+    #[must_use]
+    pub fn skewed(self, seconds: i64) -> Self {
+        Self { function: self.function.skewed(seconds), ..self }
+    }
+
+    /// Hands it this event, and kills it after so many moments before or after a call.
+    pub async fn invoke(&self, event: Value, fuse: Option<u32>) -> Invocation {
+        *self.fuse.lock().unwrap() = fuse;
+        self.function.invoke(event).await
+    }
+}
+
+/// How messages are delivered. By default once, and nobody dies.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Most messages of one batch.
+    pub batch: usize,
+    /// How often a message is delivered that a worker sends to its own queue.
+    pub copies: usize,
+    /// Calls of the worker for one message, each with a moment before and one after.
+    pub moments: u32,
+    /// How likely a death is in an invocation.
+    pub death: f64,
+    /// After how long a message comes back that was not let go.
+    pub visibility: Duration,
+    /// How long a message is on its way at most.
+    pub delay: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { batch: 10, copies: 1, moments: 1, death: 0.0, visibility: Duration::ZERO, delay: Duration::ZERO }
+    }
+}
+
+/// A message that waits for a worker.
+#[derive(Debug)]
+struct Waiting {
+    body: String,
+    /// How often it was received before.
+    receives: u32,
+    /// When it may be received again.
+    visible: Instant,
+}
+
+impl Waiting {
+    fn new(body: String) -> Self {
+        Self { body, receives: 0, visible: Instant::now() }
+    }
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run {
+    /// Messages that were handed to a worker.
+    pub deliveries: usize,
+    /// Workers that died.
+    pub deaths: usize,
+}
+
+/// Messages on their way, and how many workers are busy with others.
+#[derive(Debug)]
+pub struct Traffic {
+    state: Mutex<State>,
+    how: Delivery,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: Vec<Waiting>,
+    busy: usize,
+    /// Whether others than workers may still send.
+    is_open: bool,
+    /// Whether nothing dies any more.
+    is_calm: bool,
+    run: Run,
+    rng: Rng,
+}
+
+impl Traffic {
+    /// These messages, each as often as it is listed, and what comes of them.
+    #[must_use]
+    pub fn of(messages: Vec<String>, how: Delivery, rng: Rng) -> Self {
+        let waiting = messages.into_iter().map(Waiting::new).collect();
+        Self {
+            state: Mutex::new(State { waiting, busy: 0, is_open: false, is_calm: false, run: Run::default(), rng }),
+            how,
+        }
+    }
+
+    /// No message yet; they come until it is closed.
+    #[must_use]
+    pub fn open(how: Delivery, rng: Rng) -> Self {
+        let traffic = Self::of(Vec::new(), how, rng);
+        traffic.state.lock().unwrap().is_open = true;
+        traffic
+    }
+
+    /// Nothing comes any more but from workers.
+    pub fn close(&self) {
+        self.state.lock().unwrap().is_open = false;
+    }
+
+    /// Nothing dies any more.
+    pub fn calm(&self) {
+        self.state.lock().unwrap().is_calm = true;
+    }
+
+    /// Adds messages, each as often as those that workers send.
+    pub fn add(&self, messages: Vec<String>) {
+        self.state.lock().unwrap().add(messages, &self.how);
+    }
+
+    /// How it went so far.
+    pub fn run(&self) -> Run {
+        self.state.lock().unwrap().run
+    }
+
+    /// One worker's part, until nothing is left.
+    pub async fn labour(&self, arena: &Arena, name: &str, worker: &Exposed) {
+        loop {
+            let Some(taken) = self.take(name) else { return };
+            if taken.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                continue;
+            }
+            let moments = self.how.moments * u32::try_from(taken.len()).unwrap() + 2;
+            let fuse = self.fuse(moments);
+            let invocation = worker.invoke(batch(&taken), fuse).await;
+            let sent = arena.take_messages().await;
+            arena.gather_events().await;
+            self.settle(taken, invocation, sent);
+        }
+    }
+
+    /// When something dies that makes at most so many moments, if it does.
+    pub fn fuse(&self, moments: u32) -> Option<u32> {
+        let mut state = self.state.lock().unwrap();
+        (!state.is_calm && state.rng.f64() < self.how.death).then(|| state.rng.u32(0..moments))
+    }
+
+    /// Some of the messages for this worker, in random order; `None` once all is done.
+    fn take(&self, name: &str) -> Option<Vec<(String, u32)>> {
+        let mut state = self.state.lock().unwrap();
+        let state = &mut *state;
+        if state.waiting.is_empty() && state.busy == 0 && !state.is_open {
+            return None;
+        }
+        state.rng.shuffle(&mut state.waiting);
+        let now = Instant::now();
+        let is_mine = |waiting: &Waiting| waiting.visible <= now && worker_of(&waiting.body) == name;
+        let (mut mine, others): (Vec<_>, Vec<_>) = state.waiting.drain(..).partition(is_mine);
+        state.waiting = others;
+        let taken = mine.split_off(mine.len() - mine.len().min(state.rng.usize(1..=self.how.batch)));
+        state.waiting.extend(mine);
+        state.busy += usize::from(!taken.is_empty());
+        state.run.deliveries += taken.len();
+        Some(taken.into_iter().map(|Waiting { body, receives, .. }| (body, receives + 1)).collect())
+    }
+
+    fn settle(&self, taken: Vec<(String, u32)>, invocation: Invocation, sent: Vec<String>) {
+        let mut state = self.state.lock().unwrap();
+        state.busy -= 1;
+        match invocation {
+            Invocation::Answered(answer) => {
+                let failed = failed(&answer);
+                let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
+                let visible = Instant::now() + self.how.visibility;
+                state.waiting.extend(back.map(|(_, (body, receives))| Waiting { body, receives, visible }));
+            }
+            Invocation::Died => {
+                state.run.deaths += 1;
+                // A dead letter only ever comes of five real tries; here deaths alone use them up.
+                state.waiting.extend(taken.into_iter().map(|(body, _)| Waiting::new(body)));
+            }
+            Invocation::Failed(error) => panic!("{error}"),
+        }
+        state.add(sent, &self.how);
+    }
+}
+
+impl State {
+    fn add(&mut self, messages: Vec<String>, how: &Delivery) {
+        for body in messages {
+            // A plan that is repeated repeats all that follows of it: enough of that comes of deaths.
+            let copies = if body.contains(r#""step":{"plan"#) { 1 } else { how.copies };
+            for _ in 0..copies {
+                let visible = Instant::now() + how.delay.mul_f64(self.rng.f64());
+                self.waiting.push(Waiting { visible, ..Waiting::new(body.clone()) });
+            }
+        }
+    }
+}
+
+/// Hands the messages to a crew of workers (by their functions' names; each is one process), kills them at random
+/// moments, and ends when nothing is left. No message may have ended as a dead letter.
+pub async fn deliver_with_deaths(arena: &Arena, crew: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> Run {
+    let traffic = Traffic::of(messages, how, rng);
+    let labour = async |name: &&str| {
+        let worker = Exposed::new(arena, name, |_, _| Step::Pass).await;
+        traffic.labour(arena, name, &worker).await;
+    };
+    futures_util::future::join_all(crew.iter().map(labour)).await;
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    traffic.run()
+}
+
+/// The worker that a message is for: an arena has one queue for all.
+fn worker_of(body: &str) -> &'static str {
+    if !body.contains(r#""instruction":"#) {
+        "order-feed-worker"
+    } else if body.contains(r#""instruction":{"order":"#) {
+        "cancel-orders-worker"
+    } else if body.contains(r#""instruction":{"bind":"#) {
+        "bind-card-worker"
+    } else if body.contains(r#""program_id":"#) {
+        "cancel-bulk-worker"
+    } else {
+        "start-bulk-worker"
+    }
+}
