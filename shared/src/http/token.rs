@@ -144,6 +144,9 @@ async fn fetch(url: &str) -> Result<JwkSet, String> {
 #[derive(Debug, Deserialize)]
 struct TokenClaims {
     iat: i64,
+    /// The library compares it, but takes a list of issuers too.
+    #[serde(rename = "iss")]
+    _issuer: String,
     #[serde(default)]
     tenant_id: Value,
     #[serde(default)]

@@ -1,0 +1,198 @@
+//! Rule 8: what is secret gets nowhere. Tokens and PINs are in their requests alone; accounts and customers are in the
+//! bind's message, in rows, and in the events that the contract has them in. Canaries are looked for everywhere,
+//! whatever went well, was refused, or failed, and however much is logged.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::orders::{CREATOR, domestic, feed};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
+use tests::proxy::{self, Step};
+use tests::seed;
+
+use super::{ENDPOINTS, Endpoint};
+
+const TOKEN: &str = "canary-token-eyJhbGciOi";
+const PIN: &str = "canary-pin-4711";
+
+/// Functions that log all they can, and AWS, which can be made to fail.
+struct Scene {
+    arena: Arena,
+    proxy: String,
+    fails: Arc<Mutex<bool>>,
+    /// What functions logged.
+    logs: String,
+    /// What clients were answered, but for the answers that the contract has accounts in.
+    answers: String,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let arena = Arena::new().await;
+        for card in [1, 3].map(seed::unbound) {
+            seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
+        }
+        let bound = seed::bound(2, shared::domain::card::CardStatus::Normal, ACCOUNT, CUSTOMER);
+        seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+        seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+        let fails = Arc::new(Mutex::new(false));
+        let failing = Arc::clone(&fails);
+        let proxy = proxy::start(move |call, _| {
+            // The pepper comes before there is anything to leak.
+            let fails = *failing.lock().unwrap() && !call.target.starts_with("secretsmanager");
+            if fails { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+        })
+        .await;
+        Self { arena, proxy, fails, logs: String::new(), answers: String::new() }
+    }
+
+    async fn function(&self, name: &str) -> Function {
+        Function::new(name, self.arena.environment_behind(&self.proxy)).await.logging("TRACE")
+    }
+
+    /// Sends the endpoint these requests, bearing the token.
+    async fn ask(&mut self, endpoint: &Endpoint, events: impl IntoIterator<Item = Value>) {
+        let function = self.function(endpoint.function).await;
+        for mut event in events {
+            event["headers"]["authorization"] = json!(format!("Bearer {TOKEN}"));
+            let Invocation::Answered(answer) = function.invoke(event).await else { panic!("{}", endpoint.function) };
+            if endpoint.function != "get-card" {
+                self.answers += &answer.to_string();
+            }
+        }
+        self.logs += &function.log();
+    }
+
+    /// Hands these messages to a worker, for the last time.
+    async fn work(&mut self, worker: &str, messages: &[String]) {
+        let function = self.function(worker).await;
+        for message in messages {
+            function.invoke(batch(&[(message.clone(), 5)])).await;
+        }
+        self.logs += &function.log();
+    }
+}
+
+/// Requests of an endpoint that it takes, and some that it does not.
+fn requests(endpoint: &Endpoint, bulk: &str) -> Vec<Value> {
+    let good = if endpoint.parameter == Some("bulkID") { endpoint.event(bulk) } else { endpoint.good_event() };
+    let mut events = vec![good.clone(), endpoint.event("x"), endpoint.event("999")];
+    if endpoint.function == "cancel-orders" {
+        for body in [
+            format!(r#"[{{"OrderID": 1, "PIN": "{PIN}"}}]"#),
+            format!(r#"[{{"OrderID": "{PIN}"}}]"#),
+            format!(r#"[{{"PIN": ["{PIN}"]}}]"#),
+            format!(r#"[{{"PIN": "{PIN}]"#),
+            format!(r#"[{{"OrderID": 1, "PIN": "{PIN}", "{PIN}": {{}}}}]"#),
+        ] {
+            events.push(good.clone());
+            events.last_mut().unwrap()["body"] = json!(body);
+        }
+        let mut xml = good.clone();
+        xml["headers"]["content-type"] = json!("application/xml");
+        xml["body"] = json!(format!("<PIN>{PIN}</PIN><!DOCTYPE {PIN}>"));
+        events.push(xml);
+    }
+    for (name, value) in
+        [("x-account-id", json!(format!("{ACCOUNT}x"))), ("x-customer-id", json!(format!("{CUSTOMER}x")))]
+    {
+        let mut odd = good.clone();
+        odd["headers"][name] = value;
+        events.push(odd);
+    }
+    events.extend([r#"{"reissued_card_id": "x"}"#, "{", "[]"].map(|body| {
+        let mut odd = good.clone();
+        odd["body"] = json!(body);
+        odd
+    }));
+    events
+}
+
+#[tokio::test]
+async fn nothing_secret_gets_anywhere() {
+    let mut scene = Scene::new().await;
+    let mut order = feed(&domestic(1), "ACTIVE", 1);
+    order["org_id"] = json!(ORG);
+    scene.work("order-feed-worker", &[order.to_string()]).await;
+    scene.ask(&ENDPOINTS[1], [ENDPOINTS[1].good_event()]).await;
+    let created = scene.arena.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
+    let bulk = created.0.rsplit('#').next().unwrap().to_owned();
+    for endpoint in &ENDPOINTS {
+        scene.ask(endpoint, requests(endpoint, &bulk)).await;
+    }
+    let messages = scene.arena.take_messages().await;
+    let of = |name: &str| -> Vec<String> { messages.iter().filter(|body| body.contains(name)).cloned().collect() };
+    let (binds, bulks) = (of(r#""bind":"#), of(r#""bulk_id":"#));
+    assert!(!binds.is_empty() && !bulks.is_empty());
+    let spoilt = [
+        binds[0].replace(r#""version":1"#, r#""version":9"#),
+        binds[0].replace("card_id", "x"),
+        binds[0][1..].to_owned(),
+    ];
+    for fails in [true, false] {
+        *scene.fails.lock().unwrap() = fails;
+        scene.work("bind-card-worker", &[&binds[..], &spoilt[..]].concat()).await;
+        scene.work("start-bulk-worker", &bulks).await;
+        scene.work("cancel-bulk-worker", &bulks).await;
+        if fails {
+            for endpoint in &ENDPOINTS {
+                scene.ask(endpoint, requests(endpoint, &bulk)).await;
+            }
+        }
+    }
+    looked_through(&scene, &messages).await;
+}
+
+/// Looks for the canaries.
+async fn looked_through(scene: &Scene, messages: &[String]) {
+    let (account, customer) = (ACCOUNT.to_string(), CUSTOMER.to_string());
+    let letters = scene.arena.sqs.receive_message().queue_url(&scene.arena.dlq_url).max_number_of_messages(10);
+    let letters = letters.message_attribute_names("All").send().await.unwrap().messages.unwrap();
+    assert!(!letters.is_empty());
+    let reasons = format!("{:?}", letters.iter().map(|letter| &letter.message_attributes).collect::<Vec<_>>());
+    let of_binds = |text: &&String| text.contains(r#""bind":"#);
+    let other_messages: Vec<_> = messages.iter().filter(|text| !of_binds(text)).cloned().collect();
+    let rows = scene.arena.rows().await;
+    let other_rows: Vec<_> = rows.iter().filter(|((pk, _), _)| !pk.contains("#CARD#")).collect();
+    let events: Vec<Value> = scene.arena.events().await.into_values().collect();
+    let other_events: Vec<_> =
+        events.iter().filter(|event| event["event_type"] != "bind_card" && event["event_type"] != "update").collect();
+    assert!(events.len() > other_events.len(), "no bind was published");
+    assert!(
+        scene.logs.lines().count() > 100 && scene.logs.contains("request failed") && scene.logs.contains("DEAD_LETTER")
+    );
+    for (place, text, secrets) in [
+        ("the logs", scene.logs.clone(), &[TOKEN, PIN, &account, &customer][..]),
+        ("an answer", scene.answers.clone(), &[TOKEN, PIN, &account, &customer][..]),
+        ("a dead letter's reason", reasons, &[TOKEN, PIN, &account, &customer][..]),
+        ("a message", other_messages.concat(), &[TOKEN, PIN, &account, &customer][..]),
+        ("a row that is no card's", format!("{other_rows:?}"), &[TOKEN, PIN, &account, &customer][..]),
+        ("an event", format!("{other_events:?}"), &[TOKEN, PIN, &account, &customer][..]),
+        ("any message", messages.concat(), &[TOKEN, PIN][..]),
+        ("any row", format!("{rows:?}"), &[TOKEN, PIN][..]),
+        ("any event", format!("{events:?}"), &[TOKEN, PIN][..]),
+    ] {
+        for secret in secrets {
+            let found =
+                text.find(secret).map(|at| text[at.saturating_sub(200)..].chars().take(400).collect::<String>());
+            assert_eq!(found, None, "{secret} is in {place}");
+        }
+    }
+}
+
+/// Where no authorizer stands in front and no keys are known, nobody gets in, whatever they bear.
+#[tokio::test]
+async fn without_keys_nobody_gets_in() {
+    let scene = Scene::new().await;
+    for endpoint in &ENDPOINTS {
+        let mut event = endpoint.good_event();
+        event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+        let good = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
+        event["headers"]["authorization"] = json!(format!("Bearer {good}"));
+        let answer = scene.function(endpoint.function).await.invoke(event).await;
+        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+        assert_eq!(answer["statusCode"], 401, "{}", endpoint.function);
+    }
+}
