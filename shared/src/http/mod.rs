@@ -8,13 +8,13 @@
 mod accept;
 mod body;
 pub mod bulk;
+mod event;
 mod idempotency;
 mod identity;
 mod page;
 mod problem;
 mod token;
 
-use std::fmt::Write;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use lambda_http::http::{Method, Response, StatusCode};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -31,15 +31,16 @@ use crate::clock;
 use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::metrics::Metrics;
-use token::Verifier;
 
 #[cfg(all(feature = "queue", feature = "store"))]
 pub use accept::{Accepting, accept, open, record, recorded, send};
+pub use event::Event;
 pub use idempotency::{Replay, Ticket};
 pub use identity::{Identity, Scope};
 pub use lambda_http::http::HeaderMap;
 pub use page::{cursor, page};
 pub use problem::{Invalid, Problem};
+pub use token::Verifier;
 
 const JSON: &str = "application/json";
 const CORRELATION_HEADER: &str = "x-correlation-id";
@@ -215,58 +216,35 @@ where
     F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send,
 {
-    let (verifier, metrics) = (Verifier::from_env(), Metrics::from_env()?);
-    let service = service_fn(move |request: Request| {
+    let service = service(scope, errors, Verifier::from_env(), Metrics::from_env()?, handler);
+    lambda_http::lambda_runtime::run(service).await
+}
+
+/// The same endpoint without the runtime: an event in, a response out. Its surroundings are given, not read from the
+/// environment.
+pub fn service<F, Fut>(
+    scope: Scope,
+    errors: Option<ErrorBody>,
+    verifier: Verifier,
+    metrics: Metrics,
+    handler: F,
+) -> impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send>
+where
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send,
+{
+    let mut adapter = Adapter::from(service_fn(move |request: Request| {
         let (handler, verifier, metrics) = (handler.clone(), verifier.clone(), metrics.clone());
         async move {
             let response = respond(request, scope, errors, &verifier, &metrics, handler).await;
             metrics.flush();
             Ok::<_, Error>(response)
         }
-    });
-    let mut adapter = Adapter::from(service);
-    lambda_http::lambda_runtime::run(service_fn(move |event: LambdaEvent<Tolerant>| {
-        let LambdaEvent { payload: Tolerant(payload), context } = event;
-        adapter.call(LambdaEvent { payload, context })
-    }))
-    .await
-}
-
-/// A request in which a header that its type cannot hold (one that is not visible ASCII) is empty: a
-/// client's odd header, or a proxy's, must not look like our failure. Nor may one that counts be
-/// overlooked, as if no idempotency key had been sent; none that we read may be empty.
-struct Tolerant(lambda_http::request::LambdaRequest);
-
-impl<'de> Deserialize<'de> for Tolerant {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut event = Value::deserialize(deserializer)?;
-        if let Some(headers) = event.get_mut("headers").and_then(Value::as_object_mut) {
-            for value in headers.values_mut() {
-                if value.as_str().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
-                    *value = Value::String(String::new());
-                }
-            }
-        }
-        if let Some(Value::String(query)) = event.get_mut("rawQueryString") {
-            *query = encoded(query);
-        }
-        let event = serde_json::value::to_raw_value(&event).map_err(serde::de::Error::custom)?;
-        serde_json::from_str(event.get()).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// The query with all that a URI cannot hold percent-encoded; else building the request would panic.
-fn encoded(query: &str) -> String {
-    let mut encoded = String::with_capacity(query.len());
-    for byte in query.bytes() {
-        if byte.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    }));
+    service_fn(move |event: LambdaEvent<Event>| {
+        let LambdaEvent { payload, context } = event;
+        adapter.call(LambdaEvent { payload: payload.into(), context })
+    })
 }
 
 async fn respond<F, Fut>(

@@ -41,7 +41,7 @@ const MAX_TOKEN_BYTES: usize = 10_240;
 
 /// Verifies tokens, if it was given the means.
 #[derive(Debug, Clone)]
-pub(super) struct Verifier(Option<Arc<Rules>>);
+pub struct Verifier(Option<Arc<Rules>>);
 
 #[derive(Debug)]
 struct Rules {
@@ -59,7 +59,8 @@ struct Keys {
 
 impl Verifier {
     /// From the environment. Incomplete settings verify nothing.
-    pub(super) fn from_env() -> Self {
+    #[must_use]
+    pub fn from_env() -> Self {
         let inline = config::optional("AUTH_JWKS").and_then(|set| serde_json::from_str(&set).ok());
         let url = config::optional("AUTH_JWKS_URL").filter(|_| inline.is_none());
         let (Some(issuer), Some(audience)) = (config::optional("AUTH_ISSUER"), config::optional("AUTH_AUDIENCE"))
@@ -70,10 +71,18 @@ impl Verifier {
             return Self(None);
         }
         let set = inline.unwrap_or(JwkSet { keys: Vec::new() });
-        Self::new(&issuer, &audience, set, url)
+        Self::with(&issuer, &audience, set, url)
     }
 
-    fn new(issuer: &str, audience: &str, set: JwkSet, url: Option<String>) -> Self {
+    /// By the keys of this set, as JSON.
+    ///
+    /// # Errors
+    /// If that is no key set.
+    pub fn new(issuer: &str, audience: &str, keys: &str) -> serde_json::Result<Self> {
+        Ok(Self::with(issuer, audience, serde_json::from_str(keys)?, None))
+    }
+
+    fn with(issuer: &str, audience: &str, set: JwkSet, url: Option<String>) -> Self {
         // Fails only if it was done before.
         let _ = PROVIDER.install_default();
         let mut validation = Validation::new(Algorithm::RS256);

@@ -1,0 +1,30 @@
+//! Bindery, given what a fuzzer makes up. Each target is a module here, and in `targets` the binary that hands it to
+//! libFuzzer; [`run`](../run) runs them all.
+//!
+//! - [`endpoints`]: a request, from the gateway's event to the answer, at any of the endpoints.
+//! - [`workers`]: a batch of messages, at any of the workers.
+//! - [`orders`]: bodies and headers of the one endpoint that reads and writes formats of its own.
+//! - [`aws`]: what answers in AWS's place: as the input has it, badly too.
+//! - [`input`]: the form of inputs, which is that of the files in `seeds`.
+//! - [`mutate`]: changes of inputs that leave them readable.
+//! - [`world`]: what all targets share: an identity, secrets, a clock, and logs.
+//!
+//! A target panics where what it promises is broken. libFuzzer takes every panic for a finding, one that is caught too.
+#![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
+
+pub mod aws;
+pub mod endpoints;
+pub mod input;
+pub mod mutate;
+pub mod orders;
+pub mod workers;
+pub mod world;
+
+/// What came of an input.
+#[derive(Debug)]
+pub struct Outcome {
+    /// In a word, which a seed's setting `:expect` says before.
+    pub word: String,
+    /// Whether it came so far that others are worth making of it: past the first look at its form.
+    pub came_far: bool,
+}

@@ -1,0 +1,238 @@
+//! Batches of messages: any texts, at any of the workers.
+//!
+//! Settings of an input:
+//!
+//! | | |
+//! | --- | --- |
+//! | `:worker NAME` | the function |
+//! | `:receives NUMBER` | how often the messages were delivered |
+//! | `:dynamodb`, `:sqs`, `:events LETTERS` | how calls are answered: [`crate::aws::Fate`] |
+//! | `:card`, `:bulk`, … `JSON` | what rows hold |
+//! | `:expect WORD …` | of a seed: what becomes of each message: `done`, `back`, or `buried` |
+//!
+//! The body holds the messages, with a line `---` between any two.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use aws_lambda_events::sqs::SqsEvent;
+use bind_card_worker::BindCardWorker;
+use cancel_bulk_worker::CancelBulkWorker;
+use cancel_orders_worker::CancelOrdersWorker;
+use lambda_runtime::LambdaEvent;
+use order_feed_worker::OrderFeedWorker;
+use serde_json::{Value, json};
+use shared::events::EventBus;
+use shared::queue::Queue;
+use shared::store::Store;
+use shared::worker::{Applied, Envelope, Failure, Outlets, run_batch};
+use start_bulk_worker::StartBulkWorker;
+
+use crate::Outcome;
+use crate::aws::{Aws, Call, Service};
+use crate::input::Input;
+use crate::world::{self, PIN, PIN_MARK, assert_no_secret, context};
+
+const QUEUE: &str = "https://sqs.test/queue";
+const DEAD_LETTERS: &str = "https://sqs.test/dead-letters";
+/// Deliveries after which a message is given up.
+const MAX_RECEIVES: u32 = 5;
+/// What stands between two messages.
+pub(crate) const SEPARATOR: &str = "\n---\n";
+/// Messages of a batch: SQS hands on no more, unless it is let.
+const MAX_RECORDS: usize = 10;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It was let go.
+    Done,
+    /// It comes back.
+    Back,
+    /// It is in the dead-letter queue.
+    Buried,
+}
+
+impl Fate {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Back => "back",
+            Self::Buried => "buried",
+        }
+    }
+}
+
+/// All workers, as their functions' `main` wires them.
+struct Workers {
+    aws: Aws,
+    functions: BTreeMap<&'static str, Function>,
+}
+
+type Function = Box<dyn Fn(SqsEvent) -> Run + Send>;
+
+/// A batch's run.
+struct Run {
+    /// The message IDs that the worker named as failed.
+    named: Vec<String>,
+    /// For each message, the events that applying it came to; `None` if it was not applied.
+    applied: Vec<Option<Vec<String>>>,
+}
+
+static WORKERS: LazyLock<Mutex<Workers>> = LazyLock::new(|| Mutex::new(Workers::new()));
+
+/// Runs the batch that the input says. In words: what became of each message; `None` if the input names no worker.
+pub fn run(bytes: &[u8]) -> Option<Outcome> {
+    let input = Input::read(bytes);
+    let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let function = workers.functions.get(input.setting("worker")?)?;
+    let text = input.text().replace(PIN_MARK, PIN);
+    let bodies: Vec<&str> = text.split(SEPARATOR).take(MAX_RECORDS).collect();
+    let receives = input.setting("receives").unwrap_or("1");
+    let record = |(position, body): (usize, &&str)| {
+        json!({
+            "messageId": position.to_string(), "receiptHandle": "r", "body": body,
+            "attributes": { "ApproximateReceiveCount": receives },
+            "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
+        })
+    };
+    let records: Vec<Value> = bodies.iter().enumerate().map(record).collect();
+    let event = json!({ "Records": records }).to_string();
+
+    workers.aws.begin(&input);
+    let _earlier = world::take_logs();
+    let run = function(serde_json::from_str(&event).expect("an event that can be read"));
+    let calls = workers.aws.take_calls();
+    let logs = world::take_logs();
+    let lines: Vec<String> = logs.lines().map(without_cid).collect();
+    assert_no_secret(bytes, lines.iter().map(String::as_str));
+    let words: Vec<_> = run.check(&bodies, &calls).into_iter().map(Fate::word).collect();
+    let came_far = calls.iter().any(|call| call.service == Service::DynamoDb);
+    Some(Outcome { word: words.join(" "), came_far })
+}
+
+/// A line of the log without the correlation ID, which is the message's own text.
+fn without_cid(line: &str) -> String {
+    let mut line: Value = serde_json::from_str(line).expect("a log in JSON");
+    line["fields"]["cid"] = Value::Null;
+    line.to_string()
+}
+
+impl Run {
+    /// What became of each message. Panics if one was lost, or a promise broken.
+    fn check(&self, bodies: &[&str], calls: &[Call]) -> Vec<Fate> {
+        let named: BTreeSet<usize> = self.named.iter().map(|id| id.parse().expect("an ID of the batch's")).collect();
+        assert_eq!(named.len(), self.named.len(), "an ID was named twice");
+        assert!(named.iter().all(|position| *position < bodies.len()), "an ID that is not the batch's");
+        let sent = calls.iter().filter(|call| call.service == Service::Sqs).flat_map(|call| &call.effects);
+        let buried: Vec<usize> = sent.filter_map(|message| buried(message, bodies)).collect();
+        let published: BTreeSet<&str> = calls
+            .iter()
+            .filter(|call| call.service == Service::EventBridge)
+            .flat_map(|call| &call.effects)
+            .map(|event| event["event_id"].as_str().unwrap())
+            .collect();
+        let fate = |(position, applied): (usize, &Option<Vec<String>>)| {
+            let times = buried.iter().filter(|other| **other == position).count();
+            assert!(times + usize::from(named.contains(&position)) <= 1, "message {position} is in two places");
+            if times == 1 {
+                return Fate::Buried;
+            }
+            if named.contains(&position) {
+                return Fate::Back;
+            }
+            let events = applied.as_ref().unwrap_or_else(|| panic!("message {position} is lost"));
+            assert!(events.iter().all(|id| published.contains(id.as_str())), "an event of message {position} is lost");
+            Fate::Done
+        };
+        assert_eq!(self.applied.len(), bodies.len());
+        self.applied.iter().enumerate().map(fate).collect()
+    }
+}
+
+/// The position of the message that this one buries, if it does: as it came, with a reason that SQS takes, and that
+/// says nothing of the message itself.
+fn buried(message: &Value, bodies: &[&str]) -> Option<usize> {
+    if message["QueueUrl"] != DEAD_LETTERS {
+        return None;
+    }
+    let attribute = |name: &str| message["MessageAttributes"][name]["StringValue"].as_str().unwrap();
+    let position: usize = attribute("source_message_id").parse().expect("an ID of the batch's");
+    assert_eq!(message["MessageBody"], bodies[position]);
+    let reason = attribute("reason");
+    assert!(!reason.is_empty() && reason.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{reason}");
+    assert!(!reason.contains(PIN) && !reason.contains("panicked"), "{reason}");
+    Some(position)
+}
+
+/// A worker behind all that is around it, watched.
+fn function<M, Fut>(outlets: Outlets, apply: impl Fn(M, bool) -> Fut + Send + 'static) -> Function
+where
+    M: Envelope + 'static,
+    Fut: Future<Output = Result<Applied, Failure>> + 'static,
+{
+    Box::new(move |event| {
+        let is_readable = |body: Option<&String>| serde_json::from_str::<M>(body.map_or("", String::as_str)).is_ok();
+        let readable: Vec<bool> = event.records.iter().map(|record| is_readable(record.body.as_ref())).collect();
+        // A batch's messages are applied in their order, as far as each can go.
+        let applied = RefCell::new(Vec::new());
+        let watched = |message, is_last| {
+            let position = applied.borrow().len();
+            applied.borrow_mut().push(None);
+            let applying = apply(message, is_last);
+            let applied = &applied;
+            async move {
+                let result = applying.await;
+                let ids = |done: &Applied| done.events.iter().map(|event| event.event_id.to_string()).collect();
+                applied.borrow_mut()[position] = result.as_ref().ok().map(ids);
+                result
+            }
+        };
+        let response = world::runtime().block_on(run_batch(&outlets, LambdaEvent::new(event, context()), watched));
+        let named = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+        let mut applied = applied.into_inner().into_iter();
+        let applied = readable.into_iter().map(|readable| if readable { applied.next().unwrap() } else { None });
+        Run { named, applied: applied.collect() }
+    })
+}
+
+/// A worker's part, as its `main` has it.
+macro_rules! serve {
+    ($outlets:expr, $worker:expr, |$message:ident, $is_last:ident, $name:ident| $apply:expr) => {{
+        let worker = $worker;
+        function($outlets, move |$message, $is_last| {
+            let $name = worker.clone();
+            async move { $apply.await }
+        })
+    }};
+}
+
+impl Workers {
+    fn new() -> Self {
+        world::keep_logs();
+        let aws = Aws::new();
+        let queue = |url: &str| Queue::new(aws.sqs.clone(), url.to_owned());
+        let store = || Store::new(aws.dynamodb.clone(), "table".to_owned());
+        let bus = || EventBus::new(aws.eventbridge.clone(), "bus".to_owned(), world::metrics());
+        let outlets = || Outlets {
+            bus: bus(),
+            dead_letters: queue(DEAD_LETTERS),
+            max_receives: MAX_RECEIVES,
+            metrics: world::metrics(),
+        };
+        let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
+        let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
+        let bind = BindCardWorker { store: store() };
+        let orders = CancelOrdersWorker { store: store() };
+        let feed = OrderFeedWorker { store: store() };
+        let functions = BTreeMap::from([
+            ("bind-card-worker", serve!(outlets(), bind, |message, _last, worker| worker.apply(message))),
+            ("cancel-bulk-worker", serve!(outlets(), cancel, |message, last, worker| worker.apply(message, last))),
+            ("cancel-orders-worker", serve!(outlets(), orders, |message, _last, worker| worker.apply(message))),
+            ("order-feed-worker", serve!(outlets(), feed, |message, _last, worker| worker.apply(message))),
+            ("start-bulk-worker", serve!(outlets(), start, |message, _last, worker| worker.apply(message))),
+        ]);
+        Self { aws, functions }
+    }
+}

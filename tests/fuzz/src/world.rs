@@ -1,0 +1,106 @@
+//! What all targets share: an identity, secrets that must not show up anywhere, a clock, and logs.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
+
+use lambda_runtime::Context;
+use shared::metrics::Metrics;
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::filter::LevelFilter;
+
+/// The caller's organisation, unless the input says otherwise.
+pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
+/// The caller's account, likewise. A number that occurs nowhere by chance.
+pub const ACCOUNT: &str = "400155667788";
+/// Who the cards that are bound are bound to.
+pub const CUSTOMER: &str = "700155667788";
+
+/// Stands for [`PIN`] in an input's body.
+pub const PIN_MARK: &str = "$PIN";
+/// The right PIN of every person who has one.
+pub const PIN: &str = "canary-pin-90210";
+/// [`PIN`] as a person's row has it, for the [`PEPPER`], [`ORG`] and [`PERSON`]. It is hashed as weakly as can be:
+/// verifying it takes no time.
+pub const PIN_HASH: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$H6RJgIlqwOLUaifFE/AlJ7ajwmoFVILDiIFzWOe4RM8";
+/// What PINs are hashed with.
+pub const PEPPER: &str = "pepper";
+/// Who created all orders.
+pub const PERSON: i32 = 9;
+
+/// Stands for [`TOKEN`] in an input's `authorization`.
+pub const TOKEN_MARK: &str = "$TOKEN";
+/// A good access token of [`ORG`] and [`ACCOUNT`], for ever. The key that signed it is gone.
+pub const TOKEN: &str = include_str!("token.txt");
+/// The key set to verify it by.
+pub const KEYS: &str = include_str!("keys.json");
+
+/// What an invocation may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A runtime whose clock goes only when somebody sleeps, and then at once to the end of that: waits take no time.
+#[must_use]
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+/// What Lambda tells of an invocation.
+#[must_use]
+pub fn context() -> Context {
+    let deadline = SystemTime::now() + TIMEOUT;
+    let mut context = Context::default();
+    "request-1".clone_into(&mut context.request_id);
+    context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+    context
+}
+
+/// Metrics that nobody reads.
+#[must_use]
+pub fn metrics() -> Metrics {
+    Metrics::new("fuzz".to_owned(), "fuzz".to_owned())
+}
+
+/// Panics if any of `texts` holds a part of the PIN or the token, unless the input holds it itself.
+pub fn assert_no_secret<'a>(input: &[u8], texts: impl IntoIterator<Item = &'a str>) {
+    let secrets: Vec<&str> =
+        TOKEN.trim().split('.').skip(1).chain([PIN]).filter(|secret| !holds(input, secret)).collect();
+    for text in texts {
+        assert!(!secrets.iter().any(|secret| text.contains(secret)), "a secret shows in {text}");
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+thread_local! {
+    static LOGS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What this thread logged since the last time, at the level that functions log at.
+#[must_use]
+pub fn take_logs() -> String {
+    String::from_utf8(LOGS.take()).expect("logs in UTF-8")
+}
+
+/// Begins to keep logs.
+pub fn keep_logs() {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        tracing_subscriber::fmt().json().with_max_level(LevelFilter::INFO).with_writer(|| Log).init();
+    });
+}
+
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGS.with_borrow_mut(|logs| logs.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

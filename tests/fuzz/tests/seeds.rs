@@ -1,0 +1,76 @@
+//! The fuzz targets on their seeds: what holds for all inputs holds for these, and each comes out as it says. (What is
+//! found by fuzzing is fixed with a test beside the code; what that cannot show is a seed here.)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use fuzz::Outcome;
+use fuzz::input::Input;
+
+/// Every seed of a target: its name and its bytes.
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let seed =
+        |file: std::path::PathBuf| (file.file_name().unwrap().to_string_lossy().into_owned(), fs::read(file).unwrap());
+    files.map(seed).collect()
+}
+
+thread_local! {
+    static PANICS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs each seed, and compares what comes out with what the seed expects. A panic that is caught counts too.
+fn hold(target: &str, run: impl Fn(&[u8]) -> Option<Outcome>) {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        PANICS.set(PANICS.get() + 1);
+    }));
+    let mut others = Vec::new();
+    for (name, bytes) in seeds(target) {
+        println!("{name}");
+        let input = Input::read(&bytes);
+        let (expected, found) = (input.setting("expect").unwrap(), run(&bytes).unwrap().word);
+        if found != expected || PANICS.take() > 0 {
+            others.push(format!("{name}: {found}, not {expected}"));
+        }
+    }
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+#[test]
+fn requests() {
+    hold("endpoints", fuzz::endpoints::run);
+}
+
+#[test]
+fn batches() {
+    hold("workers", fuzz::workers::run);
+}
+
+#[test]
+fn bodies() {
+    hold("orders", fuzz::orders::run);
+}
+
+/// The functions that have a seed whose outcome begins so.
+fn reached(target: &str, setting: &str, outcome: &str) -> BTreeSet<String> {
+    let inputs = seeds(target).into_iter().filter_map(|(_, bytes)| {
+        let input = Input::read(&bytes);
+        input.setting("expect").unwrap().starts_with(outcome).then(|| input.setting(setting).unwrap().to_owned())
+    });
+    inputs.collect()
+}
+
+#[test]
+fn every_function_has_a_seed_that_it_accepts() {
+    let mut functions = reached("endpoints", "endpoint", "2");
+    functions.extend(reached("workers", "worker", "done"));
+    let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions")).unwrap();
+    let all = all.map(|folder| folder.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(functions, all);
+}

@@ -1,0 +1,168 @@
+//! What must be possible. A model in which it is not would hold everything to be true.
+
+use shared::domain::bind::{BindEffect, BindOutcome, BindRefusal};
+use shared::domain::bulk::BulkState;
+use shared::domain::cancel::{CancelCode, ChunkResult};
+use shared::domain::card::{Card, CardStatus};
+use shared::domain::ids::OperationId;
+use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::time::Timestamp;
+use shared::message::{CancelStep, StartStep};
+
+use crate::model::Bindery;
+use crate::process::Process;
+use crate::row::{Row, Transition};
+use crate::scenario::What;
+use crate::store::{Conflict, outcome, progress};
+use crate::world::{Instruction, Place, Task, Told, World};
+
+/// Something that some state shows.
+pub type Reached = (&'static str, fn(&Bindery, &World) -> bool);
+
+/// A bind has its way.
+pub const A_BIND_WINS: Reached = ("a bind wins", |_, world| any_outcome(world, |outcome| refusal(outcome).is_none()));
+/// A bind comes too late.
+pub const A_BIND_IS_REFUSED: Reached = ("a bind is refused", |_, world| is_refused(world, BindRefusal::CardNotUnbound));
+/// A card is replaced.
+pub const A_CARD_IS_REPLACED: Reached =
+    ("a card is replaced", |_, world| world.cards.values().any(|card| card.row.replaced.is_some()));
+/// A card is replaced that was blocked.
+pub const A_BLOCKED_CARD_IS_REPLACED: Reached = ("a blocked card is replaced", |_, world| {
+    let was_blocked =
+        |card: &Card| card.replaced.as_ref().is_some_and(|mark| mark.previous_status == CardStatus::Blocked);
+    world.cards.values().any(|card| was_blocked(&card.row))
+});
+/// A reissue comes second.
+pub const ALREADY_REPLACED: Reached =
+    ("a reissue comes second", |_, world| is_refused(world, BindRefusal::ReissuedCardAlreadyReplaced));
+/// A reissue of a card that was terminated.
+pub const NOT_ELIGIBLE: Reached =
+    ("a reissue comes too late", |_, world| is_refused(world, BindRefusal::ReissuedCardNotEligible));
+/// A delivery finds the mark that another has left.
+pub const A_MARK_IS_MET: Reached = ("a delivery meets its mark", |_, world| {
+    let at = |effect: &Row<BindEffect>| match **effect {
+        BindEffect::Bound { at, .. } => Some(at),
+        BindEffect::Refused { .. } => None,
+    };
+    world
+        .processes
+        .iter()
+        .any(|process| process.remembered().filter_map(at).any(|at| clock(process).is_some_and(|now| now != at)))
+});
+/// A message is delivered twice at once.
+pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, world| {
+    let is_message = |process: &Process| matches!(process.task, Task::Message(_));
+    world.processes.windows(2).any(|pair| is_message(&pair[0]) && pair[0].task == pair[1].task)
+});
+/// A client is told 4xx.
+pub const A_REQUEST_IS_REFUSED: Reached =
+    ("a request is refused", |_, world| world.told.values().any(|told| *told == Told::Refused));
+/// A repetition finds an operation that may not have been sent.
+pub const A_REPLAY_FINDS_IT_PENDING: Reached = ("a replay finds it pending", |_, world| {
+    let pending = |found: &Option<Row<Operation>>| {
+        found.as_ref().is_some_and(|operation| operation.state == OperationState::Pending)
+    };
+    let is_request = |process: &&Process| matches!(process.task, Task::Request(_));
+    world.processes.iter().filter(is_request).any(|process| process.remembered().any(pending))
+});
+/// Rule 4's trap.
+pub const BOUND_BEFORE_REDELIVERY: Reached = ("bound before its issue is delivered again", |_, world| {
+    let is_bound = |id: &OperationId| {
+        let mut issued = world.cards.values().filter(|card| card.history.contains(&(Transition::Issued, *id)));
+        issued.any(|card| card.row.bound.is_some())
+    };
+    let is_chunk = |instruction: &Instruction| match instruction {
+        Instruction::Start(start) => matches!(start.step, StartStep::Chunk(_)),
+        Instruction::Bind(_) | Instruction::Cancel(_) => false,
+    };
+    world.messages.iter().any(|(message, place)| {
+        *place == Place::Queue && is_chunk(&message.instruction) && is_bound(&message.operation_id)
+    })
+});
+/// An item is canceled before it has a card.
+pub const AN_ITEM_IS_CANCELED: Reached =
+    ("an item is canceled before its card", |_, world| has_code(world, CancelCode::ExternalIdCanceled));
+/// An item is canceled with its card.
+pub const A_CARD_IS_CANCELED: Reached =
+    ("an item is canceled with its card", |_, world| has_code(world, CancelCode::ExternalIdAndCardCanceled));
+/// An item was planned without a card, and is canceled with one.
+pub const ISSUED_SINCE_THE_PLAN: Reached = ("an item is issued between plan and cancel", |_, world| {
+    let planned_with = |id: OperationId| {
+        world.messages.keys().filter(move |message| message.operation_id == id).any(|message| {
+            let Instruction::Cancel(cancel) = &message.instruction else { return false };
+            let CancelStep::Chunk(chunk) = &cancel.step else { return false };
+            chunk.items.iter().any(|item| item.card_id.is_some())
+        })
+    };
+    world.results.iter().any(|((id, _), result)| {
+        result.items.contains_key(&CancelCode::ExternalIdAndCardCanceled) && !planned_with(*id)
+    })
+});
+/// A cancel comes second.
+pub const ALREADY_CANCELED: Reached =
+    ("an item was canceled before", |_, world| has_code(world, CancelCode::AlreadyCanceled));
+/// A cancel meets a bound card.
+pub const A_CANCEL_IS_REFUSED: Reached =
+    ("a cancel is refused", |_, world| has_code(world, CancelCode::InvalidCardStatusForCancellation));
+/// A cancel names what is not there.
+pub const NOT_FOUND: Reached = ("an item is not found", |_, world| has_code(world, CancelCode::ExternalIdNotFound));
+/// A cancel gives up.
+pub const SAID_TO_BE_HELD: Reached =
+    ("an item is said to be held", |_, world| has_code(world, CancelCode::InvalidBulkItemStatus));
+/// A chunk's result was stored by another delivery.
+pub const A_RESULT_IS_MET: Reached = ("a delivery meets its result", |_, world| {
+    world.processes.iter().any(|process| {
+        process.remembered().any(|result: &Row<ChunkResult>| clock(process).is_some_and(|now| now != result.at))
+    })
+});
+/// Somebody else changed the header, or ended the operation, between a read and a transaction.
+pub const A_CONFLICT: Reached = ("a transaction meets a conflict", |_, world| {
+    world.processes.iter().any(|process| process.remembered().any(|done: &Result<(), Conflict>| done.is_err()))
+});
+/// Cards are issued.
+pub const ISSUED: Reached = ("cards are issued", |_, world| world.bulk.issued > 0);
+/// A start finds the bulk sealed.
+pub const A_START_IS_REFUSED: Reached = ("a start is refused", |_, world| {
+    let is_start = |operation: &Operation| matches!(operation.subject, Subject::StartBulk { .. });
+    world.operations.values().any(|operation| is_start(operation) && operation.state == OperationState::Failed)
+});
+/// The bulk grows in time.
+pub const THE_BULK_GROWS: Reached = ("the bulk grows", |_, world| world.bulk.batches.len() > 1);
+/// The bulk has grown when a plan is made again.
+pub const GROWN_SINCE_THE_PLAN: Reached = ("the bulk grows under a plan", |_, world| {
+    let batches = |operation: &Operation| progress(operation).batches.len();
+    world.operations.values().any(|operation| (1..world.bulk.batches.len()).contains(&batches(operation)))
+});
+/// The seal comes first.
+pub const AN_INCREMENT_IS_REFUSED: Reached = ("an increment is refused", |model, world| {
+    let increments = model.scenario.asked.iter().filter(|asked| matches!(asked.what, What::Increment(_)));
+    increments.into_iter().any(|asked| world.told.get(&asked.operation.operation_id) == Some(&Told::Refused))
+});
+/// A bulk is canceled whole.
+pub const CANCELED: Reached = ("the bulk is canceled", |_, world| world.bulk.state == BulkState::Canceled);
+/// A bulk is canceled in part.
+pub const PARTIALLY_CANCELED: Reached =
+    ("the bulk is canceled in part", |_, world| world.bulk.state == BulkState::PartiallyCanceled);
+
+fn any_outcome(world: &World, is_so: impl Fn(&BindOutcome) -> bool) -> bool {
+    world.operations.values().filter_map(|operation| outcome(operation)).any(is_so)
+}
+
+fn refusal(outcome: &BindOutcome) -> Option<BindRefusal> {
+    match outcome {
+        BindOutcome::Failure { code, .. } => Some(*code),
+        BindOutcome::Success { .. } => None,
+    }
+}
+
+fn is_refused(world: &World, code: BindRefusal) -> bool {
+    any_outcome(world, |outcome| refusal(outcome) == Some(code))
+}
+
+fn has_code(world: &World, code: CancelCode) -> bool {
+    world.results.values().any(|result| result.items.contains_key(&code))
+}
+
+fn clock(process: &Process) -> Option<Timestamp> {
+    process.remembered().next().copied()
+}

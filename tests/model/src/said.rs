@@ -1,0 +1,71 @@
+//! What is to be said of what was done: the events that a table as it is calls for.
+
+use shared::domain::bind::{BindEffect, BindRefusal, events};
+use shared::domain::bulk::ItemState;
+use shared::domain::event::Event;
+use shared::domain::ids::CardId;
+use shared::domain::operation::Operation;
+use shared::message::{BindCard, CancelStep, Message, StartStep};
+
+use crate::row::Row;
+use crate::store::outcome;
+use crate::workers::bind::{marked, replaced_before, seen};
+use crate::workers::{cancel, start};
+use crate::world::{AnyMessage, Instruction, World};
+
+/// What is to be said of a message's work, made of the table as it is; `None` if that is not decided yet.
+pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
+    let operation = world.operations.get(&message.operation_id)?;
+    match &message.instruction {
+        Instruction::Bind(bind) => said_of_bind(world, message, operation, bind),
+        Instruction::Start(instruction) => match &instruction.step {
+            StartStep::Plan(_) => Some(Vec::new()),
+            StartStep::Chunk(chunk) => {
+                let (start, items) = (start::Start::of(world, operation.operation_id)?, world.items_of(&chunk.range));
+                let open = items.iter().any(|item| item.row.state == ItemState::Pending);
+                let events = items.iter().filter_map(|item| start::event(message, &start, &item.row));
+                (!open).then(|| events.collect())
+            }
+        },
+        Instruction::Cancel(instruction) => match &instruction.step {
+            CancelStep::PlanAll(_) | CancelStep::PlanNamed(_) => Some(Vec::new()),
+            CancelStep::Chunk(chunk) => {
+                let result = world.results.get(&(message.operation_id, chunk.number))?;
+                Some(cancel::events(message, instruction, result))
+            }
+        },
+    }
+}
+
+fn said_of_bind(
+    world: &World,
+    message: &Message<Instruction>,
+    operation: &Operation,
+    BindCard { bind, card: facts }: &BindCard,
+) -> Option<Vec<Row<Event>>> {
+    let id = operation.operation_id;
+    let outcome = outcome(operation)?;
+    let card = |id: CardId| seen(world.cards.get(&id));
+    let replaced = bind.reissued_card_id.and_then(|old| replaced_before(card(old), id)).map(|(_, replaced)| replaced);
+    let effect = match marked(card(bind.card_id), id) {
+        Some(at) => BindEffect::Bound { at, replaced },
+        None => BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None },
+    };
+    let events = events(&message.event_context(), bind, facts, outcome, &effect).ok()?;
+    Some(events.into_iter().map(Row::new).collect())
+}
+
+/// What is to be said of the whole operation, if it has ended and there is something.
+pub fn said_at_end(world: &World, message: &AnyMessage) -> Option<Row<Event>> {
+    let operation = world.operations.get(&message.operation_id)?;
+    match &message.instruction {
+        Instruction::Cancel(instruction) => cancel::end_event(message, instruction, operation),
+        Instruction::Bind(_) | Instruction::Start(_) => None,
+    }
+}
+
+/// Whether all of these are.
+pub fn are_out<'a>(world: &World, message: &AnyMessage, events: impl IntoIterator<Item = &'a Row<Event>>) -> bool {
+    let out = world.bus.get(&message.operation_id);
+    events.into_iter().all(|event| out.is_some_and(|out| out.contains(event)))
+}

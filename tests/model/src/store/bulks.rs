@@ -1,0 +1,143 @@
+//! The bulk: its header, its items, and the cards that they are given.
+
+use std::collections::BTreeSet;
+
+use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, Range};
+use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
+use shared::domain::ids::{CardId, ExternalId, OperationId};
+
+use super::{Changed, Conflict};
+use crate::row::{Row, Tracked, Transition};
+use crate::world::{ItemRow, World};
+
+/// The header.
+impl World {
+    /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed.
+    pub fn open_batch(&mut self) -> Option<u32> {
+        if self.bulk.sealed_by.is_some() {
+            return None;
+        }
+        self.bulk.edit(|bulk| bulk.last_batch += 1);
+        Some(self.bulk.last_batch)
+    }
+
+    /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed; whether they are now.
+    pub fn commit_batch(&mut self, batch: u32, added: u32) -> bool {
+        if self.bulk.sealed_by.is_none() && !self.bulk.batches.contains(&batch) {
+            self.bulk.edit(|bulk| {
+                bulk.batches.insert(batch);
+                bulk.items += added;
+            });
+        }
+        self.bulk.batches.contains(&batch)
+    }
+
+    /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
+    pub fn seal(&mut self, operation: OperationId) -> Row<Bulk> {
+        if self.bulk.sealed_by.is_none() {
+            self.bulk.edit(|bulk| (bulk.sealed_by, bulk.state) = (Some(operation), BulkState::Canceling));
+        }
+        self.bulk.clone()
+    }
+
+    /// `UpdateItem` bulk start.
+    pub fn mark_started(&mut self) {
+        if self.bulk.state == BulkState::Created && self.bulk.sealed_by.is_none() {
+            self.bulk.edit(|bulk| bulk.state = BulkState::Started);
+        }
+    }
+
+    /// The header's part of the end of a start.
+    pub fn count_issued(&mut self, issued: u32) {
+        self.bulk.edit(|bulk| bulk.issued += issued);
+    }
+
+    /// The header's part of the end of a cancel that read it so.
+    pub fn count_canceled(&mut self, operation: OperationId, (read, state, changed): (&Bulk, BulkState, u32)) {
+        self.bulk.edit(|bulk| {
+            (bulk.state, bulk.canceled) = (state, read.canceled + changed);
+            if state == BulkState::Canceled {
+                bulk.sealed_by.get_or_insert(operation);
+            }
+        });
+    }
+}
+
+/// The items.
+impl World {
+    /// INSERT: an item that is there is left as it is.
+    pub fn add_item(&mut self, id: &ExternalId, batch: u32) {
+        let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return };
+        let (external_id, state) = (id.clone(), ItemState::Pending);
+        let row = BulkItem { external_id, batch, state, card_id: None, issued: None, canceled: None };
+        self.items.insert(at, Row::new(Tracked { row, history: Vec::new() }));
+    }
+
+    /// BatchGetItem items, of one.
+    pub fn item(&self, id: &ExternalId) -> Option<ItemRow> {
+        self.items.iter().find(|item| item.row.external_id == *id).cloned()
+    }
+
+    fn item_mut(&mut self, id: &ExternalId) -> Option<&mut ItemRow> {
+        self.items.iter_mut().find(|item| item.row.external_id == *id)
+    }
+
+    /// The same, if it is in these batches.
+    pub fn item_named(&self, name: &ExternalId, batches: &BTreeSet<u32>) -> Option<ItemRow> {
+        self.item(name).filter(|item| batches.contains(&item.row.batch))
+    }
+
+    /// Query items: at most `limit` after this one, and whether more follow.
+    pub fn items_after(&self, after: Option<&ExternalId>, limit: usize) -> (Vec<ItemRow>, bool) {
+        let mut rest = self.items.iter().filter(|item| after.is_none_or(|after| item.row.external_id > *after));
+        let page = rest.by_ref().take(limit).cloned().collect();
+        (page, rest.next().is_some())
+    }
+
+    /// Query range.
+    pub fn items_of(&self, range: &Range) -> Vec<ItemRow> {
+        let between = &range.first..=&range.last;
+        let is_in = |item: &BulkItem| range.batches.contains(&item.batch) && between.contains(&&item.external_id);
+        self.items.iter().filter(|item| is_in(&item.row)).cloned().collect()
+    }
+
+    /// `TransactWriteItems` issue, of one card: its row and the item's link to it, if the item is pending. Answers
+    /// the item as it is then.
+    pub fn issue(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Result<ItemRow, Conflict> {
+        let pending = self.item(id).filter(|item| item.row.state == ItemState::Pending);
+        pending.and_then(|_| self.put_card(id, facts, mark)).ok_or(Conflict)
+    }
+
+    /// The same whatever the item is, and over the card that it has.
+    pub fn put_card(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Option<ItemRow> {
+        let card_id = self.item(id)?.row.card_id.or_else(|| self.new_card_id())?;
+        let (status, facts) = (CardStatus::Unbound, facts.clone());
+        let row = Card { card_id, status, facts, bound: None, replaced: None, canceled: None };
+        let mut history = self.cards.get(&card_id).map(|card| card.history.clone()).unwrap_or_default();
+        history.push((Transition::Issued, mark.by));
+        self.cards.insert(card_id, Row::new(Tracked { row, history }));
+        let item = self.item_mut(id)?;
+        item.apply(Transition::Issued, mark.by, |item| {
+            (item.state, item.card_id, item.issued) = (ItemState::Issued, Some(card_id), Some(mark.clone()));
+        });
+        Some(item.clone())
+    }
+
+    /// An ID that no card has. In the code a counter hands it out by a call before. As nobody can tell when, that
+    /// is not a step here.
+    fn new_card_id(&self) -> Option<CardId> {
+        CardId::new(self.cards.keys().next_back().map_or(1, |last| last.get() + 1))
+    }
+
+    /// BatchExecuteStatement cancel: PENDING → CANCELED, with the mark; whatever the state is, if `unguarded`.
+    pub fn cancel_item(&mut self, id: &ExternalId, mark: &Mark, unguarded: bool) -> Changed<ItemRow> {
+        let row = self.item_mut(id).ok_or(None)?;
+        if row.row.state != ItemState::Pending && !unguarded {
+            return Err(Some(row.clone()));
+        }
+        row.apply(Transition::Canceled, mark.by, |item| {
+            (item.state, item.canceled) = (ItemState::Canceled, Some(mark.clone()));
+        });
+        Ok(())
+    }
+}

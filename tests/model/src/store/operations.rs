@@ -1,0 +1,212 @@
+//! Operations: recorded, planned, counted off, ended. And their chunks' results.
+
+use std::collections::BTreeSet;
+
+use shared::domain::bind::BindOutcome;
+use shared::domain::bulk::{Bulk, BulkState};
+use shared::domain::cancel::ChunkResult;
+use shared::domain::ids::OperationId;
+use shared::domain::operation::{Operation, OperationState, Progress, Subject};
+use shared::domain::time::Timestamp;
+
+use super::Conflict;
+use crate::row::Row;
+use crate::world::World;
+
+/// The operation as it is now, whether or not the change was (still) to be done; nothing if there is none.
+pub type AsItIs = Option<Row<Operation>>;
+
+/// What became of recording an operation.
+#[derive(Debug, Clone, Hash)]
+pub enum Recorded {
+    /// It is new.
+    New,
+    /// One of its ID stood there.
+    Existing(Row<Operation>),
+}
+
+/// The outcome that is stored with a bind.
+pub fn outcome(operation: &Operation) -> Option<&BindOutcome> {
+    match &operation.subject {
+        Subject::BindCard { outcome, .. } => outcome.as_ref(),
+        _ => None,
+    }
+}
+
+/// How far an operation on a bulk has come; one of another kind has come nowhere.
+pub fn progress(operation: &Operation) -> &Progress {
+    static NONE: Progress = Progress {
+        batches: BTreeSet::new(),
+        chunks: None,
+        items_total: None,
+        done: BTreeSet::new(),
+        items_done: 0,
+        items_changed: 0,
+        items_failed: 0,
+    };
+    match &operation.subject {
+        Subject::StartBulk { progress, .. } | Subject::CancelBulk { progress, .. } => progress,
+        _ => &NONE,
+    }
+}
+
+fn progress_mut(operation: &mut Operation) -> Option<&mut Progress> {
+    match &mut operation.subject {
+        Subject::StartBulk { progress, .. } | Subject::CancelBulk { progress, .. } => Some(progress),
+        _ => None,
+    }
+}
+
+impl World {
+    /// `GetItem` operation.
+    pub fn operation(&self, operation: OperationId) -> AsItIs {
+        self.operations.get(&operation).cloned()
+    }
+
+    /// `PutItem` operation, if there is none of its ID.
+    pub fn record_operation(&mut self, operation: &Row<Operation>) -> Recorded {
+        if let Some(existing) = self.operation(operation.operation_id) {
+            return Recorded::Existing(existing);
+        }
+        self.operations.insert(operation.operation_id, operation.clone());
+        Recorded::New
+    }
+
+    /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Answers the one that is stored;
+    /// nothing if there is no such operation.
+    pub fn end_bind(&mut self, operation: OperationId, new: &Row<BindOutcome>) -> Option<Row<BindOutcome>> {
+        let row = self.operations.get_mut(&operation)?;
+        if let Some(stored) = outcome(row) {
+            return Some(Row::new(stored.clone()));
+        }
+        row.edit(|operation| {
+            operation.state = match **new {
+                BindOutcome::Success { .. } => OperationState::Succeeded,
+                BindOutcome::Failure { .. } => OperationState::Failed,
+            };
+            operation.ended_at = Some(new.at());
+            if let Subject::BindCard { outcome, .. } = &mut operation.subject {
+                *outcome = Some(BindOutcome::clone(new));
+            }
+        });
+        Some(new.clone())
+    }
+
+    /// `UpdateItem` operation begin: fixes the batches, unless they are fixed already.
+    pub fn begin(&mut self, operation: OperationId, batches: &BTreeSet<u32>) -> AsItIs {
+        let pending = |operation: &Operation| operation.state == OperationState::Pending;
+        self.update(operation, pending, |operation| {
+            operation.state = OperationState::Running;
+            if let Some(progress) = progress_mut(operation) {
+                progress.batches.clone_from(batches);
+            }
+        })
+    }
+
+    /// `UpdateItem` operation refuse.
+    pub fn refuse(&mut self, operation: OperationId, now: Timestamp) -> AsItIs {
+        let pending = |operation: &Operation| operation.state == OperationState::Pending;
+        self.update(operation, pending, |operation| {
+            (operation.state, operation.ended_at) = (OperationState::Failed, Some(now));
+        })
+    }
+
+    /// `UpdateItem` operation chunks.
+    pub fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> AsItIs {
+        let unset = |operation: &Operation| progress(operation).chunks.is_none();
+        self.update(operation, unset, |operation| {
+            if let Some(progress) = progress_mut(operation) {
+                (progress.chunks, progress.items_total) = (Some(chunks), Some(items));
+            }
+        })
+    }
+
+    /// `UpdateItem` operation count off: so many items, so many changed, so many failed. Even if it was counted
+    /// off, if `again`.
+    pub fn count_off(&mut self, operation: OperationId, chunk: u32, counts: [u32; 3], again: bool) -> AsItIs {
+        let [items, changed, failed] = counts;
+        let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
+        self.update(operation, open, |operation| {
+            if let Some(progress) = progress_mut(operation) {
+                progress.done.insert(chunk);
+                progress.items_done += items;
+                progress.items_changed += changed;
+                progress.items_failed += failed;
+            }
+        })
+    }
+
+    fn update(
+        &mut self,
+        operation: OperationId,
+        condition: impl FnOnce(&Operation) -> bool,
+        update: impl FnOnce(&mut Operation),
+    ) -> AsItIs {
+        let row = self.operations.get_mut(&operation)?;
+        if condition(row) {
+            row.edit(update);
+        }
+        Some(row.clone())
+    }
+
+    /// `TransactWriteItems` end start.
+    pub fn end_start(&mut self, operation: OperationId, issued: u32, now: Timestamp) -> Result<(), Conflict> {
+        self.end_running(operation, now, None)?;
+        self.count_issued(issued);
+        Ok(())
+    }
+
+    /// `TransactWriteItems` end cancel: only if the header is as it was read; whatever it is, if not `guarded`.
+    pub fn end_cancel(
+        &mut self,
+        operation: OperationId,
+        (read, state, changed): (&Bulk, BulkState, u32),
+        now: Timestamp,
+        guarded: bool,
+    ) -> Result<(), Conflict> {
+        let Bulk { state: was, items, canceled, .. } = *self.bulk;
+        if guarded && (was, items, canceled) != (read.state, read.items, read.canceled) {
+            return Err(Conflict);
+        }
+        self.end_running(operation, now, Some(state))?;
+        self.count_canceled(operation, (read, state, changed));
+        Ok(())
+    }
+
+    /// The operation's part of both: RUNNING → SUCCEEDED.
+    pub fn end_running(
+        &mut self,
+        operation: OperationId,
+        now: Timestamp,
+        state: Option<BulkState>,
+    ) -> Result<(), Conflict> {
+        let row = self.operations.get_mut(&operation).filter(|row| row.state == OperationState::Running);
+        row.ok_or(Conflict)?.edit(|operation| {
+            (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now));
+            if let Subject::CancelBulk { bulk_status, .. } = &mut operation.subject {
+                *bulk_status = state;
+            }
+        });
+        Ok(())
+    }
+
+    /// `GetItem` result.
+    pub fn result(&self, operation: OperationId, chunk: u32) -> Option<Row<ChunkResult>> {
+        self.results.get(&(operation, chunk)).cloned()
+    }
+
+    /// `PutItem` result, unless there is one; over that, if `over`. Answers the one that is stored.
+    pub fn put_result(
+        &mut self,
+        operation: OperationId,
+        chunk: u32,
+        result: &Row<ChunkResult>,
+        over: bool,
+    ) -> Row<ChunkResult> {
+        let stored = self.results.entry((operation, chunk)).or_insert_with(|| result.clone());
+        if over {
+            stored.clone_from(result);
+        }
+        stored.clone()
+    }
+}

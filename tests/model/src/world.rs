@@ -1,0 +1,143 @@
+//! A state: the table, the queue, the bus, the clients, and the processes that are at work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug};
+
+use shared::domain::bulk::{Bulk, BulkItem};
+use shared::domain::cancel::ChunkResult;
+use shared::domain::card::Card;
+use shared::domain::event::Event;
+use shared::domain::ids::{CardId, ExternalId, OperationId};
+use shared::domain::operation::Operation;
+use shared::message::{BindCard, CancelBulk, Message, StartBulk};
+
+use crate::process::Process;
+use crate::row::{Row, Tracked};
+
+/// A card's row.
+pub type CardRow = Row<Tracked<Card>>;
+/// An item's row.
+pub type ItemRow = Row<Tracked<BulkItem>>;
+/// A message of any of the three queues.
+pub type AnyMessage = Row<Message<Instruction>>;
+
+/// What a message tells its worker to do.
+#[derive(Debug, Clone)]
+pub enum Instruction {
+    /// bind-card-worker.
+    Bind(BindCard),
+    /// start-bulk-worker.
+    Start(StartBulk),
+    /// cancel-bulk-worker.
+    Cancel(CancelBulk),
+}
+
+/// What a process is at.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// An endpoint answers the request that makes this operation.
+    Request(OperationId),
+    /// A worker handles a message.
+    Message(AnyMessage),
+}
+
+/// Short, for traces.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |id: &OperationId| id.as_uuid().as_u128();
+        match self {
+            Self::Request(id) => write!(f, "request {}", number(id)),
+            Self::Message(message) => {
+                write!(f, "message of {}: ", number(&message.operation_id))?;
+                match &message.instruction {
+                    Instruction::Bind(bind) => bind.bind.fmt(f),
+                    Instruction::Start(start) => start.step.fmt(f),
+                    Instruction::Cancel(cancel) => cancel.step.fmt(f),
+                }
+            }
+        }
+    }
+}
+
+/// Where a message is that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It is to be delivered (again).
+    Queue,
+    /// A worker has let it go. SQS may deliver it all the same.
+    Gone,
+    /// A worker could not handle it.
+    DeadLetters,
+}
+
+/// What the client of a request knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// Nothing yet: it sends the request again.
+    Nothing,
+    /// 2xx.
+    Accepted,
+    /// 4xx.
+    Refused,
+    /// 4xx, after it was told 2xx.
+    RefusedAfterAll,
+}
+
+/// A state. What it says is what DynamoDB, SQS and EventBridge hold, and what the processes remember.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct World {
+    /// Cards.
+    pub cards: BTreeMap<CardId, CardRow>,
+    /// The one bulk's header.
+    pub bulk: Row<Bulk>,
+    /// Its items, in the order of their external IDs.
+    pub items: Vec<ItemRow>,
+    /// Operations.
+    pub operations: BTreeMap<OperationId, Row<Operation>>,
+    /// The items that PARTIAL cancels name: their CHUNK rows, which never change.
+    pub named: Row<BTreeMap<OperationId, Vec<ExternalId>>>,
+    /// Results of cancels' chunks.
+    pub results: BTreeMap<(OperationId, u32), Row<ChunkResult>>,
+    /// Every message that was ever sent. Equal copies are one: what one of them can do, a second delivery can.
+    pub messages: BTreeMap<AnyMessage, Place>,
+    /// Every event that was ever taken by the bus. Equal ones are one: consumers drop repeats.
+    pub bus: BTreeMap<OperationId, BTreeSet<Row<Event>>>,
+    /// What the clients were told; nothing of those that have not asked yet.
+    pub told: BTreeMap<OperationId, Told>,
+    /// Whether a process's clock has differed from the others' yet.
+    pub has_been_odd: bool,
+    /// Who is at work. In order, because it does not matter who is who.
+    pub processes: Vec<Process>,
+}
+
+impl World {
+    /// `SendMessage`.
+    pub fn send(&mut self, message: &AnyMessage) {
+        self.messages.insert(message.clone(), Place::Queue);
+    }
+
+    /// `DeleteMessage`.
+    pub fn let_go(&mut self, message: &AnyMessage) {
+        self.messages.insert(message.clone(), Place::Gone);
+    }
+
+    /// `PutEvents`, of one event.
+    pub fn publish(&mut self, operation: OperationId, event: &Row<Event>) {
+        self.bus.entry(operation).or_default().insert(event.clone());
+    }
+
+    /// Gives the client its answer.
+    pub fn tell(&mut self, operation: OperationId, accepted: bool) {
+        let told = match (accepted, self.told.get(&operation)) {
+            (true, _) => Told::Accepted,
+            (false, Some(Told::Accepted | Told::RefusedAfterAll)) => Told::RefusedAfterAll,
+            (false, _) => Told::Refused,
+        };
+        self.told.insert(operation, told);
+    }
+
+    /// Whether nobody is at work.
+    pub fn is_at_rest(&self) -> bool {
+        self.processes.is_empty()
+    }
+}
