@@ -162,7 +162,7 @@ fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Opt
         cancel_type: *cancel_type,
         bulk_status,
         requested: progress.items_done,
-        canceled: progress.items_done - progress.items_failed,
+        canceled: progress.items_done.saturating_sub(progress.items_failed),
         failed: progress.items_failed,
     };
     Ok(Some(message.event_context().event(ended_at, bulk_id, EventData::NonameBulkCancellation(data))))

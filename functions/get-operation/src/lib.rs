@@ -158,7 +158,7 @@ impl From<Operation> for Body {
             Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } => {
                 body.kind = "CANCEL_BULK";
                 (body.bulk_id, body.cancel_type, body.bulk_status) = (Some(bulk_id), Some(cancel_type), bulk_status);
-                body.counts = counts(&progress, progress.items_done - progress.items_failed);
+                body.counts = counts(&progress, progress.items_done.saturating_sub(progress.items_failed));
                 body.chunks = Some(progress.into());
             }
             Subject::CancelOrders { .. } => body.kind = "CANCEL_ORDERS",

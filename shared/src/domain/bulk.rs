@@ -180,7 +180,7 @@ impl PlanCursor {
                 self.open = items.to_vec();
             } else {
                 chunks.push((self.chunks, items.to_vec()));
-                self.chunks += 1;
+                self.chunks = self.chunks.saturating_add(1);
                 self.items = self.items.saturating_add(u32::try_from(items.len()).unwrap_or(u32::MAX));
             }
         }

@@ -189,7 +189,7 @@ impl ChunkResult {
 /// canceled, a PARTIAL one leaves it as it was.
 #[must_use]
 pub fn state_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType, progress: &Progress) -> BulkState {
-    let canceled = bulk.canceled + progress.items_changed;
+    let canceled = bulk.canceled.saturating_add(progress.items_changed);
     let (all, none) = match cancel_type {
         CancelType::Full => (progress.items_failed == 0, false),
         CancelType::Partial => (false, canceled == 0),
@@ -344,6 +344,7 @@ mod tests {
         BulkState::Canceling
     )]
     #[case::second_full(bulk(BulkState::Canceling, Some(ANOTHER), 10, 0), CancelType::Full, 3, 1, BulkState::Canceling)]
+    #[case::odd_counts(bulk(BulkState::Started, None, 10, u32::MAX), CancelType::Partial, 1, 0, BulkState::Canceled)]
     #[case::for_good(bulk(BulkState::Canceled, Some(ANOTHER), 10, 10), CancelType::Partial, 0, 5, BulkState::Canceled)]
     fn a_bulk_is_canceled_when_every_item_is(
         #[case] bulk: Bulk,

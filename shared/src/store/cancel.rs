@@ -308,7 +308,7 @@ impl Store {
                 (":state", attribute(CALL, state)?),
                 (":items", number(bulk.items)),
                 (":before", number(bulk.canceled)),
-                (":after", number(bulk.canceled + changed)),
+                (":after", number(bulk.canceled.saturating_add(changed))),
             ],
         };
         if state == BulkState::Canceled {

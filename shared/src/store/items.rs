@@ -174,7 +174,8 @@ impl Store {
         const CALL: &str = "Query range";
         let query = self.query_items(org, bulk, &range.first, &range.last).consistent_read(true);
         let mut pages = query.into_paginator().send();
-        let mut items = Vec::with_capacity(range.items);
+        // No more room than there are items: how many there should be is only what a message says.
+        let mut items = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| StoreError::of(CALL, &error))?;
             let page = read_all::<BulkItem>(CALL, page.items)?;

@@ -10,8 +10,6 @@
 //! A line with a colon in front is a setting of the target's; every other is a header. A fuzzer that changes a piece of
 //! such a text leaves the rest of its meaning alone, and people can read it.
 
-use std::borrow::Cow;
-
 /// An input.
 #[derive(Debug)]
 pub struct Input<'a> {
@@ -46,12 +44,6 @@ impl<'a> Input<'a> {
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The body as text; what is not UTF-8 is replaced.
-    #[must_use]
-    pub fn text(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.body)
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::input::Input;
-use crate::world::{PIN, PIN_MARK, assert_no_secret};
+use crate::world::{PIN, assert_no_secret, with_pin};
 
 /// Deepest nesting that is read (contract).
 const MAX_DEPTH: usize = 32;
@@ -27,11 +27,10 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     assert_eq!(of_content_type(answering.media_type), Some(answering.format));
     let format = content_type.and_then(of_content_type).unwrap_or(answering.format);
 
-    let text = String::from_utf8(input.body.to_vec()).ok().map(|text| text.replace(PIN_MARK, PIN));
-    let body = match (&text, input.setting("utf-16")) {
-        (Some(text), Some(order)) => utf_16(text, order),
-        (Some(text), None) => text.clone().into_bytes(),
-        (None, _) => input.body.to_vec(),
+    let body = with_pin(input.body);
+    let body = match (std::str::from_utf8(&body), input.setting("utf-16")) {
+        (Ok(text), Some(order)) => utf_16(text, order),
+        _ => body,
     };
     let word = match read(format, &body) {
         Ok(entries) => {

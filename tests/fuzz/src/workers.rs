@@ -32,7 +32,7 @@ use start_bulk_worker::StartBulkWorker;
 use crate::Outcome;
 use crate::aws::{Aws, Call, Service};
 use crate::input::Input;
-use crate::world::{self, PIN, PIN_MARK, assert_no_secret, context};
+use crate::world::{self, PIN, assert_no_secret, context, with_pin};
 
 const QUEUE: &str = "https://sqs.test/queue";
 const DEAD_LETTERS: &str = "https://sqs.test/dead-letters";
@@ -87,7 +87,8 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let input = Input::read(bytes);
     let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
     let function = workers.functions.get(input.setting("worker")?)?;
-    let text = input.text().replace(PIN_MARK, PIN);
+    // SQS's messages are text.
+    let text = String::from_utf8_lossy(&with_pin(input.body)).into_owned();
     let bodies: Vec<&str> = text.split(SEPARATOR).take(MAX_RECORDS).collect();
     let receives = input.setting("receives").unwrap_or("1");
     let record = |(position, body): (usize, &&str)| {

@@ -18,7 +18,7 @@ pub const ACCOUNT: &str = "400155667788";
 pub const CUSTOMER: &str = "700155667788";
 
 /// Stands for [`PIN`] in an input's body.
-pub const PIN_MARK: &str = "$PIN";
+const PIN_MARK: &str = "$PIN";
 /// The right PIN of every person who has one.
 pub const PIN: &str = "canary-pin-90210";
 /// [`PIN`] as a person's row has it, for the [`PEPPER`], [`ORG`] and [`PERSON`]. It is hashed as weakly as can be:
@@ -36,6 +36,20 @@ pub const TOKEN_MARK: &str = "$TOKEN";
 pub const TOKEN: &str = include_str!("token.txt");
 /// The key set to verify it by.
 pub const KEYS: &str = include_str!("keys.json");
+
+/// A body with the PIN where it is marked.
+#[must_use]
+pub fn with_pin(body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.windows(PIN_MARK.len()).position(|window| window == PIN_MARK.as_bytes()) {
+        bytes.extend_from_slice(&rest[..at]);
+        bytes.extend_from_slice(PIN.as_bytes());
+        rest = &rest[at + PIN_MARK.len()..];
+    }
+    bytes.extend_from_slice(rest);
+    bytes
+}
 
 /// What an invocation may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

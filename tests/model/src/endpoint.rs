@@ -15,7 +15,7 @@ use crate::scenario::{Asked, What};
 use crate::store::Recorded;
 use crate::workers::bind::seen;
 use crate::workers::plan::count;
-use crate::world::{Instruction, World};
+use crate::world::{Instruction, Told, World};
 
 /// What a repeated request needs.
 #[derive(PartialEq, Eq)]
@@ -27,49 +27,50 @@ enum Replay {
 /// Answers a request.
 pub fn answer(run: &mut Run, asked: &Asked) -> Flow<()> {
     run.now()?;
-    let accepted = match &asked.what {
+    let id = asked.operation.operation_id;
+    let told = match &asked.what {
         What::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, bind, recorded))?,
         What::CancelNamed(names) => accept(run, &asked.operation, |run, _| cancel_bulk(run, names).map(Ok))?,
         What::Increment(item) => increment(run, item)?,
     };
-    let id = asked.operation.operation_id;
-    if accepted {
-        return run.call("answers", |world| world.tell(id, accepted));
+    if asked.is_keyed() && told == Told::Accepted {
+        // This answer may be lost. So may any other; but then nobody asks again, or nothing had been changed.
+        return run.call("answers", |world| world.tell(id, told));
     }
-    // A 4xx has changed nothing. That it is lost is as if the process had died before its last call.
-    run.world.tell(id, accepted);
+    run.world.tell(id, told);
     Ok(())
 }
 
 /// increment-bulk: whether the item is in the bulk now.
-fn increment(run: &mut Run, item: &ExternalId) -> Flow<bool> {
-    let Some(batch) = run.write("UpdateItem bulk open", World::open_batch)? else { return Ok(false) };
+fn increment(run: &mut Run, item: &ExternalId) -> Flow<Told> {
+    let Some(batch) = run.write("UpdateItem bulk open", World::open_batch)? else { return Ok(Told::Refused) };
     run.call("INSERT item", |world| world.add_item(item, batch))?;
-    run.write("UpdateItem bulk commit", |world| world.commit_batch(batch, 1))
+    let committed = run.write("UpdateItem bulk commit", |world| world.commit_batch(batch, 1))?;
+    Ok(if committed { Told::Accepted } else { Told::Refused })
 }
 
-/// Whether the instruction is accepted that `prepare` makes. If the operation was recorded before, it checks no
-/// state.
+/// Accepts the instruction that `prepare` makes, or says why not. If the operation was recorded before, `prepare`
+/// checks no state.
 fn accept(
     run: &mut Run,
     operation: &Row<Operation>,
     prepare: impl Fn(&mut Run, bool) -> Flow<Result<Instruction, BindRefusal>>,
-) -> Flow<bool> {
+) -> Flow<Told> {
     let id = operation.operation_id;
     let mut recorded = run.call("GetItem operation", |world| world.operation(id))?;
     if let Some(recorded) = &recorded
         && replay(run, recorded) == Replay::AnswerAgain
     {
-        return Ok(true);
+        return Ok(Told::Accepted);
     }
     let instruction = match prepare(run, recorded.is_some())? {
-        Err(_) if recorded.is_none() => {
+        Err(refusal) if recorded.is_none() => {
             // What refuses may be this very operation, recorded since we looked by the same request sent twice.
             let Some(since) = run.call("GetItem operation since", |world| world.operation(id))? else {
-                return Ok(false);
+                return Ok(told(refusal));
             };
             if replay(run, &since) == Replay::AnswerAgain {
-                return Ok(true);
+                return Ok(Told::Accepted);
             }
             recorded = Some(since);
             prepare(run, true)?
@@ -89,11 +90,20 @@ fn accept(
         None => match run.write("PutItem operation", |world| world.record_operation(operation))? {
             Recorded::New => operation.clone(),
             Recorded::Existing(existing) if replay(run, &existing) == Replay::SendAgain => existing,
-            Recorded::Existing(_) => return Ok(true),
+            Recorded::Existing(_) => return Ok(Told::Accepted),
         },
     };
     send(run, &operation)?;
-    Ok(true)
+    Ok(Told::Accepted)
+}
+
+fn told(refusal: BindRefusal) -> Told {
+    match refusal {
+        BindRefusal::CardNotFound | BindRefusal::ReissuedCardNotFound => Told::NotFound,
+        BindRefusal::CardNotUnbound
+        | BindRefusal::ReissuedCardNotEligible
+        | BindRefusal::ReissuedCardAlreadyReplaced => Told::Refused,
+    }
 }
 
 fn replay(run: &Run, recorded: &Operation) -> Replay {

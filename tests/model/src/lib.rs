@@ -14,7 +14,7 @@
 //!    *(`SO`, rules 2 and 3)*
 //! 6. A message is let go after its events are out. *(`OUT`, rule 3)*
 //! 7. No message is beyond handling; no outcome contradicts a mark. *(`HANDLED`, rule 6)*
-//! 8. A client that is told 2xx is never told 4xx again, and who is told 4xx has changed nothing. *(`ANSWERED`)*
+//! 8. A client that is told 2xx is not told 4xx afterwards, and who is told 409 has changed nothing. *(`ANSWERED`)*
 //! 9. An operation on a bulk that succeeded has gone through all its items, a FULL cancel through all that the bulk
 //!    ever gets; and their events are out. *(`GONE_THROUGH`)*
 //! 10. Operations and the bulk's header count what was done, once; a bulk is CANCELED if all of it is. *(`COUNTED`)*
@@ -39,8 +39,8 @@
 //!   of the process that one of them comes from says *later*, and those of all others *now*. So there are two times, and
 //!   one process that has the second.
 //! - **Old readings.** What an eventually consistent read finds, a consistent one found before, and its process waited.
-//! - **Calls in one.** Entries of a batch (`SendMessageBatch`, `PutEvents`, BatchExecuteStatement) are done or not each on its
-//!   own: each is a call here. Messages of a worker's batch go their own ways: one is a process here.
+//! - **Calls in one.** Entries of a batch (`SendMessageBatch`, `PutEvents`, BatchExecuteStatement) are done or not each
+//!   on its own: each is a call here. Messages of a worker's batch go their own ways: each is a process here.
 //! - **Reads of what never changes**, and the counter of card IDs, are no steps: nobody can tell when they are done.
 //! - **Answers that are lost.** Where it may matter, the SDK makes a call twice (`How::Again`). An error is a death: the
 //!   message comes back, the client has a 5xx.

@@ -8,7 +8,7 @@ use stateright::{Model, Property};
 
 use crate::broken::Broken;
 use crate::process::{Flow, How, Process, Run, Stop};
-use crate::scenario::{Asked, Held, Scenario, What, times};
+use crate::scenario::{Asked, Held, Scenario, times};
 use crate::world::{Instruction, Place, Task, Told, World};
 use crate::{endpoint, properties, workers};
 
@@ -189,7 +189,7 @@ impl Model for Bindery {
     }
 }
 
-/// Any time, and again; but without an idempotency key only once.
+/// At any time; without a key once.
 fn may_be_asked(asked: &Asked, state: &World) -> bool {
-    !matches!(asked.what, What::Increment(_)) || !state.told.contains_key(&asked.operation.operation_id)
+    asked.is_keyed() || !state.told.contains_key(&asked.operation.operation_id)
 }

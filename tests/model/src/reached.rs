@@ -57,6 +57,9 @@ pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, 
 /// A client is told 4xx.
 pub const A_REQUEST_IS_REFUSED: Reached =
     ("a request is refused", |_, world| world.told.values().any(|told| *told == Told::Refused));
+/// A client is told that it asks too early.
+pub const A_CARD_IS_NOT_FOUND: Reached =
+    ("a card is not found", |_, world| world.told.values().any(|told| *told == Told::NotFound));
 /// A repetition finds an operation that may not have been sent.
 pub const A_REPLAY_FINDS_IT_PENDING: Reached = ("a replay finds it pending", |_, world| {
     let pending = |found: &Option<Row<Operation>>| {

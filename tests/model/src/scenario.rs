@@ -29,14 +29,24 @@ pub struct Asked {
     pub what: What,
 }
 
+impl Asked {
+    /// Whether it has an idempotency key, and so may be repeated.
+    pub(crate) const fn is_keyed(&self) -> bool {
+        match self.what {
+            What::Bind(_) | What::CancelNamed(_) => true,
+            What::Increment(_) => false,
+        }
+    }
+}
+
 /// What a request asks for.
 #[derive(Debug, Clone)]
 pub enum What {
-    /// bind-card. With an idempotency key: it may be repeated.
+    /// bind-card. With a key.
     Bind(Bind),
-    /// cancel-bulk, of these items. With an idempotency key.
+    /// cancel-bulk, of these items. With a key.
     CancelNamed(Vec<ExternalId>),
-    /// increment-bulk, by this item. Without a key: it is not repeated.
+    /// increment-bulk, by this item. Without.
     Increment(ExternalId),
 }
 

@@ -77,9 +77,11 @@ pub enum Told {
     Nothing,
     /// 2xx.
     Accepted,
-    /// 4xx.
+    /// 409: it cannot be, and never will be.
     Refused,
-    /// 4xx, after it was told 2xx.
+    /// 403: there is no such card, yet.
+    NotFound,
+    /// Either of these, after it was told 2xx.
     RefusedAfterAll,
 }
 
@@ -127,11 +129,10 @@ impl World {
     }
 
     /// Gives the client its answer.
-    pub fn tell(&mut self, operation: OperationId, accepted: bool) {
-        let told = match (accepted, self.told.get(&operation)) {
-            (true, _) => Told::Accepted,
-            (false, Some(Told::Accepted | Told::RefusedAfterAll)) => Told::RefusedAfterAll,
-            (false, _) => Told::Refused,
+    pub fn tell(&mut self, operation: OperationId, told: Told) {
+        let told = match (told, self.told.get(&operation)) {
+            (Told::Refused | Told::NotFound, Some(Told::Accepted | Told::RefusedAfterAll)) => Told::RefusedAfterAll,
+            (told, _) => told,
         };
         self.told.insert(operation, told);
     }

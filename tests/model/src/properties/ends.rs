@@ -17,7 +17,6 @@ use shared::message::{CancelBulk, CancelStep, StartBulk, StartStep};
 
 use crate::model::Bindery;
 use crate::said::{are_out, said, said_at_end};
-use crate::scenario::What;
 use crate::world::{Instruction, Place, Task, Told, World};
 
 /// Whether everything ends that has come so far.
@@ -30,7 +29,7 @@ pub fn ends(model: &Bindery, world: &World) -> bool {
 
 /// What is left to be begun: messages that are in a queue, and requests whose clients know nothing.
 fn open(model: &Bindery, world: &World) -> Vec<Task> {
-    let asked = model.scenario.asked.iter().filter(|asked| !matches!(asked.what, What::Increment(_)));
+    let asked = model.scenario.asked.iter().filter(|asked| asked.is_keyed());
     let unanswered = |id: &OperationId| world.told.get(id) == Some(&Told::Nothing);
     let requests = asked.map(|asked| asked.operation.operation_id).filter(unanswered).map(Task::Request);
     let queued = world.messages.iter().filter(|(_, place)| **place == Place::Queue);

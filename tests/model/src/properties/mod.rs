@@ -102,18 +102,15 @@ fn are_handled(world: &World) -> bool {
 fn answers_are_so(model: &Bindery, world: &World) -> bool {
     model.scenario.asked.iter().all(|asked| {
         let id = asked.operation.operation_id;
-        match (world.told.get(&id), &asked.what) {
-            (None | Some(Told::Nothing), _) => true,
-            (Some(told), What::Increment(item)) => {
+        let Some(told) = world.told.get(&id) else { return true };
+        match (told, &asked.what) {
+            (Told::RefusedAfterAll, _) => false,
+            (Told::Nothing | Told::NotFound, _) => true,
+            (_, What::Increment(item)) => {
                 world.item_named(item, &world.bulk.batches).is_some() == (*told == Told::Accepted)
             }
-            (Some(Told::Accepted), What::Bind(_) | What::CancelNamed(_)) => world.operations.contains_key(&id),
-            // What refuses a reissue need not be for good: the card that it is to replace may not be bound yet.
-            (Some(Told::Refused), What::Bind(bind)) => {
-                bind.reissued_card_id.is_some()
-                    || world.cards.values().all(|card| by(card, Transition::Bound) != Some(id))
-            }
-            (Some(Told::Refused), What::CancelNamed(_)) | (Some(Told::RefusedAfterAll), _) => false,
+            (Told::Accepted, _) => world.operations.contains_key(&id),
+            (Told::Refused, _) => world.cards.values().all(|card| by(card, Transition::Bound) != Some(id)),
         }
     })
 }

@@ -112,7 +112,8 @@ impl Cancel<'_> {
             let over = run.is(Broken::ResultOverwritten);
             run.write("PutItem result", |world| world.put_result(id, chunk.number, &result, over))
         })?;
-        let events = events(self.message, self.instruction, &stored);
+        // Made once, not again at every step.
+        let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
         let failed = stored.count(|code| code.status() == EventStatus::Failure);
         let counts = [count(events.len()), count(stored.count(CancelCode::is_change)), count(failed)];
         let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;

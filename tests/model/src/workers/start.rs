@@ -65,7 +65,9 @@ fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now:
     let start = Start::of(run.world, id).ok_or(Stop::Broken(GONE))?;
     let mark = Mark { by: id, at: now };
     let items = run.function("issue", |run| run.retrying(|run| issue(run, &start, &chunk.range, &mark)))?;
-    let events: Vec<_> = items.iter().filter_map(|item| event(message, &start, &item.row)).collect();
+    // Made once, not again at every step.
+    let made = |item: &ItemRow| event(message, &start, &item.row);
+    let events = run.function("events", |_| Ok(items.iter().filter_map(made).collect::<Vec<_>>()))?;
     let counts = [count(items.len()), count(events.len()), 0];
     let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
     end_if_complete(run, &operation, now)
