@@ -288,7 +288,10 @@ async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option
             };
             match &failure {
                 None => outlets.metrics.dead_lettered(),
-                Some(error) => tracing::error!(message_id, error, "left for SQS to dead-letter"),
+                Some(error) => {
+                    tracing::error!(message_id, error, "left for SQS to dead-letter");
+                    outlets.metrics.failed();
+                }
             }
             failure.is_none()
         }
