@@ -65,7 +65,7 @@ impl CancelBulkWorker {
             return Err(Failure::Retry(format!("{} items are held by other transactions", busy.len())));
         }
         for (item, target) in busy {
-            let code = self.of_busy(message, target).await?;
+            let (code, item) = self.of_busy(message, item, target).await?;
             codes.entry(code).or_default().push(item);
         }
         if !chunk.missing.is_empty() {
@@ -116,18 +116,31 @@ impl CancelBulkWorker {
         Err(Failure::Broken("an item was refused that could be canceled".to_owned()))
     }
 
-    /// What is said of an item that was held to the last. A try whose answer was lost may have canceled it.
-    async fn of_busy(&self, message: &Message<CancelBulk>, target: Target) -> Result<CancelCode, Failure> {
-        let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
-        let code = match self.store.as_it_is(org, bulk, &target).await? {
-            Cancellation::Item(item) => match step(&item, &canceler(message)) {
+    /// What is said of an item that was held to the last. An earlier try may have canceled it; or its card, which was
+    /// issued after the plan.
+    async fn of_busy(
+        &self,
+        message: &Message<CancelBulk>,
+        mut item: ItemRef,
+        mut target: Target,
+    ) -> Result<(CancelCode, ItemRef), Failure> {
+        let (org, bulk, canceler) = (&message.org_id, &message.instruction.bulk_id, canceler(message));
+        let mut found = self.store.as_it_is(org, bulk, &target).await?;
+        if let Cancellation::Item(newer) = &found
+            && let Step::CancelCard(card) = step(newer, &canceler)
+        {
+            (item.card_id, target) = (Some(card), Target::Card(card));
+            found = self.store.as_it_is(org, bulk, &target).await?;
+        }
+        let code = match found {
+            Cancellation::Item(newer) => match step(&newer, &canceler) {
                 Step::Done(code) => Some(code),
                 Step::CancelItem | Step::CancelCard(_) => None,
             },
-            Cancellation::Card(card) => of_card(card.as_ref(), &canceler(message)),
+            Cancellation::Card(card) => of_card(card.as_ref(), &canceler),
             Cancellation::Done | Cancellation::Busy => None,
         };
-        Ok(code.unwrap_or(CancelCode::InvalidBulkItemStatus))
+        Ok((code.unwrap_or(CancelCode::InvalidBulkItemStatus), item))
     }
 }
 

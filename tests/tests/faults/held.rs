@@ -120,6 +120,43 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
+/// A card that was issued after the plan and canceled by a delivery that died, before others held its item to the last.
+#[tokio::test]
+async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let starter = Function::new("start-bulk-worker", arena.environment()).await;
+    let start = bulks.start(&bulk).await;
+    starter.invoke(batch(&[(start, 1)])).await;
+    let start_chunk = arena.take_messages().await.remove(0);
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    starter.invoke(batch(&[(start_chunk, 1)])).await;
+    let card = Bulks::card_of(&arena.rows().await, 0);
+
+    // All but its result is done.
+    let url = proxy::start(|call, moment| {
+        let is_result = moment == Moment::Before && call.target.ends_with("PutItem");
+        if is_result { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+    })
+    .await;
+    let dying = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let Invocation::Answered(answer) = dying.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert_eq!(row(&arena.rows().await, |row| row["sk"] == "CARD" && row["card_id"] == card)["status"], "CANCELED");
+
+    let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
+    let last = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let answer = last.invoke(batch(&[(chunk, 5)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let events = arena.events().await;
+    assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "EXTERNAL_ID_AND_CARD_CANCELED".to_owned())]));
+    assert_eq!(row_of(&events, "noname_cancellation")["card_id"], card);
+    let ended = row_of(&events, "noname_bulk_cancellation");
+    assert_eq!((&ended["failed"], &ended["bulk_status"]), (&json!(0), &json!("CANCELED")));
+    assert_eq!(row(&arena.rows().await, |row| row["sk"] == "BULK")["canceled"], 1);
+}
+
 /// An answer that does not bring the row does not mean that there is none.
 #[tokio::test]
 async fn a_card_that_an_answer_leaves_out_is_looked_for() {
