@@ -110,6 +110,15 @@ impl From<SendError> for Failure {
     }
 }
 
+/// Which delivery of its message a worker is at, and how long it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Deliveries that are left before the message is given up.
+    pub left: u32,
+    /// The function's timeout: no invocation is at work for longer.
+    pub timeout: Duration,
+}
+
 /// What a message came to.
 #[derive(Debug)]
 pub struct Applied {
@@ -156,7 +165,7 @@ impl Outlets {
 pub async fn run<M, F, Fut>(outlets: &Outlets, apply: F) -> Result<(), Error>
 where
     M: Envelope,
-    F: Fn(M, bool) -> Fut,
+    F: Fn(M, Attempt) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let apply = &apply;
@@ -166,12 +175,11 @@ where
     .await
 }
 
-/// Runs a batch; see the module's own words. `apply` is the worker's part; it is told whether this is the
-/// message's last delivery before it is given up.
+/// Runs a batch; see the module's own words. `apply` is the worker's part.
 pub async fn run_batch<M, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
 where
     M: Envelope,
-    F: Fn(M, bool) -> Fut,
+    F: Fn(M, Attempt) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let LambdaEvent { payload, context } = event;
@@ -180,9 +188,10 @@ where
     let bury_until = keeping_back(ANSWERING_TIME);
     let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
     let apply_until = keeping_back(ANSWERING_TIME + BURYING_TIME + PUBLISHING_TIME);
-    let mut deliveries =
-        join_all(payload.records.into_iter().map(|record| deliver(record, outlets.max_receives, apply_until, &apply)))
-            .await;
+    let attempt =
+        |record: &SqsMessage| Attempt { left: outlets.max_receives.saturating_sub(receives(record)), timeout: time };
+    let delivering = |record| deliver(attempt(&record), record, apply_until, &apply);
+    let mut deliveries = join_all(payload.records.into_iter().map(delivering)).await;
     publish(&outlets.bus, &mut deliveries, publish_until).await;
 
     let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery, bury_until))).await;
@@ -201,10 +210,10 @@ struct Delivery {
     result: Result<Applied, Failure>,
 }
 
-async fn deliver<M, F, Fut>(record: SqsMessage, max_receives: u32, until: Instant, apply: &F) -> Delivery
+async fn deliver<M, F, Fut>(attempt: Attempt, record: SqsMessage, until: Instant, apply: &F) -> Delivery
 where
     M: Envelope,
-    F: Fn(M, bool) -> Fut,
+    F: Fn(M, Attempt) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
@@ -221,7 +230,7 @@ where
         }
     };
     let about = Some(message.about());
-    let applying = AssertUnwindSafe(async { apply(message, receives(&record) >= max_receives).await }).catch_unwind();
+    let applying = AssertUnwindSafe(async { apply(message, attempt).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),

@@ -8,6 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, HOST};
 use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri};
+use tokio::sync::watch;
 
 use crate::partial;
 
@@ -21,7 +22,7 @@ pub enum Moment {
 }
 
 /// What is to be done with a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Step {
     /// Let it pass.
     Pass,
@@ -33,6 +34,8 @@ pub enum Step {
     Hang,
     /// Let it pass, but only after this.
     Wait(Duration),
+    /// Let it pass, but not before this is true.
+    Until(watch::Receiver<bool>),
     /// Before: cut the connection, and still have the call done after this, when nobody waits for it any more.
     Late(Duration),
     /// Before: have only some of the call's entries done, drawn from this seed, and say so. Calls that are all or
@@ -174,6 +177,10 @@ async fn instead(step: Step, bytes: &Bytes) -> Option<Response<Body>> {
         Step::Pass | Step::Late(_) | Step::Partly(_) => None,
         Step::Wait(time) => {
             tokio::time::sleep(time).await;
+            None
+        }
+        Step::Until(mut time) => {
+            let _ = time.wait_for(|has_come| *has_come).await;
             None
         }
         Step::Hang => std::future::pending().await,

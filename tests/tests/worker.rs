@@ -11,7 +11,7 @@ use shared::events::EventBus;
 use shared::message::Message;
 use shared::metrics::Metrics;
 use shared::queue::Queue;
-use shared::worker::{Applied, Failure, Outlets, run_batch};
+use shared::worker::{Applied, Attempt, Failure, Outlets, run_batch};
 use tests::arena::{Arena, drain};
 
 /// A record whose instruction is this word.
@@ -25,7 +25,7 @@ fn record(word: &str) -> Value {
 }
 
 /// Does what the instruction says.
-async fn obey(message: Message<String>, _is_last: bool) -> Result<Applied, Failure> {
+async fn obey(message: Message<String>, _attempt: Attempt) -> Result<Applied, Failure> {
     match message.instruction.as_str() {
         "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
         "panic" => panic!("as told"),

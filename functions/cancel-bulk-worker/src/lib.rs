@@ -24,7 +24,7 @@ use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
 use shared::plan::{count, operation_of, other_kind, plan_page};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
-use shared::worker::{Applied, Failure};
+use shared::worker::{Applied, Attempt, Failure};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -38,16 +38,16 @@ pub struct CancelBulkWorker {
 }
 
 impl CancelBulkWorker {
-    /// Takes one step of an operation. At its message's last delivery, an item that other transactions hold
-    /// all the time is refused; before that, it is tried again.
+    /// Takes one step of an operation. An item that other transactions hold at all but the last attempts is
+    /// refused; before that, it is tried again.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, message: Message<CancelBulk>, is_last_delivery: bool) -> Result<Applied, Failure> {
+    pub async fn apply(&self, message: Message<CancelBulk>, attempt: Attempt) -> Result<Applied, Failure> {
         match &message.instruction.step {
             CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor).await,
             CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
-            CancelStep::Chunk(chunk) => self.chunk(&message, chunk, is_last_delivery).await,
+            CancelStep::Chunk(chunk) => self.chunk(&message, chunk, attempt).await,
         }
     }
 

@@ -18,5 +18,5 @@ async fn main() -> Result<(), Error> {
         queue: Queue::new(aws.sqs(), queue),
         bus: outlets.bus.clone(),
     };
-    worker::run(&outlets, |message, is_last| worker.apply(message, is_last)).await
+    worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

@@ -185,6 +185,20 @@ impl ChunkResult {
     }
 }
 
+/// How far a chunk of a cancel has come, once that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ChunkState {
+    /// All is said of it, for ever.
+    Done(ChunkResult),
+    /// Other transactions held some of its items at every try, all the rest of them are done with, and no delivery
+    /// that begins from now on tries any more.
+    Held {
+        /// When that was stored.
+        held_since: Timestamp,
+    },
+}
+
 /// The state of a bulk, as it was read, once a cancel of it is done: all its chunks are. If nothing of it is
 /// canceled, a PARTIAL one leaves it as it was.
 #[must_use]

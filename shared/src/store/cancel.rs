@@ -14,7 +14,7 @@ use super::{
     item_sort_key, key, operation_partition, read, write,
 };
 use crate::domain::bulk::{Bulk, BulkItem, BulkState, ItemState};
-use crate::domain::cancel::ChunkResult;
+use crate::domain::cancel::{ChunkResult, ChunkState};
 use crate::domain::card::{Card, CardStatus, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use crate::domain::operation::expires_at;
@@ -53,7 +53,7 @@ struct ChunkRow {
 #[derive(Deserialize)]
 struct ResultRow {
     #[serde(flatten)]
-    result: ChunkResult,
+    state: ChunkState,
     expires_at: i64,
 }
 
@@ -187,24 +187,43 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.ids).collect())
     }
 
-    /// What a chunk came to, read consistently, if that is stored.
+    /// How far a chunk has come, read consistently, if that is stored.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn result(
+    pub async fn chunk_state(
         &self,
         org: &OrgId,
         operation: OperationId,
         accepted_at: Timestamp,
         chunk: u32,
-    ) -> Result<Option<ChunkResult>, StoreError> {
+    ) -> Result<Option<ChunkState>, StoreError> {
         const CALL: &str = "GetItem result";
         let key = key(operation_partition(org, operation), &result_sort_key(chunk));
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
         let output = request.send().await.map_err(|error| StoreError::of(CALL, &error))?;
         let row: Option<ResultRow> = output.item.map(|item| read(CALL, item)).transpose()?;
         // An older row is of an operation that expired, whose idempotency key was used again.
-        Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.result))
+        Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.state))
+    }
+
+    /// Stores that items of a chunk are held, unless it has come as far as that already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn put_held(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        accepted_at: Timestamp,
+        chunk: u32,
+        held_since: Timestamp,
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "PutItem held";
+        let key = key(operation_partition(org, operation), &result_sort_key(chunk));
+        let state = ChunkState::Held { held_since };
+        self.put_chunk_state(CALL, key, accepted_at, &state, "attribute_not_exists(pk) OR expires_at < :mine").await?;
+        Ok(())
     }
 
     /// Stores what a chunk came to, unless that is stored already. Answers what is stored: the first one,
@@ -221,15 +240,27 @@ impl Store {
         result: ChunkResult,
     ) -> Result<ChunkResult, StoreError> {
         const CALL: &str = "PutItem result";
-        let mut item = write(CALL, &result)?;
-        item.extend(key(operation_partition(org, operation), &result_sort_key(chunk)));
-        item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
-        // See `result` about an older row.
-        let mine = (":mine", expiry(accepted_at));
-        match self.put_unless(CALL, item, "attribute_not_exists(pk) OR expires_at < :mine", &[mine]).await? {
+        const CONDITION: &str = "attribute_not_exists(pk) OR expires_at < :mine OR attribute_exists(held_since)";
+        let key = key(operation_partition(org, operation), &result_sort_key(chunk));
+        match self.put_chunk_state(CALL, key, accepted_at, &result, CONDITION).await? {
             None => Ok(result),
             Some(stored) => read(CALL, stored),
         }
+    }
+
+    async fn put_chunk_state(
+        &self,
+        call: &'static str,
+        key: Item,
+        accepted_at: Timestamp,
+        state: impl Serialize,
+        condition: &'static str,
+    ) -> Result<Option<Item>, StoreError> {
+        let mut item = write(call, state)?;
+        item.extend(key);
+        item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
+        // See `chunk_state` about an older row.
+        self.put_unless(call, item, condition, &[(":mine", expiry(accepted_at))]).await
     }
 
     /// What at most `limit` chunks came to, from this one on; the operation has so many.

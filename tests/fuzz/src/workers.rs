@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use shared::events::EventBus;
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::worker::{Applied, Envelope, Failure, Outlets, run_batch};
+use shared::worker::{Applied, Attempt, Envelope, Failure, Outlets, run_batch};
 use start_bulk_worker::StartBulkWorker;
 
 use crate::Outcome;
@@ -168,7 +168,7 @@ fn buried(message: &Value, bodies: &[&str]) -> Option<usize> {
 }
 
 /// A worker behind all that is around it, watched.
-fn function<M, Fut>(outlets: Outlets, apply: impl Fn(M, bool) -> Fut + Send + 'static) -> Function
+fn function<M, Fut>(outlets: Outlets, apply: impl Fn(M, Attempt) -> Fut + Send + 'static) -> Function
 where
     M: Envelope + 'static,
     Fut: Future<Output = Result<Applied, Failure>> + 'static,
@@ -178,10 +178,10 @@ where
         let readable: Vec<bool> = event.records.iter().map(|record| is_readable(record.body.as_ref())).collect();
         // A batch's messages are applied in their order, as far as each can go.
         let applied = RefCell::new(Vec::new());
-        let watched = |message, is_last| {
+        let watched = |message, attempt| {
             let position = applied.borrow().len();
             applied.borrow_mut().push(None);
-            let applying = apply(message, is_last);
+            let applying = apply(message, attempt);
             let applied = &applied;
             async move {
                 let result = applying.await;
@@ -200,9 +200,9 @@ where
 
 /// A worker's part, as its `main` has it.
 macro_rules! serve {
-    ($outlets:expr, $worker:expr, |$message:ident, $is_last:ident, $name:ident| $apply:expr) => {{
+    ($outlets:expr, $worker:expr, |$message:ident, $attempt:ident, $name:ident| $apply:expr) => {{
         let worker = $worker;
-        function($outlets, move |$message, $is_last| {
+        function($outlets, move |$message, $attempt| {
             let $name = worker.clone();
             async move { $apply.await }
         })
@@ -228,11 +228,14 @@ impl Workers {
         let orders = CancelOrdersWorker { store: store() };
         let feed = OrderFeedWorker { store: store() };
         let functions = BTreeMap::from([
-            ("bind-card-worker", serve!(outlets(), bind, |message, _last, worker| worker.apply(message))),
-            ("cancel-bulk-worker", serve!(outlets(), cancel, |message, last, worker| worker.apply(message, last))),
-            ("cancel-orders-worker", serve!(outlets(), orders, |message, _last, worker| worker.apply(message))),
-            ("order-feed-worker", serve!(outlets(), feed, |message, _last, worker| worker.apply(message))),
-            ("start-bulk-worker", serve!(outlets(), start, |message, _last, worker| worker.apply(message))),
+            ("bind-card-worker", serve!(outlets(), bind, |message, _attempt, worker| worker.apply(message))),
+            (
+                "cancel-bulk-worker",
+                serve!(outlets(), cancel, |message, attempt, worker| worker.apply(message, attempt)),
+            ),
+            ("cancel-orders-worker", serve!(outlets(), orders, |message, _attempt, worker| worker.apply(message))),
+            ("order-feed-worker", serve!(outlets(), feed, |message, _attempt, worker| worker.apply(message))),
+            ("start-bulk-worker", serve!(outlets(), start, |message, _attempt, worker| worker.apply(message))),
         ]);
         Self { aws, functions }
     }

@@ -47,6 +47,8 @@ pub enum Broken {
     HeldWithoutLook,
     /// Of an item that is held and has a card, only the item is looked at once more.
     HeldLooksAtItemAlone,
+    /// A chunk is given up while other deliveries of it may still cancel its items.
+    HeldSaidAtOnce,
     /// A chunk's result is put over an earlier one.
     ResultOverwritten,
     /// A chunk is counted off before its events are out.

@@ -9,7 +9,7 @@
 //! 2. Cards and items only move forward: each transition happens once, its mark stays, and nothing delivered again
 //!    undoes a later one. *(`FORWARD`, rules 2 and 4)*
 //! 3. A reissue changes both cards or none. *(`BOTH_OR_NONE`, rule 5)*
-//! 4. An event ID has one fact: what is published again is the same, byte by byte. *(`ONE_FACT`, rule 3)*
+//! 4. An event ID has one fact: what is published again is the same in every part. *(`ONE_FACT`, rule 3)*
 //! 5. An event says what is so: a success if the effect is there, a failure if it is not and never will be.
 //!    *(`SO`, rules 2 and 3)*
 //! 6. A message is let go after its events are out. *(`OUT`, rule 3)*
@@ -44,6 +44,7 @@
 //! - **Reads of what never changes**, and the counter of card IDs, are no steps: nobody can tell when they are done.
 //! - **Answers that are lost.** Where it may matter, the SDK makes a call twice (`How::Again`). An error is a death: the
 //!   message comes back, the client has a 5xx.
+//! - **Waits.** That all who could still cancel items of a chunk have ended is known at once, and not two timeouts later.
 //! - **Tries.** They do not run out. A message from a dead-letter queue is one that is delivered late.
 //! - **Copies.** Equal messages are one, because one can be delivered by many. Where a scenario has no late copies, a
 //!   message that was let go is not delivered again: that is as if its worker had died before it let go.

@@ -1,15 +1,14 @@
 //! What may happen, and in which order: any.
 
 use shared::domain::card::CardStatus;
-use shared::domain::ids::{CardId, OperationId};
+use shared::domain::ids::CardId;
 use shared::domain::time::Timestamp;
-use shared::message::{CancelBulk, CancelStep};
 use stateright::{Model, Property};
 
 use crate::broken::Broken;
 use crate::process::{Flow, How, Process, Run, Stop};
-use crate::scenario::{Asked, Held, Scenario, times};
-use crate::world::{Instruction, Place, Task, Told, World};
+use crate::scenario::{Asked, Scenario, times};
+use crate::world::{Place, Task, Told, World};
 use crate::{endpoint, properties, workers};
 
 /// The model of a scenario.
@@ -77,7 +76,7 @@ impl Bindery {
                 world.messages.insert(message, Place::DeadLetters);
             }
             // 5xx: the client knows nothing.
-            (Err(Stop::Broken(_)), Task::Request(_)) | (Ok(()), _) => {}
+            (Err(Stop::Broken(_)), Task::Request(_)) | (Err(Stop::Back) | Ok(()), _) => {}
         }
         Some(call)
     }
@@ -108,35 +107,10 @@ impl Bindery {
         None
     }
 
-    /// The ways in which the next call of this process may be answered.
-    fn ways(&self, state: &World, number: usize) -> &'static [How] {
-        const UNHELD: &[How] = &[How::Well, How::Again];
-        const ANY: &[How] = &[How::Well, How::Again, How::Held, How::HeldAfterAll];
-        let chunk = chunk_of(&state.processes[number].task);
-        let beside = state.processes.iter().filter(|process| chunk_of(&process.task) == chunk).count() > 1;
-        match self.scenario.held {
-            Held::Never => UNHELD,
-            Held::Alone if beside => UNHELD,
-            Held::Alone | Held::Beside => ANY,
-        }
-    }
-
-    /// Whether a delivery may begin: not beside the last one of its chunk, if that is alone.
-    fn may_begin(&self, state: &World, task: &Task) -> bool {
-        let chunk = chunk_of(task);
-        let is_last = |process: &Process| process.met_a_held_row() && chunk_of(&process.task) == chunk;
-        self.scenario.held != Held::Alone || !state.processes.iter().any(is_last)
-    }
-}
-
-/// The chunk of a cancel that a task is about.
-fn chunk_of(task: &Task) -> Option<(OperationId, u32)> {
-    let Task::Message(message) = task else { return None };
-    match &message.instruction {
-        Instruction::Cancel(CancelBulk { step: CancelStep::Chunk(chunk), .. }) => {
-            Some((message.operation_id, chunk.number))
-        }
-        _ => None,
+    /// The ways in which a call may be answered.
+    fn ways(&self) -> &'static [How] {
+        const WAYS: &[How] = &[How::Well, How::Again, How::Held, How::HeldAfterAll];
+        if self.scenario.held { WAYS } else { &WAYS[..2] }
     }
 }
 
@@ -150,7 +124,7 @@ impl Model for Bindery {
 
     fn actions(&self, state: &World, actions: &mut Vec<Action>) {
         for number in 0..state.processes.len() {
-            actions.extend(self.ways(state, number).iter().map(|how| Action::Step(number, *how)));
+            actions.extend(self.ways().iter().map(|how| Action::Step(number, *how)));
             actions.push(Action::Die(number));
         }
         if state.processes.len() < self.scenario.processes {
@@ -162,7 +136,7 @@ impl Model for Bindery {
             let clocks = if state.has_been_odd { &times()[..1] } else { &times()[..] };
             let messages = messages.map(|(message, _)| Task::Message(message.clone()));
             let messages = messages.flat_map(|task| clocks.iter().map(move |now| (task.clone(), *now)));
-            for (task, now) in requests.chain(messages).filter(|(task, _)| self.may_begin(state, task)) {
+            for (task, now) in requests.chain(messages) {
                 actions.extend([How::Well, How::Again].map(|how| Action::Begin(task.clone(), now, how)));
             }
         }

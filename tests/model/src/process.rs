@@ -28,6 +28,8 @@ pub enum Stop {
     Waiting,
     /// What it read has changed before it could write; see [`Run::retrying`].
     Conflict,
+    /// It leaves its message to a later delivery (`Failure::Retry`).
+    Back,
     /// It met what cannot be (`Failure::Broken`): its message goes to the dead-letter queue.
     Broken(&'static str),
     /// Its next call is not answered in the way that was to be tried.
@@ -44,7 +46,7 @@ pub enum How {
     Well,
     /// The first answer is lost, and the SDK makes the call again.
     Again,
-    /// Other transactions hold the row, at every try of the message's last delivery.
+    /// Other transactions hold the row at every try, and hardly any delivery of the message is left.
     Held,
     /// The same, but the first try was done, and only its answer lost.
     HeldAfterAll,
@@ -124,11 +126,6 @@ impl Process {
     /// The answers of this type that it remembers.
     pub fn remembered<T: 'static>(&self) -> impl Iterator<Item = &T> {
         self.answers.iter().filter_map(|answer| answer.value.downcast_ref())
-    }
-
-    /// Whether it is at its message's last delivery, and met a row that is held.
-    pub fn met_a_held_row(&self) -> bool {
-        self.answers.iter().any(|answer| answer.name == HELD)
     }
 
     /// Goes through its function up to its next call, makes that, and goes on to the one after. Answers the

@@ -50,17 +50,6 @@ pub enum What {
     Increment(ExternalId),
 }
 
-/// Whether a row may be held by other transactions to the end of a message's last delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// It never is.
-    Never,
-    /// If nothing else is delivered of the same chunk meanwhile.
-    Alone,
-    /// Whatever else is.
-    Beside,
-}
-
 /// What is there at the start, and what may happen.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -74,8 +63,8 @@ pub struct Scenario {
     pub outside: bool,
     /// Whether SQS delivers messages that were let go.
     pub late_copies: bool,
-    /// Whether rows are held to the last.
-    pub held: Held,
+    /// Whether rows are held for as long as a message is tried.
+    pub held: bool,
     /// What some state must show.
     pub reached: Vec<Reached>,
     /// The state at the start.
@@ -148,6 +137,7 @@ impl Scenario {
             operations: BTreeMap::new(),
             named: Row::new(BTreeMap::new()),
             results: BTreeMap::new(),
+            held: BTreeSet::new(),
             messages: BTreeMap::new(),
             bus: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -160,7 +150,7 @@ impl Scenario {
             asked: Vec::new(),
             outside: false,
             late_copies: false,
-            held: Held::Never,
+            held: false,
             reached: Vec::new(),
             start,
         }
@@ -209,10 +199,10 @@ impl Scenario {
         self
     }
 
-    /// Rows are held to the last.
+    /// Rows are held for as long as a message is tried.
     #[must_use]
-    pub fn held(mut self, held: Held) -> Self {
-        self.held = held;
+    pub fn held(mut self) -> Self {
+        self.held = true;
         self
     }
 

@@ -9,7 +9,7 @@ use shared::domain::card::Card;
 use shared::domain::event::Event;
 use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::Operation;
-use shared::message::{BindCard, CancelBulk, Message, StartBulk};
+use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk};
 
 use crate::process::Process;
 use crate::row::{Row, Tracked};
@@ -39,6 +39,19 @@ pub enum Task {
     Request(OperationId),
     /// A worker handles a message.
     Message(AnyMessage),
+}
+
+impl Task {
+    /// The chunk of a cancel that it is about.
+    pub fn chunk(&self) -> Option<(OperationId, u32)> {
+        let Self::Message(message) = self else { return None };
+        match &message.instruction {
+            Instruction::Cancel(CancelBulk { step: CancelStep::Chunk(chunk), .. }) => {
+                Some((message.operation_id, chunk.number))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Short, for traces.
@@ -100,6 +113,8 @@ pub struct World {
     pub named: Row<BTreeMap<OperationId, Vec<ExternalId>>>,
     /// Results of cancels' chunks.
     pub results: BTreeMap<(OperationId, u32), Row<ChunkResult>>,
+    /// Chunks that were given up, because items of theirs are held, and have no result yet.
+    pub held: BTreeSet<(OperationId, u32)>,
     /// Every message that was ever sent. Equal copies are one: what one of them can do, a second delivery can.
     pub messages: BTreeMap<AnyMessage, Place>,
     /// Every event that was ever taken by the bus. Equal ones are one: consumers drop repeats.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::drain;
+use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::payloads::ORG;
 use tests::payloads::external_id;
@@ -62,7 +62,16 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
     assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
 }
 
-/// An item that other transactions hold at every try comes back, and is refused only at the last delivery.
+/// A time by which all that is at work now has ended.
+async fn wait_for_others(arena: &Arena) {
+    let rows = arena.rows().await;
+    let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("none was given up");
+    let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();
+    arena.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
+}
+
+/// What others hold at every try comes back, until hardly any is left. Then it is given up: nobody tries any more, and
+/// once all who did have ended, it is refused.
 #[tokio::test]
 async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     let bulks = Bulks::new().await;
@@ -71,9 +80,21 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 4)])).await else { panic!() };
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
-    assert!(arena.events().await.is_empty());
+    let comes_back = async |worker: &Function, receives: u32| {
+        let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), receives)])).await else { panic!() };
+        assert_eq!(failed(&answer), BTreeSet::from([0]));
+        assert!(arena.events().await.is_empty());
+    };
+    let is_given_up = async || arena.rows().await.values().any(|row| row.get("held_since").is_some());
+    comes_back(&worker, 3).await;
+    assert!(!is_given_up().await);
+    comes_back(&worker, 4).await;
+    assert!(is_given_up().await);
+
+    // It is free now. But who had not read that it was given up may still be at it.
+    let worker = Function::new(CANCELER, arena.environment()).await;
+    comes_back(&worker, 1).await;
+    wait_for_others(arena).await;
     let answer = worker.invoke(batch(&[(chunk.clone(), 5)])).await;
     assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
     let events = arena.events().await;
@@ -81,13 +102,41 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
 
-    // What was said stays said, though the item is free now, and stays true.
+    // What was said stays said, and stays true.
     let rows = arena.rows().await;
-    let worker = Function::new(CANCELER, arena.environment()).await;
     worker.invoke(batch(&[(chunk, 1)])).await;
     assert_eq!(arena.events().await, events);
     assert_eq!(arena.rows().await, rows);
     assert_eq!(row(&rows, |row| row["sk"].as_str().unwrap().starts_with("I#"))["state"], "PENDING");
+}
+
+/// A delivery that had read nothing when another gave the chunk up comes through after all, and says what it did.
+#[tokio::test]
+async fn who_cancels_what_another_gave_up_is_who_says_so() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let (given_up, when) = tokio::sync::watch::channel(false);
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
+            return Step::Until(when.clone());
+        }
+        Step::Pass
+    })
+    .await;
+    let slow = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
+    let giving_up = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let (answer, ()) = futures_util::future::join(slow.invoke(batch(&[(chunk.clone(), 1)])), async {
+        giving_up.invoke(batch(&[(chunk.clone(), 4)])).await;
+        assert!(arena.rows().await.values().any(|row| row.get("held_since").is_some()));
+        given_up.send(true).unwrap();
+    })
+    .await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let codes = codes(&arena.events().await, &cid);
+    assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
 /// A try that canceled the item, but whose answer was lost, before others held it to the last.
@@ -114,6 +163,8 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     })
     .await;
     let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    worker.invoke(batch(&[(chunk.clone(), 4)])).await;
+    wait_for_others(arena).await;
     let answer = worker.invoke(batch(&[(chunk, 5)])).await;
     assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
     let codes = codes(&arena.events().await, &cid);
@@ -147,6 +198,8 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
 
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let last = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    last.invoke(batch(&[(chunk.clone(), 4)])).await;
+    wait_for_others(arena).await;
     let answer = last.invoke(batch(&[(chunk, 5)])).await;
     assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
     let events = arena.events().await;

@@ -10,6 +10,7 @@ use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Timestamp;
 
 use super::Conflict;
+use crate::process::Process;
 use crate::row::Row;
 use crate::world::World;
 
@@ -23,6 +24,19 @@ pub enum Recorded {
     New,
     /// One of its ID stood there.
     Existing(Row<Operation>),
+}
+
+/// How far a chunk of a cancel has come, for all that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ChunkState {
+    /// Nowhere.
+    Open,
+    /// It was given up, and others that do not know that may still cancel its items.
+    HeldOfLate,
+    /// It was given up, and all others who are at it know that.
+    HeldForLong,
+    /// All is said of it.
+    Done(Row<ChunkResult>),
 }
 
 /// The outcome that is stored with a bind.
@@ -191,8 +205,26 @@ impl World {
     }
 
     /// `GetItem` result.
-    pub fn result(&self, operation: OperationId, chunk: u32) -> Option<Row<ChunkResult>> {
-        self.results.get(&(operation, chunk)).cloned()
+    pub fn chunk_state(&self, operation: OperationId, chunk: u32) -> ChunkState {
+        let chunk = (operation, chunk);
+        if let Some(result) = self.results.get(&chunk) {
+            return ChunkState::Done(result.clone());
+        }
+        if !self.held.contains(&chunk) {
+            return ChunkState::Open;
+        }
+        // What the code tells by the time that has gone by since the chunk was given up.
+        let may_cancel = |process: &Process| process.remembered().any(|state: &ChunkState| *state == ChunkState::Open);
+        let others_may_cancel =
+            self.processes.iter().any(|other| other.task.chunk() == Some(chunk) && may_cancel(other));
+        if others_may_cancel { ChunkState::HeldOfLate } else { ChunkState::HeldForLong }
+    }
+
+    /// `PutItem` held, unless the chunk has come as far as that already.
+    pub fn put_held(&mut self, operation: OperationId, chunk: u32) {
+        if !self.results.contains_key(&(operation, chunk)) {
+            self.held.insert((operation, chunk));
+        }
     }
 
     /// `PutItem` result, unless there is one; over that, if `over`. Answers the one that is stored.
@@ -203,6 +235,7 @@ impl World {
         result: &Row<ChunkResult>,
         over: bool,
     ) -> Row<ChunkResult> {
+        self.held.remove(&(operation, chunk));
         let stored = self.results.entry((operation, chunk)).or_insert_with(|| result.clone());
         if over {
             stored.clone_from(result);

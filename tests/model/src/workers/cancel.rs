@@ -8,7 +8,7 @@ use shared::domain::cancel::{
 };
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameBulkCancellationData, NonameCancellationData};
-use shared::domain::ids::{CardId, ExternalId};
+use shared::domain::ids::ExternalId;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
@@ -18,8 +18,11 @@ use super::plan::{batches, count, found, is_planned, plan_page, publish_and_coun
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
-use crate::store::progress;
+use crate::store::{ChunkState, progress};
 use crate::world::{Instruction, ItemRow, World};
+
+/// Items, by what became of them.
+type Outcomes = BTreeMap<CancelCode, Vec<ItemRef>>;
 
 /// A message of this worker.
 struct Cancel<'a> {
@@ -105,11 +108,13 @@ impl Cancel<'_> {
     fn chunk(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Vec<Row<Event>>> {
         let id = self.message.operation_id;
         let stored = run.function("result", |run| {
-            if let Some(stored) = run.call("GetItem result", |world| world.result(id, chunk.number))? {
-                return Ok(stored);
-            }
-            let result = self.cancel(run, chunk)?;
-            let over = run.is(Broken::ResultOverwritten);
+            let items = match run.call("GetItem result", |world| world.chunk_state(id, chunk.number))? {
+                ChunkState::Done(stored) => return Ok(stored),
+                ChunkState::HeldOfLate if !run.is(Broken::HeldSaidAtOnce) => return Err(Stop::Back),
+                ChunkState::HeldOfLate | ChunkState::HeldForLong => self.look(run, chunk)?,
+                ChunkState::Open => self.cancel(run, chunk)?,
+            };
+            let (result, over) = (Row::new(ChunkResult { at: self.now, items }), run.is(Broken::ResultOverwritten));
             run.write("PutItem result", |world| world.put_result(id, chunk.number, &result, over))
         })?;
         // Made once, not again at every step.
@@ -120,22 +125,21 @@ impl Cancel<'_> {
         self.end_if_complete(run, operation)
     }
 
-    fn cancel(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Row<ChunkResult>> {
-        let mut items: BTreeMap<CancelCode, Vec<ItemRef>> = BTreeMap::new();
+    fn cancel(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Outcomes> {
+        let mut outcomes = missing(chunk);
         for item in &chunk.items {
-            let (code, item) = self.cancel_item(run, item)?;
-            items.entry(code).or_default().push(item);
+            let Some((code, item)) = self.cancel_item(run, item)? else {
+                run.write("PutItem held", |world| world.put_held(self.message.operation_id, chunk.number))?;
+                return Err(Stop::Back);
+            };
+            outcomes.entry(code).or_default().push(item);
         }
-        if !chunk.missing.is_empty() {
-            let missing = chunk.missing.iter().map(|id| ItemRef { external_id: id.clone(), card_id: None });
-            items.insert(CancelCode::ExternalIdNotFound, missing.collect());
-        }
-        Ok(Row::new(ChunkResult { at: self.now, items }))
+        Ok(outcomes)
     }
 
-    /// Cancels the item, if it may be; answers what became of it, and the item as it was found. (The code does
-    /// this with all items of the chunk at once.)
-    fn cancel_item(&self, run: &mut Run, item: &ItemRef) -> Flow<(CancelCode, ItemRef)> {
+    /// Cancels the item, if it may be; answers what became of it, and the item as it was found; nothing if it is held.
+    /// (The code does this with all items of the chunk at once.)
+    fn cancel_item(&self, run: &mut Run, item: &ItemRef) -> Flow<Option<(CancelCode, ItemRef)>> {
         let mark = Mark { by: self.message.operation_id, at: self.now };
         let unguarded = run.is(Broken::CancelsUnguarded);
         let mut item = item.clone();
@@ -143,43 +147,55 @@ impl Cancel<'_> {
             card
         } else {
             let cancel = |world: &mut World| world.cancel_item(&item.external_id, &mark, unguarded);
-            let Some(changed) = run.contended("UPDATE item", cancel)? else { return self.of_held(run, None, item) };
-            let Err(newer) = changed else { return Ok((CancelCode::ExternalIdCanceled, item)) };
+            let Some(changed) = run.contended("UPDATE item", cancel)? else { return Ok(None) };
+            let Err(newer) = changed else { return Ok(Some((CancelCode::ExternalIdCanceled, item))) };
             let newer = newer.ok_or(Stop::Broken("the item has no row"))?;
             item.card_id = newer.row.card_id;
             match step(&newer.row, &self.canceler()) {
-                Step::Done(code) => return Ok((code, item)),
+                Step::Done(code) => return Ok(Some((code, item))),
                 Step::CancelCard(card) => card,
                 Step::CancelItem => return Err(Stop::Broken("an item was refused that could be canceled")),
             }
         };
         let cancel = |world: &mut World| world.cancel_card(card, &mark, unguarded);
-        let Some(changed) = run.contended("UPDATE card", cancel)? else { return self.of_held(run, Some(card), item) };
-        let Err(found) = changed else { return Ok((CancelCode::ExternalIdAndCardCanceled, item)) };
+        let Some(changed) = run.contended("UPDATE card", cancel)? else { return Ok(None) };
+        let Err(found) = changed else { return Ok(Some((CancelCode::ExternalIdAndCardCanceled, item))) };
         let code = of_card(seen(found.as_ref()), &self.canceler());
-        Ok((code.ok_or(Stop::Broken("a card was refused that could be canceled"))?, item))
+        Ok(Some((code.ok_or(Stop::Broken("a card was refused that could be canceled"))?, item)))
     }
 
-    /// What is said of an item that was held to the last, it or its card. A try whose answer was lost may have
-    /// canceled it, or an earlier delivery its card.
-    fn of_held(&self, run: &mut Run, card: Option<CardId>, mut item: ItemRef) -> Flow<(CancelCode, ItemRef)> {
-        let refused = (CancelCode::InvalidBulkItemStatus, item.clone());
-        if run.is(Broken::HeldWithoutLook) {
-            return Ok(refused);
+    /// What became of the items of a chunk that was given up.
+    fn look(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Outcomes> {
+        let mut outcomes = missing(chunk);
+        for item in &chunk.items {
+            let (code, item) = self.look_at(run, item.clone())?;
+            outcomes.entry(code).or_default().push(item);
         }
-        let card = if let Some(card) = card {
+        Ok(outcomes)
+    }
+
+    /// What became of an item, or of its card.
+    fn look_at(&self, run: &mut Run, mut item: ItemRef) -> Flow<(CancelCode, ItemRef)> {
+        let refused = |item| Ok((CancelCode::InvalidBulkItemStatus, item));
+        if run.is(Broken::HeldWithoutLook) {
+            return refused(item);
+        }
+        let card = if let Some(card) = item.card_id {
             card
         } else {
             let row = run.call("BatchGetItem items", |world| world.item(&item.external_id))?;
             match step(&row.ok_or(Stop::Broken("the item has no row"))?.row, &self.canceler()) {
                 Step::Done(code) => return Ok((code, item)),
                 Step::CancelCard(card) if !run.is(Broken::HeldLooksAtItemAlone) => card,
-                Step::CancelCard(_) | Step::CancelItem => return Ok(refused),
+                Step::CancelCard(_) | Step::CancelItem => return refused(item),
             }
         };
         item.card_id = Some(card);
         let found = run.call("GetItem card", |world| world.card(card))?;
-        Ok(of_card(seen(found.as_ref()), &self.canceler()).map_or(refused, |code| (code, item)))
+        match of_card(seen(found.as_ref()), &self.canceler()) {
+            Some(code) => Ok((code, item)),
+            None => refused(item),
+        }
     }
 
     fn canceler(&self) -> Canceler {
@@ -223,6 +239,13 @@ impl Cancel<'_> {
         let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
         if operation.state == OperationState::Succeeded { Ok(operation) } else { Err(Stop::Conflict) }
     }
+}
+
+/// What is known of a chunk's items before any is tried: that some are not there.
+fn missing(chunk: &CancelChunk) -> Outcomes {
+    let missing = chunk.missing.iter().map(|id| ItemRef { external_id: id.clone(), card_id: None });
+    let of_code = |items: Vec<_>| (CancelCode::ExternalIdNotFound, items);
+    (!chunk.missing.is_empty()).then(|| of_code(missing.collect())).into_iter().collect()
 }
 
 /// The batches of an operation that is still running.
