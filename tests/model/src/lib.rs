@@ -29,7 +29,7 @@
 //! The code's own rows, messages, events and rules: a state holds `shared::domain`'s types, and what a card, an item or
 //! a bulk allows is asked of `shared::domain`. Written anew, by the code's names, and to be read beside it, are the
 //! table's conditional writes (`store`), the endpoints' and workers' order of calls (`endpoint`, `workers`), and the
-//! queue and the bus (`world`). A step is **one call** of one process (`process` says how); so processes meet, and
+//! queue and the bus (`world`). A test holds the code to it. A step is **one call** of one process (`process` says how); so processes meet, and
 //! die, between any two calls, as often as they like: nothing has a budget.
 //!
 //! # What is left out, and why it makes no difference
@@ -69,3 +69,5 @@ mod world;
 
 pub use broken::Broken;
 pub use model::{Action, Bindery};
+pub use process::How;
+pub use world::{AnyMessage, Instruction, Place, Task, World};

@@ -72,12 +72,14 @@ pub struct Scenario {
 }
 
 /// When all operations were accepted.
-pub(crate) fn accepted_at() -> Timestamp {
+#[must_use]
+pub fn accepted_at() -> Timestamp {
     Timestamp::new(datetime!(2026-11-22 0:00 UTC))
 }
 
 /// What a process's clock may say. See the crate's own words on time.
-pub(crate) fn times() -> [Timestamp; 2] {
+#[must_use]
+pub fn times() -> [Timestamp; 2] {
     [accepted_at().plus_days(1), accepted_at().plus_days(2)]
 }
 

@@ -43,7 +43,7 @@ pub enum Task {
 
 impl Task {
     /// The chunk of a cancel that it is about.
-    pub fn chunk(&self) -> Option<(OperationId, u32)> {
+    pub(crate) fn chunk(&self) -> Option<(OperationId, u32)> {
         let Self::Message(message) = self else { return None };
         match &message.instruction {
             Instruction::Cancel(CancelBulk { step: CancelStep::Chunk(chunk), .. }) => {
@@ -129,22 +129,22 @@ pub struct World {
 
 impl World {
     /// `SendMessage`.
-    pub fn send(&mut self, message: &AnyMessage) {
+    pub(crate) fn send(&mut self, message: &AnyMessage) {
         self.messages.insert(message.clone(), Place::Queue);
     }
 
     /// `DeleteMessage`.
-    pub fn let_go(&mut self, message: &AnyMessage) {
+    pub(crate) fn let_go(&mut self, message: &AnyMessage) {
         self.messages.insert(message.clone(), Place::Gone);
     }
 
     /// `PutEvents`, of one event.
-    pub fn publish(&mut self, operation: OperationId, event: &Row<Event>) {
+    pub(crate) fn publish(&mut self, operation: OperationId, event: &Row<Event>) {
         self.bus.entry(operation).or_default().insert(event.clone());
     }
 
     /// Gives the client its answer.
-    pub fn tell(&mut self, operation: OperationId, told: Told) {
+    pub(crate) fn tell(&mut self, operation: OperationId, told: Told) {
         let told = match (told, self.told.get(&operation)) {
             (Told::Refused | Told::NotFound, Some(Told::Accepted | Told::RefusedAfterAll)) => Told::RefusedAfterAll,
             (told, _) => told,
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// Whether nobody is at work.
-    pub fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_at_rest(&self) -> bool {
         self.processes.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use crate::world::{ItemRow, World};
 /// The header.
 impl World {
     /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed.
-    pub fn open_batch(&mut self) -> Option<u32> {
+    pub(crate) fn open_batch(&mut self) -> Option<u32> {
         if self.bulk.sealed_by.is_some() {
             return None;
         }
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed; whether they are now.
-    pub fn commit_batch(&mut self, batch: u32, added: u32) -> bool {
+    pub(crate) fn commit_batch(&mut self, batch: u32, added: u32) -> bool {
         if self.bulk.sealed_by.is_none() && !self.bulk.batches.contains(&batch) {
             self.bulk.edit(|bulk| {
                 bulk.batches.insert(batch);
@@ -33,7 +33,7 @@ impl World {
     }
 
     /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
-    pub fn seal(&mut self, operation: OperationId) -> Row<Bulk> {
+    pub(crate) fn seal(&mut self, operation: OperationId) -> Row<Bulk> {
         if self.bulk.sealed_by.is_none() {
             self.bulk.edit(|bulk| (bulk.sealed_by, bulk.state) = (Some(operation), BulkState::Canceling));
         }
@@ -41,19 +41,19 @@ impl World {
     }
 
     /// `UpdateItem` bulk start.
-    pub fn mark_started(&mut self) {
+    pub(crate) fn mark_started(&mut self) {
         if self.bulk.state == BulkState::Created && self.bulk.sealed_by.is_none() {
             self.bulk.edit(|bulk| bulk.state = BulkState::Started);
         }
     }
 
     /// The header's part of the end of a start.
-    pub fn count_issued(&mut self, issued: u32) {
+    pub(crate) fn count_issued(&mut self, issued: u32) {
         self.bulk.edit(|bulk| bulk.issued += issued);
     }
 
     /// The header's part of the end of a cancel that read it so.
-    pub fn count_canceled(&mut self, operation: OperationId, (read, state, changed): (&Bulk, BulkState, u32)) {
+    pub(crate) fn count_canceled(&mut self, operation: OperationId, (read, state, changed): (&Bulk, BulkState, u32)) {
         self.bulk.edit(|bulk| {
             (bulk.state, bulk.canceled) = (state, read.canceled + changed);
             if state == BulkState::Canceled {
@@ -66,7 +66,7 @@ impl World {
 /// The items.
 impl World {
     /// INSERT: an item that is there is left as it is.
-    pub fn add_item(&mut self, id: &ExternalId, batch: u32) {
+    pub(crate) fn add_item(&mut self, id: &ExternalId, batch: u32) {
         let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return };
         let (external_id, state) = (id.clone(), ItemState::Pending);
         let row = BulkItem { external_id, batch, state, card_id: None, issued: None, canceled: None };
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// BatchGetItem items, of one.
-    pub fn item(&self, id: &ExternalId) -> Option<ItemRow> {
+    pub(crate) fn item(&self, id: &ExternalId) -> Option<ItemRow> {
         self.items.iter().find(|item| item.row.external_id == *id).cloned()
     }
 
@@ -83,19 +83,19 @@ impl World {
     }
 
     /// The same, if it is in these batches.
-    pub fn item_named(&self, name: &ExternalId, batches: &BTreeSet<u32>) -> Option<ItemRow> {
+    pub(crate) fn item_named(&self, name: &ExternalId, batches: &BTreeSet<u32>) -> Option<ItemRow> {
         self.item(name).filter(|item| batches.contains(&item.row.batch))
     }
 
     /// Query items: at most `limit` after this one, and whether more follow.
-    pub fn items_after(&self, after: Option<&ExternalId>, limit: usize) -> (Vec<ItemRow>, bool) {
+    pub(crate) fn items_after(&self, after: Option<&ExternalId>, limit: usize) -> (Vec<ItemRow>, bool) {
         let mut rest = self.items.iter().filter(|item| after.is_none_or(|after| item.row.external_id > *after));
         let page = rest.by_ref().take(limit).cloned().collect();
         (page, rest.next().is_some())
     }
 
     /// Query range.
-    pub fn items_of(&self, range: &Range) -> Vec<ItemRow> {
+    pub(crate) fn items_of(&self, range: &Range) -> Vec<ItemRow> {
         let between = &range.first..=&range.last;
         let is_in = |item: &BulkItem| range.batches.contains(&item.batch) && between.contains(&&item.external_id);
         self.items.iter().filter(|item| is_in(&item.row)).cloned().collect()
@@ -103,13 +103,13 @@ impl World {
 
     /// `TransactWriteItems` issue, of one card: its row and the item's link to it, if the item is pending. Answers
     /// the item as it is then.
-    pub fn issue(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Result<ItemRow, Conflict> {
+    pub(crate) fn issue(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Result<ItemRow, Conflict> {
         let pending = self.item(id).filter(|item| item.row.state == ItemState::Pending);
         pending.and_then(|_| self.put_card(id, facts, mark)).ok_or(Conflict)
     }
 
     /// The same whatever the item is, and over the card that it has.
-    pub fn put_card(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Option<ItemRow> {
+    pub(crate) fn put_card(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Option<ItemRow> {
         let card_id = self.item(id)?.row.card_id.or_else(|| self.new_card_id())?;
         let (status, facts) = (CardStatus::Unbound, facts.clone());
         let row = Card { card_id, status, facts, bound: None, replaced: None, canceled: None };
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// BatchExecuteStatement cancel: PENDING → CANCELED, with the mark; whatever the state is, if `unguarded`.
-    pub fn cancel_item(&mut self, id: &ExternalId, mark: &Mark, unguarded: bool) -> Changed<ItemRow> {
+    pub(crate) fn cancel_item(&mut self, id: &ExternalId, mark: &Mark, unguarded: bool) -> Changed<ItemRow> {
         let row = self.item_mut(id).ok_or(None)?;
         if row.row.state != ItemState::Pending && !unguarded {
             return Err(Some(row.clone()));

@@ -10,12 +10,12 @@ use crate::world::{CardRow, World};
 
 impl World {
     /// `GetItem` card.
-    pub fn card(&self, card: CardId) -> Option<CardRow> {
+    pub(crate) fn card(&self, card: CardId) -> Option<CardRow> {
         self.cards.get(&card).cloned()
     }
 
     /// `UpdateItem` card: UNBOUND → CREATED, with the mark.
-    pub fn bind_change(&mut self, card: CardId, mark: &Bound) -> Changed<CardRow> {
+    pub(crate) fn bind_change(&mut self, card: CardId, mark: &Bound) -> Changed<CardRow> {
         let row = self.cards.get_mut(&card).ok_or(None)?;
         if row.row.status != CardStatus::Unbound || row.row.bound.is_some() {
             return Err(Some(row.clone()));
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// `UpdateItem` card: its status as read → its status once replaced, with the mark.
-    pub fn replace_change(
+    pub(crate) fn replace_change(
         &mut self,
         card: CardId,
         bind: &Bind,
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// `TransactWriteItems` reissue: both changes or none.
-    pub fn reissue(
+    pub(crate) fn reissue(
         &mut self,
         bind: &Bind,
         reissued: CardId,
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// BatchExecuteStatement cancel: UNBOUND → CANCELED, with the mark; whatever the status is, if `unguarded`.
-    pub fn cancel_card(&mut self, card: CardId, mark: &Mark, unguarded: bool) -> Changed<CardRow> {
+    pub(crate) fn cancel_card(&mut self, card: CardId, mark: &Mark, unguarded: bool) -> Changed<CardRow> {
         let row = self.cards.get_mut(&card).ok_or(None)?;
         if row.row.status != CardStatus::Unbound && !unguarded {
             return Err(Some(row.clone()));

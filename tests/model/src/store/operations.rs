@@ -73,12 +73,12 @@ fn progress_mut(operation: &mut Operation) -> Option<&mut Progress> {
 
 impl World {
     /// `GetItem` operation.
-    pub fn operation(&self, operation: OperationId) -> AsItIs {
+    pub(crate) fn operation(&self, operation: OperationId) -> AsItIs {
         self.operations.get(&operation).cloned()
     }
 
     /// `PutItem` operation, if there is none of its ID.
-    pub fn record_operation(&mut self, operation: &Row<Operation>) -> Recorded {
+    pub(crate) fn record_operation(&mut self, operation: &Row<Operation>) -> Recorded {
         if let Some(existing) = self.operation(operation.operation_id) {
             return Recorded::Existing(existing);
         }
@@ -88,7 +88,7 @@ impl World {
 
     /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Answers the one that is stored;
     /// nothing if there is no such operation.
-    pub fn end_bind(&mut self, operation: OperationId, new: &Row<BindOutcome>) -> Option<Row<BindOutcome>> {
+    pub(crate) fn end_bind(&mut self, operation: OperationId, new: &Row<BindOutcome>) -> Option<Row<BindOutcome>> {
         let row = self.operations.get_mut(&operation)?;
         if let Some(stored) = outcome(row) {
             return Some(Row::new(stored.clone()));
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// `UpdateItem` operation begin: fixes the batches, unless they are fixed already.
-    pub fn begin(&mut self, operation: OperationId, batches: &BTreeSet<u32>) -> AsItIs {
+    pub(crate) fn begin(&mut self, operation: OperationId, batches: &BTreeSet<u32>) -> AsItIs {
         let pending = |operation: &Operation| operation.state == OperationState::Pending;
         self.update(operation, pending, |operation| {
             operation.state = OperationState::Running;
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// `UpdateItem` operation refuse.
-    pub fn refuse(&mut self, operation: OperationId, now: Timestamp) -> AsItIs {
+    pub(crate) fn refuse(&mut self, operation: OperationId, now: Timestamp) -> AsItIs {
         let pending = |operation: &Operation| operation.state == OperationState::Pending;
         self.update(operation, pending, |operation| {
             (operation.state, operation.ended_at) = (OperationState::Failed, Some(now));
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// `UpdateItem` operation chunks.
-    pub fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> AsItIs {
+    pub(crate) fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> AsItIs {
         let unset = |operation: &Operation| progress(operation).chunks.is_none();
         self.update(operation, unset, |operation| {
             if let Some(progress) = progress_mut(operation) {
@@ -137,7 +137,7 @@ impl World {
 
     /// `UpdateItem` operation count off: so many items, so many changed, so many failed. Even if it was counted
     /// off, if `again`.
-    pub fn count_off(&mut self, operation: OperationId, chunk: u32, counts: [u32; 3], again: bool) -> AsItIs {
+    pub(crate) fn count_off(&mut self, operation: OperationId, chunk: u32, counts: [u32; 3], again: bool) -> AsItIs {
         let [items, changed, failed] = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {
@@ -164,14 +164,14 @@ impl World {
     }
 
     /// `TransactWriteItems` end start.
-    pub fn end_start(&mut self, operation: OperationId, issued: u32, now: Timestamp) -> Result<(), Conflict> {
+    pub(crate) fn end_start(&mut self, operation: OperationId, issued: u32, now: Timestamp) -> Result<(), Conflict> {
         self.end_running(operation, now, None)?;
         self.count_issued(issued);
         Ok(())
     }
 
     /// `TransactWriteItems` end cancel: only if the header is as it was read; whatever it is, if not `guarded`.
-    pub fn end_cancel(
+    pub(crate) fn end_cancel(
         &mut self,
         operation: OperationId,
         (read, state, changed): (&Bulk, BulkState, u32),
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// The operation's part of both: RUNNING → SUCCEEDED.
-    pub fn end_running(
+    pub(crate) fn end_running(
         &mut self,
         operation: OperationId,
         now: Timestamp,
@@ -205,7 +205,7 @@ impl World {
     }
 
     /// `GetItem` result.
-    pub fn chunk_state(&self, operation: OperationId, chunk: u32) -> ChunkState {
+    pub(crate) fn chunk_state(&self, operation: OperationId, chunk: u32) -> ChunkState {
         let chunk = (operation, chunk);
         if let Some(result) = self.results.get(&chunk) {
             return ChunkState::Done(result.clone());
@@ -221,14 +221,14 @@ impl World {
     }
 
     /// `PutItem` held, unless the chunk has come as far as that already.
-    pub fn put_held(&mut self, operation: OperationId, chunk: u32) {
+    pub(crate) fn put_held(&mut self, operation: OperationId, chunk: u32) {
         if !self.results.contains_key(&(operation, chunk)) {
             self.held.insert((operation, chunk));
         }
     }
 
     /// `PutItem` result, unless there is one; over that, if `over`. Answers the one that is stored.
-    pub fn put_result(
+    pub(crate) fn put_result(
         &mut self,
         operation: OperationId,
         chunk: u32,

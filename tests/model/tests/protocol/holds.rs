@@ -1,0 +1,99 @@
+//! The protocol holds in every state that the scenarios can come to; and broken in any of the ways that
+//! [`Broken`] lists, it does not.
+//!
+//! With `MORE_PROCESSES=1`, so many more processes are at work at once. That takes minutes, and up to a gigabyte.
+
+use std::time::Instant;
+
+use model::properties::{BOTH_OR_NONE, COUNTED, ENDS, FORWARD, GONE_THROUGH, HANDLED, ONE_FACT, ONE_WINNER, OUT, SO};
+use model::scenario::Scenario;
+use model::{Bindery, Broken};
+use rstest::rstest;
+use stateright::{Checker, HasDiscoveries, Model};
+
+use super::scenarios::*;
+
+#[rstest]
+fn the_protocol_holds(
+    #[values(
+        binds(),
+        requests(),
+        reissues(),
+        reissues_at_once(),
+        reissues_and_bind(),
+        bind_and_reissue(),
+        start(),
+        start_and_increment(),
+        cancel_and_increment(),
+        named_and_increment(),
+        cancel_chunks(),
+        start_and_cancel(),
+        start_cancel_and_bind(),
+        two_ends(),
+        full_and_partial(),
+        held()
+    )]
+    mut scenario: Scenario,
+) {
+    scenario.processes += std::env::var("MORE_PROCESSES").map_or(0, |more| more.parse().expect("a number"));
+    holds(scenario, Broken::Nothing);
+}
+
+/// Checks all of it.
+fn holds(scenario: Scenario, broken: Broken) {
+    let (name, started) = (scenario.name, Instant::now());
+    let checker = Bindery { scenario, broken }.checker();
+    let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let (states, steps) = (checker.unique_state_count(), checker.state_count());
+    println!("{name}: {states} states, {steps} steps between them, {:.1} s", started.elapsed().as_secs_f64());
+    checker.assert_properties();
+}
+
+/// Checks until this is violated.
+fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool {
+    let checker = Bindery { scenario, broken }.checker();
+    let checker = checker.finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
+    let Some(path) = checker.discovery(property) else { return false };
+    println!("{property}: not so after");
+    for (state, action) in path.into_vec() {
+        let Some(action) = action else { continue };
+        let done = checker.model().after(&state, action.clone()).map_or("nothing", |(_, done)| done);
+        println!("  {done}: {action:?}");
+    }
+    true
+}
+
+#[rstest]
+#[case(Broken::SendsBeforeRow, requests(), HANDLED)]
+#[case(Broken::ReplayOnlyAnswers, requests(), ENDS)]
+#[case(Broken::LetsGoBeforePublishing, binds(), OUT)]
+#[case(Broken::PublishesBeforeWriting, binds(), SO)]
+#[case(Broken::MineByStatus, binds(), ONE_WINNER)]
+#[case(Broken::RefusalNotStored, binds(), ONE_FACT)]
+#[case(Broken::EventOfStatus, reissues(), ONE_FACT)]
+#[case(Broken::ReissueInTwoWrites, reissues(), BOTH_OR_NONE)]
+#[case(Broken::MineOfFirstRead, reissues(), HANDLED)]
+#[case(Broken::IssuesUnguarded, start_cancel_and_bind(), FORWARD)]
+#[case(Broken::CancelsUnguarded, start_cancel_and_bind(), FORWARD)]
+#[case(Broken::PlansWithoutSeal, cancel_and_increment(), GONE_THROUGH)]
+#[case(Broken::BatchesOfEachPlan, start_and_increment(), GONE_THROUGH)]
+#[case(Broken::BatchesOfEachPlan, named_and_increment(), SO)]
+#[case(Broken::PlannedOnceTotalIsSet, start(), ENDS)]
+#[case(Broken::ResultOverwritten, cancel_chunks(), ONE_FACT)]
+#[case(Broken::CountsOffBeforePublishing, cancel_chunks(), GONE_THROUGH)]
+#[case(Broken::CountsOffAgain, cancel_chunks(), COUNTED)]
+#[case(Broken::EndsInTwoWrites, cancel_chunks(), COUNTED)]
+#[case(Broken::EndsOnOldHeader, two_ends(), COUNTED)]
+#[case(Broken::EndSaidOnce, cancel_chunks(), ENDS)]
+#[case(Broken::HeldWithoutLook, held(), SO)]
+#[case(Broken::HeldLooksAtItemAlone, held(), SO)]
+#[case(Broken::HeldSaidAtOnce, held(), SO)]
+fn a_broken_protocol_is_caught(#[case] broken: Broken, #[case] scenario: Scenario, #[case] property: &'static str) {
+    assert!(violated(scenario, broken, property), "{broken:?} was not caught");
+}
+
+/// Of no harm by itself: the plan's message is let go only after both, and does both again.
+#[test]
+fn the_total_may_be_set_before_the_chunks_are_sent() {
+    holds(start(), Broken::TotalBeforeChunks);
+}

@@ -1,0 +1,6 @@
+//! The model checked, and the code held to the model.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod code;
+mod holds;
+mod scenarios;
