@@ -12,9 +12,13 @@ use std::{error::Error, iter::successors};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 #[cfg(any(feature = "store", feature = "queue", feature = "events"))]
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::{orchestrator::HttpRequest, result::SdkError};
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+use futures_util::future::join_all;
 
 use crate::config::{self, ConfigError};
 
@@ -32,6 +36,31 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Longest wait before the second try, doubled before the third. The SDK's own second would leave no
 /// time for a third try.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest time to connect in advance: if AWS is slow, the first event may as well wait for it.
+const WARM_UP_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Sends the call as a ping, over the connections that all clients share. What it answers does not matter.
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+macro_rules! connect {
+    ($sdk:ident, $call:expr) => {{
+        let once = $sdk::Config::builder().retry_config(RetryConfig::disabled());
+        drop($call.customize().mutate_request(as_ping).config_override(once).send().await);
+    }};
+}
+
+/// What a function calls with every event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// `DynamoDB`.
+    #[cfg(feature = "store")]
+    DynamoDb,
+    /// SQS.
+    #[cfg(feature = "queue")]
+    Sqs,
+    /// `EventBridge`.
+    #[cfg(feature = "events")]
+    EventBridge,
+}
 
 /// What all AWS clients of a function share.
 #[derive(Debug, Clone)]
@@ -58,6 +87,43 @@ impl Aws {
             credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
         })
     }
+}
+
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+impl Aws {
+    /// Connects to these services before the first event, which would otherwise wait for as many TLS handshakes: the
+    /// dearest part of a cold start. Whatever fails here is left to the first call. `WARM_UP=off` leaves all of it.
+    pub async fn warm_up(&self, services: &[Service]) {
+        if config::optional("WARM_UP").as_deref() == Some("off") {
+            return;
+        }
+        let connecting = services.iter().map(|service| async move {
+            match service {
+                #[cfg(feature = "store")]
+                Service::DynamoDb => connect!(aws_sdk_dynamodb, self.dynamodb().get_item()),
+                #[cfg(feature = "queue")]
+                Service::Sqs => connect!(aws_sdk_sqs, self.sqs().send_message()),
+                #[cfg(feature = "events")]
+                Service::EventBridge => connect!(aws_sdk_eventbridge, self.eventbridge().put_events()),
+            }
+        });
+        if tokio::time::timeout(WARM_UP_TIMEOUT, join_all(connecting)).await.is_err() {
+            tracing::warn!("could not connect to AWS in advance");
+        }
+    }
+}
+
+/// Makes of a call the one that does nothing: AWS's services answer `GET /ping` to anybody, for nothing.
+#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
+fn as_ping(request: &mut HttpRequest) {
+    let uri = format!("{}/ping", request.uri().trim_end_matches('/'));
+    for header in ["content-length", "content-type", "x-amz-target"] {
+        request.headers_mut().remove(header);
+    }
+    *request.body_mut() = SdkBody::empty();
+    // What cannot be set leaves a call that names nothing, and so does nothing either.
+    let _ = request.set_uri(uri);
+    let _ = request.set_method("GET");
 }
 
 fn endpoint(service: &str) -> Option<String> {

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -57,7 +56,7 @@ impl Meter {
         let gauge = Gauge { upstream, client: reqwest::Client::new(), cost: Arc::clone(&cost) };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(forward).with_state(gauge);
+        let router = crate::answering_pings().fallback(forward).with_state(gauge);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { url, cost }
     }

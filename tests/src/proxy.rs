@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, HOST};
@@ -81,7 +80,7 @@ pub async fn start_before(dynamodb: &str, hook: impl FnMut(&Call<'_>, Moment) ->
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(forward).with_state(proxy);
+    let router = crate::answering_pings().fallback(forward).with_state(proxy);
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
 }

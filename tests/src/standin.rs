@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use aws_sdk_dynamodb::Client;
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::aws::Aws;
 
@@ -68,7 +68,7 @@ impl StandIn {
         let standin = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(take).with_state(standin.clone());
+        let router = crate::answering_pings().fallback(take).with_state(standin.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (standin, url)
     }

@@ -1,7 +1,7 @@
 //! The Lambda function `cancel-bulk-worker`: wires, and nothing else.
 
 use cancel_bulk_worker::CancelBulkWorker;
-use shared::aws::Aws;
+use shared::aws::{Aws, Service};
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::worker::{self, Error, Outlets};
@@ -18,5 +18,6 @@ async fn main() -> Result<(), Error> {
         queue: Queue::new(aws.sqs(), queue),
         bus: outlets.bus.clone(),
     };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs, Service::EventBridge]).await;
     worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

@@ -2,7 +2,7 @@
 
 use cancel_orders::{CancelOrders, error};
 use lambda_http::Error;
-use shared::aws::Aws;
+use shared::aws::{Aws, Service};
 use shared::http::{self, Scope};
 use shared::pin::Pepper;
 use shared::queue::Queue;
@@ -19,6 +19,7 @@ async fn main() -> Result<(), Error> {
         queue: Queue::new(aws.sqs(), queue_url),
         pepper: Pepper::new(&secret::read(&aws.secretsmanager(), &pepper).await?),
     };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
     http::run_saying(Scope::OrdersCancel, Some(error), move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

@@ -2,7 +2,7 @@
 
 use get_card::GetCard;
 use lambda_http::Error;
-use shared::aws::Aws;
+use shared::aws::{Aws, Service};
 use shared::http::{self, Scope};
 use shared::store::Store;
 use shared::{config, telemetry};
@@ -13,6 +13,7 @@ async fn main() -> Result<(), Error> {
     let [table] = config::required(["TABLE_NAME"])?;
     let aws = Aws::from_env()?;
     let endpoint = GetCard { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
     http::run(Scope::CardsRead, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

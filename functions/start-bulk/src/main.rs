@@ -1,7 +1,7 @@
 //! The Lambda function `start-bulk`: wires, and nothing else.
 
 use lambda_http::Error;
-use shared::aws::Aws;
+use shared::aws::{Aws, Service};
 use shared::http::{self, Scope};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -16,6 +16,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let endpoint =
         StartBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url), expiry_months };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
     http::run(Scope::CardsWrite, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

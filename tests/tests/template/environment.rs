@@ -24,7 +24,7 @@ const OF_LAMBDA: [&str; 8] = [
 
 /// What the code reads if it is there, and why the template does not set it. A variable for all services of AWS ends
 /// where the service's name follows.
-const OPTIONAL: [(&str, &str); 9] = [
+const OPTIONAL: [(&str, &str); 10] = [
     ("AUTH_AUDIENCE", "the gateway checks tokens; only `cargo lambda watch` has none before it"),
     ("AUTH_ISSUER", "the same"),
     ("AUTH_JWKS", "the same"),
@@ -33,6 +33,7 @@ const OPTIONAL: [(&str, &str); 9] = [
     ("AWS_ENDPOINT_URL_", "the same"),
     ("AWS_SESSION_TOKEN", "Lambda sets it; an emulator may not"),
     ("RUST_LOG", "Lambda's own setting of the level comes first"),
+    ("WARM_UP", "on; benchmarks measure without"),
     ("_X_AMZN_TRACE_ID", "the runtime sets it for each invocation"),
 ];
 
