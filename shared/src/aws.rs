@@ -39,7 +39,8 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest time to connect in advance: if AWS is slow, the first event may as well wait for it.
 const WARM_UP_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Sends the call as a ping, over the connections that all clients share. What it answers does not matter.
+/// Sends the call as a ping, over the connections that all clients share. It must be one that answers nothing: an answer
+/// that cannot be read would have the SDK drop its connection.
 #[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 macro_rules! connect {
     ($sdk:ident, $call:expr) => {{
@@ -100,11 +101,11 @@ impl Aws {
         let connecting = services.iter().map(|service| async move {
             match service {
                 #[cfg(feature = "store")]
-                Service::DynamoDb => connect!(aws_sdk_dynamodb, self.dynamodb().get_item()),
+                Service::DynamoDb => connect!(aws_sdk_dynamodb, self.dynamodb().untag_resource().resource_arn("-")),
                 #[cfg(feature = "queue")]
-                Service::Sqs => connect!(aws_sdk_sqs, self.sqs().send_message()),
+                Service::Sqs => connect!(aws_sdk_sqs, self.sqs().change_message_visibility()),
                 #[cfg(feature = "events")]
-                Service::EventBridge => connect!(aws_sdk_eventbridge, self.eventbridge().put_events()),
+                Service::EventBridge => connect!(aws_sdk_eventbridge, self.eventbridge().enable_rule()),
             }
         });
         if tokio::time::timeout(WARM_UP_TIMEOUT, join_all(connecting)).await.is_err() {

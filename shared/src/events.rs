@@ -22,8 +22,8 @@ const MAX_ENTRIES: usize = 10;
 const MAX_BYTES: usize = 256 * 1024;
 /// What an entry counts beyond its own texts, generously.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
-/// Calls at the same time.
-const CONCURRENT_CALLS: usize = 4;
+/// Calls at the same time: those of a chunk of a bulk.
+const CONCURRENT_CALLS: usize = 10;
 /// Rounds in which entries that failed are put again.
 const MAX_ROUNDS: u32 = 3;
 /// Longest wait before the second round; doubled for each further one, and drawn at random below that.
