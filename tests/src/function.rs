@@ -7,20 +7,25 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 /// As in the local environment of infra/samconfig.toml.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest time for a process to ask for its first event.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an invocation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +42,47 @@ pub enum Invocation {
 struct RuntimeApi {
     /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
     skew_seconds: Arc<AtomicI64>,
+    /// When it was first asked for an event.
+    asked: watch::Sender<Option<Instant>>,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>>,
     answers: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
 }
 
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// For its logs.
+    pub name: String,
+    /// The binary.
+    pub binary: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<PathBuf>,
+}
+
+impl Program {
+    /// A function of this workspace, as it was built last.
+    #[must_use]
+    pub fn built(name: &str) -> Self {
+        let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+        let target = std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
+        // Benchmarks are built for speed, and so are the functions that they run.
+        let binary = target.join(if cfg!(debug_assertions) { "debug" } else { "release" }).join(name);
+        Self { name: name.to_owned(), binary, arguments: Vec::new() }
+    }
+}
+
+/// The memory of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// What it holds, in bytes.
+    pub resident: u64,
+    /// The most that it has held.
+    pub peak: u64,
+}
+
 /// A function: its Runtime API, and the process if it runs.
 pub struct Function {
-    binary: PathBuf,
+    program: Program,
     environment: Vec<(String, String)>,
     address: String,
     send: mpsc::UnboundedSender<(String, Value)>,
@@ -57,9 +96,15 @@ pub struct Function {
 impl Function {
     /// The function of this name, in this environment alone.
     pub async fn new(name: &str, environment: Vec<(String, String)>) -> Self {
+        Self::of(Program::built(name), environment).await
+    }
+
+    /// The function that this program is, in this environment alone.
+    pub async fn of(program: Program, environment: Vec<(String, String)>) -> Self {
         let (send, receive) = mpsc::unbounded_channel();
         let api = RuntimeApi {
             skew_seconds: Arc::default(),
+            asked: watch::Sender::default(),
             events: Arc::new(tokio::sync::Mutex::new(receive)),
             answers: Arc::new(Mutex::new(HashMap::new())),
         };
@@ -71,17 +116,14 @@ impl Function {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let target = std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
-        // Benchmarks are built for speed, and so are the functions that they run.
-        let binary = target.join(if cfg!(debug_assertions) { "debug" } else { "release" }).join(name);
+        let (name, binary) = (&program.name, &program.binary);
         assert!(binary.exists(), "{} is missing: run the tests with ./tests/run", binary.display());
         let logs = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("logs/functions");
         std::fs::create_dir_all(&logs).unwrap();
         let log_path = logs.join(format!("{name}-{}.log", Uuid::new_v4().simple()));
         let log = File::create(&log_path).unwrap();
         let (child, log_level) = (Arc::new(tokio::sync::Mutex::new(None)), "INFO".to_owned());
-        Self { binary, environment, address, send, api, child, log_level, log, log_path }
+        Self { program, environment, address, send, api, child, log_level, log, log_path }
     }
 
     /// The same function, which logs from this level on.
@@ -113,6 +155,17 @@ impl Function {
         std::fs::read_to_string(&self.log_path).unwrap()
     }
 
+    /// Starts the process; answers how long it took, making the process included, until it first asked for an event.
+    pub async fn start(&self) -> Duration {
+        // Before: the new process may run at once, and this one not before it waits.
+        let started = Instant::now();
+        self.ensure_running().await;
+        let mut asked = self.api.asked.subscribe();
+        let asked = tokio::time::timeout(START_TIMEOUT, asked.wait_for(Option::is_some)).await;
+        let asked = asked.unwrap_or_else(|_| panic!("{} does not start: {}", self.program.name, self.log()));
+        asked.unwrap().unwrap().duration_since(started)
+    }
+
     /// Hands it this event, starting a process if none lives, and waits for what comes of it.
     pub async fn invoke(&self, event: Value) -> Invocation {
         self.ensure_running().await;
@@ -132,15 +185,25 @@ impl Function {
         }
     }
 
-    /// The processor time that the process has used so far, its own and the system's for it.
+    /// The processor time that the process has used so far, its own and the system's for it, of all its threads, those that
+    /// have ended among them.
     pub async fn cpu_time(&self) -> Duration {
-        /// Of the kernel's clock, which is 100 Hz wherever Linux runs us.
-        const TICK: Duration = Duration::from_millis(10);
-        let id = self.child.lock().await.as_ref().and_then(Child::id).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-        // After the name in parentheses, user and system time are the 12th and the 13th field.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        TICK * (fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap())
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(self.id().await).unwrap())).unwrap();
+        clock_gettime(clock).unwrap().into()
+    }
+
+    /// The process's memory.
+    pub async fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id().await)).unwrap();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            1024 * line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        Memory { resident: bytes("VmRSS"), peak: bytes("VmHWM") }
+    }
+
+    async fn id(&self) -> u32 {
+        self.child.lock().await.as_ref().and_then(Child::id).unwrap()
     }
 
     /// Kills the process, as an operating system kills: nothing in it can notice.
@@ -159,7 +222,8 @@ impl Function {
         if !self.has_died().await {
             return;
         }
-        let child = Command::new(&self.binary)
+        let child = Command::new(&self.program.binary)
+            .args(&self.program.arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())
             .env("AWS_LAMBDA_RUNTIME_API", &self.address)
@@ -181,6 +245,7 @@ impl Function {
 }
 
 async fn next(State(api): State<RuntimeApi>) -> Response {
+    api.asked.send_if_modified(|asked| asked.is_none() && asked.replace(Instant::now()).is_none());
     // Lambda holds the request until there is an event; without a test there is none any more.
     let Some((id, event)) = api.events.lock().await.recv().await else { return std::future::pending().await };
     let deadline = SystemTime::now() + FUNCTION_TIMEOUT;
@@ -188,6 +253,7 @@ async fn next(State(api): State<RuntimeApi>) -> Response {
     let deadline = deadline + 1000 * api.skew_seconds.load(Ordering::Relaxed);
     let mut headers = HeaderMap::new();
     for (name, value) in [
+        ("content-type", "application/json".to_owned()),
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", deadline.to_string()),
         ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:test".to_owned()),

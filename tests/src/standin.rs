@@ -73,6 +73,11 @@ impl StandIn {
         (standin, url)
     }
 
+    /// Puts a message into the queue.
+    pub fn send(&self, message: String) {
+        self.messages.lock().unwrap().push_back(message);
+    }
+
     /// The next message, which is gone then.
     #[must_use]
     pub fn receive(&self) -> Option<String> {

@@ -1,7 +1,4 @@
 //! What a request to cancel a thousand orders takes of the endpoint's processor, PINs aside and with one.
-//!
-//! Run it with `./tests/bench`.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -20,8 +17,8 @@ const RUNS: u32 = 20;
 
 type Item = HashMap<String, AttributeValue>;
 
-#[tokio::main]
-async fn main() {
+/// Measures it, and prints.
+pub async fn run() {
     let more = [("CANCEL_ORDERS_QUEUE_URL", "http://queue"), ("PIN_PEPPER_SECRET", "pepper")];
     let Ground { dynamodb, standin, environment } = Ground::start(TABLE, &more).await;
     seed(&dynamodb).await;
@@ -42,10 +39,10 @@ async fn main() {
             http_event("POST", "/api/orders/cancellations", &json!({}), &json!({ "content-type": content_type }), None);
         event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
         event["body"] = json!(body);
-        run(&endpoint, &event).await;
+        cancel(&endpoint, &event).await;
         let (cpu, started) = (endpoint.cpu_time().await, Instant::now());
         for _ in 0..RUNS {
-            run(&endpoint, &event).await;
+            cancel(&endpoint, &event).await;
         }
         let (cpu, time) = (endpoint.cpu_time().await.checked_sub(cpu).unwrap(), started.elapsed());
         println!("| {format} | {:?} | {:?} |", cpu / RUNS, time / RUNS);
@@ -53,7 +50,7 @@ async fn main() {
     }
 }
 
-async fn run(endpoint: &Function, event: &Value) {
+async fn cancel(endpoint: &Function, event: &Value) {
     let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
     assert_eq!(answer["statusCode"], 200, "{answer}");
     assert!(!answer["body"].as_str().unwrap().contains("rrors\":["));

@@ -1,0 +1,221 @@
+// The conditional writes of a bind, and the events that say what came of it.
+
+import {
+  ConditionalCheckFailedException,
+  TransactWriteItemsCommand,
+  TransactionCanceledException,
+  TransactionConflictException,
+  UpdateItemCommand,
+} from "@aws-sdk/client-dynamodb";
+import { v5 as uuid5 } from "uuid";
+import {
+  AFTER_REISSUE,
+  Broken,
+  Conflict,
+  REFUSALS,
+  TABLE,
+  cardKey,
+  checkCard,
+  checkReissued,
+  dynamodb,
+  fromItem,
+  get,
+  operationKey,
+  retrying,
+  toItem,
+} from "./common.mjs";
+
+const BUSY_CODES = [
+  "None",
+  "ConditionalCheckFailed",
+  "TransactionConflict",
+  "ThrottlingError",
+  "ProvisionedThroughputExceeded",
+];
+
+/** Binds the card, and stores the outcome on the operation if it has none; answers it, and its events. */
+export async function apply(message) {
+  const { org_id: org, operation_id: operation, instruction } = message;
+  const { bind } = instruction;
+  const now = new Date().toISOString();
+  const effect = bind.reissued_card_id
+    ? await retrying(() => reissue(org, operation, bind, now))
+    : await bindPlain(org, operation, bind, now);
+  const { at, code, card_status, replaced } = effect;
+  const found = code ? { status: "FAILURE", at: now, code, card_status } : { status: "SUCCESS", at };
+  const outcome = await end(org, operation, found);
+  if ((outcome.status === "FAILURE") !== (code !== undefined)) {
+    throw new Broken("the stored outcome contradicts the card's marks");
+  }
+  return { outcome: outcome.status, events: events(message, outcome, replaced) };
+}
+
+/** One conditional write: it does the bind, finds it done by this operation, or finds why not. */
+async function bindPlain(org, operation, bind, now) {
+  const { done, row: card } = await change(bindChange(org, operation, bind, now));
+  if (done) return { at: now };
+  if (card?.bound?.by === operation) return { at: card.bound.at };
+  const code = checkCard(card);
+  if (code) return refused(code, card);
+  throw new Broken("DynamoDB refused a card that is UNBOUND");
+}
+
+/** Reads both cards, decides, and writes both at once on the condition that they are as they were read. */
+async function reissue(org, operation, bind, now) {
+  const card = await get(cardKey(org, bind.card_id));
+  const old = await get(cardKey(org, bind.reissued_card_id));
+  const replaced = (previous_status) => ({
+    previous_status,
+    card_id: old.card_id,
+    contactless_enabled: old.contactless_enabled,
+  });
+  if (old?.replaced?.by === operation) {
+    return { at: old.replaced.at, replaced: replaced(old.replaced.previous_status) };
+  }
+  const code = checkCard(card) ?? checkReissued(old, bind);
+  if (code) return refused(code, card);
+  const mark = { by: operation, at: now, new_card_id: bind.card_id, previous_status: old.status };
+  const writes = [bindChange(org, operation, bind, now), replaceChange(org, bind, AFTER_REISSUE[old.status], mark)];
+  const TransactItems = writes.map((write) => ({ Update: update(write) }));
+  try {
+    await dynamodb.send(new TransactWriteItemsCommand({ TransactItems }));
+  } catch (error) {
+    const isBusy =
+      error instanceof TransactionCanceledException &&
+      error.CancellationReasons.every((reason) => BUSY_CODES.includes(reason.Code));
+    throw isBusy ? new Conflict() : error;
+  }
+  return { at: now, replaced: replaced(old.status) };
+}
+
+/** The card does not carry the operation's mark, and never will. One that is gone was last known UNBOUND. */
+const refused = (code, card) => ({ code, card_status: card?.status ?? "UNBOUND" });
+
+/** UNBOUND → CREATED, with the mark. */
+function bindChange(org, operation, { card_id, account_id, customer_id }, at) {
+  return {
+    key: cardKey(org, card_id),
+    expression: "SET #status = :created, #bound = :mark",
+    condition: "#status = :unbound AND attribute_not_exists(#bound)",
+    names: ["status", "bound"],
+    values: { ":unbound": "UNBOUND", ":created": "CREATED", ":mark": { by: operation, at, account_id, customer_id } },
+  };
+}
+
+/** The card's status as read → its status once replaced, with the mark. */
+function replaceChange(org, bind, status, mark) {
+  return {
+    key: cardKey(org, bind.reissued_card_id),
+    expression: "SET #status = :status, #replaced = :mark",
+    condition:
+      "#status = :previous AND attribute_not_exists(#replaced) " +
+      "AND #bound.account_id = :account AND #bound.customer_id = :customer",
+    names: ["status", "bound", "replaced"],
+    values: {
+      ":previous": mark.previous_status,
+      ":status": status,
+      ":mark": mark,
+      ":account": bind.account_id,
+      ":customer": bind.customer_id,
+    },
+  };
+}
+
+/** Ends the operation with this outcome, unless it has one already. Answers the first one, for ever. */
+async function end(org, operation, outcome) {
+  const { done, row } = await change({
+    key: operationKey(org, operation),
+    expression: "SET #state = :state, outcome = :outcome, ended_at = :at",
+    condition: "attribute_exists(pk) AND attribute_not_exists(outcome)",
+    names: ["state"],
+    values: {
+      ":state": outcome.status === "SUCCESS" ? "SUCCEEDED" : "FAILED",
+      ":outcome": outcome,
+      ":at": outcome.at,
+    },
+  });
+  if (done) return outcome;
+  if (!row) throw new Broken("the operation has no row");
+  return row.outcome;
+}
+
+/** An update that is done only if its condition holds. */
+const update = ({ key, expression, condition, names, values }) => ({
+  TableName: TABLE,
+  Key: toItem(key),
+  UpdateExpression: expression,
+  ConditionExpression: condition,
+  ExpressionAttributeNames: Object.fromEntries(names.map((name) => [`#${name}`, name])),
+  ExpressionAttributeValues: toItem(values),
+});
+
+/** Does the update. Answers whether it was done, and if not, the row for which its condition does not hold. */
+function change(write) {
+  const returned = { ReturnValues: "ALL_NEW", ReturnValuesOnConditionCheckFailure: "ALL_OLD" };
+  return retrying(async () => {
+    try {
+      await dynamodb.send(new UpdateItemCommand({ ...update(write), ...returned }));
+      return { done: true };
+    } catch (error) {
+      if (error instanceof TransactionConflictException) throw new Conflict();
+      if (!(error instanceof ConditionalCheckFailedException)) throw error;
+      return { done: false, row: error.Item && fromItem(error.Item) };
+    }
+  });
+}
+
+/** The events of a bind, made of what is stored, so that they come out the same every time. */
+function events(message, { at, code, card_status, status }, old) {
+  const { bind, card } = message.instruction;
+  const made = [
+    event(message, at, "bind_card", bind.card_id, {
+      account_id: bind.account_id,
+      customer_id: bind.customer_id,
+      card_id: bind.card_id,
+      card_status: code ? card_status : "CREATED",
+      card_previous_status: code ? undefined : "UNBOUND",
+      card_name: "",
+      card_printed_name: "",
+      program_id: card.program_id,
+      issuing_date: card.issuing_date,
+      expiration_date: card.expiration_date,
+      bulk_id: card.bulk_id,
+      external_id: card.external_id,
+      operation_type: bind.reissued_card_id ? "REISSUE" : "BIND",
+      status,
+      message_code: code,
+      message: REFUSALS[code],
+    }),
+  ];
+  if (old) {
+    const data = {
+      account_id: bind.account_id,
+      card_id: old.card_id,
+      card_status: AFTER_REISSUE[old.previous_status],
+      card_previous_status: old.previous_status,
+      card_type: "PLASTIC",
+      card_name: "",
+      card_printed_name: null,
+      card_hash: null,
+      card_last_four_numbers: null,
+      activation_date: null,
+      contactless_enabled: old.contactless_enabled,
+      operation_type: "REISSUE",
+      new_card_id: bind.card_id,
+    };
+    made.push(event(message, at, "update", old.card_id, data));
+  }
+  return made;
+}
+
+/** The envelope; the same for every repetition of one fact. */
+const event = ({ operation_id, org_id, cid }, timestamp, event_type, item, data) => ({
+  event_id: uuid5(`${event_type}\n${item}`, operation_id),
+  schema_version: 1,
+  domain: "cards",
+  event_type,
+  org_id,
+  cid,
+  timestamp,
+  data,
+});

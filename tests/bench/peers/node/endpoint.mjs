@@ -1,0 +1,207 @@
+// The endpoint `bind-card` for Node: the same checks, rows, message and answers as functions/bind-card.
+//
+// Left out: verifying a token where no gateway has, giving up before Lambda's deadline, headers that come twice or in
+// capitals, parameters of a structured-field key; of JSON, members of one name (the last counts), lone surrogates,
+// bytes that are no UTF-8, and telling 1.0 from 1.
+
+import { STATUS_CODES } from "node:http";
+import { ConditionalCheckFailedException, PutItemCommand } from "@aws-sdk/client-dynamodb";
+import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { v7 as uuid7 } from "uuid";
+import { serve } from "./bootstrap.mjs";
+import {
+  CORRELATION_ID,
+  FACTS,
+  Metrics,
+  ORG,
+  REFUSALS,
+  TABLE,
+  cardKey,
+  checkCard,
+  checkReissued,
+  dynamodb,
+  fromItem,
+  get,
+  isFinal,
+  log,
+  operationKey,
+  sqs,
+  toItem,
+  trace,
+} from "./common.mjs";
+import { Problem, broken, forbidden, integerId, invalid, read, unavailable } from "./request.mjs";
+
+const QUEUE_URL = process.env.BIND_CARD_QUEUE_URL;
+const RETENTION_SECONDS = 90 * 24 * 60 * 60;
+// A card that is not there is 403: a foreign card must look the same.
+const REFUSAL_STATUS = { CARD_NOT_FOUND: 403, REISSUED_CARD_NOT_FOUND: 403 };
+const MORE_HEADERS = { 401: { "www-authenticate": "Bearer" }, 503: { "retry-after": "1" } };
+
+/** Answers a request. */
+export async function handler(event, context) {
+  const started = performance.now();
+  const metrics = new Metrics();
+  const seen = { request_id: context.awsRequestId, cid: event.headers["x-correlation-id"] ?? uuid7() };
+  try {
+    const { operationId: operation_id, sent } = await answer(event, seen);
+    if (sent) metrics.count("Accepted");
+    log("INFO", "request answered", started, { ...seen, operation_id, outcome: 202 });
+    const headers = { "content-type": "application/json", location: `/operations/${operation_id}` };
+    return response(202, headers, seen, { operation_id, status: "PENDING" });
+  } catch (error) {
+    return refuse(error, seen, started, metrics);
+  } finally {
+    metrics.flush();
+  }
+}
+
+/** The answer other than success: RFC 9457. */
+function refuse(error, seen, started, metrics) {
+  const problem = error instanceof Problem ? error : isFinal(error) ? broken(error) : unavailable(error);
+  const { status, code, message: detail, cause, errors } = problem;
+  const fields = { ...seen, outcome: status, code };
+  if (cause) log("ERROR", "request failed", started, { ...fields, cause });
+  else log("INFO", "request refused", started, fields);
+  if (status >= 500) metrics.count("Failed");
+  else metrics.count(code, metrics.refused);
+  const type = `urn:bindery:problem:${code}`;
+  const body = { type, title: STATUS_CODES[status], status, detail, instance: seen.request_id, errors };
+  return response(status, { "content-type": "application/problem+json", ...MORE_HEADERS[status] }, seen, body);
+}
+
+const response = (statusCode, headers, { cid }, body) => ({
+  statusCode,
+  headers: { ...headers, "x-correlation-id": cid },
+  body: JSON.stringify(body),
+});
+
+/** The operation that the request made or repeats, and whether its message was sent for it. */
+async function answer(event, seen) {
+  const { cid } = seen;
+  const malformed = !CORRELATION_ID.test(cid);
+  if (malformed) seen.cid = uuid7();
+  const claims = event.requestContext.authorizer?.jwt?.claims;
+  if (!claims) throw new Problem(401, "unauthorized", "The access token is missing or invalid.");
+  if (!(claims.scope ?? "").split(" ").includes("cards:write")) {
+    throw forbidden("The access token lacks the scope for this request.");
+  }
+  const org = claims.tenant_id;
+  if (!ORG.test(org ?? "")) throw forbidden("The access token names no organisation.");
+  seen.tenant = org;
+  if (malformed) {
+    const isAscii = /^[\x00-\x7f]*$/.test(cid);
+    const detail = isAscii ? "must be 1 to 255 printable ASCII characters" : "must be printable ASCII";
+    throw invalid({ header: "x-correlation-id", detail });
+  }
+  return accept(read(event, org, integerId(claims.account_id), cid));
+}
+
+/** Records the operation, then sends its message; a repeated request does what is left of that. */
+async function accept(request) {
+  const { org, operationId } = request;
+  const before = { operationId, sent: false };
+  let known = await recorded(request);
+  if (known && isUnderWay(known, request)) return before;
+  let instruction;
+  try {
+    instruction = await prepare(request, known !== undefined);
+  } catch (problem) {
+    // What refuses may be this very operation, recorded since by the same request sent twice.
+    known = known ? undefined : await recorded(request);
+    if (!known) throw problem;
+    if (isUnderWay(known, request)) return before;
+    instruction = await prepare(request, true);
+  }
+  const operation = known ?? (await record(request));
+  if (!operation) return before;
+  const message = {
+    version: 1,
+    org_id: org,
+    operation_id: operationId,
+    cid: operation.cid,
+    accepted_at: operation.created_at,
+    instruction,
+  };
+  const command = new SendMessageCommand({
+    QueueUrl: QUEUE_URL,
+    MessageBody: asciiJson(message),
+    MessageGroupId: org,
+    MessageSystemAttributes: trace(),
+  });
+  try {
+    await sqs.send(command);
+  } catch (error) {
+    throw unavailable(error);
+  }
+  return { operationId, sent: true };
+}
+
+/** JSON in ASCII alone: SQS refuses some characters. */
+const asciiJson = (value) =>
+  JSON.stringify(value).replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+const seconds = (date) => Math.trunc(date / 1000);
+
+/** The operation of an earlier request with the same key. */
+async function recorded({ org, operationId, keyed, now }) {
+  const operation = keyed ? await get(operationKey(org, operationId)) : undefined;
+  return operation?.expires_at > seconds(now) ? operation : undefined;
+}
+
+/** Whether nothing is left to do but to answer; else its message may still have to be sent. */
+function isUnderWay(operation, { fingerprint }) {
+  if (operation.fingerprint !== fingerprint) {
+    throw new Problem(422, "idempotency-key-reused", "The Idempotency-Key was used with another request.");
+  }
+  return operation.state !== "PENDING";
+}
+
+/** The message's instruction; the cards' state counts only before the operation is recorded. */
+async function prepare({ org, bind }, isRecorded) {
+  const card = await get(cardKey(org, bind.card_id));
+  if (!isRecorded) {
+    let code = checkCard(card);
+    if (!code && bind.reissued_card_id) {
+      code = checkReissued(await get(cardKey(org, bind.reissued_card_id)), bind);
+    }
+    if (code) {
+      throw new Problem(REFUSAL_STATUS[code] ?? 409, code.toLowerCase().replaceAll("_", "-"), REFUSALS[code]);
+    }
+  }
+  if (!card) throw broken("the operation's card is gone");
+  return { bind, card: Object.fromEntries(FACTS.map((name) => [name, card[name]])) };
+}
+
+/** Records the operation, if none of its ID is; `undefined` if one is, and is under way. */
+async function record(request) {
+  const { org, operationId, fingerprint, cid, now, bind } = request;
+  const operation = {
+    org_id: org,
+    operation_id: operationId,
+    state: "PENDING",
+    fingerprint,
+    cid,
+    created_at: now.toISOString(),
+    kind: "BIND_CARD",
+    card_id: bind.card_id,
+    ...(bind.reissued_card_id && { reissued_card_id: bind.reissued_card_id }),
+  };
+  const row = { ...operation, ...operationKey(org, operationId), expires_at: seconds(now) + RETENTION_SECONDS };
+  const command = new PutItemCommand({
+    TableName: TABLE,
+    Item: toItem(row),
+    ConditionExpression: "attribute_not_exists(pk) OR expires_at <= :now",
+    ExpressionAttributeValues: toItem({ ":now": seconds(now) }),
+    ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+  });
+  try {
+    await dynamodb.send(command);
+  } catch (error) {
+    if (!(error instanceof ConditionalCheckFailedException)) throw error;
+    const existing = fromItem(error.Item);
+    return isUnderWay(existing, request) ? undefined : existing;
+  }
+  return operation;
+}
+
+serve(import.meta.url, handler);

@@ -1,0 +1,126 @@
+// The worker `bind-card-worker` for Node: the same writes, outcomes, events and dead letters as that in functions.
+//
+// Left out: giving up before Lambda's deadline, optional members of a message that are null instead of missing, two
+// members of one name, and a limit on PutEvents calls by their bytes (ten of these events stay far below it).
+
+import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge";
+import { SendMessageCommand } from "@aws-sdk/client-sqs";
+import { apply } from "./binding.mjs";
+import { serve } from "./bootstrap.mjs";
+import { Broken, CONFIG, Conflict, Metrics, isFinal, log, sleep, sqs } from "./common.mjs";
+import { read } from "./message.mjs";
+
+const eventbridge = new EventBridgeClient(CONFIG);
+
+const BUS = process.env.EVENT_BUS_NAME;
+const DEAD_LETTERS = process.env.BIND_CARD_DLQ_URL;
+const MAX_RECEIVES = Number(process.env.MAX_RECEIVES);
+
+const MAX_ENTRIES = 10;
+const MAX_ROUNDS = 3;
+const ROUND_WAIT_MS = 50;
+const MAX_REASON = 512;
+
+/** Applies the messages of a batch, each for itself; names those that are to come back. */
+export async function handler(event) {
+  const metrics = new Metrics();
+  const deliveries = await Promise.all(event.Records.map(deliver));
+  await publish(deliveries, metrics);
+  const letGo = await Promise.all(deliveries.map((delivery) => settle(delivery, metrics)));
+  metrics.flush();
+  const failed = deliveries.filter((_, index) => !letGo[index]);
+  return { batchItemFailures: failed.map(({ id }) => ({ itemIdentifier: id })) };
+}
+
+/** One message, applied; on its way through an invocation. */
+async function deliver({ messageId: id, body, attributes }) {
+  const receives = Number(attributes.ApproximateReceiveCount ?? 1);
+  const delivery = { id, body, receives, started: performance.now(), message: {}, events: [] };
+  try {
+    delivery.message = read(body);
+    Object.assign(delivery, await apply(delivery.message));
+  } catch (error) {
+    delivery.isBroken = error instanceof Broken || (isFinal(error) && !(error instanceof Conflict));
+    delivery.failure = error instanceof Conflict ? "the rows are busy" : error.message;
+  }
+  return delivery;
+}
+
+/** Publishes the events of all messages, in few calls, and again what was not taken. */
+async function publish(deliveries, metrics) {
+  let open = deliveries.flatMap((delivery) => delivery.events.map((event) => ({ delivery, event })));
+  for (let number = 0; number < MAX_ROUNDS && open.length; number += 1) {
+    if (number) await sleep(ROUND_WAIT_MS * 2 ** (number - 1) * Math.random());
+    const calls = [];
+    for (let at = 0; at < open.length; at += MAX_ENTRIES) calls.push(open.slice(at, at + MAX_ENTRIES));
+    await Promise.all(calls.map(put));
+    for (const { delivery, event, reason } of open) if (!reason) count(delivery, event, metrics);
+    open = open.filter(({ reason }) => reason);
+  }
+  for (const { delivery, reason } of open) delivery.failure = `EventBridge PutEvents: ${reason}`;
+}
+
+/** Notes why each event is not, or may not be, on the bus. */
+async function put(call) {
+  const Entries = call.map(({ event }) => ({
+    EventBusName: BUS,
+    Source: "bindery",
+    DetailType: event.event_type,
+    Detail: JSON.stringify(event),
+  }));
+  let reason = () => undefined;
+  try {
+    const answer = await eventbridge.send(new PutEventsCommand({ Entries }));
+    if (answer.FailedEntryCount) {
+      reason = ({ EventId, ErrorCode }) => (EventId ? undefined : (ErrorCode ?? "no event ID"));
+    }
+    call.forEach((open, index) => (open.reason = reason(answer.Entries[index])));
+  } catch (error) {
+    for (const open of call) open.reason = error.name;
+  }
+}
+
+/** Counts an event that is on the bus. */
+function count({ message }, { event_type, data }, metrics) {
+  if (event_type === "bind_card") {
+    if (data.message_code) metrics.count(data.message_code, metrics.refused);
+    else metrics.count("Applied");
+  }
+  metrics.toEvent[message.accepted_at] = Math.max(0, Date.now() - Date.parse(message.accepted_at));
+}
+
+/** Whether the message is let go: it is done, or in the dead-letter queue with its reason. */
+async function settle(delivery, metrics) {
+  const { id, body, receives, started, message, outcome, failure, isBroken } = delivery;
+  const { operation_id, org_id: tenant, cid } = message;
+  const fields = { message_id: id, operation_id, tenant, cid, receives };
+  if (!failure) {
+    log("INFO", "message handled", started, { ...fields, outcome });
+    return true;
+  }
+  metrics.count("Failed");
+  if (!isBroken && receives < MAX_RECEIVES) {
+    log("WARN", "not yet", started, { ...fields, outcome: "RETRY", reason: failure });
+    metrics.count("Retried");
+    return false;
+  }
+  log("ERROR", "given up", started, { ...fields, outcome: "DEAD_LETTER", reason: failure });
+  try {
+    await bury(id, body, failure);
+  } catch (error) {
+    log("ERROR", "left for SQS to dead-letter", started, { message_id: id, error: error.message });
+    return false;
+  }
+  metrics.count("DeadLettered");
+  return true;
+}
+
+/** Puts the message into the dead-letter queue as it came, and the reason beside it. */
+async function bury(id, body, reason) {
+  const text = (StringValue) => ({ DataType: "String", StringValue });
+  const printable = reason.replace(/[^ -~]/g, "?").slice(0, MAX_REASON);
+  const MessageAttributes = { reason: text(printable), source_message_id: text(id) };
+  await sqs.send(new SendMessageCommand({ QueueUrl: DEAD_LETTERS, MessageBody: body, MessageAttributes }));
+}
+
+serve(import.meta.url, handler);

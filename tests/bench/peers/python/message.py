@@ -1,0 +1,80 @@
+"""Reading a message of the bind-card queue: to the last member, because guessing could move cards."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+from common import CORRELATION_ID, MAX_INTEGER_ID, OPTIONAL_FACTS, ORG, Row
+
+OPERATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Broken(Exception):  # noqa: N818
+    """It will never work."""
+
+
+def read(body: str) -> Row:
+    """The message, if it is of the known form."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Broken("unreadable message: not JSON") from error
+    try:
+        known = conforms(message, MESSAGE)
+    except ValueError:
+        known = False
+    if not known:
+        raise Broken("unreadable message: not of the known form")
+    return message
+
+
+def conforms(value: Any, form: Row, optional: frozenset | set = frozenset()) -> bool:
+    """Whether the value has the form's members, and no others."""
+    if not isinstance(value, dict) or not form.keys() - optional <= value.keys() <= form.keys():
+        return False
+    return all(form[name](member) for name, member in value.items())
+
+
+def matches(pattern: re.Pattern) -> Callable[[Any], bool]:
+    """What says whether a value is such a text."""
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def is_id(value: Any) -> bool:
+    """Whether it is an integer ID."""
+    return type(value) is int and 1 <= value <= MAX_INTEGER_ID
+
+
+def is_name(value: Any) -> bool:
+    """Whether it is a bulk's or an item's ID."""
+    return isinstance(value, str) and 1 <= len(value) <= 255
+
+
+def is_date(value: Any) -> bool:
+    """Whether it is a calendar date."""
+    return isinstance(value, str) and len(value) == 10 and bool(date.fromisoformat(value))
+
+
+BIND = dict.fromkeys(("card_id", "account_id", "customer_id", "reissued_card_id"), is_id)
+CARD = {
+    "program_id": is_id,
+    "bulk_id": is_name,
+    "external_id": is_name,
+    "contactless_enabled": lambda value: isinstance(value, bool),
+    "issuing_date": is_date,
+    "expiration_date": is_date,
+}
+INSTRUCTION = {
+    "bind": lambda value: conforms(value, BIND, {"reissued_card_id"}),
+    "card": lambda value: conforms(value, CARD, OPTIONAL_FACTS),
+}
+MESSAGE = {
+    "version": lambda value: type(value) is int and value == 1,
+    "org_id": matches(ORG),
+    "operation_id": matches(OPERATION_ID),
+    "cid": matches(CORRELATION_ID),
+    "accepted_at": lambda value: isinstance(value, str) and bool(datetime.fromisoformat(value).tzinfo),
+    "instruction": lambda value: conforms(value, INSTRUCTION),
+}

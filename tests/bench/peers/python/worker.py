@@ -1,0 +1,153 @@
+"""The worker `bind-card-worker` in Python: the same writes, outcomes, events and dead letters as that in functions.
+
+Left out: giving up before Lambda's deadline, optional members of a message that are null instead of missing, two
+members of one name, and a limit on PutEvents calls by their bytes (ten of these events stay far below it).
+"""
+
+import os
+import random
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import boto3
+from binding import apply
+from botocore.exceptions import BotoCoreError, ClientError
+from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, to_json, utc_now
+from message import Broken, read
+
+eventbridge = boto3.client("events", config=CONFIG)
+# As many as a batch has messages.
+pool = ThreadPoolExecutor(10)
+
+BUS = os.environ["EVENT_BUS_NAME"]
+DEAD_LETTERS = os.environ["BIND_CARD_DLQ_URL"]
+MAX_RECEIVES = int(os.environ["MAX_RECEIVES"])
+
+MAX_ENTRIES = 10
+MAX_ROUNDS = 3
+ROUND_WAIT = 0.05
+MAX_REASON = 512
+
+
+class Delivery:
+    """One message, applied; on its way through an invocation."""
+
+    def __init__(self, record: Row) -> None:
+        self.id, self.body = record["messageId"], record["body"]
+        self.receives = int(record["attributes"].get("ApproximateReceiveCount", 1))
+        self.started, self.message = time.perf_counter(), {}
+        self.outcome, self.events, self.failure, self.is_broken = None, [], None, False
+        try:
+            self.message = read(self.body)
+            self.outcome, self.events = apply(self.message)
+        except Conflict:
+            self.failure = "the rows are busy"
+        except (BotoCoreError, ClientError) as error:
+            self.failure, self.is_broken = str(error), isinstance(error, ClientError) and is_final(error)
+        except Broken as error:
+            self.failure, self.is_broken = str(error), True
+        except Exception as error:
+            self.failure, self.is_broken = f"the worker failed: {type(error).__name__}", True
+
+
+def handler(event: Row, _: Any) -> Row:
+    """Applies the messages of a batch, each for itself; names those that are to come back."""
+    metrics = Metrics()
+    deliveries = list(pool.map(Delivery, event["Records"]))
+    publish(deliveries, metrics)
+    failed = [delivery.id for delivery in deliveries if not settle(delivery, metrics)]
+    metrics.flush()
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def publish(deliveries: list[Delivery], metrics: Metrics) -> None:
+    """Publishes the events of all messages, in few calls, and again what was not taken."""
+    unpublished = [(delivery, event) for delivery in deliveries for event in delivery.events]
+    for number in range(MAX_ROUNDS):
+        if not unpublished:
+            return
+        if number:
+            time.sleep(ROUND_WAIT * 2 ** (number - 1) * random.random())
+        calls = [unpublished[at : at + MAX_ENTRIES] for at in range(0, len(unpublished), MAX_ENTRIES)]
+        refused = []
+        for call, reasons in zip(calls, pool.map(put, calls), strict=True):
+            for (delivery, event), reason in zip(call, reasons, strict=True):
+                if reason:
+                    refused.append((delivery, event, reason))
+                else:
+                    count(delivery, event, metrics)
+        unpublished = [(delivery, event) for delivery, event, _ in refused]
+    for delivery, _, reason in refused:
+        delivery.failure = f"EventBridge PutEvents: {reason}"
+
+
+def put(call: list[tuple[Delivery, Row]]) -> list[str | None]:
+    """Why each event is not, or may not be, on the bus; `None` if it is."""
+    entries = [
+        {"EventBusName": BUS, "Source": "bindery", "DetailType": event["event_type"], "Detail": to_json(event)}
+        for _, event in call
+    ]
+    try:
+        answer = eventbridge.put_events(Entries=entries)
+    except ClientError as error:
+        return [error.response["Error"]["Code"]] * len(call)
+    except BotoCoreError as error:
+        return [str(error)] * len(call)
+    if not answer["FailedEntryCount"]:
+        return [None] * len(call)
+    return [None if "EventId" in entry else entry.get("ErrorCode", "no event ID") for entry in answer["Entries"]]
+
+
+def count(delivery: Delivery, event: Row, metrics: Metrics) -> None:
+    """Counts an event that is on the bus."""
+    if event["event_type"] == "bind_card":
+        if "message_code" in event["data"]:
+            metrics.refused[event["data"]["message_code"]] += 1
+        else:
+            metrics.counts["Applied"] += 1
+    accepted_at = delivery.message["accepted_at"]
+    waited = utc_now() - datetime.fromisoformat(accepted_at)
+    metrics.to_event[accepted_at] = max(0, int(waited.total_seconds() * 1000))
+
+
+def settle(delivery: Delivery, metrics: Metrics) -> bool:
+    """Whether the message is let go: it is done, or in the dead-letter queue with its reason."""
+    message, reason = delivery.message, delivery.failure
+    fields = {"message_id": delivery.id, "operation_id": message.get("operation_id"), "tenant": message.get("org_id")}
+    fields |= {"cid": message.get("cid"), "receives": delivery.receives}
+    if reason is None:
+        log("INFO", "message handled", delivery.started, **fields, outcome=delivery.outcome)
+        return True
+    if not delivery.is_broken and delivery.receives < MAX_RECEIVES:
+        log("WARN", "not yet", delivery.started, **fields, outcome="RETRY", reason=reason)
+        metrics.counts.update(["Retried", "Failed"])
+        return False
+    log("ERROR", "given up", delivery.started, **fields, outcome="DEAD_LETTER", reason=reason)
+    metrics.counts["Failed"] += 1
+    try:
+        bury(delivery, reason)
+    except (BotoCoreError, ClientError) as error:
+        log("ERROR", "left for SQS to dead-letter", delivery.started, message_id=delivery.id, error=str(error))
+        return False
+    metrics.counts["DeadLettered"] += 1
+    return True
+
+
+def bury(delivery: Delivery, reason: str) -> None:
+    """Puts the message into the dead-letter queue as it came, and the reason beside it."""
+    printable = re.sub(r"[^ -~]", "?", reason)[:MAX_REASON]
+    attributes = {"reason": printable, "source_message_id": delivery.id}
+    sqs.send_message(
+        QueueUrl=DEAD_LETTERS,
+        MessageBody=delivery.body,
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+
+
+if __name__ == "__main__":
+    from bootstrap import serve
+
+    serve(__file__)

@@ -1,0 +1,23 @@
+//! `bind-card` on the SDK's default features and `aws-config`: clients made the ordinary way.
+
+use aws_config::BehaviorVersion;
+use bind_card::BindCard;
+use lambda_http::Error;
+use shared::http::{self, Scope};
+use shared::queue::Queue;
+use shared::store::Store;
+use shared::{config, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
+    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
+    let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
+}

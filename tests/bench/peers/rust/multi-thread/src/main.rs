@@ -1,0 +1,23 @@
+//! `bind-card`, but on tokio's scheduler for many threads.
+
+use bind_card::BindCard;
+use lambda_http::Error;
+use shared::aws::Aws;
+use shared::http::{self, Scope};
+use shared::queue::Queue;
+use shared::store::Store;
+use shared::{config, telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
+    let aws = Aws::from_env()?;
+    let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
+    let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
+}

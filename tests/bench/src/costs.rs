@@ -1,0 +1,330 @@
+//! What each flow costs at AWS, beside the naive design: units, requests and functions' time, counted and measured; dollars,
+//! by [`prices`](crate::prices).
+//!
+//! A function's time is what its invocation takes with services as far away as in a region ([`Pace::Region`]), and its
+//! processor time by the share of a processor that its memory has there.
+
+use std::iter;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use serde_json::{Value, json};
+use shared::aws::Aws;
+use tests::arena::create_table;
+use tests::capacity::dynoxide;
+use tests::function::{Function, Invocation};
+use tests::payloads::{batch, bind_event, http_event};
+use tests::standin::StandIn;
+
+use crate::figures;
+use crate::naive::{Naive, Units};
+use crate::plot::{self, Bar};
+use crate::prices::Usage;
+use crate::results::table;
+use crate::rows::{self, TABLE};
+use crate::wire::{Pace, Wire, chunks};
+
+/// Memory of functions, in MB (infra/template.yaml).
+const MEMORY: f64 = 256.0;
+/// Of `cancel-orders`, which verifies PINs.
+const MEMORY_OF_CANCEL_ORDERS: f64 = 1769.0;
+/// Memory that brings a whole processor with it (Lambda's documentation).
+const MEMORY_OF_A_PROCESSOR: f64 = 1769.0;
+
+/// Instructions of one card that are measured, and of bulks and orders in one request.
+const BINDS: usize = 200;
+const ITEMS: usize = 1000;
+/// As many go first, uncounted: a process that has not run yet is slower.
+const WARMING: usize = 20;
+/// Messages that SQS hands over at once, at most.
+const BATCH: usize = 10;
+
+/// Cards of our own begin here: those of started bulks begin at 1.
+const FIRST: u64 = 1_000_000;
+
+/// A flow, and what one of it costs.
+struct Flow {
+    name: &'static str,
+    usage: Usage,
+    /// What the naive design uses instead of our units.
+    naive: Option<Units>,
+}
+
+/// Measures, prints and draws.
+pub async fn run() {
+    let flows = measure().await;
+    let name = |flow: &Flow| flow.name.to_owned();
+    table("costs units", "What one takes", &flows.iter().map(|flow| (name(flow), units(flow))).collect::<Vec<_>>());
+    table(
+        "costs",
+        "What a million cost, in dollars",
+        &flows.iter().map(|flow| (name(flow), dollars(flow))).collect::<Vec<_>>(),
+    );
+    let bars = flows.iter().flat_map(|flow| {
+        let bar = |whose: &str, usage: Usage, ours| Bar {
+            label: format!("{}{whose}", flow.name),
+            value: usage.of_a_million().total(),
+            ours,
+        };
+        let naive = flow.naive.map(|units| bar(", naive", units.instead_of(flow.usage), false));
+        iter::once(bar("", flow.usage, true)).chain(naive)
+    });
+    figures::write("costs", &plot::bars("What a million cost", "dollars, logarithmic", &bars.collect::<Vec<_>>()));
+}
+
+async fn measure() -> Vec<Flow> {
+    let (rig, naive) = (Rig::new().await, Naive::new().await);
+    let binds = [
+        ("bind", Bind::default(), naive.bind(false).await),
+        ("bind, with a key", Bind { keyed: true, ..Bind::default() }, naive.bind(true).await),
+        ("bind, alone", Bind { alone: true, ..Bind::default() }, naive.bind(false).await),
+        ("reissue, with a key", Bind { keyed: true, reissues: true, alone: false }, naive.reissue().await),
+    ];
+    let lambdas = [rig.lambda("bind-card").await, rig.lambda("bind-card-worker").await];
+    let mut flows = Vec::new();
+    for (name, bind, naive) in binds {
+        rig.bind(&lambdas, bind, WARMING).await;
+        flows.push(Flow { name, usage: rig.bind(&lambdas, bind, BINDS).await, naive: Some(naive) });
+    }
+    let bulks = Bulks::new(&rig).await;
+    bulks.run(100, true).await;
+    let [create, start, full] = bulks.run(ITEMS, false).await;
+    let [_, _, partial] = bulks.run(ITEMS, true).await;
+    let cancel = Some(naive.cancel().await);
+    flows.push(Flow { name: "create, an item", usage: create, naive: None });
+    flows.push(Flow { name: "start, a card", usage: start, naive: Some(naive.start().await) });
+    flows.push(Flow { name: "cancel FULL, a card", usage: full, naive: cancel });
+    flows.push(Flow { name: "cancel PARTIAL, a card", usage: partial, naive: cancel });
+    let lambdas = [rig.lambda("cancel-orders").await, rig.lambda("cancel-orders-worker").await];
+    rig.orders(&lambdas, WARMING).await;
+    let usage = rig.orders(&lambdas, ITEMS).await;
+    flows.push(Flow { name: "cancel an order", usage, naive: Some(naive.order().await) });
+    flows
+}
+
+fn units(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
+    vec![
+        ("write units", usage.writes),
+        ("read units", usage.reads),
+        ("SQS requests", usage.queue_requests),
+        ("events", usage.events),
+        ("invocations", usage.invocations),
+        // As if all had the same memory.
+        ("billed ms", usage.gb_seconds * 1000.0 * 1024.0 / MEMORY),
+        ("log bytes", usage.log_bytes),
+        ("naive: write units", naive.map_or(f64::NAN, |units| units.writes)),
+        ("naive: read units", naive.map_or(f64::NAN, |units| units.reads)),
+    ]
+}
+
+fn dollars(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
+    let bill = usage.of_a_million();
+    let naive = naive.map(|units| units.instead_of(*usage).of_a_million());
+    vec![
+        ("DynamoDB", bill.dynamodb),
+        ("Lambda", bill.lambda),
+        ("API", bill.api),
+        ("SQS", bill.sqs),
+        ("EventBridge", bill.eventbridge),
+        ("logs, traces", bill.watching),
+        ("all", bill.total()),
+        ("naive: DynamoDB", naive.map_or(f64::NAN, |bill| bill.dynamodb)),
+        ("naive: all", naive.map_or(f64::NAN, |bill| bill.total())),
+    ]
+}
+
+/// What functions are measured on.
+struct Rig {
+    dynamodb: Client,
+    wire: Wire,
+    standin: StandIn,
+    /// Of cards and orders, none of which comes twice.
+    next: AtomicU64,
+}
+
+/// A kind of bind.
+#[derive(Clone, Copy, Default)]
+struct Bind {
+    keyed: bool,
+    reissues: bool,
+    /// Each message is a batch of its own, as when there is little to do.
+    alone: bool,
+}
+
+/// A function with its memory.
+struct Lambda {
+    function: Function,
+    memory: f64,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let url = dynoxide().await;
+        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&url).build();
+        let dynamodb = Client::from_conf(config);
+        create_table(&dynamodb, TABLE).await;
+        let (standin, others) = StandIn::start().await;
+        let wire = Wire::start(&url, &others, Pace::Region).await;
+        Self { dynamodb, wire, standin, next: AtomicU64::new(FIRST) }
+    }
+
+    async fn lambda(&self, name: &str) -> Lambda {
+        let environment = rows::environment(&self.wire.url, &self.wire.url);
+        let memory = if name == "cancel-orders" { MEMORY_OF_CANCEL_ORDERS } else { MEMORY };
+        let function = Function::new(name, environment).await;
+        function.start().await;
+        Lambda { function, memory }
+    }
+
+    fn numbers(&self, count: usize) -> std::ops::Range<u64> {
+        let count = u64::try_from(count).unwrap();
+        let first = self.next.fetch_add(count, Ordering::Relaxed);
+        first..first + count
+    }
+
+    async fn bind(&self, [endpoint, worker]: &[Lambda; 2], kind: Bind, count: usize) -> Usage {
+        let cards = self.numbers(count);
+        rows::put(&self.dynamodb, &rows::of_cards(&rows::cards("a-bulk", cards.clone()))).await;
+        let replaced: Vec<_> = self.numbers(count).collect();
+        let bound: Vec<_> = replaced.iter().map(|number| rows::bound(*number)).collect();
+        rows::put(&self.dynamodb, &rows::of_cards(&bound)).await;
+        let mut usage = Usage::default();
+        self.wire.take();
+        for (card, replaced) in cards.zip(replaced) {
+            let key = format!("key-{card}");
+            let mut event = bind_event(card, kind.reissues.then_some(replaced), &key);
+            if !kind.keyed {
+                event["headers"].as_object_mut().unwrap().remove("idempotency-key");
+            }
+            endpoint.request(event, 202, &mut usage).await;
+        }
+        self.work(worker, if kind.alone { 1 } else { BATCH }, &mut usage).await;
+        self.settle(usage, count)
+    }
+
+    async fn orders(&self, [endpoint, worker]: &[Lambda; 2], count: usize) -> Usage {
+        let orders = self.numbers(count);
+        let headers = json!({ "idempotency-key": format!("key-{}", orders.start) });
+        let entries: Vec<_> = orders.clone().map(|order| json!({ "OrderID": order })).collect();
+        rows::put(&self.dynamodb, &rows::of_orders(orders.map(|order| i32::try_from(order).unwrap()))).await;
+        let body = json!(entries);
+        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&body));
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        let mut usage = Usage::default();
+        self.wire.take();
+        endpoint.request(event, 200, &mut usage).await;
+        self.work(worker, BATCH, &mut usage).await;
+        self.settle(usage, count)
+    }
+
+    /// Hands the worker what is in its queue, and what comes of it.
+    async fn work(&self, worker: &Lambda, most: usize, usage: &mut Usage) {
+        loop {
+            let messages: Vec<_> = iter::from_fn(|| self.standin.receive()).take(most).collect();
+            if messages.is_empty() {
+                return;
+            }
+            // They are received at once, and deleted at once.
+            let received = chunks(messages.iter().map(String::len).sum()) + 1;
+            usage.queue_requests += float(received);
+            let messages: Vec<_> = messages.into_iter().map(|message| (message, 1)).collect();
+            let answer = worker.invoke(batch(&messages), usage).await;
+            assert_eq!(answer, json!({ "batchItemFailures": [] }));
+        }
+    }
+
+    /// With what the services have counted, by one of so many.
+    fn settle(&self, mut usage: Usage, count: usize) -> Usage {
+        let passed = self.wire.take();
+        usage.reads += passed.reads;
+        usage.writes += passed.writes;
+        usage.queue_requests += float(passed.queue_chunks);
+        usage.events += float(passed.event_chunks);
+        usage.event_bytes += float(passed.event_bytes);
+        usage.of_one(float(count))
+    }
+}
+
+impl Lambda {
+    async fn request(&self, event: Value, status: u16, usage: &mut Usage) -> Value {
+        usage.requests += 1.0;
+        let answer = self.invoke(event, usage).await;
+        assert_eq!(answer["statusCode"], status, "{answer}");
+        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+    }
+
+    async fn invoke(&self, event: Value, usage: &mut Usage) -> Value {
+        let (cpu, log, began) = (self.function.cpu_time().await, self.function.log().len(), Instant::now());
+        let answer = self.function.invoke(event).await;
+        let time = began.elapsed();
+        let cpu = self.function.cpu_time().await.saturating_sub(cpu);
+        let Invocation::Answered(answer) = answer else { panic!("{answer:?}: {}", self.function.log()) };
+        let share = (self.memory / MEMORY_OF_A_PROCESSOR).min(1.0);
+        usage.invocations += 1.0;
+        usage.gb_seconds += billed(time + cpu.mul_f64(1.0 / share - 1.0)) * self.memory / 1024.0;
+        usage.log_bytes += float(self.function.log().len() - log);
+        answer
+    }
+}
+
+/// In seconds; Lambda bills every millisecond that was begun.
+fn billed(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).ceil() / 1000.0
+}
+
+/// The functions of bulks.
+struct Bulks<'a> {
+    rig: &'a Rig,
+    create: Lambda,
+    start: [Lambda; 2],
+    cancel: [Lambda; 2],
+}
+
+impl<'a> Bulks<'a> {
+    async fn new(rig: &'a Rig) -> Self {
+        Self {
+            rig,
+            create: rig.lambda("create-bulk").await,
+            start: [rig.lambda("start-bulk").await, rig.lambda("start-bulk-worker").await],
+            cancel: [rig.lambda("cancel-bulk").await, rig.lambda("cancel-bulk-worker").await],
+        }
+    }
+
+    /// A bulk is created, started, and canceled.
+    async fn run(&self, count: usize, named: bool) -> [Usage; 3] {
+        let ids: Vec<_> = self.rig.numbers(count).map(|number| format!("{number:036}")).collect();
+        self.rig.wire.take();
+        let mut usage = Usage::default();
+        let body = json!({ "program_id": 5, "external_ids": ids });
+        let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+        let bulk = self.create.request(event, 201, &mut usage).await["id"].clone();
+        let created = self.rig.settle(usage, count);
+
+        let post = |what: &str, body: Option<&Value>| {
+            let path = format!("/cards/v1/bulks/{}/{what}", bulk.as_str().unwrap());
+            http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), body)
+        };
+        let started = self.operation(&self.start, post("start", None), (count, 1)).await;
+        let body = if named {
+            json!({ "cancel_type": "PARTIAL", "external_ids": ids })
+        } else {
+            json!({ "cancel_type": "FULL" })
+        };
+        let canceled = self.operation(&self.cancel, post("cancel", Some(&body)), (count, 5)).await;
+        [created, started, canceled]
+    }
+
+    /// With at most so many chunks in a batch, as the template has it.
+    async fn operation(&self, [endpoint, worker]: &[Lambda; 2], event: Value, (count, most): (usize, usize)) -> Usage {
+        let mut usage = Usage::default();
+        endpoint.request(event, 202, &mut usage).await;
+        self.rig.work(worker, most, &mut usage).await;
+        self.rig.settle(usage, count)
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn float(count: usize) -> f64 {
+    count as f64
+}

@@ -1,0 +1,227 @@
+//! The design that comes to mind first, carried out on the same emulator: each instruction is one transaction of the change, a
+//! record that its message was handled, and a row of an outbox; a relay reads the outbox, publishes, and deletes.
+//!
+//! What it reads and writes otherwise is as ours. Its relay's functions and what they read in vain are not counted.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, Put, TransactWriteItem, Update, WriteRequest};
+use serde_json::json;
+use shared::aws::Aws;
+use shared::domain::card::Card;
+use shared::domain::ids::CardId;
+use tests::arena::create_table;
+use tests::capacity::Meter;
+use tests::payloads::ORG;
+use uuid::Uuid;
+
+use crate::prices::Usage;
+use crate::rows::{self, Item, TABLE};
+
+/// Instructions, or items, that are measured.
+const COUNT: u32 = 100;
+const BULK: &str = "naive";
+/// Bytes of an event: as long as that of a bind, which leaves the outbox's row below 1 KB.
+const EVENT_BYTES: usize = 750;
+
+/// What one takes of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Units {
+    /// Write units.
+    pub writes: f64,
+    /// Read units.
+    pub reads: f64,
+}
+
+impl Units {
+    /// This usage, but for these units.
+    pub fn instead_of(self, usage: Usage) -> Usage {
+        Usage { writes: self.writes, reads: self.reads, ..usage }
+    }
+}
+
+/// The naive design.
+pub struct Naive {
+    dynamodb: Client,
+    meter: Meter,
+}
+
+impl Naive {
+    /// With cards, a bulk of them, and orders.
+    pub async fn new() -> Self {
+        let meter = Meter::new().await;
+        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&meter.url).build();
+        let dynamodb = Client::from_conf(config);
+        create_table(&dynamodb, TABLE).await;
+        let cards = cards();
+        let orders = (1..=COUNT).map(|number| i32::try_from(number).unwrap());
+        for rows in [rows::of_cards(&cards), rows::of_bulk(BULK, &cards), rows::of_orders(orders)] {
+            rows::put(&dynamodb, &rows).await;
+        }
+        Self { dynamodb, meter }
+    }
+
+    /// A bind.
+    pub async fn bind(&self, keyed: bool) -> Units {
+        self.measure(async || {
+            for card in cards() {
+                self.one(keyed, &[&card], vec![Self::mark(&card, "bound")]).await;
+            }
+        })
+        .await
+    }
+
+    /// A reissue: a change of two cards.
+    pub async fn reissue(&self) -> Units {
+        let (cards, replaced) = (cards(), rows::cards(BULK, 1001..=1000 + u64::from(COUNT)));
+        rows::put(&self.dynamodb, &rows::of_cards(&replaced)).await;
+        self.measure(async || {
+            for (card, replaced) in cards.iter().zip(&replaced) {
+                let changes = vec![Self::mark(card, "bound"), Self::mark(replaced, "replaced")];
+                self.one(true, &[card, replaced], changes).await;
+            }
+        })
+        .await
+    }
+
+    /// The issue of a bulk's card.
+    pub async fn start(&self) -> Units {
+        self.of_bulk(|card| {
+            let put = |row| Put::builder().table_name(TABLE).set_item(Some(row)).build().unwrap();
+            let new = rows::of_cards(std::slice::from_ref(card)).remove(0);
+            vec![TransactWriteItem::builder().put(put(new)).build(), Self::mark_item(card)]
+        })
+        .await
+    }
+
+    /// The cancel of a bulk's card.
+    pub async fn cancel(&self) -> Units {
+        self.of_bulk(|card| vec![Self::mark(card, "canceled")]).await
+    }
+
+    /// The cancellation of an order, one of many in a request.
+    pub async fn order(&self) -> Units {
+        self.measure(async || {
+            let operation = self.accept(true).await;
+            for number in 1..=COUNT {
+                let key = rows::key(&format!("ORDER#{number}"), "ORDER");
+                self.read(key.clone()).await;
+                self.apply(vec![Self::update(key, "pending")]).await;
+            }
+            self.end(operation).await;
+        })
+        .await
+    }
+
+    /// One instruction about cards.
+    async fn one(&self, keyed: bool, cards: &[&Card], changes: Vec<TransactWriteItem>) {
+        for card in cards {
+            self.read(rows::key(&format!("CARD#{}", card.card_id), "CARD")).await;
+        }
+        let operation = self.accept(keyed).await;
+        self.apply(changes).await;
+        self.end(operation).await;
+    }
+
+    /// One instruction about a bulk, whose items are read, and changed each for itself.
+    async fn of_bulk(&self, changes: impl Fn(&Card) -> Vec<TransactWriteItem>) -> Units {
+        self.measure(async || {
+            let operation = self.accept(false).await;
+            let items =
+                self.dynamodb.query().table_name(TABLE).key_condition_expression("pk = :pk").consistent_read(true);
+            let bulk = AttributeValue::S(format!("{ORG}#BULK#{BULK}"));
+            items.expression_attribute_values(":pk", bulk).send().await.unwrap();
+            for card in cards() {
+                self.apply(changes(&card)).await;
+            }
+            self.end(operation).await;
+        })
+        .await
+    }
+
+    /// What one of [`COUNT`] takes, the relay included.
+    async fn measure(&self, run: impl AsyncFnOnce()) -> Units {
+        self.meter.take();
+        run().await;
+        self.relay().await;
+        let cost = self.meter.take();
+        Units { writes: cost.writes / f64::from(COUNT), reads: cost.reads / f64::from(COUNT) }
+    }
+
+    /// Records the operation; looks for an earlier one first, if there is a key.
+    async fn accept(&self, keyed: bool) -> Item {
+        let row = rows::of_operation(&rows::operation(CardId::new(1).unwrap()));
+        let key = Item::from(["pk", "sk"].map(|name| (name.to_owned(), row[name].clone())));
+        if keyed {
+            self.read(key.clone()).await;
+        }
+        let put = self.dynamodb.put_item().table_name(TABLE).set_item(Some(row));
+        put.condition_expression("attribute_not_exists(pk)").send().await.unwrap();
+        key
+    }
+
+    /// The change, once, and what is to be said of it.
+    async fn apply(&self, changes: Vec<TransactWriteItem>) {
+        let id = Uuid::now_v7();
+        let handled = rows::row(&json!({ "expires_at": 1_800_000_000 }), &format!("HANDLED#{id}"), "HANDLED");
+        let outbox = rows::row(&json!({ "detail": "x".repeat(EVENT_BYTES) }), "OUTBOX", &id.to_string());
+        let put = |row: Item| {
+            let put = Put::builder().table_name(TABLE).set_item(Some(row));
+            let put = put.condition_expression("attribute_not_exists(pk)").build().unwrap();
+            TransactWriteItem::builder().put(put).build()
+        };
+        let writes = changes.into_iter().chain([put(handled), put(outbox)]).collect();
+        self.dynamodb.transact_write_items().set_transact_items(Some(writes)).send().await.unwrap();
+    }
+
+    /// Notes the outcome on the operation.
+    async fn end(&self, key: Item) {
+        let update = self.dynamodb.update_item().table_name(TABLE).set_key(Some(key));
+        let update = update.update_expression("SET outcome = :outcome").condition_expression("attribute_exists(pk)");
+        update.expression_attribute_values(":outcome", AttributeValue::S("SUCCESS".to_owned())).send().await.unwrap();
+    }
+
+    /// Reads what is in the outbox, and deletes it.
+    async fn relay(&self) {
+        loop {
+            let rows = self.dynamodb.query().table_name(TABLE).key_condition_expression("pk = :pk").limit(25);
+            let outbox = AttributeValue::S(format!("{ORG}#OUTBOX"));
+            let rows = rows.consistent_read(true).expression_attribute_values(":pk", outbox).send().await.unwrap();
+            let delete = |row: &Item| {
+                let key = Item::from(["pk", "sk"].map(|name| (name.to_owned(), row[name].clone())));
+                let delete = DeleteRequest::builder().set_key(Some(key)).build().unwrap();
+                WriteRequest::builder().delete_request(delete).build()
+            };
+            let deletes: Vec<_> = rows.items().iter().map(delete).collect();
+            if deletes.is_empty() {
+                return;
+            }
+            self.dynamodb.batch_write_item().request_items(TABLE, deletes).send().await.unwrap();
+        }
+    }
+
+    async fn read(&self, key: Item) {
+        self.dynamodb.get_item().table_name(TABLE).set_key(Some(key)).consistent_read(true).send().await.unwrap();
+    }
+
+    fn mark(card: &Card, mark: &'static str) -> TransactWriteItem {
+        Self::update(rows::key(&format!("CARD#{}", card.card_id), "CARD"), mark)
+    }
+
+    fn mark_item(card: &Card) -> TransactWriteItem {
+        let item = card.facts.external_id.as_ref().unwrap();
+        Self::update(rows::key(&format!("BULK#{BULK}"), &format!("I#{item}")), "issued")
+    }
+
+    /// A mark as ours: by whom, and when.
+    fn update(key: Item, mark: &'static str) -> TransactWriteItem {
+        let by = json!({ "by": Uuid::now_v7(), "at": "2026-11-25T00:00:00.000Z" });
+        let update = Update::builder().table_name(TABLE).set_key(Some(key)).update_expression("SET #mark = :by");
+        let update = update.condition_expression("attribute_exists(pk)").expression_attribute_names("#mark", mark);
+        let update = update.expression_attribute_values(":by", serde_dynamo::to_attribute_value(by).unwrap());
+        TransactWriteItem::builder().update(update.build().unwrap()).build()
+    }
+}
+
+fn cards() -> Vec<Card> {
+    rows::cards(BULK, 1..=u64::from(COUNT))
+}

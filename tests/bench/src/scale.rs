@@ -1,0 +1,240 @@
+//! From a thousand to a hundred thousand: cancels of a bulk, and binds, by one to eight workers, beside the floor of bare writes
+//! (`src/bin/bench-floor.rs`), made by as many processes of the same kind.
+//!
+//! Processes, emulator and stand-ins share the machine: a ratio of times is one of this run. So three things are told apart:
+//! the time; the processor time of the workers alone, beside that of the floor's; and the time with services as far away as in a
+//! region, where it is not the processor that is waited for. `SCALE_LARGEST=10000` leaves out what is larger.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::figures;
+use crate::ground::{Ground, Run, What};
+use crate::plot::{Axis, Line, lines};
+use crate::results::{Row, load, ms, number, table};
+use crate::wire::{Pace, Passed};
+
+/// Cards and workers.
+const CELLS: [(usize, usize); 10] = [
+    (1000, 1),
+    (1000, 2),
+    (1000, 4),
+    (1000, 8),
+    (10_000, 1),
+    (10_000, 2),
+    (10_000, 4),
+    (10_000, 8),
+    (100_000, 1),
+    (100_000, 8),
+];
+/// Cards of cancels with services as far away as in a region.
+const CARDS_IN_REGION: usize = 10_000;
+/// Up to so many cards are run three times, of which the median counts.
+const REPEATED: usize = 10_000;
+
+/// Five chunks to an invocation, as the template has it.
+const CANCEL: What = What::Cancel { chunks: 5 };
+
+/// Measures, prints and draws.
+pub async fn run() {
+    let largest = std::env::var("SCALE_LARGEST").map_or(usize::MAX, |largest| largest.parse().unwrap());
+    let cells: Vec<_> = CELLS.into_iter().filter(|(cards, _)| *cards <= largest).collect();
+    counts(largest).await;
+    in_region(largest).await;
+    binds(&cells).await;
+    cancels(&cells).await;
+    draw();
+}
+
+async fn cancels(cells: &[(usize, usize)]) {
+    let mut rows = Vec::new();
+    for &(cards, workers) in cells {
+        let [cancel, writes, events] =
+            medians([CANCEL, What::Writes, What::WritesAndEvents], None, cards, workers).await;
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / float(cards);
+        rows.push((
+            name(cards, workers),
+            vec![
+                ("s", seconds(cancel)),
+                ("writes s", seconds(writes)),
+                ("ratio", seconds(cancel) / seconds(writes)),
+                ("writes, events s", seconds(events)),
+                ("ratio to both", seconds(cancel) / seconds(events)),
+                ("a second", float(cards) / seconds(cancel)),
+                ("CPU µs each", each(cancel.workers)),
+                ("CPU ratio", ratio(cancel.workers, writes.workers)),
+                ("CPU ratio to both", ratio(cancel.workers, events.workers)),
+                ("emulator µs each", each(cancel.emulator)),
+                ("of writes", each(writes.emulator)),
+                ("peak MB", megabytes(cancel)),
+            ],
+        ));
+    }
+    table("scale cancel", "Cancel a bulk, beside bare writes, and beside bare writes and events", &rows);
+}
+
+async fn binds(cells: &[(usize, usize)]) {
+    let mut rows = Vec::new();
+    for &(cards, workers) in cells {
+        let [bind, writes] = medians([What::Bind, What::Writes], None, cards, workers).await;
+        rows.push((
+            name(cards, workers),
+            vec![
+                ("s", seconds(bind)),
+                ("writes s", seconds(writes)),
+                ("ratio", seconds(bind) / seconds(writes)),
+                ("a second", float(cards) / seconds(bind)),
+                ("CPU µs each", bind.workers.as_secs_f64() * 1e6 / float(cards)),
+                ("peak MB", megabytes(bind)),
+            ],
+        ));
+    }
+    table("scale bind", "Apply binds, beside one bare write each", &rows);
+}
+
+/// Calls, units, and which partition is the hottest: the same however many work. And how long the calls of a cancel are under
+/// way, one worker's, where a call's own time is not hidden by others'.
+async fn counts(largest: usize) {
+    let mut rows = Vec::new();
+    let mut times = Vec::new();
+    for cards in [1000, 10_000, 100_000].into_iter().filter(|cards| *cards <= largest) {
+        for (name, what) in [("cancel", CANCEL), ("bind", What::Bind)] {
+            let mut ground = Ground::new(Some(Pace::Here)).await;
+            let workers = ground.workers(what, 1).await;
+            ground.run(what, cards, &workers).await;
+            let passed = ground.passed();
+            rows.push(counted(name, cards, &passed));
+            if what == CANCEL {
+                times = timed(cards, &passed);
+            }
+        }
+    }
+    table("scale calls", "Calls of a cancel by one worker", &times);
+    table("scale counts", "Calls and units, of cancels with their request, of binds their worker's", &rows);
+}
+
+fn counted(name: &str, cards: usize, passed: &Passed) -> Row {
+    let mut kinds: HashMap<&str, f64> = HashMap::new();
+    let mut hottest = ("", 0.0);
+    for (partition, units) in &passed.partitions {
+        let kind = partition.split('#').nth(1).unwrap();
+        *kinds.entry(kind).or_default() += units;
+        if *units > hottest.1 {
+            hottest = (kind, *units);
+        }
+    }
+    let calls = |of: &[&str]| float(of.iter().filter_map(|name| passed.calls.get(*name)).map(|(calls, _)| calls).sum());
+    let others = ["PutEvents", "SendMessage", "SendMessageBatch"];
+    let all: usize = passed.calls.values().map(|(calls, _)| calls).sum();
+    (
+        format!("{name} {cards}, hottest is {}", hottest.0),
+        vec![
+            ("writes each", passed.writes / float(cards)),
+            ("reads each", passed.reads / float(cards)),
+            ("DynamoDB calls", float(all) - calls(&others)),
+            ("PutEvents", calls(&others[..1])),
+            ("SQS sends", calls(&others[1..])),
+            ("hottest %", 100.0 * hottest.1 / passed.writes),
+            ("its units", hottest.1),
+        ],
+    )
+}
+
+fn timed(cards: usize, passed: &Passed) -> Vec<Row> {
+    let thousands = float(cards) / 1000.0;
+    let row = |(name, (calls, time)): (&String, &(usize, Duration))| {
+        let each = ms(*time) / float(*calls);
+        let columns = vec![
+            ("a 1000 cards", float(*calls) / thousands),
+            ("ms each", each),
+            ("ms a 1000 cards", ms(*time) / thousands),
+        ];
+        (format!("{cards}: {name}"), columns)
+    };
+    passed.calls.iter().map(row).collect()
+}
+
+/// With services as far away as in a region, and with several chunks to an invocation.
+async fn in_region(largest: usize) {
+    let cards = CARDS_IN_REGION.min(largest);
+    let mut rows = Vec::new();
+    for workers in [1, 4, 8] {
+        let cancels = [1, 2, 5].map(|chunks| What::Cancel { chunks });
+        let [one, two, five] = medians(cancels, Some(Pace::Region), cards, workers).await;
+        let [writes, events] = medians([What::Writes, What::WritesAndEvents], Some(Pace::Region), cards, workers).await;
+        rows.push((
+            name(cards, workers),
+            vec![
+                ("s", seconds(one)),
+                ("2 chunks s", seconds(two)),
+                ("5 chunks s", seconds(five)),
+                ("writes s", seconds(writes)),
+                ("writes, events s", seconds(events)),
+                ("ratio", seconds(five) / seconds(writes)),
+                ("ratio to both", seconds(five) / seconds(events)),
+            ],
+        ));
+    }
+    table("scale region", "Cancel a bulk, services as far away as in a region; so many chunks to an invocation", &rows);
+}
+
+/// Runs these in turns, each by processes of its own; answers the run of each that took its median time.
+async fn medians<const N: usize>(all: [What; N], pace: Option<Pace>, cards: usize, workers: usize) -> [Run; N] {
+    let mut ground = Ground::new(pace).await;
+    let mut processes = Vec::new();
+    for what in all {
+        processes.push(ground.workers(what, workers).await);
+    }
+    let mut runs: [Vec<Run>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..if cards <= REPEATED && pace.is_none() { 3 } else { 1 } {
+        for ((what, workers), runs) in all.into_iter().zip(&processes).zip(&mut runs) {
+            runs.push(ground.run(what, cards, workers).await);
+        }
+    }
+    runs.map(|mut runs| {
+        runs.sort_by_key(|run| run.time);
+        runs[runs.len() / 2]
+    })
+}
+
+/// Draws what was measured last: time against cards.
+fn draw() {
+    let results = load();
+    let line = |name: &str, table: &str, column: &str, workers: usize| {
+        let points = CELLS.into_iter().filter(|cell| cell.1 == workers);
+        let time = |(cards, workers)| number(&results, table, &self::name(cards, workers), column);
+        let points = points.filter_map(|cell| Some((float(cell.0), time(cell)?))).collect();
+        Line { name: format!("{name}, {workers}"), points }
+    };
+    let all = [
+        line("cancel", "scale cancel", "s", 1),
+        line("cancel", "scale cancel", "s", 8),
+        line("bind", "scale bind", "s", 1),
+        line("bind", "scale bind", "s", 8),
+        line("bare writes", "scale cancel", "writes s", 1),
+        line("bare writes", "scale cancel", "writes s", 8),
+    ];
+    let (across, up) = (Axis { label: "cards", log: true }, Axis { label: "seconds", log: true });
+    figures::write("scale", &lines("Time against cards, by 1 and by 8 workers", across, up, &all));
+}
+
+fn name(cards: usize, workers: usize) -> String {
+    format!("{cards} by {workers}")
+}
+
+fn seconds(run: Run) -> f64 {
+    run.time.as_secs_f64()
+}
+
+fn megabytes(run: Run) -> f64 {
+    float(usize::try_from(run.peak).unwrap_or(usize::MAX)) / 1e6
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn float(count: usize) -> f64 {
+    count as f64
+}
