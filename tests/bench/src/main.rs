@@ -7,6 +7,7 @@
 //! - [`warm`]: what an event takes after many.
 //! - [`batch`]: a worker's batch of ten messages beside one of one.
 //! - [`sizes`]: of the binaries.
+//! - [`choices`]: of the release build, each made otherwise.
 //! - [`orders`]: of many orders in one request.
 //! - [`scale`]: up to 100,000 cards, beside the floor of bare writes, on its [`ground`].
 //! - [`costs`]: of each flow, at the [`prices`] of AWS, beside those of the [`naive`] design. [`wire`] counts; [`rows`] are there before.
@@ -16,6 +17,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod batch;
+mod choices;
 mod costs;
 mod figures;
 mod goals;
@@ -36,7 +38,7 @@ mod warm;
 mod wire;
 
 /// All benchmarks, in the order in which they are run.
-const ALL: [&str; 8] = ["sizes", "start", "warm", "remote", "batch", "orders", "costs", "scale"];
+const ALL: [&str; 9] = ["sizes", "start", "warm", "remote", "batch", "choices", "orders", "costs", "scale"];
 
 #[tokio::main]
 async fn main() {
@@ -49,6 +51,7 @@ async fn main() {
             "warm" => warm::run().await,
             "remote" => start::far().await,
             "batch" => batch::run().await,
+            "choices" => choices::run().await,
             "orders" => orders::run().await,
             "scale" => scale::run().await,
             "costs" => costs::run().await,

@@ -19,6 +19,7 @@ struct Times {
     init: Vec<Duration>,
     first: Vec<Duration>,
     sum: Vec<Duration>,
+    init_cpu: Vec<Duration>,
     cpu: Vec<Duration>,
     warm: Vec<Duration>,
 }
@@ -26,18 +27,23 @@ struct Times {
 /// With everything on this machine.
 pub async fn near() {
     let site = Site::start().await;
-    let rows = measure(&site, &site.near, &subject::all()).await;
-    table("start", &format!("Start, medians of {STARTS}"), &rows);
+    measure(&site, &site.near, &subject::all(), ("start", &format!("Start, medians of {STARTS}"))).await;
 }
 
 /// With services at a distance.
 pub async fn far() {
     let site = Site::start().await;
-    let rows = measure(&site, &site.far, &subject::all()).await;
-    table("remote", &format!("Start, by TLS, {ROUND_TRIP:?} there and back, medians of {STARTS}"), &rows);
+    let heading = format!("Start, by TLS, {ROUND_TRIP:?} there and back, medians of {STARTS}");
+    measure(&site, &site.far, &subject::all(), ("remote", &heading)).await;
 }
 
-async fn measure(site: &Site, environment: &[(String, String)], subjects: &[Subject]) -> Vec<Row> {
+/// Starts them in this environment, and prints a table of this name and heading.
+pub async fn measure(
+    site: &Site,
+    environment: &[(String, String)],
+    subjects: &[Subject],
+    (name, heading): (&str, &str),
+) {
     let mut all: Vec<Times> = subjects.iter().map(|_| Times::default()).collect();
     // In turns, so that what else the machine does meets all.
     for _ in 0..STARTS {
@@ -57,6 +63,7 @@ async fn measure(site: &Site, environment: &[(String, String)], subjects: &[Subj
             ("init ms", init),
             ("first ms", first),
             ("sum ms", sum),
+            ("init CPU ms", median(&times.init_cpu)),
             ("sum CPU ms", median(&times.cpu)),
             ("warm ms", warm),
             ("init ÷ hello's", init / of("hello", |times| &times.init)),
@@ -65,7 +72,7 @@ async fn measure(site: &Site, environment: &[(String, String)], subjects: &[Subj
         ];
         (subject.name.to_owned(), columns)
     };
-    subjects.iter().zip(&all).map(row).collect()
+    table(name, heading, &subjects.iter().zip(&all).map(row).collect::<Vec<_>>());
 }
 
 async fn start(site: &Site, environment: &[(String, String)], subject: &Subject, times: &mut Times) {
@@ -75,6 +82,7 @@ async fn start(site: &Site, environment: &[(String, String)], subject: &Subject,
     }
     let function = subject.function(environment).await;
     let init = function.start().await;
+    times.init_cpu.push(function.cpu_time().await);
     for (number, task) in tasks.iter().enumerate() {
         let started = Instant::now();
         let answer = answer(&function, task.event.clone()).await;

@@ -1,5 +1,6 @@
 //! What is measured: our functions, and the same things made the ordinary way.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -79,24 +80,44 @@ pub fn ours() -> Vec<Subject> {
     ]
 }
 
-/// The runtime alone, and `bind-card` made otherwise, one choice at a time; with the SDK's default features, all of them the
-/// ordinary way: tests/bench/peers/rust.
+/// The runtime alone, and `bind-card` on the SDK's default features.
 pub fn rust() -> Vec<Subject> {
-    // Built by the same profile, in a target folder beside ours.
-    let ours = Program::built("bind-card").binary;
-    let profile = ours.parent().unwrap();
-    let folder = profile.parent().unwrap().join("bench-peers").join(profile.file_name().unwrap());
-    let subject = |(name, role, binary): (_, _, &str)| Subject::new(name, role, folder.join(binary), Vec::new());
-    [
-        ("hello", Role::Hello, "hello"),
-        ("endpoint, SDK's defaults", Role::Endpoint, "defaults"),
-        ("endpoint, aws-config", Role::Endpoint, "aws-config"),
-        ("endpoint, TLS by aws-lc", Role::Endpoint, "aws-lc"),
-        ("endpoint, many threads", Role::Endpoint, "multi-thread"),
-        ("endpoint, two HTTP clients", Role::Endpoint, "two-clients"),
-    ]
-    .map(subject)
-    .into()
+    vec![beside("hello", Role::Hello, "hello"), beside("endpoint, SDK's defaults", Role::Endpoint, "defaults")]
+}
+
+/// `bind-card` as it is, without connections made before the first event, and with one choice made otherwise: in its source
+/// (tests/bench/peers/rust), or of the compiler (tests/bench/run).
+pub fn choices() -> Vec<Subject> {
+    let built = |name, folder: &str| {
+        let binary = target().join(format!("bench-{folder}")).join(profile()).join("bind-card");
+        Subject::new(name, Role::Endpoint, binary, Vec::new())
+    };
+    let all = [
+        beside("hello", Role::Hello, "hello"),
+        Subject::new("endpoint", Role::Endpoint, Program::built("bind-card").binary, Vec::new()),
+        built("dependencies compiled for speed", "dependencies-for-speed"),
+        built("all compiled for size", "all-for-size"),
+        built("thin link-time optimisation", "thin-lto"),
+        beside("aws-config", Role::Endpoint, "aws-config"),
+        beside("TLS by aws-lc", Role::Endpoint, "aws-lc"),
+        beside("many threads", Role::Endpoint, "multi-thread"),
+        beside("two HTTP clients", Role::Endpoint, "two-clients"),
+    ];
+    all.map(|subject| Subject { variables: &[("WARM_UP", "off")], ..subject }).into()
+}
+
+/// Built by the same profile, in a target folder beside ours.
+fn beside(name: &'static str, role: Role, binary: &str) -> Subject {
+    Subject::new(name, role, target().join("bench-peers").join(profile()).join(binary), Vec::new())
+}
+
+/// Where ours are: `target/release`, or `target/debug`.
+fn target() -> PathBuf {
+    Program::built("bind-card").binary.ancestors().nth(2).unwrap().to_owned()
+}
+
+fn profile() -> OsString {
+    Program::built("bind-card").binary.ancestors().nth(1).unwrap().file_name().unwrap().to_owned()
 }
 
 /// Those in Python and in Node, if tests/bench/peers/install has made them.

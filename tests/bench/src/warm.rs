@@ -23,30 +23,34 @@ struct Measured {
 
 /// Measures it, and prints.
 pub async fn run() {
-    let site = Site::start().await;
-    let subjects = subject::all();
+    let heading = format!("Warm: {COUNTED} events after {UNCOUNTED}");
+    measure(&Site::start().await, &subject::all(), ("warm", &heading)).await;
+}
+
+/// Of these, and prints a table of this name and heading.
+pub async fn measure(site: &Site, subjects: &[Subject], (name, heading): (&str, &str)) {
     let mut all = Vec::new();
-    for subject in &subjects {
+    for subject in subjects {
         let function = subject.function(&site.near).await;
         function.start().await;
-        turn(&site, subject, &function, UNCOUNTED).await;
+        turn(site, subject, &function, UNCOUNTED).await;
         let measured = Measured { times: Vec::new(), cpu: Duration::ZERO, memory: function.memory().await };
         all.push((subject, function, measured));
     }
     for _ in 0..COUNTED / TURN {
         for (subject, function, measured) in &mut all {
-            let (times, cpu) = turn(&site, subject, function, TURN).await;
+            let (times, cpu) = turn(site, subject, function, TURN).await;
             measured.times.extend(times);
             measured.cpu += cpu;
             measured.memory = function.memory().await;
         }
     }
-    let of = |name: &str| all.iter().find(|(subject, ..)| subject.name == name).map(|(.., measured)| measured).unwrap();
+    let ours = |name: &str| all.iter().find(|(subject, ..)| subject.name == name).map(|(.., measured)| measured).unwrap();
     let rows: Vec<Row> = all
         .iter()
-        .map(|(subject, _, measured)| (subject.name.to_owned(), columns(measured, of(subject.role.measure()))))
+        .map(|(subject, _, measured)| (subject.name.to_owned(), columns(measured, ours(subject.role.measure()))))
         .collect();
-    table("warm", &format!("Warm: {COUNTED} events after {UNCOUNTED}"), &rows);
+    table(name, heading, &rows);
 }
 
 /// Their times, and what they took of the processor in all.
