@@ -1,15 +1,36 @@
-//! Draws what was measured last: the charts under tests/bench/plots.
+//! What was measured last, for readers: the charts under tests/bench/plots, and all tables in tests/bench/RESULTS.md.
 
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::goals;
 use crate::plot::{Bar, bars};
-use crate::results::load;
+use crate::results::{load, printed};
 
-/// Draws all for which there are results.
+/// All tables, in the order in which they are written down.
+const TABLES: [&str; 15] = [
+    "sizes",
+    "start",
+    "remote",
+    "warm",
+    "batch",
+    "remote batch",
+    "choices",
+    "orders",
+    "costs units",
+    "costs",
+    "scale counts",
+    "scale calls",
+    "scale region",
+    "scale cancel",
+    "scale bind",
+];
+
+/// Draws and writes all for which there are results.
 pub fn draw() {
     let results = load();
+    write_down(&results);
     let charts = [
         ("start", "start", "sum ms", "From a process's start to its first answer", "ms"),
         ("remote", "remote", "sum ms", "From a process's start to its first answer, services 20 ms away, by TLS", "ms"),
@@ -22,6 +43,14 @@ pub fn draw() {
             write(file, &bars(title, &format!("{unit}, logarithmic"), &rows));
         }
     }
+}
+
+fn write_down(results: &Value) {
+    let tables: Vec<&str> = TABLES.iter().filter_map(|table| printed(results, table)).map(str::trim_end).collect();
+    let head = "# Results\n\nWritten by `./tests/bench/run plots`. [README.md](README.md) says what they mean.";
+    let text = [&[head, goals::markdown(results).trim_end()][..], &tables[..]].concat().join("\n\n");
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), text.trim_end().to_owned() + "\n")
+        .unwrap();
 }
 
 /// Writes a chart.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::results::{load, number};
+use crate::results::number;
 
 /// At most so much of a number, or of a ratio of two.
 struct Goal {
@@ -71,13 +71,10 @@ const fn number_of(what: &'static str, most: f64, of: Cell) -> Goal {
     Goal { what, most, of, by: None }
 }
 
-/// Prints all goals.
-pub fn print() {
-    let results = load();
-    println!("## Goals\n\n| | At most | Is | |\n| --- | --- | --- | --- |");
-    for goal in GOALS {
-        println!("{}", line(&goal, &results));
-    }
+/// All goals, as a table.
+pub fn markdown(results: &Value) -> String {
+    let lines: Vec<String> = GOALS.iter().map(|goal| line(goal, results)).collect();
+    format!("## Goals\n\n| | At most | Is | |\n| --- | --- | --- | --- |\n{}\n", lines.join("\n"))
 }
 
 fn line(Goal { what, most, of, by }: &Goal, results: &Value) -> String {

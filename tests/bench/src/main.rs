@@ -13,7 +13,7 @@
 //! - [`costs`]: of each flow, at the [`prices`] of AWS, beside those of the [`naive`] design. [`wire`] counts; [`rows`] are there before.
 //!
 //! [`subject`] says what is measured, [`site`] on what ground, [`tls`] puts it at a distance. [`results`] prints and keeps,
-//! [`goals`] judges, [`figures`] draws (`./tests/bench/run plots`), with [`plot`].
+//! [`goals`] judges, [`figures`] draws and writes all down (`./tests/bench/run plots`), with [`plot`].
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod batch;
@@ -59,5 +59,5 @@ async fn main() {
             other => panic!("there is no benchmark {other}: {}, and plots", ALL.join(", ")),
         }
     }
-    goals::print();
+    println!("{}", goals::markdown(&results::load()));
 }

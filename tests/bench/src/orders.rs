@@ -1,6 +1,5 @@
 //! What a request to cancel a thousand orders takes of the endpoint's processor, PINs aside and with one.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use aws_sdk_dynamodb::Client;
@@ -11,15 +10,15 @@ use tests::orders::CREATOR;
 use tests::payloads::{ORG, http_event};
 use tests::standin::Ground;
 
-const TABLE: &str = "bench";
+use crate::results::{ms, table};
+use crate::rows::{Item, TABLE};
+
 const ORDERS: i32 = 1000;
 const RUNS: u32 = 20;
 
-type Item = HashMap<String, AttributeValue>;
-
 /// Measures it, and prints.
 pub async fn run() {
-    let more = [("CANCEL_ORDERS_QUEUE_URL", "http://queue"), ("PIN_PEPPER_SECRET", "pepper")];
+    let more = [("CANCEL_ORDERS_QUEUE_URL", "http://queue"), ("PIN_PEPPER_SECRET", "pepper"), ("STACK_NAME", "bench")];
     let Ground { dynamodb, standin, environment } = Ground::start(TABLE, &more).await;
     seed(&dynamodb).await;
     let endpoint = Function::new("cancel-orders", environment).await;
@@ -33,7 +32,7 @@ pub async fn run() {
         "<ArrayOfCancellationCreation xmlns=\"http://schemas.datacontract.org/2004/07/\">{}</ArrayOfCancellationCreation>",
         (1..=ORDERS).map(entry).collect::<Vec<_>>().concat()
     );
-    println!("| {ORDERS} entries in one request | Processor time | Time |\n| --- | --- | --- |");
+    let mut rows = Vec::new();
     for (format, content_type, body) in [("JSON", "application/json", json.to_string()), ("XML", "text/xml", xml)] {
         let mut event =
             http_event("POST", "/api/orders/cancellations", &json!({}), &json!({ "content-type": content_type }), None);
@@ -45,9 +44,10 @@ pub async fn run() {
             cancel(&endpoint, &event).await;
         }
         let (cpu, time) = (endpoint.cpu_time().await.checked_sub(cpu).unwrap(), started.elapsed());
-        println!("| {format} | {:?} | {:?} |", cpu / RUNS, time / RUNS);
+        rows.push((format.to_owned(), vec![("CPU ms", ms(cpu / RUNS)), ("ms", ms(time / RUNS))]));
         while standin.receive().is_some() {}
     }
+    table("orders", &format!("{ORDERS} orders in one request"), &rows);
 }
 
 async fn cancel(endpoint: &Function, event: &Value) {

@@ -1,8 +1,8 @@
 //! What AWS asks for: on demand, the first tier, without free tiers, taxes and discounts.
 //!
-//! For us-east-1, as of 2026-11-25. Those of `DynamoDB` and `EventBridge` were compared with copies of AWS's pages from 2025 and 2026, those
-//! of Lambda and HTTP API with older ones; those of SQS, logs and traces with none. Other regions have other prices: look at
-//! aws.amazon.com/SERVICE/pricing before you budget.
+//! For us-east-1, as of 2026-11-25. Those of `DynamoDB` and `EventBridge` were compared with copies of AWS's pages from 2025 and 2026,
+//! those of SQS and logs with others' lists of 2026, those of Lambda and HTTP API with older copies, that of traces with none. Other
+//! regions have other prices: look at aws.amazon.com/SERVICE/pricing before you budget.
 
 /// `DynamoDB`, a million write request units, since the cut of 2024-11-01.
 const WRITES: f64 = 0.625;

@@ -1,5 +1,5 @@
-//! What was measured: printed as tables, and kept in `target/bench/results.json` as `{table: {row: {column: number}}}`. A table is
-//! kept until it is measured again.
+//! What was measured: printed as tables, and kept in `target/bench/results.json` as `{table: {row: {column: number}}}`, and as it was
+//! printed. A table is kept until it is measured again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,20 +9,30 @@ use serde_json::{Map, Value, json};
 /// A row: its name, and its numbers in their columns.
 pub type Row = (String, Vec<(&'static str, f64)>);
 
+/// Where tables are kept as they were printed.
+const PRINTED: &str = "printed";
+
 /// Prints the table, and keeps it.
 pub fn table(name: &str, heading: &str, rows: &[Row]) {
-    println!("## {heading}\n\n{}", markdown(rows));
+    let text = format!("## {heading}\n\n{}", markdown(rows));
+    println!("{text}");
     let columns = |columns: &[(&'static str, f64)]| -> Map<String, Value> {
         columns.iter().map(|(column, number)| ((*column).to_owned(), json!(number))).collect()
     };
     let mut all = load();
     all[name] = rows.iter().map(|(row, numbers)| (row.clone(), Value::Object(columns(numbers)))).collect();
+    all[PRINTED][name] = json!(text);
     std::fs::write(path(), serde_json::to_string_pretty(&all).unwrap()).unwrap();
 }
 
 /// All that is kept.
 pub fn load() -> Value {
     std::fs::read_to_string(path()).map_or_else(|_| json!({}), |text| serde_json::from_str(&text).unwrap())
+}
+
+/// What was printed of this table when it was measured last.
+pub fn printed<'a>(all: &'a Value, table: &str) -> Option<&'a str> {
+    all[PRINTED][table].as_str()
 }
 
 /// One number of what is kept.

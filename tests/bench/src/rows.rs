@@ -147,29 +147,27 @@ pub async fn put(dynamodb: &Client, rows: &[Item]) {
     stream::iter(puts).buffer_unordered(4).collect::<Vec<()>>().await;
 }
 
-/// The environment of functions whose services are there.
+/// The environment of functions, and of what they are compared with, whose services are there.
 pub fn environment(dynamodb: &str, others: &str) -> Vec<(String, String)> {
-    [
+    let variables = [
         ("AWS_ENDPOINT_URL", others),
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_REGION", "eu-central-1"),
+        // As Lambda does: boto3 looks only here.
+        ("AWS_DEFAULT_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("TABLE_NAME", TABLE),
         ("EVENT_BUS_NAME", "bench"),
-        ("BIND_CARD_QUEUE_URL", "http://queue"),
-        ("BIND_CARD_DLQ_URL", "http://dlq"),
-        ("START_BULK_QUEUE_URL", "http://queue"),
-        ("START_BULK_DLQ_URL", "http://dlq"),
-        ("CANCEL_BULK_QUEUE_URL", "http://queue"),
-        ("CANCEL_BULK_DLQ_URL", "http://dlq"),
-        ("CANCEL_ORDERS_QUEUE_URL", "http://queue"),
-        ("CANCEL_ORDERS_DLQ_URL", "http://dlq"),
         ("PIN_PEPPER_SECRET", "pepper"),
         ("CARD_EXPIRY_MONTHS", "72"),
         ("MAX_RECEIVES", "5"),
         ("STACK_NAME", "bench"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let queues = ["BIND_CARD", "START_BULK", "CANCEL_BULK", "CANCEL_ORDERS"].into_iter().flat_map(|queue| {
+        // Node's client sends to the URL itself.
+        ["QUEUE", "DLQ"].map(|kind| (format!("{queue}_{kind}_URL"), format!("{others}/000000000000/{queue}-{kind}")))
+    });
+    variables.into_iter().chain(queues).collect()
 }

@@ -9,10 +9,9 @@ use tests::payloads::{ORG, batch, bind_event};
 use tests::standin::Ground;
 use tests::{seed, variable};
 
+use crate::rows::{TABLE, environment};
 use crate::subject::{Role, Subject, answer};
 use crate::tls::Terminator;
-
-const TABLE: &str = "bench";
 
 /// See above.
 pub struct Site {
@@ -40,8 +39,8 @@ impl Site {
         let at = |name: &str| ground.environment.iter().find(|(variable, _)| variable == name).unwrap().1.clone();
         let (services, dynamodb) = (at("AWS_ENDPOINT_URL"), at("AWS_ENDPOINT_URL_DYNAMODB"));
         let terminator = Terminator::new(&PathBuf::from(variable("BINDERY_LOCAL_DIR")));
-        let mut near = environment(&services, &dynamodb);
-        let mut far = environment(&terminator.before(&services).await, &terminator.before(&dynamodb).await);
+        let mut near = environment(&dynamodb, &services);
+        let mut far = environment(&terminator.before(&dynamodb).await, &terminator.before(&services).await);
         for environment in [&mut near, &mut far] {
             // Python compiles once, as if deployed with its bytecode, and not into the source tree.
             environment.push(("PYTHONPYCACHEPREFIX".to_owned(), format!("{}/pycache", variable("BINDERY_LOCAL_DIR"))));
@@ -111,24 +110,4 @@ impl Site {
         let item = get.key("sk", AttributeValue::S(sk.to_owned())).send().await.unwrap().item;
         serde_dynamo::from_item(item.unwrap_or_else(|| panic!("{partition} is not there"))).unwrap()
     }
-}
-
-/// What all subjects are told, ours and others.
-fn environment(services: &str, dynamodb: &str) -> Vec<(String, String)> {
-    let variables = [
-        ("AWS_ENDPOINT_URL", services),
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
-        ("AWS_REGION", "eu-central-1"),
-        // As Lambda does: boto3 looks only here.
-        ("AWS_DEFAULT_REGION", "eu-central-1"),
-        ("AWS_ACCESS_KEY_ID", "test"),
-        ("AWS_SECRET_ACCESS_KEY", "test"),
-        ("TABLE_NAME", TABLE),
-        ("EVENT_BUS_NAME", "bench"),
-        ("BIND_CARD_QUEUE_URL", &format!("{services}/000000000000/bind-card")),
-        ("BIND_CARD_DLQ_URL", &format!("{services}/000000000000/bind-card-dlq")),
-        ("MAX_RECEIVES", "5"),
-        ("STACK_NAME", "bench"),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::results::{Row, ms, percentile, table};
+use crate::results::{ms, percentile, table};
 use crate::site::Site;
 use crate::subject::{self, Subject, answer};
 use crate::tls::ROUND_TRIP;
