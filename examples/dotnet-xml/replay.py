@@ -8,6 +8,7 @@ a tenant of its own, so that it can be run again. Needs what ../requirements.txt
 
 import json
 import os
+import shlex
 import subprocess
 import time
 import uuid
@@ -71,7 +72,8 @@ def replay(name: str, status: int, is_operation: bool, token: str) -> None:
 
 BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "debug"
 command(str(BINARIES / "bindery"), "--yes", "pin", str(CREATOR_WITH_PIN), text=f"{PIN}\n")
-access_token = command(os.environ["BINDERY_TOKEN_COMMAND"], "--tenant", TENANT, "--scope", "orders:cancel").strip()
+token_command = shlex.split(os.environ["BINDERY_TOKEN_COMMAND"])
+access_token = command(*token_command, "--tenant", TENANT, "--scope", "orders:cancel").strip()
 feed()
 for exchange in EXCHANGES:
     replay(*exchange, access_token)
