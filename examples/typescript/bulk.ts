@@ -93,4 +93,4 @@ const canceled = await api.POST("/cards/v1/bulks/{bulkID}/cancel", {
   body: { cancel_type: "PARTIAL", external_ids: ["b", "c"] },
 });
 const operation = await follow(good(canceled));
-for (const result of operation.results ?? []) console.log(JSON.stringify(result));
+for (const result of operation.results) console.log(JSON.stringify(result));
