@@ -1,4 +1,4 @@
-//! What the flows cost in DynamoDB, held to the figures in the README.
+//! What the flows cost in DynamoDB, held to the figures in infra/README.md.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;

@@ -1,0 +1,95 @@
+"""A bulk of cards by httpx: created, started, one card bound, the rest canceled; then its events.
+
+`source target/local/env` first. Needs what requirements.txt names.
+"""
+
+import json
+import os
+import time
+import uuid
+from typing import Any
+
+import boto3
+import httpx
+
+CID = f"example-python-{uuid.uuid4()}"
+PATIENCE_SECONDS = 120
+TRIES = 6
+
+api = httpx.Client(
+    base_url=os.environ["BINDERY_URL"],
+    headers={"Authorization": f"Bearer {os.environ['BINDERY_TOKEN']}", "x-correlation-id": CID},
+    timeout=30,
+)
+
+
+def ask(method: str, path: str, **options: Any) -> Any:
+    """The answer's body. What may work later is asked again, when the answer says so."""
+    for attempt in range(1, TRIES + 1):
+        wait = 0.2 * 2**attempt
+        try:
+            answer = api.request(method, path, **options)
+        except httpx.TransportError:
+            # Whether it took effect is unknown. An instruction's key makes it safe to say it again.
+            if attempt == TRIES:
+                raise
+        else:
+            if answer.status_code not in (429, 503) or attempt == TRIES:
+                break
+            wait = float(answer.headers.get("Retry-After", wait))
+        time.sleep(wait)
+    if answer.is_error:
+        raise SystemExit(f"{method} {path}: {answer.status_code} {answer.text}")
+    return answer.json()
+
+
+def instruct(name: str, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
+    """Every instruction has a key of its own: sent again, it is the same operation."""
+    return ask(method, path, headers={"Idempotency-Key": f'"{CID}-{name}"', **(headers or {})}, **options)
+
+
+def follow(accepted: dict[str, Any]) -> None:
+    """Waits for the operation's end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        operation = ask("GET", f"/operations/{accepted['operation_id']}")
+        if operation["status"] == "FAILED":
+            raise SystemExit(f"the operation failed: {operation}")
+        if operation["status"] == "SUCCEEDED":
+            print(operation["kind"], operation["status"], operation["counts"])
+            return
+        time.sleep(0.3)
+    raise SystemExit(f"the operation did not end within {PATIENCE_SECONDS} s")
+
+
+def events(count: int) -> dict[str, Any]:
+    """So many events, by their IDs: they come at least once, in any order."""
+    sqs, url, found = boto3.client("sqs"), os.environ["EVENTS_QUEUE_URL"], {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(found) < count and time.monotonic() < deadline:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=10)
+        for message in answer.get("Messages", []):
+            event = json.loads(message["Body"])["detail"]
+            # The local stack's queue has everybody's events. Yours would have yours alone.
+            if event["cid"] == CID:
+                found[event["event_id"]] = event
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    if len(found) < count:
+        raise SystemExit(f"only {len(found)} events came within {PATIENCE_SECONDS} s")
+    return found
+
+
+new = {"program_id": 1, "external_ids": ["a", "b", "c"]}
+bulk = instruct("create", "POST", "/cards/v1/bulks", json=new)["id"]
+print("bulk", bulk)
+follow(instruct("start", "POST", f"/cards/v1/bulks/{bulk}/start"))
+
+card = ask("GET", f"/cards/v1/bulks/{bulk}")["items"][0]["card_id"]
+customer = {"x-account-id": os.environ["BINDERY_ACCOUNT"], "x-customer-id": os.environ["BINDERY_CUSTOMER"]}
+follow(instruct("bind", "PUT", f"/wallet/v2/cards/{card}/noname/bind", headers=customer))
+
+rest = {"cancel_type": "PARTIAL", "external_ids": ["b", "c"]}
+follow(instruct("cancel", "POST", f"/cards/v1/bulks/{bulk}/cancel", json=rest))
+
+for event_id, event in events(7).items():
+    print(event_id, event["event_type"], event["data"].get("external_id", ""))
