@@ -3,6 +3,7 @@
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
 //! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
+//! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
 //! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
 //! - [`orders`]: the order system, played, and persons with PINs.
@@ -21,6 +22,7 @@
 pub mod arena;
 pub mod bulks;
 pub mod capacity;
+pub mod contract;
 pub mod function;
 pub mod operator;
 pub mod orders;
