@@ -17,6 +17,8 @@ EXAMPLES = {
     "cardId": "BINDERY_CARD",
     "bulkID": "BINDERY_BULK",
 }
+# Each request has its own: with the document's, the second would be the first one's repetition.
+UNFILLED = ("Idempotency-Key", "x-correlation-id")
 
 
 def document() -> dict[str, Any]:
@@ -33,10 +35,11 @@ def give_examples(node: Any) -> None:
     """Puts the demo's things into the parameters that name such."""
     match node:
         case {"in": "path" | "header", "name": str(name)} if name in EXAMPLES:
-            node.pop("examples", None)
-            value = os.environ[EXAMPLES[name]]
-            schema = node.get("schema", {})
-            node["example"] = int(value) if schema.get("type") == "integer" else value
+            node["example"] = os.environ[EXAMPLES[name]]
+        case {"in": "header", "name": str(name)} if name in UNFILLED:
+            for holder in (node, node.get("schema", {})):
+                holder.pop("example", None)
+                holder.pop("examples", None)
         case dict():
             for child in node.values():
                 give_examples(child)

@@ -156,6 +156,6 @@ def for_ever(work: Any) -> None:
     while True:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 (whatever it is, the page should live on)
+        except Exception as error:  # whatever it is, the page should live on
             print(f"{work.__name__}: {type(error).__name__}", file=sys.stderr, flush=True)
             time.sleep(RETRY_SECONDS)

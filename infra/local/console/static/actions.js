@@ -24,7 +24,8 @@ export async function createBulk() {
   });
   if (!asked) return null;
   const externalIds = asked.items.split("\n").map((line) => line.trim()).filter(Boolean);
-  const { body } = await call("POST", "/cards/v1/bulks", { program_id: Number(asked.program), external_ids: externalIds });
+  const request = { program_id: Number(asked.program), external_ids: externalIds };
+  const { body } = await call("POST", "/cards/v1/bulks", request);
   return { text: `A bulk of ${externalIds.length} was created`, bulk: body.id };
 }
 
@@ -51,7 +52,9 @@ export async function bindCard(card) {
   const asked = await ask({
     title: `Bind card ${card}`,
     text: `To customer ${identity.customer} of account ${identity.account}.`,
-    fields: [{ name: "replaced", label: "Replaces card", inputMode: "numeric", hint: "A card of the customer's, or empty." }],
+    fields: [
+      { name: "replaced", label: "Replaces card", inputMode: "numeric", hint: "A card of the customer's, or empty." },
+    ],
     submit: "Bind",
   });
   if (!asked) return null;
@@ -65,14 +68,17 @@ export async function cancelOrder(order) {
   const asked = await ask({
     title: `Cancel order ${order.order_id || order.international_order_uid}`,
     text: "The order system is asked for it; the order is canceled when that says so.",
-    fields: [{ name: "pin", label: "PIN", type: "password", hint: `Of creator ${order.creator_id}, if they have one.` }],
+    fields: [
+      { name: "pin", label: "PIN", type: "password", hint: `Of creator ${order.creator_id}, if they have one.` },
+    ],
     submit: "Ask for it",
     danger: true,
   });
   if (!asked) return null;
-  const named = order.order_id
-    ? { OrderID: Number(order.order_id) }
-    : { IsInternationalOrder: true, InternationalOrderUID: order.international_order_uid, CreatorID: Number(order.creator_id) };
+  const { order_id, international_order_uid: uid, creator_id } = order;
+  const named = order_id
+    ? { OrderID: Number(order_id) }
+    : { IsInternationalOrder: true, InternationalOrderUID: uid, CreatorID: Number(creator_id) };
   const { body, operation } = await call("POST", "/api/orders/cancellations", [{ ...named, PIN: asked.pin || null }]);
   const [result] = body;
   if (!result.Success) throw new Error(result.Errors.join(" "));
@@ -82,6 +88,7 @@ export async function cancelOrder(order) {
 /** A function that does an action, and says in the notice what came of it. */
 export function told(notice, action, showOperation) {
   return async (...details) => {
+    notice.replaceChildren();
     try {
       const done = await action(...details);
       if (!done) return;

@@ -1,7 +1,8 @@
 // The API reference: Swagger UI, with the stack's token filled in.
 
-import { byId, make } from "./dom.js";
+import { byId } from "./dom.js";
 import { beSomeone, token } from "./identity.js";
+import { mend } from "./mend.js";
 
 // Swagger UI has its dark colours under this class.
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -18,12 +19,12 @@ async function show() {
   const spec = await answer.json();
   const schemes = Object.entries(spec.components?.securitySchemes ?? {});
   const [scheme] = schemes.find(([, { type, scheme }]) => type === "http" && scheme === "bearer") ?? [];
+  mend(byId("reference"));
   let ui;
   const authorize = () => scheme && ui.preauthorizeApiKey(scheme, token);
   ui = window.SwaggerUIBundle({
     spec,
     dom_id: "#reference",
-    deepLinking: true,
     displayRequestDuration: true,
     defaultModelsExpandDepth: 0,
     syntaxHighlight: { theme: "obsidian" },

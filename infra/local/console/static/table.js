@@ -10,7 +10,8 @@ export class Table {
   #shown = new Map();
 
   /**
-   * Columns are `{ title, cell(row), className }`; a cell is a text, a node or a list of those. `key` names the row's ID.
+   * Columns are `{ title, cell(row), className }`; a cell is a text, a node or a list of those.
+   * `key` names the row's ID.
    */
   constructor(place, caption, key, columns, empty) {
     this.#key = key;
