@@ -33,6 +33,7 @@ HEADERS = {
 def make_app(watcher: Watcher) -> Flask:
     """The application."""
     app = Flask(__name__, static_folder=None)
+    app.json.sort_keys = False  # the reference has its document's order
     app.before_request(refuse_strangers)
     app.after_request(add_headers)
     app.add_url_rule("/", view_func=lambda: send_from_directory(STATIC, "index.html"), endpoint="live")
