@@ -14,6 +14,7 @@ pub fn run() {
 #[allow(clippy::cast_precision_loss)]
 pub fn measure(name: &str, subjects: &[Subject]) {
     let size = |subject: &Subject| std::fs::metadata(&subject.program.binary).unwrap().len() as f64 / 1e6;
-    let rows: Vec<Row> = subjects.iter().map(|subject| (subject.name.to_owned(), vec![("MB", size(subject))])).collect();
+    let rows: Vec<Row> =
+        subjects.iter().map(|subject| (subject.name.to_owned(), vec![("MB", size(subject))])).collect();
     table(name, "Binaries, stripped", &rows);
 }

@@ -45,7 +45,8 @@ pub async fn measure(site: &Site, subjects: &[Subject], (name, heading): (&str, 
             measured.memory = function.memory().await;
         }
     }
-    let ours = |name: &str| all.iter().find(|(subject, ..)| subject.name == name).map(|(.., measured)| measured).unwrap();
+    let ours =
+        |name: &str| all.iter().find(|(subject, ..)| subject.name == name).map(|(.., measured)| measured).unwrap();
     let rows: Vec<Row> = all
         .iter()
         .map(|(subject, _, measured)| (subject.name.to_owned(), columns(measured, ours(subject.role.measure()))))
