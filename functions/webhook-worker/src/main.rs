@@ -6,7 +6,7 @@ use shared::{config, telemetry};
 use webhook_worker::WebhookWorker;
 use webhook_worker::address::Reach;
 use webhook_worker::client::{Client, Endpoint};
-use webhook_worker::sign::Keyring;
+use webhook_worker::sign::{FRESH, Keyring};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Error> {
     let worker = WebhookWorker {
         client: Client::new(reach)?,
         endpoint: Endpoint::parse(&url, reach)?,
-        keyring: Keyring::read(aws.secretsmanager(), secret).await?,
+        keyring: Keyring::read(aws.secretsmanager(), secret, FRESH).await?,
     };
     aws.warm_up(&[Service::Sqs]).await;
     worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await

@@ -17,7 +17,7 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Keys in use at once: an old one and a new one, and room to spare.
 const MAX_KEYS: usize = 5;
 /// How long what was read is used.
-const FRESH: Duration = Duration::from_secs(5 * 60);
+pub const FRESH: Duration = Duration::from_secs(5 * 60);
 /// How long it is used beyond that, each time that it cannot be read again.
 const FRESH_ENOUGH: Duration = Duration::from_secs(30);
 
@@ -73,6 +73,8 @@ impl fmt::Debug for Keys {
 pub struct Keyring {
     client: Client,
     secret: String,
+    fresh: Duration,
+    /// And until when they are used.
     keys: Mutex<(Arc<Keys>, Instant)>,
 }
 
@@ -88,13 +90,13 @@ pub enum KeyringError {
 }
 
 impl Keyring {
-    /// Reads them from this secret.
+    /// Reads them from this secret; to be read again after this time ([`FRESH`]).
     ///
     /// # Errors
     /// [`KeyringError`].
-    pub async fn read(client: Client, secret: String) -> Result<Self, KeyringError> {
+    pub async fn read(client: Client, secret: String, fresh: Duration) -> Result<Self, KeyringError> {
         let keys = Keys::parse(&secret::read(&client, &secret).await?)?;
-        Ok(Self { client, secret, keys: Mutex::new((Arc::new(keys), Instant::now() + FRESH)) })
+        Ok(Self { client, secret, fresh, keys: Mutex::new((Arc::new(keys), Instant::now() + fresh)) })
     }
 
     /// The keys. What cannot be read again stays as it was.
@@ -102,16 +104,17 @@ impl Keyring {
         let mut held = self.keys.lock().await;
         let (keys, until) = &mut *held;
         if Instant::now() >= *until {
-            *until = Instant::now() + FRESH_ENOUGH;
-            match secret::read(&self.client, &self.secret).await.map_err(KeyringError::from) {
-                Ok(text) => match Keys::parse(&text) {
-                    Ok(read) => (*keys, *until) = (Arc::new(read), Instant::now() + FRESH),
-                    Err(error) => tracing::error!(%error, "the webhook's old keys stay in use"),
-                },
-                Err(error) => tracing::warn!(%error, "the webhook's keys could not be read again"),
+            *until = Instant::now() + self.fresh.min(FRESH_ENOUGH);
+            match self.read_again().await {
+                Ok(read) => (*keys, *until) = (Arc::new(read), Instant::now() + self.fresh),
+                Err(error) => tracing::error!(%error, "the webhook's old keys stay in use"),
             }
         }
         Arc::clone(keys)
+    }
+
+    async fn read_again(&self) -> Result<Keys, KeyringError> {
+        Ok(Keys::parse(&secret::read(&self.client, &self.secret).await?)?)
     }
 }
 
