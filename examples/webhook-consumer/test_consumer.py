@@ -29,6 +29,7 @@ class ConsumerTest(unittest.TestCase):
     """Each with a database of its own."""
 
     def setUp(self) -> None:
+        """A new database."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.database = Path(directory.name) / "events.sqlite"
@@ -39,6 +40,7 @@ class ConsumerTest(unittest.TestCase):
         return sqlite3.connect(self.database).execute("SELECT count(*) FROM events").fetchone()[0]
 
     def test_an_event_is_handled_once(self) -> None:
+        """However often it comes."""
         for age in range(3):
             # Each attempt has a time and a signature of its own.
             delivery = request(SECRET, age=timedelta(seconds=age))
@@ -49,6 +51,7 @@ class ConsumerTest(unittest.TestCase):
         self.assertEqual(self.handled(), 2)
 
     def test_an_event_is_handled_once_at_once(self) -> None:
+        """By threads that race."""
         delivery = request(SECRET)
         threads = [threading.Thread(target=self.consumer.take, args=delivery) for _ in range(16)]
         for thread in threads:
@@ -58,6 +61,7 @@ class ConsumerTest(unittest.TestCase):
         self.assertEqual(self.handled(), 1)
 
     def test_an_event_that_could_not_be_handled_is_not_remembered(self) -> None:
+        """It comes again, and is handled then."""
         broken = {key: value for key, value in EVENT.items() if key != "data"}
         with self.assertRaises(KeyError):
             self.consumer.take(*request(SECRET, event=broken))
@@ -65,6 +69,7 @@ class ConsumerTest(unittest.TestCase):
         self.assertEqual(self.handled(), 1)
 
     def test_what_is_not_signed_is_refused(self) -> None:
+        """Nor what is signed for something else."""
         headers, body = request(SECRET)
         signature = headers["Webhook-Signature"]
         spoilt = [
@@ -80,11 +85,17 @@ class ConsumerTest(unittest.TestCase):
         self.assertEqual(self.handled(), 0)
 
     def test_what_is_old_or_from_the_future_is_refused(self) -> None:
-        for minutes, expected in ((4, HTTPStatus.NO_CONTENT), (6, HTTPStatus.UNAUTHORIZED), (-6, HTTPStatus.UNAUTHORIZED)):
+        """By more than five minutes."""
+        for minutes, expected in (
+            (4, HTTPStatus.NO_CONTENT),
+            (6, HTTPStatus.UNAUTHORIZED),
+            (-6, HTTPStatus.UNAUTHORIZED),
+        ):
             delivery = request(SECRET, age=timedelta(minutes=minutes))
             self.assertEqual(self.consumer.take(*delivery), expected, minutes)
 
     def test_keys_are_rotated(self) -> None:
+        """Without an event being refused."""
         # Bindery signs with both keys: a consumer that knows either can verify.
         both = request(SECRET, OTHER)
         for secrets in ([SECRET], [OTHER], [OTHER, SECRET]):
