@@ -155,6 +155,8 @@ impl Arena {
             ("CANCEL_ORDERS_QUEUE_URL", &self.queue_url),
             ("CANCEL_ORDERS_DLQ_URL", &self.dlq_url),
             ("ORDER_FEED_DLQ_URL", &self.dlq_url),
+            ("WEBHOOK_QUEUE_URL", &self.queue_url),
+            ("WEBHOOK_DLQ_URL", &self.dlq_url),
             ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),

@@ -13,6 +13,7 @@
 //! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`traffic`]: messages, delivered again and out of order to functions that are killed.
+//! - [`webhook`]: an endpoint that takes events, or does not.
 //! - [`weather`]: which faults functions meet, drawn from a seed.
 //! - [`seed`]: cards that were issued before the test.
 //!
@@ -37,6 +38,7 @@ pub mod template;
 pub mod token;
 pub mod traffic;
 pub mod weather;
+pub mod webhook;
 
 /// A variable of the environment that `infra/local/up` wrote.
 #[must_use]
