@@ -24,6 +24,10 @@ pub enum QueueName {
     OrderFeed,
     /// Events that could not be delivered to the queue of all events.
     Events,
+    /// Events on their way to the webhook.
+    Webhook,
+    /// Events that could not be delivered to the API destination. It has no queue to send them back to: replay them.
+    ApiDestination,
 }
 
 impl fmt::Display for QueueName {
@@ -43,6 +47,8 @@ impl QueueName {
             Self::CancelOrders => "CancelOrders",
             Self::OrderFeed => "OrderFeed",
             Self::Events => "Events",
+            Self::Webhook => "Webhook",
+            Self::ApiDestination => "ApiDestination",
         }
     }
 }

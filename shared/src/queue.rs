@@ -36,9 +36,16 @@ pub struct Queue {
 
 /// The message was not, or may not have been, taken by the queue. Sending it again does no harm.
 #[derive(Debug, thiserror::Error)]
-#[error("SQS SendMessage: {reason}")]
+#[error("SQS {call}: {reason}")]
 pub struct SendError {
+    call: &'static str,
     reason: String,
+}
+
+impl SendError {
+    const fn new(reason: String) -> Self {
+        Self { call: "SendMessage", reason }
+    }
 }
 
 impl Queue {
@@ -54,7 +61,7 @@ impl Queue {
     /// # Errors
     /// [`SendError`] if SQS did not say that it has it.
     pub async fn send<T: Serialize + Sync>(&self, message: &Message<T>) -> Result<(), SendError> {
-        let body = ascii_json(message).map_err(|error| SendError { reason: error.to_string() })?;
+        let body = ascii_json(message).map_err(|error| SendError::new(error.to_string()))?;
         self.client
             .send_message()
             .queue_url(&self.url)
@@ -63,7 +70,7 @@ impl Queue {
             .message_body(body)
             .send()
             .await
-            .map_err(|error| SendError { reason: reason(&error) })?;
+            .map_err(|error| SendError::new(reason(&error)))?;
         Ok(())
     }
 
@@ -73,7 +80,7 @@ impl Queue {
     /// [`SendError`] if any of them was not taken in the end.
     pub async fn send_all<T: Serialize + Sync>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
         let refused = self.send_each(messages).await?;
-        refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError { reason }))
+        refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError::new(reason)))
     }
 
     /// The same, but answers those that SQS said it did not take, by their positions, and why.
@@ -97,7 +104,7 @@ impl Queue {
         let mut open = entries.to_vec();
         for round in 1.. {
             let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
-            let output = output.send().await.map_err(|error| SendError { reason: reason(&error) })?;
+            let output = output.send().await.map_err(|error| SendError::new(reason(&error)))?;
             open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
             if open.is_empty() {
                 break;
@@ -108,7 +115,7 @@ impl Queue {
                     Some((entry.id().parse().ok()?, failed.code().to_owned()))
                 };
                 let refused: Option<Vec<_>> = open.iter().map(refused).collect();
-                return refused.ok_or_else(|| SendError { reason: "no answer for a message".to_owned() });
+                return refused.ok_or_else(|| SendError::new("no answer for a message".to_owned()));
             }
             tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
         }
@@ -127,7 +134,7 @@ impl Queue {
                 .data_type("String")
                 .string_value(value)
                 .build()
-                .map_err(|error| SendError { reason: error.to_string() })
+                .map_err(|error| SendError::new(error.to_string()))
         };
         self.client
             .send_message()
@@ -137,7 +144,19 @@ impl Queue {
             .message_attributes("source_message_id", attribute(message_id)?)
             .send()
             .await
-            .map_err(|error| SendError { reason: reason(&error) })?;
+            .map_err(|error| SendError::new(reason(&error)))?;
+        Ok(())
+    }
+
+    /// Has a message that was received come back after this time.
+    ///
+    /// # Errors
+    /// [`SendError`] if SQS did not say that it will: then it comes back after the visibility timeout.
+    pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
+        let seconds = i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+        let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
+        let done = call.visibility_timeout(seconds).send().await;
+        done.map_err(|error| SendError { call: "ChangeMessageVisibility", reason: reason(&error) })?;
         Ok(())
     }
 }
@@ -145,7 +164,7 @@ impl Queue {
 fn batch_entry<T: Serialize>(
     (index, message): (usize, &Message<T>),
 ) -> Result<SendMessageBatchRequestEntry, SendError> {
-    let failed = |error: String| SendError { reason: error };
+    let failed = |error: String| SendError::new(error);
     SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_group_id(message.org_id.as_str())
@@ -162,7 +181,7 @@ type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSyste
 fn trace() -> Result<Option<SystemAttributes>, SendError> {
     let Some(header) = config::optional("_X_AMZN_TRACE_ID") else { return Ok(None) };
     let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
-    let value = value.map_err(|error| SendError { reason: error.to_string() })?;
+    let value = value.map_err(|error| SendError::new(error.to_string()))?;
     Ok(Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)])))
 }
 

@@ -1,6 +1,6 @@
-//! Reading a secret from AWS Secrets Manager, once, when a function starts.
+//! Reading a secret from AWS Secrets Manager.
 
-use aws_sdk_secretsmanager::Client;
+pub use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 
 /// The secret cannot be read.

@@ -84,6 +84,9 @@ pub enum Failure {
     /// It may work later.
     #[error("{0}")]
     Retry(String),
+    /// It may work after this time.
+    #[error("{0}")]
+    Wait(String, Duration),
     /// It will never work: a bug, or bad data.
     #[error("{0}")]
     Broken(String),
@@ -113,6 +116,8 @@ impl From<SendError> for Failure {
 /// Which delivery of its message a worker is at, and how long it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
+    /// Which delivery it is, from 1.
+    pub number: u32,
     /// Deliveries that are left before the message is given up.
     pub left: u32,
     /// The function's timeout: no invocation is at work for longer.
@@ -133,6 +138,15 @@ pub struct Applied {
 pub struct Outlets {
     /// The bus that events are published on.
     pub bus: EventBus,
+    /// Where messages go that were not handled.
+    pub returns: Returns,
+}
+
+/// Where messages go that were not handled.
+#[derive(Debug, Clone)]
+pub struct Returns {
+    /// The worker's own queue, of a worker that says how long a message waits.
+    pub queue: Option<Queue>,
     /// Where messages end that cannot be handled.
     pub dead_letters: Queue,
     /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
@@ -148,12 +162,22 @@ impl Outlets {
     /// Names the variables that are missing.
     pub fn from_env(aws: &Aws, dead_letters: &'static str) -> Result<Self, ConfigError> {
         let [bus, dead_letters] = config::required(["EVENT_BUS_NAME", dead_letters])?;
-        let metrics = Metrics::from_env()?;
+        let returns = Returns::from_env(aws, None, dead_letters)?;
+        Ok(Self { bus: EventBus::new(aws.eventbridge(), bus, returns.metrics.clone()), returns })
+    }
+}
+
+impl Returns {
+    /// To these queues, by their URLs; the rest is the environment's.
+    ///
+    /// # Errors
+    /// Names the variables that are missing.
+    pub fn from_env(aws: &Aws, queue: Option<String>, dead_letters: String) -> Result<Self, ConfigError> {
         Ok(Self {
-            bus: EventBus::new(aws.eventbridge(), bus, metrics.clone()),
+            queue: queue.map(|queue| Queue::new(aws.sqs(), queue)),
             dead_letters: Queue::new(aws.sqs(), dead_letters),
             max_receives: config::required_number("MAX_RECEIVES")?,
-            metrics,
+            metrics: Metrics::from_env()?,
         })
     }
 }
@@ -175,8 +199,42 @@ where
     .await
 }
 
+/// The same, for a worker that publishes nothing: [`Applied`] holds no events.
+///
+/// # Errors
+/// Those of the runtime.
+pub async fn run_without_events<M, F, Fut>(returns: &Returns, apply: F) -> Result<(), Error>
+where
+    M: Envelope,
+    F: Fn(M, Attempt) -> Fut,
+    Fut: Future<Output = Result<Applied, Failure>>,
+{
+    let apply = &apply;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+        Ok::<_, Error>(handle(returns, event, apply, async |_, _| {}).await)
+    }))
+    .await
+}
+
 /// Runs a batch; see the module's own words. `apply` is the worker's part.
 pub async fn run_batch<M, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
+where
+    M: Envelope,
+    F: Fn(M, Attempt) -> Fut,
+    Fut: Future<Output = Result<Applied, Failure>>,
+{
+    handle(&outlets.returns, event, apply, async |deliveries, until| {
+        publish(&outlets.bus, deliveries, until).await;
+    })
+    .await
+}
+
+async fn handle<M, F, Fut>(
+    returns: &Returns,
+    event: LambdaEvent<SqsEvent>,
+    apply: F,
+    publish: impl AsyncFnOnce(&mut [Delivery], Instant),
+) -> SqsBatchResponse
 where
     M: Envelope,
     F: Fn(M, Attempt) -> Fut,
@@ -188,14 +246,16 @@ where
     let bury_until = keeping_back(ANSWERING_TIME);
     let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
     let apply_until = keeping_back(ANSWERING_TIME + BURYING_TIME + PUBLISHING_TIME);
-    let attempt =
-        |record: &SqsMessage| Attempt { left: outlets.max_receives.saturating_sub(receives(record)), timeout: time };
+    let attempt = |record: &SqsMessage| {
+        let number = receives(record);
+        Attempt { number, left: returns.max_receives.saturating_sub(number), timeout: time }
+    };
     let delivering = |record| deliver(attempt(&record), record, apply_until, &apply);
     let mut deliveries = join_all(payload.records.into_iter().map(delivering)).await;
-    publish(&outlets.bus, &mut deliveries, publish_until).await;
+    publish(&mut deliveries, publish_until).await;
 
-    let failures = join_all(deliveries.into_iter().map(|delivery| settle(outlets, delivery, bury_until))).await;
-    outlets.metrics.flush();
+    let failures = join_all(deliveries.into_iter().map(|delivery| settle(returns, delivery, bury_until))).await;
+    returns.metrics.flush();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures.into_iter().flatten().collect();
     response
@@ -265,41 +325,44 @@ fn receives(record: &SqsMessage) -> u32 {
 enum Fate<'a> {
     /// It is done.
     LetGo(&'static str),
-    /// It comes back after the visibility timeout.
-    Back(&'a str),
+    /// It comes back after the visibility timeout, or this time.
+    Back(&'a str, Option<Duration>),
     /// It goes into the dead-letter queue.
     Bury(&'a str),
 }
 
 /// Lets the message go (`None`), or names it as failed.
-async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
+async fn settle(returns: &Returns, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
     let receives = receives(&delivery.record);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
+    let is_last = receives >= returns.max_receives;
     let fate = match &delivery.result {
         Ok(applied) => Fate::LetGo(applied.outcome),
-        Err(Failure::Retry(reason)) if receives < outlets.max_receives => Fate::Back(reason),
-        Err(Failure::Retry(reason) | Failure::Broken(reason)) => Fate::Bury(reason),
+        Err(Failure::Retry(reason)) if !is_last => Fate::Back(reason, None),
+        Err(Failure::Wait(reason, time)) if !is_last => Fate::Back(reason, Some(*time)),
+        Err(Failure::Retry(reason) | Failure::Wait(reason, _) | Failure::Broken(reason)) => Fate::Bury(reason),
     };
     log(&delivery, message_id, receives, &fate);
     let gone = match fate {
         Fate::LetGo(_) => true,
-        Fate::Back(_) => {
-            outlets.metrics.retried();
+        Fate::Back(_, time) => {
+            returns.metrics.retried();
+            if let (Some(queue), Some(time)) = (&returns.queue, time) {
+                let handle = delivery.record.receipt_handle.as_deref().unwrap_or_default();
+                if let Some(error) = in_time(queue.hide(handle, time), until).await {
+                    tracing::warn!(message_id, error, "comes back after the visibility timeout");
+                }
+            }
             false
         }
         Fate::Bury(reason) => {
             let body = delivery.record.body.as_deref().unwrap_or_default();
-            let burying = outlets.dead_letters.bury(body, reason, message_id);
-            let failure = match tokio::time::timeout_at(until.into(), burying).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_elapsed) => Some("no time was left".to_owned()),
-            };
+            let failure = in_time(returns.dead_letters.bury(body, reason, message_id), until).await;
             match &failure {
-                None => outlets.metrics.dead_lettered(),
+                None => returns.metrics.dead_lettered(),
                 Some(error) => {
                     tracing::error!(message_id, error, "left for SQS to dead-letter");
-                    outlets.metrics.failed();
+                    returns.metrics.failed();
                 }
             }
             failure.is_none()
@@ -308,6 +371,15 @@ async fn settle(outlets: &Outlets, delivery: Delivery, until: Instant) -> Option
     let mut failure = BatchItemFailure::default();
     message_id.clone_into(&mut failure.item_identifier);
     (!gone).then_some(failure)
+}
+
+/// Why the call failed, if it did.
+async fn in_time(call: impl Future<Output = Result<(), SendError>>, until: Instant) -> Option<String> {
+    match tokio::time::timeout_at(until.into(), call).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_elapsed) => Some("no time was left".to_owned()),
+    }
 }
 
 fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
@@ -320,9 +392,20 @@ fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
         Fate::LetGo(outcome) => {
             tracing::info!(message_id, operation_id, tenant, cid, receives, outcome, duration_ms, "message handled");
         }
-        Fate::Back(reason) => {
-            let outcome = "RETRY";
-            tracing::warn!(message_id, operation_id, tenant, cid, receives, outcome, reason, duration_ms, "not yet");
+        Fate::Back(reason, time) => {
+            let (outcome, wait_s) = ("RETRY", time.map(|time| time.as_secs()));
+            tracing::warn!(
+                message_id,
+                operation_id,
+                tenant,
+                cid,
+                receives,
+                outcome,
+                reason,
+                wait_s,
+                duration_ms,
+                "not yet"
+            );
         }
         Fate::Bury(reason) => {
             let outcome = "DEAD_LETTER";

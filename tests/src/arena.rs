@@ -14,6 +14,8 @@ use shared::aws::Aws;
 use shared::store::Store;
 use uuid::Uuid;
 
+use crate::contract;
+
 /// Rows of a call that reads all: more take an emulator longer than a client waits.
 const SCAN_PAGE: i32 = 500;
 
@@ -77,9 +79,11 @@ impl Arena {
         Store::new(self.dynamodb.clone(), self.table.clone())
     }
 
-    /// The bodies of all messages now in the queue, which are gone from it then.
+    /// The bodies of all messages now in the queue, which are gone from it then. Each must have its form.
     pub async fn take_messages(&self) -> Vec<String> {
-        drain(&self.sqs, &self.queue_url).await
+        let messages = drain(&self.sqs, &self.queue_url).await;
+        messages.iter().for_each(|message| contract::check_message(message));
+        messages
     }
 
     /// The distinct events published since this was asked last: `event_id` → the event. Fails if one ID
@@ -151,6 +155,8 @@ impl Arena {
             ("CANCEL_ORDERS_QUEUE_URL", &self.queue_url),
             ("CANCEL_ORDERS_DLQ_URL", &self.dlq_url),
             ("ORDER_FEED_DLQ_URL", &self.dlq_url),
+            ("WEBHOOK_QUEUE_URL", &self.queue_url),
+            ("WEBHOOK_DLQ_URL", &self.dlq_url),
             ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
@@ -228,13 +234,14 @@ pub async fn drain(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<String> {
     }
 }
 
-/// The events in these messages of a rule's target, each once.
+/// The events in these messages of a rule's target, each once. Each must have its form.
 pub(crate) fn distinct(bodies: Vec<String>) -> BTreeMap<String, Value> {
     let mut events = BTreeMap::new();
     for body in bodies {
         let message: Value = serde_json::from_str(&body).unwrap();
         let event = message["detail"].clone();
-        assert_eq!(message["detail-type"], event["event_type"]);
+        assert_eq!((&message["source"], &message["detail-type"]), (&json!("bindery"), &event["event_type"]));
+        contract::check_event(&event);
         let id = event["event_id"].as_str().unwrap().to_owned();
         let before = events.insert(id.clone(), event.clone());
         assert!(before.is_none_or(|before| before == event), "event {id} stands for two facts");

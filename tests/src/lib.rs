@@ -3,6 +3,7 @@
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
 //! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
+//! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
 //! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
 //! - [`orders`]: the order system, played, and persons with PINs.
@@ -12,6 +13,7 @@
 //! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`traffic`]: messages, delivered again and out of order to functions that are killed.
+//! - [`webhook`]: an endpoint that takes events, or does not.
 //! - [`weather`]: which faults functions meet, drawn from a seed.
 //! - [`seed`]: cards that were issued before the test.
 //!
@@ -21,6 +23,7 @@
 pub mod arena;
 pub mod bulks;
 pub mod capacity;
+pub mod contract;
 pub mod function;
 pub mod operator;
 pub mod orders;
@@ -35,6 +38,7 @@ pub mod template;
 pub mod token;
 pub mod traffic;
 pub mod weather;
+pub mod webhook;
 
 /// A variable of the environment that `infra/local/up` wrote.
 #[must_use]

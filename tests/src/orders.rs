@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::arena::eventually;
+use crate::contract::check_message;
 use crate::stack::{PATIENCE, Tenant};
 use crate::variable;
 
@@ -59,6 +60,7 @@ impl Tenant {
         let mut change = change.clone();
         change["org_id"] = json!(self.org);
         let queue = variable("ORDER_FEED_QUEUE_URL");
+        check_message(&change.to_string());
         self.sqs.send_message().queue_url(queue).message_body(change.to_string()).send().await.unwrap();
         let name = match change["order_id"].as_i64() {
             Some(id) => format!("ORDER#{id}"),

@@ -10,6 +10,7 @@ use shared::domain::card::Card;
 use uuid::Uuid;
 
 use crate::arena::{distinct, drain, eventually, subscribe};
+use crate::contract::check_answer;
 use crate::{seed, token, variable};
 
 /// Longest wait for what happens behind a 202. Generous: the machine may be busy.
@@ -87,7 +88,8 @@ impl Tenant {
     /// What the API says there.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         let answer = self.request(Method::GET, path, &self.token(ACCOUNT)).send().await.unwrap();
-        (answer.status(), answer.json().await.unwrap())
+        let (status, _, body) = parts(answer).await;
+        (status, body)
     }
 
     /// The card as the API shows it.
@@ -129,11 +131,14 @@ pub fn bind_path(card: impl std::fmt::Display) -> String {
     format!("/wallet/v2/cards/{card}/noname/bind")
 }
 
-/// Status, `Location` and body of an answer.
+/// Status, `Location` and body of an answer, which must be one that is documented.
 pub async fn parts(answer: Response) -> (StatusCode, String, Value) {
     let status = answer.status();
-    let location = answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
+    let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    let (location, content_type) = (header("location"), header("content-type"));
+    let path = answer.url().as_str().strip_prefix(&variable("BINDERY_URL")).expect("an answer of the API").to_owned();
     let text = answer.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    (status, location.unwrap_or_default(), body)
+    check_answer(path.split('?').next().unwrap_or_default(), status.as_u16(), &content_type, &body);
+    (status, location, body)
 }

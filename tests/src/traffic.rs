@@ -8,6 +8,7 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::arena::{Arena, drain};
+use crate::contract::queue_of;
 use crate::function::{Function, Invocation};
 use crate::payloads::{batch, failed};
 use crate::proxy::{self, Call, Moment, Step};
@@ -198,7 +199,8 @@ impl Traffic {
         }
         state.rng.shuffle(&mut state.waiting);
         let now = Instant::now();
-        let is_mine = |waiting: &Waiting| waiting.visible <= now && worker_of(&waiting.body) == name;
+        let is_mine =
+            |waiting: &Waiting| waiting.visible <= now && name.strip_suffix("-worker") == Some(queue_of(&waiting.body));
         let (mut mine, others): (Vec<_>, Vec<_>) = state.waiting.drain(..).partition(is_mine);
         state.waiting = others;
         let taken = mine.split_off(mine.len() - mine.len().min(state.rng.usize(1..=self.how.batch)));
@@ -253,19 +255,4 @@ pub async fn deliver_with_deaths(arena: &Arena, crew: &[&str], messages: Vec<Str
     futures_util::future::join_all(crew.iter().map(labour)).await;
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
     traffic.run()
-}
-
-/// The worker that a message is for: an arena has one queue for all.
-fn worker_of(body: &str) -> &'static str {
-    if !body.contains(r#""instruction":"#) {
-        "order-feed-worker"
-    } else if body.contains(r#""instruction":{"order":"#) {
-        "cancel-orders-worker"
-    } else if body.contains(r#""instruction":{"bind":"#) {
-        "bind-card-worker"
-    } else if body.contains(r#""program_id":"#) {
-        "cancel-bulk-worker"
-    } else {
-        "start-bulk-worker"
-    }
 }

@@ -11,7 +11,7 @@ use shared::events::EventBus;
 use shared::message::Message;
 use shared::metrics::Metrics;
 use shared::queue::Queue;
-use shared::worker::{Applied, Attempt, Failure, Outlets, run_batch};
+use shared::worker::{Applied, Attempt, Failure, Outlets, Returns, run_batch};
 use tests::arena::{Arena, drain};
 
 /// A record whose instruction is this word.
@@ -42,9 +42,12 @@ async fn each_message_of_a_batch_has_its_own_fate() {
     let metrics = Metrics::new("test".to_owned(), "test".to_owned());
     let outlets = Outlets {
         bus: EventBus::new(aws.eventbridge(), arena.bus.clone(), metrics.clone()),
-        dead_letters: Queue::new(aws.sqs(), arena.dlq_url.clone()),
-        max_receives: 5,
-        metrics,
+        returns: Returns {
+            queue: None,
+            dead_letters: Queue::new(aws.sqs(), arena.dlq_url.clone()),
+            max_receives: 5,
+            metrics,
+        },
     };
     let words = ["succeed", "panic", "hang", "retry", "break"];
     let event: SqsEvent = serde_json::from_value(json!({ "Records": words.map(record) })).unwrap();

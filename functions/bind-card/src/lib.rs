@@ -15,7 +15,7 @@ use shared::store::Store;
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "bind-card";
 /// Largest body (contract).
-const MAX_BODY_BYTES: usize = 64 * 1024;
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use crate::told::Told;
 use crate::wire::{Entry, Pin};
 
 /// Most PINs that one request may have verified (contract): each takes its time.
-const MAX_PINS: usize = 50;
+pub const MAX_PINS: usize = 50;
 
 /// An entry that may be accepted, if the PIN is right.
 struct Candidate<'a> {

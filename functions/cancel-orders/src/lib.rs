@@ -6,7 +6,7 @@
 
 mod decide;
 mod pins;
-mod told;
+pub mod told;
 pub mod wire;
 
 use serde::Serialize;
@@ -19,6 +19,7 @@ use shared::queue::Queue;
 use shared::store::Store;
 use uuid::Uuid;
 
+pub use decide::MAX_PINS;
 use told::Told;
 use wire::format::{Answering, of_content_type};
 use wire::{Entry, EntryResult};
@@ -26,9 +27,9 @@ use wire::{Entry, EntryResult};
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "cancel-orders";
 /// Largest body, in bytes (contract: 1 MiB).
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Most entries of a request (contract).
-const MAX_ENTRIES: usize = 1000;
+pub const MAX_ENTRIES: usize = 1000;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]

@@ -32,8 +32,8 @@ pub enum Told {
     NotSent = b'S',
 }
 
-/// What letters are read as.
-const ALL: [Told; 13] = [
+/// What letters are read as: all that a client may be told.
+pub const ALL: [Told; 13] = [
     Told::Accepted,
     Told::Missing,
     Told::OrderIdRequired,

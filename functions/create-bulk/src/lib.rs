@@ -20,9 +20,9 @@ const ENDPOINT: &str = "create-bulk";
 /// The batch of the items that a bulk is created with.
 const FIRST_BATCH: u32 = 1;
 /// Longest text of a setting, in characters. Ours.
-const MAX_TEXT_CHARS: usize = 255;
+pub const MAX_TEXT_CHARS: usize = 255;
 /// Largest metadata, in bytes of JSON. Ours: the header's row holds them, and must stay small.
-const MAX_METADATA_BYTES: usize = 16 * 1024;
+pub const MAX_METADATA_BYTES: usize = 16 * 1024;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]

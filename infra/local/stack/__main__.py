@@ -10,13 +10,15 @@ from .settings import Settings, StackError
 def up(settings: Settings, with_demo: bool) -> None:
     """Brings the stack up, or up to date; harmless when it is."""
     # Here, so that the other commands need not wait for the AWS tools to load.
-    from . import demo, deploy, environment, orders
+    from . import demo, deploy, environment, events, orders
 
     processes.check_ports(settings)
     deploy.build(settings)
     processes.start(settings)
     outputs = deploy.deploy(settings)
+    outputs["ConsoleQueueUrl"] = events.subscribe_console(settings, outputs["EventBusName"])
     variables = environment.write(settings, outputs)
+    processes.start_console(settings, variables)
     if with_demo:
         api = demo.Api(settings, variables)
         demo.run(api)

@@ -40,24 +40,29 @@ def deploy(settings: Settings) -> dict[str, str]:
     """Deploys, and answers the stack's outputs."""
     print("==> Deploying infra/template.yaml with sam", flush=True)
     template = yaml_parse((INFRA / "template.yaml").read_text())
-    rendered = settings.directory / "template.yaml"
     parameters = {**deploy_parameters(), "JwtIssuer": settings.issuer_url, "JwtAudience": AUDIENCE}
     # For the tests, which hold the template to its rules.
     (settings.directory / "template.json").write_text(json.dumps(template))
+    outputs = run_sam(settings, STACK_NAME, template, parameters)
+    _mend(settings, template, outputs)
+    return outputs
+
+
+def run_sam(settings: Settings, stack: str, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
+    """Deploys the template as a stack of this name with the real `sam deploy`; answers the stack's outputs."""
+    rendered, log = settings.directory / f"{stack}.yaml", settings.logs / f"{stack}.log"
     rendered.write_text(yaml_dump(_render(settings, copy.deepcopy(template), parameters)))
     command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
-    command += ["--template-file", str(rendered)]
+    command += ["--template-file", str(rendered), "--stack-name", stack]
     command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
     environment = {**os.environ, **settings.aws_environment(), "SAM_CLI_TELEMETRY": "0"}
     environment["TMPDIR"] = str(settings.directory / "tmp")
-    log = settings.logs / "deploy.log"
     with log.open("w") as output:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     if done.returncode:
         raise StackError(f"sam deploy failed: see {log}")
-    outputs = _outputs(settings)
-    _mend(settings, template, outputs)
-    return outputs
+    described = client(settings, "cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
 
 def client(settings: Settings, service: str) -> Any:
@@ -97,7 +102,7 @@ def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, 
     for resource in _functions(resources).values():
         del resource["Properties"]["DeploymentPreference"]
     shared = {name: value for name, value in template["Globals"]["Function"].items() if name != "DeploymentPreference"}
-    del resources["EventArchive"]
+    resources.pop("EventArchive", None)
     resources = {name: resource for name, resource in resources.items() if not _is_computed_alarm(resource)}
     return {**template, "Globals": {"Function": shared}, "Resources": resources}
 
@@ -126,11 +131,6 @@ def _functions(resources: dict[str, Any]) -> dict[str, Any]:
 
 def _is_computed_alarm(resource: dict[str, Any]) -> bool:
     return resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
-
-
-def _outputs(settings: Settings) -> dict[str, str]:
-    stack = client(settings, "cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:

@@ -53,6 +53,8 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         **aws,
         **resources,
         "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
+        "BINDERY_CONSOLE_URL": settings.console_url,
+        "CONSOLE_QUEUE_URL": outputs["ConsoleQueueUrl"],
     }
     shell["BINDERY_TOKEN"] = tool.run(shell, "token")
     demo.seed_sample(settings, outputs["TableName"])
@@ -88,6 +90,8 @@ The stack runs in the background. Next:
     -H "x-account-id: $BINDERY_ACCOUNT" -H "x-customer-id: $BINDERY_CUSTOMER"
 
   ./infra/local/down                  # stops it
+
+The console, with the API reference: {settings.console_url}/
 """)
 
 

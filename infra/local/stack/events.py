@@ -1,11 +1,14 @@
-"""The queue that gets every event of the bus, to look at."""
+"""The queues that get every event of the bus: the template's, to look at, and the console's own."""
 
 import json
 import time
 from typing import Any
 
 from .deploy import client
-from .settings import Settings
+from .settings import STACK_NAME, Settings
+
+# What nobody looked at for so long is not news.
+CONSOLE_SECONDS = 60 * 60
 
 
 def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float) -> list[dict[str, Any]]:
@@ -21,3 +24,14 @@ def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float)
                 found.append(event)
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return found
+
+
+def subscribe_console(settings: Settings, bus: str) -> str:
+    """Has all events go into a queue of the console's own too, so that it takes none from others; answers its URL."""
+    sqs, rules = client(settings, "sqs"), client(settings, "events")
+    name = f"{STACK_NAME}-console"
+    url = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": str(CONSOLE_SECONDS)})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rules.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["bindery"]}))
+    rules.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+    return url

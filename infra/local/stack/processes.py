@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .settings import DEFAULT_PORT, REGION, TOOLS, Settings, StackError
 
-SERVERS = ("aws", "issuer")
+# By name: what its command holds.
+SERVERS = {"aws": "ministack", "issuer": "serve-issuer", "console": "-m console"}
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -28,7 +29,7 @@ def check_ports(settings: Settings) -> None:
     for name, port in ports.items():
         if not _running(settings, name) and _is_taken(port):
             (settings.directory / "ports").unlink(missing_ok=True)
-            other = next(first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1))
+            other = next(first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1, first + 2))
             raise StackError(
                 f"port {port} is in use: stop what listens there, or choose others: "
                 f"BINDERY_PORT={other} ./infra/local/up"
@@ -37,7 +38,7 @@ def check_ports(settings: Settings) -> None:
 
 def start(settings: Settings) -> None:
     """Starts what does not run yet, and waits until it answers."""
-    aws_port, issuer_port = settings.ports
+    aws_port, issuer_port, _ = settings.ports
     temporary = settings.directory / "tmp"
     for directory in (settings.logs, temporary):
         directory.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,13 @@ def start(settings: Settings) -> None:
     issuer = [sys.executable, "-m", "stack", "serve-issuer", "--port", str(issuer_port)]
     environment = {**os.environ, "BINDERY_LOCAL_DIR": str(settings.directory)}
     _start(settings, "issuer", issuer, environment, issuer_port, "/.well-known/openid-configuration")
+
+
+def start_console(settings: Settings, variables: dict[str, str]) -> None:
+    """Starts the console of what is deployed now; one that runs already may be of another deployment, or older."""
+    _stop(settings, "console")
+    environment = {**os.environ, **variables, "BINDERY_LOCAL_DIR": str(settings.directory)}
+    _start(settings, "console", [sys.executable, "-m", "console"], environment, settings.ports[2], "/")
 
 
 def stop(settings: Settings) -> None:
@@ -88,8 +96,7 @@ def _running(settings: Settings, name: str) -> int | None:
         return None
     pid = int(file.read_text())
     listing = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True)
-    words = {"aws": "ministack", "issuer": "serve-issuer"}
-    return pid if words[name] in listing.stdout else None
+    return pid if SERVERS[name] in listing.stdout else None
 
 
 def _start(

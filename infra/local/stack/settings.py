@@ -35,7 +35,7 @@ class Settings:
         """Reads BINDERY_LOCAL_DIR and BINDERY_PORT."""
         directory = ROOT / os.environ.get("BINDERY_LOCAL_DIR", "target/local")
         port = os.environ.get("BINDERY_PORT", str(DEFAULT_PORT))
-        if not port.isdecimal() or int(port) > 65534:
+        if not port.isdecimal() or int(port) > 65533:
             raise SystemExit(f"BINDERY_PORT must be a port, not {port!r}")
         return Settings(directory, int(port))
 
@@ -45,16 +45,16 @@ class Settings:
         return self.directory / "logs"
 
     @property
-    def ports(self) -> tuple[int, int]:
-        """The ports of AWS's services and of the token issuer, chosen once per start."""
+    def ports(self) -> tuple[int, int, int]:
+        """The ports of AWS's services, of the token issuer and of the console, chosen once per start."""
         file = self.directory / "ports"
-        if file.exists():
-            aws, issuer = file.read_text().split()
-            return int(aws), int(issuer)
-        ports = (self.first_port, self.first_port + 1) if self.first_port else (free_port(), free_port())
-        self.directory.mkdir(parents=True, exist_ok=True)
-        file.write_text("{} {}".format(*ports))
-        return ports
+        known = [int(port) for port in file.read_text().split()] if file.exists() else []
+        for number in range(len(known), 3):
+            known.append(self.first_port + number if self.first_port else free_port())
+            self.directory.mkdir(parents=True, exist_ok=True)
+            file.write_text(" ".join(str(port) for port in known))
+        aws, issuer, console = known
+        return aws, issuer, console
 
     @property
     def aws_url(self) -> str:
@@ -65,6 +65,11 @@ class Settings:
     def issuer_url(self) -> str:
         """The token issuer."""
         return f"http://127.0.0.1:{self.ports[1]}"
+
+    @property
+    def console_url(self) -> str:
+        """The console."""
+        return f"http://127.0.0.1:{self.ports[2]}"
 
     def aws_environment(self) -> dict[str, str]:
         """What an AWS SDK or tool needs to talk to this stack, and to nothing else."""

@@ -17,7 +17,7 @@ use crate::domain::operation::{Operation, OperationState};
 
 const HEADER: &str = "idempotency-key";
 /// Longest key, in bytes. Ours.
-const MAX_KEY_BYTES: usize = 255;
+pub const MAX_KEY_BYTES: usize = 255;
 
 /// The identity of an instruction before it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

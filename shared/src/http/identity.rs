@@ -26,7 +26,9 @@ pub enum Scope {
 }
 
 impl Scope {
-    const fn as_str(self) -> &'static str {
+    /// The word in a token.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::CardsWrite => "cards:write",
             Self::CardsRead => "cards:read",

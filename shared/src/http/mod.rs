@@ -35,11 +35,11 @@ use crate::metrics::Metrics;
 #[cfg(all(feature = "queue", feature = "store"))]
 pub use accept::{Accepting, accept, open, record, recorded, send};
 pub use event::Event;
-pub use idempotency::{Replay, Ticket};
+pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};
 pub use lambda_http::http::HeaderMap;
-pub use page::{cursor, page};
-pub use problem::{Invalid, Problem};
+pub use page::{DEFAULT_LIMIT, MAX_LIMIT, cursor, page};
+pub use problem::{Invalid, Problem, RETRY_AFTER_SECONDS};
 pub use token::Verifier;
 
 const JSON: &str = "application/json";

@@ -10,9 +10,9 @@ use super::Call;
 use super::problem::Invalid;
 
 /// Items of a page, unless the client says (contract).
-const DEFAULT_LIMIT: usize = 100;
+pub const DEFAULT_LIMIT: usize = 100;
 /// Most items of a page (contract).
-const MAX_LIMIT: usize = 1000;
+pub const MAX_LIMIT: usize = 1000;
 
 /// The page that is asked for: how many items, and after which place.
 ///

@@ -13,7 +13,7 @@ use crate::queue::SendError;
 use crate::store::StoreError;
 
 /// What a client is told to wait before it repeats, in seconds.
-pub(super) const RETRY_AFTER_SECONDS: &str = "1";
+pub const RETRY_AFTER_SECONDS: &str = "1";
 
 /// A part of the request that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::goals;
 use crate::plot::{Bar, bars};
 use crate::results::{load, printed};
+use crate::scale;
 
 /// All tables, in the order in which they are written down.
 const TABLES: [&str; 15] = [
@@ -31,6 +32,7 @@ const TABLES: [&str; 15] = [
 pub fn draw() {
     let results = load();
     write_down(&results);
+    scale::draw();
     let charts = [
         ("start", "start", "sum ms", "From a process's start to its first answer", "ms"),
         ("remote", "remote", "sum ms", "From a process's start to its first answer, services 20 ms away, by TLS", "ms"),

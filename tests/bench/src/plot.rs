@@ -90,6 +90,7 @@ pub fn lines(title: &str, across: Axis<'_>, up: Axis<'_>, lines: &[Line]) -> Str
         chart.text((x(tick), bottom + 16.0), "middle", INK, &number(tick));
     }
     chart.text((left, bottom + 34.0), "start", INK, across.label);
+    let mut names = Vec::new();
     for (line, color) in lines.iter().zip(LINES.iter().cycle()) {
         let mut path = String::new();
         for &(px, py) in &line.points {
@@ -99,8 +100,16 @@ pub fn lines(title: &str, across: Axis<'_>, up: Axis<'_>, lines: &[Line]) -> Str
         chart
             .add(&format!(r#"<polyline points="{}" fill="none" stroke="{color}" stroke-width="2"/>"#, path.trim_end()));
         if let Some(&(px, py)) = line.points.last() {
-            chart.text((x(px) + 8.0, y(py) + 4.0), "start", color, &line.name);
+            names.push((x(px) + 8.0, y(py) + 4.0, color, &line.name));
         }
+    }
+    // Those of lines that end close to each other stand below each other.
+    names.sort_by(|one, other| one.1.total_cmp(&other.1));
+    let mut free = f64::MIN;
+    for (x, y, color, name) in names {
+        let y = y.max(free);
+        chart.text((x, y), "start", color, name);
+        free = y + 13.0;
     }
     chart.end()
 }
@@ -186,7 +195,7 @@ fn number(value: f64) -> String {
         _ if value >= 10_000.0 => format!("{:.0}k", value / 1000.0),
         _ if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}").trim_end_matches('0').to_owned(),
+        _ => format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned(),
     }
 }
 

@@ -198,7 +198,7 @@ async fn medians<const N: usize>(all: [What; N], pace: Option<Pace>, cards: usiz
 }
 
 /// Draws what was measured last: time against cards.
-fn draw() {
+pub fn draw() {
     let results = load();
     let line = |name: &str, table: &str, column: &str, workers: usize| {
         let points = CELLS.into_iter().filter(|cell| cell.1 == workers);

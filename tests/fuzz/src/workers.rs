@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use shared::events::EventBus;
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::worker::{Applied, Attempt, Envelope, Failure, Outlets, run_batch};
+use shared::worker::{Applied, Attempt, Envelope, Failure, Outlets, Returns, run_batch};
 use start_bulk_worker::StartBulkWorker;
 
 use crate::Outcome;
@@ -218,9 +218,12 @@ impl Workers {
         let bus = || EventBus::new(aws.eventbridge.clone(), "bus".to_owned(), world::metrics());
         let outlets = || Outlets {
             bus: bus(),
-            dead_letters: queue(DEAD_LETTERS),
-            max_receives: MAX_RECEIVES,
-            metrics: world::metrics(),
+            returns: Returns {
+                queue: None,
+                dead_letters: queue(DEAD_LETTERS),
+                max_receives: MAX_RECEIVES,
+                metrics: world::metrics(),
+            },
         };
         let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
         let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };

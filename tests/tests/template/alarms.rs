@@ -75,9 +75,11 @@ fn every_queue_is_watched() {
         let has_worker = queue["Properties"].get("RedrivePolicy").is_some();
         assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(has_worker), "{id}");
     }
-    let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", "${AWS::StackName}-all-events".to_owned())];
-    for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
-        assert_eq!(watching(&alarms, &metric("AWS/Events", lost, &of_rule)).len(), 1, "{lost}");
+    for (id, rule) in template.resources("AWS::Events::Rule") {
+        let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", named(&rule["Properties"]["Name"]))];
+        for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
+            assert_eq!(watching(&alarms, &metric("AWS/Events", lost, &of_rule)).len(), 1, "{id}: {lost}");
+        }
     }
 }
 
@@ -166,7 +168,7 @@ fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
         assert!(names.insert(named(&alarm["AlarmName"])), "{id} has another's name");
     }
-    // Without a queue of all events.
+    // Without subscribers.
     let alarms = template.resources("AWS::CloudWatch::Alarm");
     let metrics = alarms.values().filter(|alarm| alarm.get("Condition").is_none());
     let metrics: Vec<usize> = metrics.map(|alarm| watched(&alarm["Properties"]).len()).collect();

@@ -15,6 +15,7 @@ use tests::orders::{CREATOR, domestic, feed, international};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, http_event};
 use tests::proxy::{self, Call, Moment, Step};
 use tests::template::{Template, named};
+use tests::webhook::{self, Then, Webhook};
 use tests::{token, variable};
 use uuid::Uuid;
 
@@ -67,6 +68,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
     let office = Office::new(Arc::clone(&recorded)).await;
     office.cards().await;
     office.orders().await;
+    office.webhook().await;
     office.broken_messages().await;
 
     let template = Template::read();
@@ -116,8 +118,13 @@ fn note(recorded: &Recorded, call: &Call<'_>) {
             let is_dead_letter = body["QueueUrl"].as_str().unwrap().ends_with("-dlq");
             access.add(if is_dead_letter { "dead letters" } else { "queue" }, "sqs:SendMessage");
         }
+        ("AmazonSQS", "ChangeMessageVisibility") => access.add("queue", "sqs:ChangeMessageVisibility"),
         ("AWSEvents", "PutEvents") => access.add("EventBus", "events:PutEvents"),
-        ("secretsmanager", "GetSecretValue") => access.add("PinPepper", "secretsmanager:GetSecretValue"),
+        ("secretsmanager", "GetSecretValue") => {
+            let is_pepper = body["SecretId"] == variable("PIN_PEPPER_SECRET");
+            let secret = if is_pepper { "PinPepper" } else { "WebhookSecret" };
+            access.add(secret, "secretsmanager:GetSecretValue");
+        }
         other => panic!("{other:?} is called: which action is that?"),
     }
 }
@@ -158,6 +165,7 @@ fn note_rows(rows: &mut BTreeSet<String>, value: &Value) {
 struct Office {
     arena: Arena,
     proxy: String,
+    webhook: Webhook,
 }
 
 impl Office {
@@ -168,13 +176,14 @@ impl Office {
             }
             Step::Pass
         });
-        Self { arena: Arena::new().await, proxy: proxy.await }
+        Self { arena: Arena::new().await, proxy: proxy.await, webhook: Webhook::new().await }
     }
 
     async fn function(&self, name: &str) -> Function {
         let mut environment = self.arena.environment_behind(&self.proxy);
         // By which the recorder knows it.
         environment.push(("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned()));
+        environment.extend(self.webhook.variables());
         Function::new(name, environment).await
     }
 
@@ -287,6 +296,18 @@ impl Office {
         let asked = events.values().find(|event| event["event_type"] == "cancellation_requested").unwrap();
         assert!(operation.is_some());
         self.operation(&asked["data"]).await;
+    }
+
+    /// An event that is taken, and one that is not.
+    async fn webhook(&self) {
+        let worker = self.function("webhook-worker").await;
+        for (status, failed) in [(204, 0), (500, 1)] {
+            self.webhook.answers(Then::Status(status));
+            let Invocation::Answered(answer) = worker.invoke(batch(&[(webhook::event(1), 1)])).await else {
+                panic!("webhook-worker failed")
+            };
+            assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), failed, "{status}");
+        }
     }
 
     async fn broken_messages(&self) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::template::{Function, Template, list, named};
 
 use crate::file;
@@ -75,14 +75,15 @@ fn no_queue_loses_messages_or_tells_them() {
     let rules = template.resources("AWS::Events::Rule");
     let targets: Vec<Value> = rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])).collect();
     // A queue is a worker's, and has a dead-letter queue; or it is one; or it holds events for others to take.
-    let of_consumers: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
+    let targeted: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
+    assert_eq!(targeted, ["ApiDestination", "EventsQueue", "WebhookQueue"].map(ToOwned::to_owned).into());
+    let of_consumers: BTreeSet<String> = ["EventsQueue".to_owned()].into();
     let dead_letters: BTreeSet<String> = queues
         .values()
         .filter_map(|queue| queue["Properties"].get("RedrivePolicy"))
         .map(|redrive| named(&redrive["deadLetterTargetArn"]))
         .chain(targets.iter().map(|target| named(&target["DeadLetterConfig"]["Arn"])))
         .collect();
-    assert_eq!(of_consumers, ["EventsQueue".to_owned()].into());
     let retention = |queue: &Value| queue["MessageRetentionPeriod"].as_u64().unwrap();
     for (id, queue) in &queues {
         assert_kept(id, queue);
@@ -175,13 +176,21 @@ fn nothing_is_allowed_on_everything() {
     }
     let known = ON_SEVERAL.iter().map(|(action, resource, _)| ((*action).to_owned(), (*resource).to_owned()));
     assert_eq!(several, known.collect());
+    let mut fed = BTreeMap::new();
     for statement in queue_statements(&template).iter().filter(|statement| statement["Effect"] != "Deny") {
-        assert_eq!(statement["Principal"], serde_json::json!({ "Service": "events.amazonaws.com" }));
-        assert_eq!(
-            (&statement["Action"], named(&statement["Condition"]["ArnEquals"]["aws:SourceArn"])),
-            (&"sqs:SendMessage".into(), "EventsRule".to_owned())
-        );
+        assert_eq!(statement["Principal"], json!({ "Service": "events.amazonaws.com" }));
+        assert_eq!(statement["Action"], "sqs:SendMessage");
+        let rule = named(&statement["Condition"]["ArnEquals"]["aws:SourceArn"]);
+        let queues: BTreeSet<String> = list(&statement["Resource"]).iter().map(named).collect();
+        assert!(fed.insert(rule, queues).is_none(), "{statement}");
     }
+    // Each rule may put events into its own queues, and nowhere else.
+    let of_rule = |(id, rule): (String, Value)| {
+        let target = &rule["Properties"]["Targets"][0];
+        let arns = [named(&target["Arn"]), named(&target["DeadLetterConfig"]["Arn"])];
+        (id, arns.into_iter().filter(|arn| arn.ends_with("Queue")).collect())
+    };
+    assert_eq!(fed, template.resources("AWS::Events::Rule").into_iter().map(of_rule).collect());
 }
 
 #[test]
@@ -201,6 +210,51 @@ fn data_is_kept_and_every_rule_has_a_dead_letter_queue() {
         assert!(named(&target["DeadLetterConfig"]["Arn"]).ends_with("DeadLetterQueue"), "{target}");
         assert!(target["RetryPolicy"]["MaximumRetryAttempts"].as_u64() > Some(0), "{target}");
     }
+}
+
+/// The subscribers that a deployment may have, by what their resources' names begin with.
+const SUBSCRIBERS: [(&str, &str); 3] =
+    [("ApiDestination", "HasApiDestination"), ("Event", "HasEventsQueue"), ("Webhook", "HasWebhook")];
+
+#[test]
+fn a_subscriber_that_nobody_asked_for_is_not_made() {
+    let template = Template::read();
+    let of_everybody = ["EventBus", "EventArchive"];
+    for section in ["Resources", "Outputs"] {
+        for (id, one) in template.section(section).as_object().unwrap() {
+            let subscriber = SUBSCRIBERS.iter().find(|(name, _)| id.starts_with(name));
+            let condition = subscriber.filter(|_| !of_everybody.iter().any(|name| id.starts_with(name)));
+            assert_eq!(one.get("Condition"), condition.map(|(_, condition)| json!(condition)).as_ref(), "{id}");
+        }
+    }
+    let off = [("ApiDestinationUrl", ""), ("WebhookUrl", ""), ("WithEventsQueue", "false")];
+    for ((parameter, off), (_, condition)) in off.into_iter().zip(SUBSCRIBERS) {
+        assert_eq!(template.section("Parameters")[parameter]["Default"], off);
+        assert!(template.section("Conditions")[condition].to_string().contains(&format!(r#"{{"Ref":"{parameter}"}}"#)));
+    }
+    for url in ["ApiDestinationUrl", "WebhookUrl"] {
+        assert_eq!(template.section("Parameters")[url]["AllowedPattern"], "(https://[!-~]+)?");
+    }
+    // SAM hands the condition on to what it makes of a function, but for this.
+    let preference = &template.resources("AWS::Serverless::Function")["WebhookWorkerFunction"]["Properties"];
+    assert_eq!(preference["DeploymentPreference"]["PassthroughCondition"], true);
+}
+
+#[test]
+fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
+    let template = Template::read();
+    let target = &template.resources("AWS::Events::Rule")["ApiDestinationRule"]["Properties"]["Targets"][0];
+    assert_eq!(target["InputPath"], "$.detail");
+    assert_eq!(named(&target["RoleArn"]), "ApiDestinationRole");
+    let statements = template.statements("ApiDestinationRole");
+    let [only] = statements.as_slice() else { panic!("{statements:?}") };
+    assert_eq!(only.actions, ["events:InvokeApiDestination".to_owned()].into());
+    assert_eq!(only.resources, ["ApiDestination".to_owned()].into());
+    let connection = &template.resources("AWS::Events::Connection")["ApiDestinationConnection"]["Properties"];
+    let key = &connection["AuthParameters"]["ApiKeyAuthParameters"]["ApiKeyValue"];
+    assert_eq!(named(key), "{{resolve:secretsmanager:${ApiDestinationSecret}}}");
+    let destination = &template.resources("AWS::Events::ApiDestination")["ApiDestination"]["Properties"];
+    assert_eq!(named(&destination["ConnectionArn"]), "ApiDestinationConnection");
 }
 
 #[test]

@@ -3,12 +3,9 @@
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Entry, Pin, SPACE, Unreadable, integer, uid};
+use super::{Entry, MAX_DEPTH, Pin, SPACE, Unreadable, integer, uid};
 
 const MEMBERS: [&str; 5] = ["OrderID", "CreatorID", "PIN", "IsInternationalOrder", "InternationalOrderUID"];
-
-/// Deepest nesting, as of XML. Unknown members may be nested, and are passed over.
-const MAX_DEPTH: usize = 32;
 
 /// Reads the entries.
 pub(super) fn read(text: &str) -> Result<Vec<Option<Entry>>, Unreadable> {

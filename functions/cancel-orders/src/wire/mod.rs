@@ -19,6 +19,9 @@ use format::Format;
 
 pub use write::{error, results};
 
+/// Deepest nesting, as .NET's own quota of XML. Unknown members may be nested, and are passed over.
+pub const MAX_DEPTH: usize = 32;
+
 /// One entry of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {

@@ -8,12 +8,10 @@ use quick_xml::events::{BytesDecl, BytesStart, Event};
 use quick_xml::name::ResolveResult;
 use quick_xml::{NsReader, XmlVersion};
 
-use super::{Encoding, Entry, Pin, SPACE, Unreadable, integer, uid};
+use super::{Encoding, Entry, MAX_DEPTH, Pin, SPACE, Unreadable, integer, uid};
 
 const NAMESPACE: &str = "http://schemas.datacontract.org/2004/07/";
 const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
-/// Deepest nesting, as .NET's own quota.
-const MAX_DEPTH: usize = 32;
 /// Most attributes of an element. Ours: each is compared with all before it.
 const MAX_ATTRIBUTES: usize = 32;
 

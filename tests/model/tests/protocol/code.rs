@@ -21,6 +21,7 @@ use shared::message::StartStep;
 use stateright::Model;
 use tests::arena::Arena;
 use tests::capacity::dynoxide;
+use tests::contract;
 use tests::function::{Function, Invocation};
 use tests::payloads::batch;
 use tests::proxy::{self, Call, Moment, Step};
@@ -270,13 +271,19 @@ impl Code {
 
     /// What it did. Where card IDs come from is not in the model.
     async fn of_code(&self, message: &AnyMessage, calls: Vec<(String, Value)>) -> Done {
-        let entries = |name: &str, member: &str| {
+        let entries = |name: &str, member: &str, check: fn(&str)| {
             let calls = calls.iter().filter(|(call, _)| call == name);
             let entries = calls.flat_map(|(_, body)| body["Entries"].as_array().unwrap().clone());
-            let read = |entry: Value| alike(serde_json::from_str(entry[member].as_str().unwrap()).unwrap()).to_string();
+            let read = |entry: Value| {
+                let text = entry[member].as_str().unwrap();
+                check(text);
+                alike(serde_json::from_str(text).unwrap()).to_string()
+            };
             entries.map(read).collect()
         };
-        let (events, sent) = (entries("PutEvents", "Detail"), entries("SendMessageBatch", "MessageBody"));
+        let check_event = |event: &str| contract::check_event(&serde_json::from_str(event).unwrap());
+        let events = entries("PutEvents", "Detail", check_event);
+        let sent = entries("SendMessageBatch", "MessageBody", contract::check_message);
         let of_counter = |body: &Value| body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#COUNTER"));
         let names = calls.iter().filter(|(_, body)| !of_counter(body)).map(|(name, _)| name.clone());
         let mut names: Vec<_> = names.filter(|name| !(is_start(message) && is_read(name))).collect();

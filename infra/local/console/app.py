@@ -1,0 +1,103 @@
+"""The console's web server: its pages, tokens, the proxy to the API, and the stream of what is going on."""
+
+import json
+import os
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, abort, request, send_from_directory
+from stack import tool
+from stack.settings import StackError
+
+from . import proxy, reference
+from .watcher import Watcher
+
+STATIC = Path(__file__).parent / "static"
+SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
+TOKEN_SECONDS = 24 * 60 * 60
+HEADERS = {
+    # Swagger UI styles its elements one by one, and has its icons in its style sheet.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(watcher: Watcher) -> Flask:
+    """The application."""
+    app = Flask(__name__, static_folder=None)
+    app.json.sort_keys = False  # the reference has its document's order
+    app.before_request(refuse_strangers)
+    app.after_request(add_headers)
+    app.add_url_rule("/", view_func=lambda: send_from_directory(STATIC, "index.html"), endpoint="live")
+    app.add_url_rule(
+        "/reference", view_func=lambda: send_from_directory(STATIC, "reference.html"), endpoint="reference"
+    )
+    app.add_url_rule("/static/<path:name>", view_func=lambda name: send_from_directory(STATIC, name), endpoint="static")
+    app.add_url_rule(
+        "/swagger-ui/<path:name>", view_func=lambda name: send_from_directory(SWAGGER_UI, name), endpoint="swagger"
+    )
+    app.add_url_rule("/openapi.json", view_func=reference.document)
+    app.add_url_rule("/defaults.json", view_func=defaults)
+    app.add_url_rule("/token", view_func=token, methods=["POST"])
+    app.add_url_rule(f"{proxy.PREFIX}/<path:path>", view_func=proxy.forward, methods=proxy.METHODS)
+    app.add_url_rule("/stream", view_func=lambda: stream(watcher), endpoint="stream")
+    return app
+
+
+def refuse_strangers() -> None:
+    """Answers this page alone.
+
+    The console hands out tokens, so neither another site's page may ask (Origin), nor one whose name was made to point
+    here (Host).
+    """
+    port = urlsplit(os.environ["BINDERY_CONSOLE_URL"]).port
+    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+    if request.headers.get("Host") not in hosts:
+        abort(403)
+    origin = request.headers.get("Origin")
+    if origin is not None and origin != f"http://{request.headers['Host']}":
+        abort(403)
+
+
+def add_headers(response: Response) -> Response:
+    """What browsers are told about every answer."""
+    response.headers.update(HEADERS)
+    return response
+
+
+def defaults() -> dict[str, str]:
+    """As whom the page acts at first."""
+    return {name: os.environ[f"BINDERY_{name.upper()}"] for name in ("tenant", "account", "customer")}
+
+
+def token() -> Any:
+    """A token of the local stack's issuer, for the tenant, account and scopes that the page asks for."""
+    asked = request.get_json()
+    names = ("tenant", "account", "scope")
+    if not isinstance(asked, dict) or not all(isinstance(asked.get(name), str) for name in names):
+        abort(400)
+    flags = [f"--{name}={asked[name]}" for name in names]
+    try:
+        made = tool.run({}, "token", *flags, f"--expires-in={TOKEN_SECONDS}")
+    except (StackError, ValueError):  # of the operator's tool; a NUL in an argument
+        abort(400)
+    return {"token": made}
+
+
+def stream(watcher: Watcher) -> Response:
+    """What is going on at one tenant, as server-sent events, until the page goes away."""
+    tenant = request.args.get("tenant", "")
+
+    def lines() -> Iterator[str]:
+        for name, value in watcher.follow(tenant):
+            yield f"event: {name}\ndata: {json.dumps(value)}\n\n"
+
+    return Response(lines(), mimetype="text/event-stream")

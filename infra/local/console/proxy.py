@@ -1,0 +1,35 @@
+"""The way from the page to the API: the same origin, so that a browser lets it pass."""
+
+import os
+
+import requests
+from flask import Response, abort, request
+
+PREFIX = "/proxy"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+SECONDS = 40
+# What belongs to the connection, to the browser or to this origin, and is not the client's to say.
+KEPT_BACK = {"connection", "host", "origin", "referer", "cookie", "content-length", "transfer-encoding"}
+ANSWERED = ("content-type", "location", "retry-after", "x-correlation-id", "www-authenticate", "allow")
+
+
+def forward(path: str) -> Response:
+    """Sends the request to the API as it came, and answers what the API answers."""
+    if any(segment in (".", "..") for segment in path.split("/")):
+        abort(400)
+    # As it was sent, not decoded: an ID may hold any character.
+    target = request.environ["RAW_URI"].removeprefix(PREFIX)
+    headers = {name: value for name, value in request.headers if name.lower() not in KEPT_BACK}
+    try:
+        answer = requests.request(
+            request.method,
+            os.environ["BINDERY_URL"] + target,
+            headers=headers,
+            data=request.get_data(),
+            timeout=SECONDS,
+            allow_redirects=False,
+        )
+    except requests.RequestException as error:
+        return Response(f"The API did not answer: {type(error).__name__}", 502, mimetype="text/plain")
+    kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
+    return Response(answer.content, answer.status_code, kept)

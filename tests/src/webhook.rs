@@ -1,0 +1,138 @@
+//! An endpoint that takes events, or does not; and events as a rule of the bus puts them into a queue.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response};
+use serde_json::json;
+use shared::aws::Aws;
+use uuid::Uuid;
+
+use crate::payloads::{ACCOUNT, ORG};
+
+/// A key.
+pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// Another one.
+pub const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+/// What comes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// This status.
+    Status(u16),
+    /// This status and `Retry-After`.
+    After(u16, &'static str),
+    /// A redirect to another path of this endpoint.
+    Redirect,
+    /// 200, and a body that does not end.
+    Endless,
+    /// Nothing.
+    Hang,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its path.
+    pub path: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: String,
+}
+
+/// The endpoint, on this machine.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// Where it is.
+    pub url: String,
+    /// The secret that holds the keys of whoever sends to it.
+    pub secret: String,
+    state: Arc<Mutex<(Then, Vec<Request>)>>,
+}
+
+impl Webhook {
+    /// One that answers 204 until it is told otherwise; events are signed with [`KEY`].
+    pub async fn new() -> Self {
+        let state = Arc::new(Mutex::new((Then::Status(204), Vec::new())));
+        let router = Router::new().fallback(take).with_state(Arc::clone(&state));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hooks/of-nobody-else?a=b", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let secrets = Aws::from_env().unwrap().secretsmanager();
+        let secret = secrets.create_secret().name(format!("webhook-{}", Uuid::new_v4())).secret_string(KEY);
+        let secret = secret.send().await.unwrap().arn.unwrap();
+        Self { url, secret, state }
+    }
+
+    /// From now on.
+    pub fn answers(&self, then: Then) {
+        self.state.lock().unwrap().0 = then;
+    }
+
+    /// The requests since this was asked last.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state.lock().unwrap().1)
+    }
+
+    /// Has events be signed with these keys.
+    pub async fn keys(&self, keys: &str) {
+        let secrets = Aws::from_env().unwrap().secretsmanager();
+        secrets.put_secret_value().secret_id(&self.secret).secret_string(keys).send().await.unwrap();
+    }
+
+    /// What tells the worker of it.
+    #[must_use]
+    pub fn variables(&self) -> [(String, String); 2] {
+        [("WEBHOOK_URL", &self.url), ("WEBHOOK_SECRET", &self.secret)]
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+    }
+}
+
+async fn take(
+    State(state): State<Arc<Mutex<(Then, Vec<Request>)>>>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+    body: String,
+) -> Response<Body> {
+    let then = {
+        let mut state = state.lock().unwrap();
+        state.1.push(Request { path: uri.to_string(), headers, body });
+        state.0
+    };
+    let answer = |status: u16| Response::builder().status(status);
+    let answer = match then {
+        Then::Status(status) => answer(status).body(Body::empty()),
+        Then::After(status, time) => answer(status).header("retry-after", time).body(Body::empty()),
+        Then::Redirect => answer(308).header("location", "/elsewhere").body(Body::empty()),
+        Then::Endless => {
+            let bytes = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 64 * 1024]));
+            answer(200).body(Body::from_stream(bytes))
+        }
+        Then::Hang => std::future::pending().await,
+    };
+    answer.unwrap()
+}
+
+/// The ID of the event of this number.
+#[must_use]
+pub fn event_id(number: u128) -> String {
+    Uuid::from_u128(number).to_string()
+}
+
+/// The event of this number, as EventBridge hands it on.
+#[must_use]
+pub fn event(number: u128) -> String {
+    let detail = json!({
+        "event_id": event_id(number), "schema_version": 1, "domain": "cards", "event_type": "bind_card", "org_id": ORG,
+        "cid": "c-1", "timestamp": "2026-11-22T03:04:05.678Z", "data": { "account_id": ACCOUNT, "card_name": "é" },
+    });
+    let event = json!({
+        "version": "0", "id": Uuid::new_v4(), "detail-type": "bind_card", "source": "bindery", "account": "0",
+        "time": "2026-11-22T03:04:05Z", "region": "eu-central-1", "resources": [], "detail": detail,
+    });
+    event.to_string()
+}
