@@ -82,7 +82,9 @@ impl Arena {
     /// The bodies of all messages now in the queue, which are gone from it then. Each must have its form.
     pub async fn take_messages(&self) -> Vec<String> {
         let messages = drain(&self.sqs, &self.queue_url).await;
-        messages.iter().for_each(|message| contract::check_message(message));
+        for message in &messages {
+            contract::check_message(message);
+        }
         messages
     }
 

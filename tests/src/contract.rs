@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// Where a file of infra stands among the schemas' references.
 const BASE: &str = "file:///infra/";
-/// The OpenAPI document.
+/// The `OpenAPI` document.
 const OPENAPI: &str = "api/openapi.yaml";
 
 /// Forms, by the names of their files.
@@ -49,7 +49,7 @@ pub fn queue_of(body: &str) -> &'static str {
     }
 }
 
-/// The OpenAPI document.
+/// The `OpenAPI` document.
 pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| rendered("openapi.json"));
 
 /// A document of infra/api that tests/environment has rendered as JSON.
@@ -58,7 +58,7 @@ pub fn rendered(name: &str) -> Value {
     read(&PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join(name))
 }
 
-/// An operation of the OpenAPI document.
+/// An operation of the `OpenAPI` document.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation<'a> {
     /// Its path, with parameters.
@@ -137,7 +137,7 @@ fn forms(folder: &str) -> Forms {
     files.map(|file| (stem(&file), validator(&file))).collect()
 }
 
-/// All schemas and the OpenAPI document. Nothing else can be referred to, and nothing is fetched.
+/// All schemas and the `OpenAPI` document. Nothing else can be referred to, and nothing is fetched.
 static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
     let schemas = ["schemas", "schemas/events"].into_iter().flat_map(files);
     let schemas = schemas.map(|file| (format!("{BASE}{file}"), read(&infra().join(file))));
@@ -160,7 +160,8 @@ fn check(form: &Validator, value: &Value, what: &str) {
 /// The JSON files of a folder of infra, as paths from there.
 fn files(folder: &str) -> Vec<String> {
     let names = std::fs::read_dir(infra().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".json"));
+    let names = names.filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "json"));
+    let names = names.map(|name| name.into_string().unwrap());
     names.map(|name| format!("{folder}/{name}")).collect()
 }
 

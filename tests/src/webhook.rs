@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 use crate::payloads::{ACCOUNT, ORG};
 
+/// What it answers from now on, and what it was asked.
+type Shared = Arc<Mutex<(Then, Vec<Request>)>>;
+
 /// A key.
 pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Another one.
@@ -50,7 +53,7 @@ pub struct Webhook {
     pub url: String,
     /// The secret that holds the keys of whoever sends to it.
     pub secret: String,
-    state: Arc<Mutex<(Then, Vec<Request>)>>,
+    state: Shared,
 }
 
 impl Webhook {
@@ -92,12 +95,7 @@ impl Webhook {
     }
 }
 
-async fn take(
-    State(state): State<Arc<Mutex<(Then, Vec<Request>)>>>,
-    uri: axum::http::Uri,
-    headers: HeaderMap,
-    body: String,
-) -> Response<Body> {
+async fn take(State(state): State<Shared>, uri: axum::http::Uri, headers: HeaderMap, body: String) -> Response<Body> {
     let then = {
         let mut state = state.lock().unwrap();
         state.1.push(Request { path: uri.to_string(), headers, body });

@@ -146,7 +146,7 @@ async fn no_redirect_is_followed() {
 async fn what_is_no_answer_is_an_error() {
     assert_eq!(post(b"").await.0, Err(SendError::Time));
     assert_eq!(post(b"HTTP/1.1 200 OK\r\nX: ").await.0, Err(SendError::Time));
-    let huge = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'x'; 2 * MAX_HEAD_BYTES], b"\r\n\r\n"].concat();
+    let huge = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &vec![b'x'; 2 * MAX_HEAD_BYTES], b"\r\n\r\n"].concat();
     for broken in [b"SSH-2.0-x\r\n\r\n".as_slice(), huge.leak()] {
         let (answer, _) = post(broken).await;
         assert!(matches!(answer, Err(SendError::Other(_))), "{answer:?}");
