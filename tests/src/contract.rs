@@ -74,12 +74,14 @@ pub struct Operation<'a> {
 /// The document's operations.
 #[must_use]
 pub fn operations(document: &Value) -> Vec<Operation<'_>> {
-    let methods = [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("delete", "DELETE"), ("patch", "PATCH")];
-    let paths = document["paths"].as_object().unwrap().iter();
-    let of_path = |(path, item): (&'a String, &'a Value)| {
-        methods.iter().filter_map(move |(name, method)| Some(Operation { path, method, node: item.get(name)?, item }))
-    };
-    paths.flat_map(of_path).collect()
+    const METHODS: [(&str, &str); 5] =
+        [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("delete", "DELETE"), ("patch", "PATCH")];
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let of_path = METHODS.iter().filter_map(|(name, method)| Some((method, item.get(name)?)));
+        operations.extend(of_path.map(|(method, node)| Operation { path, method, node, item }));
+    }
+    operations
 }
 
 /// What stands there in the document, through references.
