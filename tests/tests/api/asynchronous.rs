@@ -1,4 +1,4 @@
-//! The AsyncAPI document has the queues and messages that there are, and the code reads its examples.
+//! The `AsyncAPI` document has the queues and messages that there are, and the code reads its examples.
 
 use std::collections::BTreeSet;
 

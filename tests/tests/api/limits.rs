@@ -66,7 +66,7 @@ fn limits_of_parameters_and_headers_are_those_of_the_code() {
 fn grouped(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().ok().unwrap().to_string();
     let head = digits.len() % 3;
-    let groups = digits[head..].as_bytes().chunks(3).map(|group| std::str::from_utf8(group).unwrap());
+    let groups = digits.as_bytes()[head..].chunks(3).map(|group| std::str::from_utf8(group).unwrap());
     std::iter::once(&digits[..head]).filter(|head| !head.is_empty()).chain(groups).collect::<Vec<_>>().join(",")
 }
 

@@ -10,12 +10,12 @@ mod vocabulary;
 use serde_json::Value;
 use tests::contract::{DOCUMENT, resolved};
 
-/// What stands at this place of the OpenAPI document, through references.
+/// What stands at this place of the `OpenAPI` document, through references.
 fn at(pointer: &str) -> &'static Value {
     resolved(&DOCUMENT, DOCUMENT.pointer(pointer).unwrap_or_else(|| panic!("nothing is at {pointer}")))
 }
 
-/// A schema of the OpenAPI document.
+/// A schema of the `OpenAPI` document.
 fn schema(name: &str) -> &'static Value {
     at(&format!("/components/schemas/{name}"))
 }
