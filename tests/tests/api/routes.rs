@@ -29,8 +29,8 @@ fn deployed() -> Routes {
 /// What `cargo lambda watch` serves.
 fn watched() -> Routes {
     let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
-    let router = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
-    let routes = router.as_table().unwrap().iter().flat_map(|(path, by_method)| {
+    let watch = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
+    let routes = watch.as_table().unwrap().iter().flat_map(|(path, by_method)| {
         let named = by_method.as_array().unwrap().iter().map(|route| route["method"].as_str().unwrap().to_owned());
         named.map(|method| (method, path.clone()))
     });
