@@ -1,14 +1,17 @@
 // Mends what Swagger UI leaves to be wished for by those who use a keyboard or a screen reader.
 
+const level = (number) => (heading) => heading.setAttribute("aria-level", number);
+
 const MENDS = [
   // A page has one main part, and this is not all of it.
-  ["main.opblock-tag-section, #reference main", (part) => part.setAttribute("role", "group")],
-  // The title stands above.
-  ["h3.opblock-tag", (heading) => heading.setAttribute("aria-level", "2")],
-  ["h4.opblock-title, .opblock-section-header h4, .responses-inner h4, .responses-inner h5", (heading) =>
-    heading.setAttribute("aria-level", "3")],
-  ["[role=region].responses-table", (table) => table.setAttribute("role", "table")],
-  ["pre.microlight, pre.curl, .highlight-code pre", (code) => (code.tabIndex = 0)],
+  ["main", (part) => part.setAttribute("role", "group")],
+  // Below the title there is nothing of the second level.
+  ["h3", level(2)],
+  ["h4", level(3)],
+  ["h5", level(4)],
+  ["table[role=region]", (table) => table.setAttribute("role", "table")],
+  // What scrolls can be scrolled by keyboard.
+  ["pre", (code) => (code.tabIndex = 0)],
   ["select:not([aria-label])", (choice) => choice.setAttribute("aria-label", nameOf(choice))],
 ];
 
