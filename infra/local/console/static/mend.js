@@ -15,6 +15,7 @@ const MENDS = [
   // What scrolls can be scrolled by keyboard.
   ["pre", (code) => (code.tabIndex = 0)],
   ["select:not([aria-label])", (choice) => choice.setAttribute("aria-label", nameOf(choice))],
+  ["textarea:not([aria-label])", (body) => body.setAttribute("aria-label", "Request body")],
 ];
 
 function landmark(name) {
