@@ -59,7 +59,7 @@ const cards = new Table(byId("cards"), "Cards", "card_id", [
   { title: "Status", cell: (row) => badge(row.status) },
   { title: "External ID", className: "long", cell: (row) => row.external_id },
   { title: "Bulk", cell: (row) => bulkButton(row.bulk_id) },
-  { title: "Bound to", cell: (row) => (row.customer_id ? `${row.customer_id} of ${row.account_id}` : "") },
+  { title: "Bound to", className: "nowrap", cell: (row) => (row.customer_id ? `${row.customer_id} of ${row.account_id}` : "") },
   {
     title: "Actions", hidden: true, className: "actions",
     cell: (row) => row.status === "UNBOUND"

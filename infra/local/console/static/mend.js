@@ -3,8 +3,10 @@
 const level = (number) => (heading) => heading.setAttribute("aria-level", number);
 
 const MENDS = [
-  // A page has one main part, and this is not all of it.
-  ["main", (part) => part.setAttribute("role", "group")],
+  // Its main part are the operations; what else there is has landmarks of its own.
+  [".information-container", landmark("About this API")],
+  [".scheme-container", landmark("Server and token")],
+  ["section.models", landmark("Schemas")],
   // Below the title there is nothing of the second level.
   ["h3", level(2)],
   ["h4", level(3)],
@@ -13,7 +15,15 @@ const MENDS = [
   // What scrolls can be scrolled by keyboard.
   ["pre", (code) => (code.tabIndex = 0)],
   ["select:not([aria-label])", (choice) => choice.setAttribute("aria-label", nameOf(choice))],
+  ["textarea:not([aria-label])", (body) => body.setAttribute("aria-label", "Request body")],
 ];
+
+function landmark(name) {
+  return (part) => {
+    part.setAttribute("role", "region");
+    part.setAttribute("aria-label", name);
+  };
+}
 
 function nameOf(choice) {
   if (choice.id === "servers") return "Server";
