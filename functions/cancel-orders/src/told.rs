@@ -96,11 +96,13 @@ impl Told {
 }
 
 /// The letters of these.
+#[must_use]
 pub fn written(told: &[Told]) -> String {
     told.iter().map(|told| told.letter()).collect()
 }
 
 /// What these letters say. An unknown one is of a newer version: that it was not accepted is all that is sure.
+#[must_use]
 pub fn read(letters: &str) -> Vec<Told> {
     let told = |letter| ALL.into_iter().find(|told| told.letter() == letter).unwrap_or(Told::NotSent);
     letters.chars().map(told).collect()
