@@ -160,8 +160,7 @@ fn check(form: &Validator, value: &Value, what: &str) {
 /// The JSON files of a folder of infra, as paths from there.
 fn files(folder: &str) -> Vec<String> {
     let names = std::fs::read_dir(infra().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
-    let names = names.filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "json"));
-    let names = names.map(|name| name.into_string().unwrap());
+    let names = names.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".schema.json"));
     names.map(|name| format!("{folder}/{name}")).collect()
 }
 
