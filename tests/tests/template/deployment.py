@@ -35,8 +35,8 @@ def build() -> None:
     """Writes the template of packages that are empty but for a line."""
     shutil.rmtree(COPY, ignore_errors=True)
     shutil.copytree(ROOT / "infra", INFRA, ignore=shutil.ignore_patterns(".aws-sam", "__pycache__"))
-    for function in (ROOT / "functions").iterdir():
-        package = COPY / "target" / "lambda" / function.name / "bootstrap"
+    for manifest in (ROOT / "functions").glob("*/Cargo.toml"):
+        package = COPY / "target" / "lambda" / manifest.parent.name / "bootstrap"
         package.parent.mkdir(parents=True)
         package.write_text("#!/bin/sh\n")
     done = run(sys.executable, "-m", "stack", "prebuilt", PYTHONPATH=str(INFRA / "local"))
@@ -55,7 +55,7 @@ def deploy(*options: str) -> set[str]:
     parameters = {"JwtIssuer": "https://issuer.example", "JwtAudience": "bindery"}
     translated = transform(template, parameters, SimpleNamespace(load=dict))["Resources"]
     versions = {name for name, resource in translated.items() if resource["Type"] == "AWS::Lambda::Version"}
-    assert len(versions) == len(list((ROOT / "functions").iterdir())), versions
+    assert len(versions) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), versions
     return versions
 
 

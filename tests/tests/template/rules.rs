@@ -227,7 +227,7 @@ fn a_subscriber_that_nobody_asked_for_is_not_made() {
             assert_eq!(one.get("Condition"), condition.map(|(_, condition)| json!(condition)).as_ref(), "{id}");
         }
     }
-    let off = [("ApiDestinationUrl", ""), ("WebhookUrl", ""), ("WithEventsQueue", "false")];
+    let off = [("ApiDestinationUrl", ""), ("WithEventsQueue", "false"), ("WebhookUrl", "")];
     for ((parameter, off), (_, condition)) in off.into_iter().zip(SUBSCRIBERS) {
         assert_eq!(template.section("Parameters")[parameter]["Default"], off);
         assert!(template.section("Conditions")[condition].to_string().contains(&format!(r#"{{"Ref":"{parameter}"}}"#)));
