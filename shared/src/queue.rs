@@ -164,14 +164,13 @@ impl Queue {
 fn batch_entry<T: Serialize>(
     (index, message): (usize, &Message<T>),
 ) -> Result<SendMessageBatchRequestEntry, SendError> {
-    let failed = |error: String| SendError::new(error);
     SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_group_id(message.org_id.as_str())
         .set_message_system_attributes(trace()?)
-        .message_body(ascii_json(message).map_err(|error| failed(error.to_string()))?)
+        .message_body(ascii_json(message).map_err(|error| SendError::new(error.to_string()))?)
         .build()
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| SendError::new(error.to_string()))
 }
 
 type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>;

@@ -6,7 +6,7 @@
 //! 3. The events of all messages are published together. (What must follow its events, as the end of an
 //!    operation follows those of its chunks, is the worker's own part, and so are those events.)
 //! 4. A message is let go only if it was applied **and** all its events are out. Everything else comes
-//!    back after the visibility timeout, and so is repeated from the start.
+//!    back after the visibility timeout, or the time that its worker says, and so is repeated from the start.
 //!
 //! The race: the process can die between any two steps. What it had not let go is delivered again,
 //! finds its own marks and its stored outcome, and publishes the same events once more.
@@ -14,6 +14,8 @@
 //! A message that can never be handled is put into the dead-letter queue here, with its reason, rather
 //! than be tried until SQS moves it there without one. So is one whose last try failed. Should that
 //! fail, SQS's redrive policy still moves it.
+
+mod outlets;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -26,15 +28,14 @@ pub use lambda_runtime::Error;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 
-use crate::aws::Aws;
-use crate::config::ConfigError;
 use crate::domain::event::Event;
 use crate::events::{EventBus, PublishError};
 use crate::message::{Message, OrderFeed};
-use crate::metrics::Metrics;
-use crate::queue::{Queue, SendError};
+use crate::queue::SendError;
 use crate::store::StoreError;
-use crate::{clock, config};
+
+use crate::clock;
+pub use outlets::{Outlets, Returns};
 
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
 
@@ -131,55 +132,6 @@ pub struct Applied {
     pub outcome: &'static str,
     /// What is to be published before the message is let go.
     pub events: Vec<Event>,
-}
-
-/// Where a worker's results go.
-#[derive(Debug, Clone)]
-pub struct Outlets {
-    /// The bus that events are published on.
-    pub bus: EventBus,
-    /// Where messages go that were not handled.
-    pub returns: Returns,
-}
-
-/// Where messages go that were not handled.
-#[derive(Debug, Clone)]
-pub struct Returns {
-    /// The worker's own queue, of a worker that says how long a message waits.
-    pub queue: Option<Queue>,
-    /// Where messages end that cannot be handled.
-    pub dead_letters: Queue,
-    /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
-    pub max_receives: u32,
-    /// Counts what becomes of messages, and, with the bus, of instructions.
-    pub metrics: Metrics,
-}
-
-impl Outlets {
-    /// Those of the environment; `dead_letters` is the variable that names the dead-letter queue.
-    ///
-    /// # Errors
-    /// Names the variables that are missing.
-    pub fn from_env(aws: &Aws, dead_letters: &'static str) -> Result<Self, ConfigError> {
-        let [bus, dead_letters] = config::required(["EVENT_BUS_NAME", dead_letters])?;
-        let returns = Returns::from_env(aws, None, dead_letters)?;
-        Ok(Self { bus: EventBus::new(aws.eventbridge(), bus, returns.metrics.clone()), returns })
-    }
-}
-
-impl Returns {
-    /// To these queues, by their URLs; the rest is the environment's.
-    ///
-    /// # Errors
-    /// Names the variables that are missing.
-    pub fn from_env(aws: &Aws, queue: Option<String>, dead_letters: String) -> Result<Self, ConfigError> {
-        Ok(Self {
-            queue: queue.map(|queue| Queue::new(aws.sqs(), queue)),
-            dead_letters: Queue::new(aws.sqs(), dead_letters),
-            max_receives: config::required_number("MAX_RECEIVES")?,
-            metrics: Metrics::from_env()?,
-        })
-    }
 }
 
 /// Serves a queue, until the runtime ends; see [`run_batch`].
