@@ -28,13 +28,13 @@ pub use lambda_runtime::Error;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 
+use crate::clock;
 use crate::domain::event::Event;
 use crate::events::{EventBus, PublishError};
 use crate::message::{Message, OrderFeed};
 use crate::queue::SendError;
 use crate::store::StoreError;
 
-use crate::clock;
 pub use outlets::{Outlets, Returns};
 
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
