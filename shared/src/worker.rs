@@ -45,6 +45,8 @@ const PUBLISHING_TIME: Duration = Duration::from_millis(500);
 const BURYING_TIME: Duration = Duration::from_millis(300);
 /// For answering.
 const ANSWERING_TIME: Duration = Duration::from_millis(100);
+/// For all of these: what is left is for applying.
+pub const KEPT_BACK: Duration = ANSWERING_TIME.saturating_add(BURYING_TIME).saturating_add(PUBLISHING_TIME);
 
 /// What a queue's messages say of themselves, for the log.
 pub trait Envelope: DeserializeOwned {
@@ -197,7 +199,7 @@ where
     let keeping_back = |kept: Duration| started + time.saturating_sub(kept);
     let bury_until = keeping_back(ANSWERING_TIME);
     let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
-    let apply_until = keeping_back(ANSWERING_TIME + BURYING_TIME + PUBLISHING_TIME);
+    let apply_until = keeping_back(KEPT_BACK);
     let attempt = |record: &SqsMessage| {
         let number = receives(record);
         Attempt { number, left: returns.max_receives.saturating_sub(number), timeout: time }

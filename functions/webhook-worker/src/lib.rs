@@ -19,14 +19,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::clock;
 use shared::domain::ids::{CorrelationId, OrgId};
-use shared::worker::{About, Applied, Attempt, Envelope, Failure};
+use shared::worker::{self, About, Applied, Attempt, Envelope, Failure};
 use uuid::Uuid;
 
 use crate::client::{Answer, Client, Endpoint, SendError};
 use crate::sign::Keyring;
 
-/// Of an invocation's time, what the worker around this keeps back, and a little more.
-const KEPT_BACK: Duration = Duration::from_millis(1100);
+/// Of an invocation's time, what is kept back to read the keys, to sign, and to judge the answer.
+const KEPT_BACK: Duration = Duration::from_millis(200);
 /// The least that an endpoint gets to answer.
 const LEAST_TIME: Duration = Duration::from_millis(500);
 
@@ -93,14 +93,17 @@ impl WebhookWorker {
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
-        let time = attempt.timeout.saturating_sub(KEPT_BACK).max(LEAST_TIME);
+        let time = attempt.timeout.saturating_sub(worker::KEPT_BACK + KEPT_BACK).max(LEAST_TIME);
         let answer = self.client.post(&self.endpoint, &headers, body.to_owned(), time).await;
         judge(answer, attempt.number)
     }
 }
 
 /// What the endpoint's answer to this delivery (from 1) comes to.
-fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied, Failure> {
+///
+/// # Errors
+/// As [`WebhookWorker::apply`].
+pub fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied, Failure> {
     let again = |reason: String, asked| Failure::Wait(reason, backoff::wait(delivery, asked, fastrand::f64()));
     let Answer { status, retry_after } = answer.map_err(|error| again(error.to_string(), None))?;
     match status {

@@ -7,6 +7,7 @@
 //! | `:worker NAME` | the function |
 //! | `:receives NUMBER` | how often the messages were delivered |
 //! | `:dynamodb`, `:sqs`, `:events LETTERS` | how calls are answered: [`crate::aws::Fate`] |
+//! | `:answer STATUS TEXT` | what a webhook's endpoint answers, and its `Retry-After`; without: nothing |
 //! | `:card`, `:bulk`, … `JSON` | what rows hold |
 //! | `:expect WORD …` | of a seed: what becomes of each message: `done`, `back`, or `buried` |
 //!
@@ -14,12 +15,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::future::ready;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use aws_lambda_events::sqs::SqsEvent;
 use bind_card_worker::BindCardWorker;
 use cancel_bulk_worker::CancelBulkWorker;
 use cancel_orders_worker::CancelOrdersWorker;
+use http::StatusCode;
 use lambda_runtime::LambdaEvent;
 use order_feed_worker::OrderFeedWorker;
 use serde_json::{Value, json};
@@ -28,6 +31,8 @@ use shared::queue::Queue;
 use shared::store::Store;
 use shared::worker::{Applied, Attempt, Envelope, Failure, Outlets, Returns, run_batch};
 use start_bulk_worker::StartBulkWorker;
+use webhook_worker::client::{Answer, SendError};
+use webhook_worker::{BusEvent, judge};
 
 use crate::Outcome;
 use crate::aws::{Aws, Call, Service};
@@ -42,6 +47,8 @@ const MAX_RECEIVES: u32 = 5;
 pub(crate) const SEPARATOR: &str = "\n---\n";
 /// Messages of a batch: SQS hands on no more, unless it is let.
 const MAX_RECORDS: usize = 10;
+/// Longest time that a message can be hidden (SQS).
+const MAX_HIDDEN_SECONDS: i64 = 12 * 60 * 60;
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +74,7 @@ impl Fate {
 /// All workers, as their functions' `main` wires them.
 struct Workers {
     aws: Aws,
+    endpoint: Arc<Mutex<Option<Answer>>>,
     functions: BTreeMap<&'static str, Function>,
 }
 
@@ -102,6 +110,7 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let event = json!({ "Records": records }).to_string();
 
     workers.aws.begin(&input);
+    *workers.endpoint.lock().unwrap() = input.setting("answer").and_then(answer);
     let _earlier = world::take_logs();
     let run = function(serde_json::from_str(&event).expect("an event that can be read"));
     let calls = workers.aws.take_calls();
@@ -111,6 +120,13 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let words: Vec<_> = run.check(&bodies, &calls).into_iter().map(Fate::word).collect();
     let came_far = calls.iter().any(|call| call.service == Service::DynamoDb);
     Some(Outcome { word: words.join(" "), came_far })
+}
+
+/// What an endpoint answers.
+fn answer(setting: &str) -> Option<Answer> {
+    let (status, retry_after) = setting.split_once(' ').unwrap_or((setting, ""));
+    let retry_after = (!retry_after.is_empty()).then(|| retry_after.to_owned());
+    Some(Answer { status: StatusCode::from_bytes(status.as_bytes()).ok()?, retry_after })
 }
 
 /// A line of the log without the correlation ID, which is the message's own text.
@@ -128,6 +144,10 @@ impl Run {
         assert!(named.iter().all(|position| *position < bodies.len()), "an ID that is not the batch's");
         let sent = calls.iter().filter(|call| call.service == Service::Sqs).flat_map(|call| &call.effects);
         let buried: Vec<usize> = sent.filter_map(|message| buried(message, bodies)).collect();
+        let hidden = calls
+            .iter()
+            .filter_map(|call| serde_json::from_str::<Value>(&call.request).unwrap()["VisibilityTimeout"].as_i64());
+        hidden.for_each(|seconds| assert!((0..=MAX_HIDDEN_SECONDS).contains(&seconds), "hidden for {seconds} s"));
         let published: BTreeSet<&str> = calls
             .iter()
             .filter(|call| call.service == Service::EventBridge)
@@ -216,14 +236,20 @@ impl Workers {
         let queue = |url: &str| Queue::new(aws.sqs.clone(), url.to_owned());
         let store = || Store::new(aws.dynamodb.clone(), "table".to_owned());
         let bus = || EventBus::new(aws.eventbridge.clone(), "bus".to_owned(), world::metrics());
-        let outlets = || Outlets {
-            bus: bus(),
-            returns: Returns {
-                queue: None,
-                dead_letters: queue(DEAD_LETTERS),
-                max_receives: MAX_RECEIVES,
-                metrics: world::metrics(),
-            },
+        let returns = |queue, dead_letters| Returns {
+            queue,
+            dead_letters,
+            max_receives: MAX_RECEIVES,
+            metrics: world::metrics(),
+        };
+        let outlets = || Outlets { bus: bus(), returns: returns(None, queue(DEAD_LETTERS)) };
+        // Of the webhook's worker, all but the network.
+        let endpoint = Arc::<Mutex<Option<Answer>>>::default();
+        let answers = Arc::clone(&endpoint);
+        let webhook = Outlets { bus: bus(), returns: returns(Some(queue(QUEUE)), queue(DEAD_LETTERS)) };
+        let deliver = move |_: BusEvent, attempt: Attempt| {
+            let answer = answers.lock().unwrap().clone().ok_or(SendError::Time);
+            ready(judge(answer, attempt.number))
         };
         let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
         let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
@@ -239,7 +265,8 @@ impl Workers {
             ("cancel-orders-worker", serve!(outlets(), orders, |message, _attempt, worker| worker.apply(message))),
             ("order-feed-worker", serve!(outlets(), feed, |message, _attempt, worker| worker.apply(message))),
             ("start-bulk-worker", serve!(outlets(), start, |message, _attempt, worker| worker.apply(message))),
+            ("webhook-worker", function(webhook, deliver)),
         ]);
-        Self { aws, functions }
+        Self { aws, endpoint, functions }
     }
 }

@@ -1,4 +1,4 @@
-//! SQS: takes messages.
+//! SQS: takes messages, and hides them.
 
 use serde_json::{Value, json};
 
@@ -7,6 +7,13 @@ use super::{Reply, list};
 
 /// The effects are the messages taken.
 pub(super) fn answer(action: &str, request: &Value, fate: Fate) -> Reply {
+    if action == "ChangeMessageVisibility" {
+        return match fate {
+            Fate::Well | Fate::More | Fate::Empty => Reply::ok(json!({})),
+            Fate::Invalid => Reply::error("ReceiptHandleIsInvalid"),
+            _ => Reply::error("RequestThrottled"),
+        };
+    }
     let one = action == "SendMessage";
     match fate {
         Fate::Empty if one => Reply::ok(json!({})).with(vec![request.clone()]),
