@@ -2,12 +2,11 @@
 //!
 //! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
 
-use lambda_http::http::StatusCode;
 use serde_json::Value;
 use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
 use shared::domain::ids::{CardId, OrgId};
 use shared::domain::operation::Subject;
-use shared::http::{Answer, Call, Invalid, Problem, accept};
+use shared::http::{Answer, Call, Invalid, Problem, ProblemCode, accept};
 use shared::message;
 use shared::queue::Queue;
 use shared::store::Store;
@@ -96,15 +95,14 @@ fn kept<T>(result: Result<T, Invalid>, invalid: &mut Vec<Invalid>) -> Option<T> 
     result.map_err(|error| invalid.push(error)).ok()
 }
 
-/// The contract's status for a bind that cannot be. A card that is not there is 403, not 404: the
-/// contract has no 404 for it, and a foreign card must look the same.
-fn refusal(code: BindRefusal) -> Problem {
-    let (status, name) = match code {
-        BindRefusal::CardNotFound => (StatusCode::FORBIDDEN, "card-not-found"),
-        BindRefusal::ReissuedCardNotFound => (StatusCode::FORBIDDEN, "reissued-card-not-found"),
-        BindRefusal::CardNotUnbound => (StatusCode::CONFLICT, "card-not-unbound"),
-        BindRefusal::ReissuedCardNotEligible => (StatusCode::CONFLICT, "reissued-card-not-eligible"),
-        BindRefusal::ReissuedCardAlreadyReplaced => (StatusCode::CONFLICT, "reissued-card-already-replaced"),
+/// A bind that cannot be.
+fn refusal(refusal: BindRefusal) -> Problem {
+    let code = match refusal {
+        BindRefusal::CardNotFound => ProblemCode::CardNotFound,
+        BindRefusal::ReissuedCardNotFound => ProblemCode::ReissuedCardNotFound,
+        BindRefusal::CardNotUnbound => ProblemCode::CardNotUnbound,
+        BindRefusal::ReissuedCardNotEligible => ProblemCode::ReissuedCardNotEligible,
+        BindRefusal::ReissuedCardAlreadyReplaced => ProblemCode::ReissuedCardAlreadyReplaced,
     };
-    Problem::new(status, name, code)
+    Problem::new(code, refusal)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
 use shared::domain::person::Person;
-use shared::http::{Call, Problem};
+use shared::http::{Call, Problem, ProblemCode};
 
 use crate::CancelOrders;
 use crate::pins::Verdicts;
@@ -53,7 +53,8 @@ impl CancelOrders {
         let pair = |candidate: &Candidate<'a>| Some((candidate.creator, candidate.pin?.expose()));
         let pairs: BTreeSet<(PersonId, &str)> = candidates.iter().filter_map(pair).collect();
         if pairs.len() > MAX_PINS {
-            return Err(Problem::too_many(format!("A request must not have more than {MAX_PINS} PINs.")));
+            let detail = format!("A request must not have more than {MAX_PINS} PINs.");
+            return Err(Problem::new(ProblemCode::TooMany, detail));
         }
         let pins = candidates.iter().filter(protected).filter_map(pair).collect();
         let verdicts: Verdicts = self.verify(call, &persons, pins).await?;

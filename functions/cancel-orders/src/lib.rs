@@ -12,7 +12,7 @@ pub mod wire;
 use serde::Serialize;
 use shared::domain::operation::{Operation, Subject};
 use shared::domain::order::OrderRef;
-use shared::http::{Answer, Call, HeaderMap, Problem, Replay, record, recorded, text_of};
+use shared::http::{Answer, Call, HeaderMap, Problem, ProblemCode, Replay, record, recorded, text_of};
 use shared::message::{CancelOrder, Message};
 use shared::pin::Pepper;
 use shared::queue::Queue;
@@ -123,12 +123,16 @@ fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
     let format = call.optional_header("content-type").and_then(of_content_type);
     let format = match format {
         Some(format) => format,
-        None if body.is_empty() => return Err(Problem::unreadable("The request has no body.")),
-        None => return Err(Problem::unsupported("The Content-Type must be that of JSON or of XML.")),
+        None if body.is_empty() => return Err(Problem::new(ProblemCode::InvalidRequest, "The request has no body.")),
+        None => {
+            let detail = "The Content-Type must be that of JSON or of XML.";
+            return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
+        }
     };
-    let entries = wire::read(format, body).map_err(Problem::unreadable)?;
+    let entries = wire::read(format, body).map_err(|error| Problem::new(ProblemCode::InvalidRequest, error))?;
     if entries.len() > MAX_ENTRIES {
-        return Err(Problem::too_many(format!("A request must not have more than {MAX_ENTRIES} entries.")));
+        let detail = format!("A request must not have more than {MAX_ENTRIES} entries.");
+        return Err(Problem::new(ProblemCode::TooMany, detail));
     }
     Ok(entries)
 }

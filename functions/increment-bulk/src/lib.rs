@@ -16,7 +16,7 @@ use shared::domain::bulk::{Bulk, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{Answer, Call, Invalid, Problem, Replay, record, recorded};
+use shared::http::{Answer, Call, Invalid, Problem, ProblemCode, Replay, record, recorded};
 use shared::store::{Committed, Opened, Store};
 
 /// Part of every idempotency key's record. Never change it.
@@ -181,5 +181,6 @@ fn answer(bulk: Bulk) -> Result<Answer, Problem> {
 }
 
 fn closed() -> Problem {
-    Problem::conflict("bulk-closed", "The bulk is being canceled, was canceled, or would hold too many items.")
+    let detail = "The bulk is being canceled, was canceled, or would hold too many items.";
+    Problem::new(ProblemCode::BulkClosed, detail)
 }

@@ -7,7 +7,7 @@
 use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::ids::BulkId;
 use shared::domain::operation::{Progress, Subject};
-use shared::http::{Answer, Call, Problem, accept};
+use shared::http::{Answer, Call, Problem, ProblemCode, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -45,7 +45,8 @@ impl StartBulk {
         let prepare = |recorded: bool| async move {
             let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?.ok_or_else(Problem::not_found)?;
             if !recorded && Bulk::is_sealed(&bulk) {
-                return Err(Problem::conflict("bulk-canceled", "The bulk is being canceled, or was canceled."));
+                let detail = "The bulk is being canceled, or was canceled.";
+                return Err(Problem::new(ProblemCode::BulkCanceled, detail));
             }
             Ok(message::StartBulk { bulk_id: bulk.bulk_id, step: StartStep::Plan(PlanCursor::default()) })
         };

@@ -150,13 +150,13 @@ mod tests {
     #[case::space_alone(Some("application/json"), "  ")]
     #[case::surrogate(Some("application/json"), r#"{"a":"\ud800"}"#)]
     fn refused(#[case] content_type: Option<&str>, #[case] body: &str) {
-        assert_eq!(read(content_type, body).unwrap_err().status, 400);
+        assert_eq!(read(content_type, body).unwrap_err().status(), 400);
     }
 
     #[test]
     fn an_empty_body_is_none_and_a_large_one_too_large() {
         assert_eq!(read(None, ""), Ok(None));
-        assert_eq!(read(None, &" ".repeat(LIMIT + 1)).unwrap_err().status, 413);
+        assert_eq!(read(None, &" ".repeat(LIMIT + 1)).unwrap_err().status(), 413);
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
         let request = http::Request::builder().header("content-type", "application/json");
         let request = request.body(Body::Text(deep)).unwrap();
-        assert_eq!(json_object(&request, usize::MAX).unwrap_err().status, 400);
+        assert_eq!(json_object(&request, usize::MAX).unwrap_err().status(), 400);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::problem::{Invalid, Problem};
+use super::problem::{Invalid, Problem, ProblemCode};
 use crate::domain::bulk::{Bulk, BulkState, MAX_ITEMS_PER_REQUEST};
 use crate::domain::ids::{BulkId, ExternalId, ProgramId};
 
@@ -49,7 +49,8 @@ pub fn check_count(items: usize) -> Result<(), Problem> {
     if (1..=MAX_ITEMS_PER_REQUEST).contains(&items) {
         Ok(())
     } else {
-        Err(Problem::out_of_range(format!("external_ids must have 1 to {MAX_ITEMS_PER_REQUEST} items.")))
+        let detail = format!("external_ids must have 1 to {MAX_ITEMS_PER_REQUEST} items.");
+        Err(Problem::new(ProblemCode::OutOfRange, detail))
     }
 }
 

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_key_has_a_limit() {
         assert!(key(&request(&"k".repeat(MAX_KEY_BYTES))).is_ok());
-        assert_eq!(key(&request(&"k".repeat(MAX_KEY_BYTES + 1))).unwrap_err().status, 400);
+        assert_eq!(key(&request(&"k".repeat(MAX_KEY_BYTES + 1))).unwrap_err().status(), 400);
     }
 
     #[test]

@@ -122,6 +122,6 @@ mod tests {
     fn without_a_well_formed_tenant_nobody_is_known(#[case] tenant: Option<&str>) {
         let claims =
             Claims { tenant_id: tenant.map(Into::into), scope: Some("cards:write".into()), ..Claims::default() };
-        assert_eq!(claims.identity(Scope::CardsWrite).unwrap_err().status, 403);
+        assert_eq!(claims.identity(Scope::CardsWrite).unwrap_err().status(), 403);
     }
 }

@@ -39,7 +39,7 @@ pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};
 pub use lambda_http::http::HeaderMap;
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, cursor, page};
-pub use problem::{Invalid, Problem, RETRY_AFTER_SECONDS};
+pub use problem::{Invalid, Problem, ProblemCode, RETRY_AFTER_SECONDS};
 pub use token::Verifier;
 
 const JSON: &str = "application/json";
@@ -296,7 +296,7 @@ fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
 
 fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Problem>) {
     match result {
-        Err(problem) if problem.status.is_server_error() => metrics.failed(),
+        Err(problem) if problem.status().is_server_error() => metrics.failed(),
         // A read instructs nothing.
         _ if !is_instruction => {}
         Ok(Answer { tally: Tally { accepted, refused }, .. }) => {
@@ -324,7 +324,7 @@ fn log(
             tracing::info!(request_id, cid, tenant, operation_id, outcome, duration_ms, "request answered");
         }
         Err(problem) => {
-            let (outcome, code) = (problem.status.as_u16(), problem.code);
+            let (outcome, code) = (problem.status().as_u16(), tracing::field::display(problem.code));
             if let Some(cause) = &problem.cause {
                 tracing::error!(request_id, cid, tenant, outcome, code, cause, duration_ms, "request failed");
             } else {
@@ -342,8 +342,8 @@ fn response(
 ) -> Response<Body> {
     let (status, (content_type, body)) = match (result, errors) {
         (Ok(answer), _) => (answer.status, (answer.content_type.clone(), answer.body.clone())),
-        (Err(problem), Some((errors, headers))) => (problem.status, errors(headers, &problem.detail)),
-        (Err(problem), None) => (problem.status, ("application/problem+json".to_owned(), problem.body(request_id))),
+        (Err(problem), Some((errors, headers))) => (problem.status(), errors(headers, &problem.detail)),
+        (Err(problem), None) => (problem.status(), ("application/problem+json".to_owned(), problem.body(request_id))),
     };
     let mut response = Response::new(Body::Text(body));
     *response.status_mut() = status;

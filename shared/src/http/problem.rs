@@ -7,7 +7,7 @@
 use std::fmt;
 
 use lambda_http::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::queue::SendError;
 use crate::store::StoreError;
@@ -62,11 +62,66 @@ impl Invalid {
     }
 }
 
+/// What kind of problem it is, for programs. A word that was published never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // They say it.
+pub enum ProblemCode {
+    InvalidRequest,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    OutOfRange,
+    BodyTooLarge,
+    TooMany,
+    UnsupportedMediaType,
+    IdempotencyKeyReused,
+    BulkClosed,
+    BulkCanceled,
+    CardNotFound,
+    CardNotUnbound,
+    ReissuedCardNotFound,
+    ReissuedCardNotEligible,
+    ReissuedCardAlreadyReplaced,
+    InternalError,
+    Unavailable,
+}
+
+impl ProblemCode {
+    /// The status that it is answered with. A card that is not there is 403, not 404: the contract has no 404 for it, and
+    /// a foreign card must look the same. 406 is the contract's for a list of no items, or too many.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::CardNotFound | Self::ReissuedCardNotFound => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::OutOfRange => StatusCode::NOT_ACCEPTABLE,
+            Self::BulkClosed
+            | Self::BulkCanceled
+            | Self::CardNotUnbound
+            | Self::ReissuedCardNotEligible
+            | Self::ReissuedCardAlreadyReplaced => StatusCode::CONFLICT,
+            Self::BodyTooLarge | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl fmt::Display for ProblemCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// An answer other than success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
+    pub(super) code: ProblemCode,
     pub(super) detail: String,
     pub(super) errors: Vec<Invalid>,
     /// For the operator.
@@ -74,98 +129,70 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a stable code of its own.
+    /// A problem of this kind; `detail` says what to change.
     #[must_use]
-    pub fn new(status: StatusCode, code: &'static str, detail: impl ToString) -> Self {
-        Self { status, code, detail: detail.to_string(), errors: Vec::new(), cause: None }
+    pub fn new(code: ProblemCode, detail: impl ToString) -> Self {
+        Self { code, detail: detail.to_string(), errors: Vec::new(), cause: None }
     }
 
-    /// 400: these parts of the request are not as they must be.
+    /// These parts of the request are not as they must be.
     #[must_use]
     pub fn invalid(errors: Vec<Invalid>) -> Self {
         let detail = match errors.as_slice() {
             [one] => format!("{} {}.", one.place, one.detail),
             many => format!("{} parts of the request are invalid.", many.len()),
         };
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail) }
+        Self { errors, ..Self::new(ProblemCode::InvalidRequest, detail) }
     }
 
-    /// 401.
+    /// No token, or none that is valid.
     #[must_use]
     pub fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "The access token is missing or invalid.")
+        Self::new(ProblemCode::Unauthorized, "The access token is missing or invalid.")
     }
 
-    /// 403, about the token.
+    /// The token does not allow it.
     #[must_use]
     pub fn forbidden(detail: &'static str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+        Self::new(ProblemCode::Forbidden, detail)
     }
 
-    /// 404: unknown and foreign look alike.
+    /// Unknown and foreign look alike.
     #[must_use]
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "The specified resource was not found.")
+        Self::new(ProblemCode::NotFound, "The specified resource was not found.")
     }
 
-    /// 406: a list has no items, or too many (the contract's status for it).
-    #[must_use]
-    pub fn out_of_range(detail: impl ToString) -> Self {
-        Self::new(StatusCode::NOT_ACCEPTABLE, "out-of-range", detail)
-    }
-
-    /// 409: the resource's state forbids it.
-    #[must_use]
-    pub fn conflict(code: &'static str, detail: impl ToString) -> Self {
-        Self::new(StatusCode::CONFLICT, code, detail)
-    }
-
-    /// 413: the body has more bytes than the endpoint takes.
+    /// The body has more bytes than the endpoint takes.
     #[must_use]
     pub fn too_large(limit: usize) -> Self {
-        let detail = format!("The body must not exceed {limit} bytes.");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+        Self::new(ProblemCode::BodyTooLarge, format!("The body must not exceed {limit} bytes."))
     }
 
-    /// 413: a list has more items than the endpoint takes.
-    #[must_use]
-    pub fn too_many(detail: impl ToString) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many", detail)
-    }
-
-    /// 415: the body is of another type than the endpoint reads.
-    #[must_use]
-    pub fn unsupported(detail: impl ToString) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail)
-    }
-
-    /// 400, for a reason that names its place itself.
-    #[must_use]
-    pub fn unreadable(detail: impl ToString) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid-request", detail)
-    }
-
-    /// 422: the idempotency key came before with another request.
+    /// The idempotency key came before with another request.
     #[must_use]
     pub fn key_reused() -> Self {
-        let detail = "The Idempotency-Key was used with another request.";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+        Self::new(ProblemCode::IdempotencyKeyReused, "The Idempotency-Key was used with another request.")
     }
 
-    /// 500: a bug or bad data; `cause` is for the operator alone.
+    /// A bug or bad data; `cause` is for the operator alone.
     #[must_use]
     pub fn broken(cause: impl ToString) -> Self {
-        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "Internal server error.");
-        Self { cause: Some(cause.to_string()), ..problem }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemCode::InternalError, "Internal server error.") }
     }
 
-    /// 503: something we depend on did not answer. Whether the instruction was accepted is unknown;
+    /// Something we depend on did not answer. Whether the instruction was accepted is unknown;
     /// repeating it with the same `Idempotency-Key` is safe.
     #[must_use]
     pub fn unavailable(cause: impl ToString) -> Self {
         let detail = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
-        Self { cause: Some(cause.to_string()), ..problem }
+        Self { cause: Some(cause.to_string()), ..Self::new(ProblemCode::Unavailable, detail) }
+    }
+
+    /// The status that it is answered with.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.code.status()
     }
 
     /// The body, for the request of this ID.
@@ -182,8 +209,8 @@ impl Problem {
         }
         let body = Body {
             r#type: format!("urn:bindery:problem:{}", self.code),
-            title: self.status.canonical_reason().unwrap_or_default(),
-            status: self.status.as_u16(),
+            title: self.status().canonical_reason().unwrap_or_default(),
+            status: self.status().as_u16(),
             detail: &self.detail,
             instance: request_id,
             errors: &self.errors,

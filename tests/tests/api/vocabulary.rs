@@ -13,6 +13,7 @@ use shared::domain::cancel::{CancelCode, CancelType};
 use shared::domain::card::CardStatus;
 use shared::domain::operation::{OperationState, Subject};
 use shared::domain::order::{CancellationCode, OrderStatus};
+use shared::http::ProblemCode;
 
 use crate::{at, file, schema};
 
@@ -47,6 +48,11 @@ fn the_api_says_what_the_code_says() {
     assert_eq!(member("BindResult", "message_code"), of::<BindRefusal>());
     assert_eq!(member("CancellationResult", "message_code"), of::<CancelCode>());
     assert_eq!(member("OrderResult", "message_code"), of::<CancellationCode>());
+    // These two are said of orders alone, whose errors have no type.
+    let mut problems = of::<ProblemCode>();
+    assert!(problems.remove("too-many") && problems.remove("unsupported-media-type"));
+    let types = problems.iter().map(|code| format!("urn:bindery:problem:{code}")).collect();
+    assert_eq!(member("Problem", "type"), types);
     let errors = told::ALL.iter().flat_map(|told| told.errors()).map(|text| (*text).to_owned());
     assert_eq!(
         listed(&schema("CancellationCreationResult")["properties"]["Errors"]["items"]),

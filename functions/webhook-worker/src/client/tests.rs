@@ -37,6 +37,16 @@ fn only_https_leads_out(
     assert_eq!(Endpoint::parse(url, Reach::PublicAndLoopback).map(drop), locally);
 }
 
+/// Whatever made the URL: the client itself sends nothing without TLS.
+#[tokio::test]
+async fn nothing_is_sent_without_tls() {
+    let lookup: Lookup = Arc::new(|_, _| panic!("a name is looked up"));
+    let client = Client::looking_up(lookup, Reach::Public).unwrap();
+    let endpoint = Endpoint(Uri::from_static("http://example.com/"));
+    let error = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, SendError::Other(_)), "{error}");
+}
+
 /// A server that answers each connection with these bytes; counts the connections.
 async fn sink(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
