@@ -1,10 +1,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 
@@ -120,19 +119,39 @@ async fn what_was_allowed_is_what_is_connected_to() {
     assert_eq!((of_first.load(Ordering::SeqCst), of_second.load(Ordering::SeqCst)), (1, 1));
 }
 
+/// An address that answers nothing, not even that it is none: whoever listens there has his hands full.
+async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let (address, mut waiting) = (listener.local_addr().unwrap(), Vec::new());
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (address, listener, waiting)
+}
+
+#[tokio::test]
+async fn an_address_that_is_silent_is_left_for_the_next() {
+    let ((silent, _listener, _waiting), (next, _)) = (silent().await, sink(b"").await);
+    let both: Lookup = Arc::new(move |_, _| std::future::ready(Ok(vec![silent, next])).boxed());
+    let connecting = connect(both, Reach::PublicAndLoopback, "several.test");
+    // Long after it should have been, and long before the system would give up.
+    assert_eq!(tokio::time::timeout(10 * CONNECT_TIMEOUT, connecting).await.unwrap().unwrap(), next);
+}
+
 /// Posts to a sink on this machine.
 async fn post(answer: &'static [u8]) -> (Result<Answer, SendError>, Arc<AtomicUsize>) {
     let (address, connections) = sink(answer).await;
     let reach = Reach::PublicAndLoopback;
     let endpoint = Endpoint::parse(&format!("http://{address}/"), reach).unwrap();
     let client = Client::new(reach).unwrap();
-    let answer = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_millis(500)).await;
+    let answer = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_secs(2)).await;
     (answer, connections)
 }
 
 #[tokio::test]
 async fn of_an_answer_only_the_head_is_read() {
-    let started = Instant::now();
     // The body that is announced never comes.
     let (answer, _) = post(b"HTTP/1.1 204 No Content\r\n\r\n").await;
     assert_eq!(answer.unwrap().status, 204);
@@ -140,7 +159,6 @@ async fn of_an_answer_only_the_head_is_read() {
     assert_eq!(answer.unwrap().status, 200);
     let (answer, _) = post(b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     assert_eq!(answer.unwrap(), Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some("7".to_owned()) });
-    assert!(started.elapsed() < Duration::from_millis(500));
 }
 
 #[tokio::test]
@@ -161,15 +179,4 @@ async fn what_is_no_answer_is_an_error() {
         let (answer, _) = post(broken).await;
         assert!(matches!(answer, Err(SendError::Other(_))), "{answer:?}");
     }
-}
-
-#[tokio::test]
-async fn without_tls_nothing_is_sent_where_only_https_is_allowed() {
-    let (address, connections) = sink(b"HTTP/1.1 204 No Content\r\n\r\n").await;
-    // An endpoint that a build for tests let through meets a client that reaches less far.
-    let endpoint = Endpoint::parse(&format!("http://{address}/"), Reach::PublicAndLoopback).unwrap();
-    let client = Client::new(Reach::Public).unwrap();
-    let answer = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_secs(1)).await;
-    assert!(matches!(answer, Err(SendError::Other(_))), "{answer:?}");
-    assert_eq!(connections.load(Ordering::SeqCst), 0);
 }
