@@ -47,6 +47,9 @@ mod tests {
         let waits: Vec<u64> = (1..=15).map(|delivery| wait(delivery, None, 0.5).as_secs()).collect();
         let doubled = [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 21600, 21600, 21600];
         assert_eq!(waits, doubled);
+        // What is drawn spreads them.
+        assert_eq!(wait(1, None, 0.0), Duration::from_millis(7_500));
+        assert_eq!(wait(1, None, 1.0), Duration::from_millis(12_500));
         // All of the template's deliveries (WebhookMaxReceives) take a day, less half an hour.
         assert_eq!(doubled[..14].iter().sum::<u64>() / 3600, 23);
     }

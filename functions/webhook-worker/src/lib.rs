@@ -93,10 +93,15 @@ impl WebhookWorker {
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
-        let time = attempt.timeout.saturating_sub(worker::KEPT_BACK + KEPT_BACK).max(LEAST_TIME);
+        let time = time_to_answer(attempt.timeout);
         let answer = self.client.post(&self.endpoint, &headers, body.to_owned(), time).await;
         judge(answer, attempt.number)
     }
+}
+
+/// How long the endpoint may take, of an invocation that may take so long.
+fn time_to_answer(timeout: Duration) -> Duration {
+    timeout.saturating_sub(worker::KEPT_BACK + KEPT_BACK).max(LEAST_TIME)
 }
 
 /// What the endpoint's answer to this delivery (from 1) comes to.
@@ -139,6 +144,12 @@ mod tests {
     #[case(r#"{"event_id":"1be7080a-4d6f-5cee-9da5-d4acc3344e9c"}"#)]
     fn what_is_no_event_is_refused(#[case] message: &str) {
         assert!(serde_json::from_str::<BusEvent>(message).is_err());
+    }
+
+    #[test]
+    fn the_endpoint_has_nearly_all_of_the_time() {
+        assert_eq!(time_to_answer(Duration::from_secs(20)), Duration::from_millis(18_900));
+        assert_eq!(time_to_answer(Duration::from_secs(1)), LEAST_TIME);
     }
 
     fn judged(status: u16, retry_after: Option<&str>) -> Result<Applied, Failure> {
