@@ -1,6 +1,7 @@
 """The table's rows as the page shows them: what is named here, and nothing else."""
 
 from collections import defaultdict
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -32,7 +33,9 @@ class Table:
                 tenant, name = row["pk"].split("#")[:2]
                 if name in KINDS:  # a counter stands among the cards
                     kind, show = KINDS[name]
-                    tenants[tenant][kind].append(plain(show(row)))
+                    # One that somebody has made by hand, and not whole, must not keep the others from being seen.
+                    with suppress(KeyError, TypeError):
+                        tenants[tenant][kind].append(plain(show(row)))
             if "LastEvaluatedKey" not in page:
                 break
             request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -73,5 +73,5 @@ fn every_function_has_a_seed_that_it_accepts() {
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions")).unwrap();
     let all = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
     let all: BTreeSet<_> = all.map(|folder| folder.file_name().into_string().unwrap()).collect();
-    assert_eq!(functions, all);
+    assert_eq!(functions, all, "with a seed, and in functions/");
 }

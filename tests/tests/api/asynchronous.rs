@@ -35,7 +35,7 @@ fn every_queue_with_a_worker_has_a_channel() {
     let queues: BTreeSet<_> = queues.filter(has_its_own).collect();
     let channels = document["channels"].as_object().unwrap().values();
     let addresses: BTreeSet<_> = channels.map(|channel| channel["address"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(addresses, queues);
+    assert_eq!(addresses, queues, "in infra/api/asyncapi.yaml, and in infra/template.yaml");
     let bus = &Template::read().resources("AWS::Events::EventBus")["EventBus"]["Properties"]["Name"]["Fn::Sub"];
     assert_eq!(
         bus,
@@ -50,7 +50,7 @@ fn every_form_is_that_of_a_message() {
     assert!(queues.remove("events"));
     let mut forms_of_queues = forms("schemas");
     assert!(forms_of_queues.remove("common"));
-    assert_eq!(queues, forms_of_queues);
+    assert_eq!(queues, forms_of_queues, "in infra/api/asyncapi.yaml, and in infra/schemas");
     for queue in &queues {
         assert_eq!(names(&document["channels"][queue]["messages"]), BTreeSet::from([queue.clone()]), "{queue}");
     }
@@ -81,7 +81,7 @@ fn the_code_reads_the_examples() {
                     payload.clone()
                 }
                 event => {
-                    assert_eq!(payload["event_type"], event);
+                    assert_eq!(payload["event_type"], event, "an event; or how is a message of {event} read?");
                     check_event(payload);
                     continue;
                 }

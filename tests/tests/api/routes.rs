@@ -39,8 +39,12 @@ fn watched() -> Routes {
 
 #[test]
 fn the_document_has_every_route_and_no_other() {
-    assert_eq!(documented(), deployed());
-    assert_eq!(documented(), watched());
+    assert_eq!(documented(), deployed(), "in infra/api/openapi.yaml, and in infra/template.yaml");
+    assert_eq!(
+        documented(),
+        watched(),
+        "in infra/api/openapi.yaml, and in Cargo.toml's routes of `cargo lambda watch`"
+    );
 }
 
 /// The one scope that an operation asks for.

@@ -34,9 +34,10 @@ fn well_formed(worker: &str) -> Value {
             message(&json!({ "bulk_id": "b", "program_id": 1, "step": step }))
         }
         "cancel-orders-worker" => message(&json!({ "order": { "order_id": 9 } })),
-        _ => json!({
+        "order-feed-worker" => json!({
             "org_id": ORG, "order_id": 9, "creator_id": 9, "status": "ACTIVE", "version": 3, "updated_at": "2026-11-22T03:04:05Z",
         }),
+        other => panic!("what is a message to {other}?"),
     }
 }
 

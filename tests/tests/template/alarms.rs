@@ -37,6 +37,16 @@ const SHOWN: [&str; 23] = [
     "IncomingBytes",
 ];
 
+/// What it shows of each queue: how late and how full it is, and what it costs.
+const SHOWN_OF_QUEUES: [&str; 6] = [
+    "ApproximateAgeOfOldestMessage",
+    "ApproximateNumberOfMessagesVisible",
+    "NumberOfMessagesSent",
+    "NumberOfMessagesReceived",
+    "NumberOfMessagesDeleted",
+    "NumberOfEmptyReceives",
+];
+
 /// An alarm's metric, or those that it is computed of.
 fn watched(alarm: &Value) -> Vec<Metric> {
     let metric = |metric: &Value| {
@@ -198,5 +208,17 @@ fn the_dashboard_shows_the_business_first_and_everything_else() {
         let showing = |kind: &str| widgets.iter().filter(|widget| widget.contains(&format!("{kind}{name}"))).count();
         // Errors, duration, throttles, runs and run time; and logs.
         assert_eq!((showing("\"FunctionName\",\""), showing("\"/aws/lambda/")), (5, 1), "{name}");
+    }
+    let queues = template.resources("AWS::SQS::Queue");
+    for queue in queues.values().filter(|queue| queue["Properties"].get("RedrivePolicy").is_some()) {
+        let name = named(&queue["Properties"]["QueueName"]);
+        let shown = |metric: &str, queue: &str| {
+            let line = format!("\"{metric}\",\"QueueName\",\"{queue}\"");
+            widgets.iter().map(|widget| widget.matches(&line).count()).sum::<usize>()
+        };
+        for metric in SHOWN_OF_QUEUES {
+            assert_eq!(shown(metric, &name), 1, "{metric} of {name}");
+        }
+        assert_eq!(shown("ApproximateNumberOfMessagesVisible", &format!("{name}-dead-letters")), 1, "{name}");
     }
 }

@@ -109,6 +109,12 @@ fn no_queue_loses_messages_or_tells_them() {
         .map(|resource| named(&resource))
         .collect();
     assert_eq!(tls_only, queues.keys().cloned().collect());
+    for (id, policy) in template.resources("AWS::SQS::QueuePolicy") {
+        let names = |value: &Value| list(value).iter().map(named).collect::<BTreeSet<_>>();
+        let about = list(&policy["Properties"]["PolicyDocument"]["Statement"]);
+        let about: BTreeSet<_> = about.iter().flat_map(|statement| names(&statement["Resource"])).collect();
+        assert_eq!(names(&policy["Properties"]["Queues"]), about, "{id}: the queues that it is put on, and is about");
+    }
 }
 
 fn queue_statements(template: &Template) -> Vec<Value> {
@@ -133,7 +139,10 @@ fn every_worker_and_its_queue_agree() {
         assert_eq!(named(&queue["VisibilityTimeout"]), "VisibilityTimeout", "{source}");
         assert_eq!(named(&queue["RedrivePolicy"]["maxReceiveCount"]), set("MAX_RECEIVES"), "{source}");
         assert_eq!(named(&queue["RedrivePolicy"]["deadLetterTargetArn"]), set("_DLQ_URL"), "{source}");
-        assert_eq!(mapping["Properties"]["FunctionResponseTypes"][0], "ReportBatchItemFailures", "{source}");
+        let mapping = &mapping["Properties"];
+        assert_eq!(mapping["FunctionResponseTypes"][0], "ReportBatchItemFailures", "{source}");
+        assert_eq!(mapping["Enabled"]["Fn::If"], json!(["IsPaused", false, true]), "{source}: the kill switch");
+        assert!(named(&mapping["ScalingConfig"]["MaximumConcurrency"]).ends_with("WorkerConcurrency"), "{source}");
         sources.insert(source);
     }
     let with_dead_letters = queues.iter().filter(|(_, queue)| queue["Properties"].get("RedrivePolicy").is_some());

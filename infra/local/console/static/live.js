@@ -15,13 +15,19 @@ let state;
 let events = [];
 let source;
 
-const run = (action) =>
-  told(notice, async (...details) => {
+function run(action) {
+  const telling = told(notice, async (...details) => {
     const done = await action(...details);
     if (done?.operation) mine.add(done.operation);
     if (done?.bulk) items.open(done.bulk);
     return done;
   }, filterBy);
+  return async (...details) => {
+    await telling(...details);
+    // The stream may have told its end before the answer came.
+    if (state) tellEnds();
+  };
+}
 const create = run(createBulk);
 const start = run(startBulk);
 const cancel = run(cancelBulk);
