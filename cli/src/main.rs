@@ -2,7 +2,7 @@
 //!
 //! It finds everything through the outputs of the deployment's stack, with the AWS credentials and region of the
 //! environment, as the AWS CLI does; with `AWS_ENDPOINT_URL`, in the local stack. It asks before it changes
-//! anything, and prints no secrets: no tokens but those it is asked to make, no PINs, and of messages neither
+//! anything, and prints no secrets: no tokens, no PINs, and of messages neither
 //! account nor customer.
 
 mod ask;
@@ -15,7 +15,6 @@ mod pin;
 mod queues;
 mod replay;
 mod stack;
-mod token;
 
 use std::process::ExitCode;
 
@@ -56,8 +55,6 @@ enum Command {
     Operation(operation::Read),
     /// Sets a person's PIN.
     Pin(pin::Set),
-    /// Makes an access token of the local stack's issuer.
-    Token(token::Token),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -74,9 +71,6 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let output = Output { json: arguments.json };
-    if let Command::Token(token) = &arguments.command {
-        return token.run(output);
-    }
     let stack = Stack::find(&arguments.stack).await?;
     let yes = arguments.yes;
     match arguments.command {
@@ -86,6 +80,5 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Replay(replay) => replay.run(&stack, output, yes).await,
         Command::Operation(read) => read.run(&stack, output).await,
         Command::Pin(set) => set.run(&stack, output, yes).await,
-        Command::Token(token) => token.run(output),
     }
 }

@@ -42,13 +42,8 @@ impl Set {
         if pin.is_empty() {
             return Err(Failure::new("the PIN is empty, so nothing was changed"));
         }
-        let person = Person {
-            creator_id: self.creator,
-            pin_required: !self.not_required,
-            pin_hash: Some(pepper.hash(&self.tenant, self.creator, &pin).map_err(|error| broken(&error))?),
-            tries: 0,
-            locked_until: 0,
-        };
+        let hash = pepper.hash(&self.tenant, self.creator, &pin).map_err(|error| broken(&error))?;
+        let person = Person::with_pin(self.creator, !self.not_required, hash);
         store.put_person(&self.tenant, &person).await.map_err(|error| broken(&error))?;
         output.object(&json!({ "creator_id": self.creator, "pin_required": person.pin_required }));
         Ok(())

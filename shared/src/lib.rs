@@ -10,6 +10,9 @@
 //!
 //! What belongs to one function alone does not belong here.
 
+/// What a function ends with that cannot start, or cannot reach Lambda. The runtime's own error type.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
 pub mod clock;
 pub mod config;
 pub mod domain;

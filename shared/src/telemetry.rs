@@ -3,7 +3,9 @@
 //! Lines that matter carry `request_id` or `message_id`, `operation_id`, `tenant`, `cid`, `outcome` and
 //! `duration_ms`. None carries a token, a PIN, an account or a customer ID, or a request's body.
 
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts logging. Once, first thing in `main`.
 ///
@@ -13,13 +15,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 pub fn init() {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_default();
     let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
-    let libraries = level.min(LevelFilter::INFO);
-    let filter = EnvFilter::new(format!("{libraries},shared={level}"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_span_list(false)
-        .with_target(false)
-        .with_env_filter(filter)
-        .init();
+    let targets = Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("shared", level);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_target(false);
+    tracing_subscriber::registry().with(targets).with(lines).init();
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{LocalBoxFuture, join_all};
 pub use lambda_runtime::Error;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
@@ -146,11 +146,7 @@ where
     F: Fn(M, Attempt) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
-    let apply = &apply;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, Error>(run_batch(outlets, event, apply).await)
-    }))
-    .await
+    serve(&|event| run_batch(outlets, event, &apply).boxed_local()).await
 }
 
 /// The same, for a worker that publishes nothing: [`Applied`] holds no events.
@@ -163,11 +159,14 @@ where
     F: Fn(M, Attempt) -> Fut,
     Fut: Future<Output = Result<Applied, Failure>>,
 {
-    let apply = &apply;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, Error>(handle(returns, event, apply, async |_, _| {}).await)
-    }))
-    .await
+    serve(&|event| handle(returns, event, &apply, async |_, _| {}).boxed_local()).await
+}
+
+/// Runs a batch. Boxed, so that the runtime is compiled here once, and not with each function.
+type Batch<'a> = dyn Fn(LambdaEvent<SqsEvent>) -> LocalBoxFuture<'a, SqsBatchResponse> + 'a;
+
+async fn serve(batch: &Batch<'_>) -> Result<(), Error> {
+    lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(batch(event).await))).await
 }
 
 /// Runs a batch; see the module's own words. `apply` is the worker's part.

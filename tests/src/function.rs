@@ -63,12 +63,24 @@ impl Program {
     /// A function of this workspace, as it was built last.
     #[must_use]
     pub fn built(name: &str) -> Self {
-        let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let target = std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from);
-        // Benchmarks are built for speed, and so are the functions that they run.
-        let binary = target.join(if cfg!(debug_assertions) { "debug" } else { "release" }).join(name);
+        // Benchmarks are of the functions' own binaries, built for speed. Tests have all in one, which `_HANDLER` tells
+        // what to be.
+        let binary = if cfg!(debug_assertions) { runner() } else { target().join("release").join(name) };
         Self { name: name.to_owned(), binary, arguments: Vec::new() }
     }
+}
+
+/// Returns where cargo puts what it builds.
+#[must_use]
+pub fn target() -> PathBuf {
+    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+    std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from)
+}
+
+/// Returns the binary of all functions (`infra/local/runner`).
+#[must_use]
+pub fn runner() -> PathBuf {
+    target().join("debug/local-runner")
 }
 
 /// The memory of a process.
@@ -226,6 +238,7 @@ impl Function {
             .args(&self.program.arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())
+            .env("_HANDLER", &self.program.name)
             .env("AWS_LAMBDA_RUNTIME_API", &self.address)
             .env("AWS_LAMBDA_FUNCTION_NAME", "test")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")

@@ -11,11 +11,12 @@
 //!
 //! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
 
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::domain::bind::{BindOutcome, events};
 use shared::message::{BindCard, Message};
 use shared::store::Store;
-use shared::worker::{Applied, Failure};
+use shared::worker::{self, Applied, Failure, Outlets};
+use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -39,4 +40,19 @@ impl BindCardWorker {
             .map_err(|contradiction| Failure::Broken(contradiction.to_string()))?;
         Ok(Applied { outcome: outcome.name(), events })
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let outlets = Outlets::from_env(&aws, "BIND_CARD_DLQ_URL")?;
+    let worker = BindCardWorker { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb, Service::EventBridge]).await;
+    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

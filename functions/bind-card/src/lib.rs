@@ -3,13 +3,14 @@
 //! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
 
 use serde_json::Value;
+use shared::aws::{Aws, Service};
 use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
 use shared::domain::ids::{CardId, OrgId};
 use shared::domain::operation::Subject;
-use shared::http::{Answer, Call, Invalid, Problem, ProblemCode, accept};
-use shared::message;
+use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Scope, accept};
 use shared::queue::Queue;
 use shared::store::Store;
+use shared::{Error, config, message, telemetry};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "bind-card";
@@ -105,4 +106,22 @@ fn refusal(refusal: BindRefusal) -> Problem {
         BindRefusal::ReissuedCardAlreadyReplaced => ProblemCode::ReissuedCardAlreadyReplaced,
     };
     Problem::new(code, refusal)
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -14,7 +14,7 @@
 
 mod chunk;
 
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{PlanCursor, PlannedItem};
 use shared::domain::cancel::{ItemRef, state_after};
 use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
@@ -24,7 +24,8 @@ use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
 use shared::plan::{count, operation_of, other_kind, plan_page};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
-use shared::worker::{Applied, Attempt, Failure};
+use shared::worker::{self, Applied, Attempt, Failure, Outlets};
+use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -166,4 +167,23 @@ fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Opt
         failed: progress.items_failed,
     };
     Ok(Some(message.event_context().event(ended_at, bulk_id, EventData::NonameBulkCancellation(data))))
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
+    let aws = Aws::from_env()?;
+    let outlets = Outlets::from_env(&aws, "CANCEL_BULK_DLQ_URL")?;
+    let worker = CancelBulkWorker {
+        store: Store::new(aws.dynamodb(), table),
+        queue: Queue::new(aws.sqs(), queue),
+        bus: outlets.bus.clone(),
+    };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs, Service::EventBridge]).await;
+    worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

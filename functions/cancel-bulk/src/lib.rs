@@ -6,15 +6,17 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{CHUNK_ITEMS, PlanCursor};
 use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
 use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{Accepting, Answer, Call, Invalid, Problem, open, send};
+use shared::http::{self, Accepting, Answer, Call, Invalid, Problem, Scope, open, send};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "cancel-bulk";
@@ -94,4 +96,22 @@ fn read(call: &Call) -> Result<Request, Problem> {
         }
         _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = CancelBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

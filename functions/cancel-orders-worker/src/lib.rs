@@ -4,11 +4,12 @@
 //! not be. Either is noted with the order under the operation, once, and the event is made of that note alone.
 //! What the market says comes through the order feed.
 
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::domain::order::Cancellation;
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
-use shared::worker::{Applied, Failure};
+use shared::worker::{self, Applied, Failure, Outlets};
+use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -41,4 +42,19 @@ impl CancelOrdersWorker {
         };
         Ok(Applied { outcome, events: vec![event] })
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let outlets = Outlets::from_env(&aws, "CANCEL_ORDERS_DLQ_URL")?;
+    let worker = CancelOrdersWorker { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb, Service::EventBridge]).await;
+    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

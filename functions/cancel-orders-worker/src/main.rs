@@ -1,18 +1,6 @@
-//! The Lambda function `cancel-orders-worker`: wires, and nothing else.
-
-use cancel_orders_worker::CancelOrdersWorker;
-use shared::aws::{Aws, Service};
-use shared::store::Store;
-use shared::worker::{self, Error, Outlets};
-use shared::{config, telemetry};
+//! The Lambda function `cancel-orders-worker`.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "CANCEL_ORDERS_DLQ_URL")?;
-    let worker = CancelOrdersWorker { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DynamoDb, Service::EventBridge]).await;
-    worker::run(&outlets, |message, _| worker.apply(message)).await
+async fn main() -> Result<(), shared::Error> {
+    cancel_orders_worker::run().await
 }

@@ -10,13 +10,15 @@ pub mod told;
 pub mod wire;
 
 use serde::Serialize;
+use shared::aws::{Aws, Service};
 use shared::domain::operation::{Operation, Subject};
 use shared::domain::order::OrderRef;
-use shared::http::{Answer, Call, HeaderMap, Problem, ProblemCode, Replay, record, recorded, text_of};
+use shared::http::{self, Answer, Call, HeaderMap, Problem, ProblemCode, Replay, Scope, record, recorded, text_of};
 use shared::message::{CancelOrder, Message};
 use shared::pin::Pepper;
 use shared::queue::Queue;
 use shared::store::Store;
+use shared::{Error, config, secret, telemetry};
 use uuid::Uuid;
 
 pub use decide::MAX_PINS;
@@ -166,4 +168,26 @@ fn content_type(answering: Answering) -> String {
 pub fn error(headers: &HeaderMap, text: &str) -> (String, String) {
     let answering = Answering::negotiate(text_of(headers, "accept"), text_of(headers, "content-type"));
     (content_type(answering), wire::error(answering.format, text))
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url, pepper] = config::required(["TABLE_NAME", "CANCEL_ORDERS_QUEUE_URL", "PIN_PEPPER_SECRET"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = CancelOrders {
+        store: Store::new(aws.dynamodb(), table),
+        queue: Queue::new(aws.sqs(), queue_url),
+        pepper: Pepper::new(&secret::read(&aws.secretsmanager(), &pepper).await?),
+    };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    http::run_saying(Scope::OrdersCancel, Some(error), move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -6,12 +6,14 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, BulkSettings, BulkState};
 use shared::domain::ids::{BulkId, ExternalId, ProgramId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{Answer, Call, Invalid, Problem, Replay, record};
+use shared::http::{self, Answer, Call, Invalid, Problem, Replay, Scope, record};
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -151,4 +153,22 @@ fn read_settings(members: &Map<String, Value>, invalid: &mut Vec<Invalid>) -> Op
         embossing_custom_field,
         metadata,
     })
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = CreateBulk { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

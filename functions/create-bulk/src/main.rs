@@ -1,22 +1,6 @@
-//! The Lambda function `create-bulk`: wires, and nothing else.
-
-use create_bulk::CreateBulk;
-use lambda_http::Error;
-use shared::aws::{Aws, Service};
-use shared::http::{self, Scope};
-use shared::store::Store;
-use shared::{config, telemetry};
+//! The Lambda function `create-bulk`.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = CreateBulk { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DynamoDb]).await;
-    http::run(Scope::CardsWrite, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
+async fn main() -> Result<(), shared::Error> {
+    create_bulk::run().await
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, BulkItem, ItemState};
 use shared::domain::card::CardStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 use shared::http::bulk::BulkBody;
-use shared::http::{Answer, Call, Problem, cursor, page};
+use shared::http::{self, Answer, Call, Problem, Scope, cursor, page};
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 
 /// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
 /// keep dying halfway.
@@ -100,4 +102,22 @@ impl GetBulk {
         };
         Ok(items.into_iter().map(as_of_now).collect())
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = GetBulk { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
+    http::run(Scope::CardsRead, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -1,10 +1,12 @@
 //! `GET /cards/v1/cards/{cardId}`: any card of the caller's organisation, as it is now.
 
 use serde::Serialize;
+use shared::aws::{Aws, Service};
 use shared::domain::card::{Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId};
-use shared::http::{Answer, Call, Problem};
+use shared::http::{self, Answer, Call, Problem, Scope};
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -51,4 +53,22 @@ impl GetCard {
         let card = self.store.card(&call.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
         Answer::ok(&Body::from(card))
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = GetCard { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
+    http::run(Scope::CardsRead, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -1,6 +1,7 @@
 //! `GET /operations/{operationId}`: how far an accepted instruction has come, and what came of it.
 
 use serde::Serialize;
+use shared::aws::{Aws, Service};
 use shared::domain::bind::{BindOutcome, BindRefusal};
 use shared::domain::bulk::{BulkState, CHUNK_ITEMS};
 use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
@@ -9,8 +10,9 @@ use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::order::{CancellationCode, CancellationOutcome, OrderRef};
 use shared::domain::time::Timestamp;
-use shared::http::{Answer, Call, Problem, cursor, page};
+use shared::http::{self, Answer, Call, Problem, Scope, cursor, page};
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 use uuid::Uuid;
 
 /// The endpoint and what it may touch.
@@ -296,4 +298,22 @@ impl GetOperation {
         let page = items.skip(skipped).take(limit);
         Ok(page.map(|(code, item)| cancellation_result(code, item.clone())).collect())
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = GetOperation { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
+    http::run(Scope::OperationsRead, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

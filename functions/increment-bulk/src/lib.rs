@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{Answer, Call, Invalid, Problem, ProblemCode, Replay, record, recorded};
+use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Replay, Scope, record, recorded};
 use shared::store::{Committed, Opened, Store};
+use shared::{Error, config, telemetry};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "increment-bulk";
@@ -183,4 +185,22 @@ fn answer(bulk: Bulk) -> Result<Answer, Problem> {
 fn closed() -> Problem {
     let detail = "The bulk is being canceled, was canceled, or would hold too many items.";
     Problem::new(ProblemCode::BulkClosed, detail)
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let endpoint = IncrementBulk { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb]).await;
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -4,10 +4,11 @@
 //! whatever order changes come. One that ends a pending cancellation notes how, and under which version: the
 //! same change, delivered again, publishes the same event again.
 
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::message::OrderFeed;
 use shared::store::{Store, retrying};
-use shared::worker::{Applied, Failure};
+use shared::worker::{self, Applied, Failure, Outlets};
+use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -28,4 +29,19 @@ impl OrderFeedWorker {
         let outcome = if order.version > change.version { "OLDER" } else { "APPLIED" };
         Ok(Applied { outcome, events: order.events_of_version(org, change.version) })
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table] = config::required(["TABLE_NAME"])?;
+    let aws = Aws::from_env()?;
+    let outlets = Outlets::from_env(&aws, "ORDER_FEED_DLQ_URL")?;
+    let worker = OrderFeedWorker { store: Store::new(aws.dynamodb(), table) };
+    aws.warm_up(&[Service::DynamoDb, Service::EventBridge]).await;
+    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

@@ -11,7 +11,7 @@
 //!
 //! Whoever finds all chunks counted off ends the operation, once.
 
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData};
@@ -23,7 +23,8 @@ use shared::message::{Message, StartBulk, StartChunk, StartStep};
 use shared::plan::{count, operation_of, other_kind, plan_page};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
-use shared::worker::{Applied, Failure};
+use shared::worker::{self, Applied, Failure, Outlets};
+use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -198,4 +199,23 @@ fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option
         start.expiration_date,
     );
     Some(message.event_context().event(mark.at, &item.external_id, EventData::Create(data)))
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue] = config::required(["TABLE_NAME", "START_BULK_QUEUE_URL"])?;
+    let aws = Aws::from_env()?;
+    let outlets = Outlets::from_env(&aws, "START_BULK_DLQ_URL")?;
+    let worker = StartBulkWorker {
+        store: Store::new(aws.dynamodb(), table),
+        queue: Queue::new(aws.sqs(), queue),
+        bus: outlets.bus.clone(),
+    };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs, Service::EventBridge]).await;
+    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

@@ -4,13 +4,15 @@
 //! The days of issue and expiry are fixed here, with the operation: its cards and their events must be
 //! the same whenever a worker comes to make them.
 
+use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::ids::BulkId;
 use shared::domain::operation::{Progress, Subject};
-use shared::http::{Answer, Call, Problem, ProblemCode, accept};
+use shared::http::{self, Answer, Call, Problem, ProblemCode, Scope, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
+use shared::{Error, config, telemetry};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "start-bulk";
@@ -52,4 +54,24 @@ impl StartBulk {
         };
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "START_BULK_QUEUE_URL"])?;
+    let expiry_months = config::required_number("CARD_EXPIRY_MONTHS")?;
+    let aws = Aws::from_env()?;
+    let endpoint =
+        StartBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url), expiry_months };
+    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    http::run(Scope::CardsWrite, move |call| {
+        let endpoint = endpoint.clone();
+        async move { endpoint.handle(&call).await }
+    })
+    .await
 }

@@ -14,16 +14,18 @@ pub mod sign;
 
 use std::time::Duration;
 
+use crate::address::Reach;
 use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::clock;
+use shared::aws::{Aws, Service};
 use shared::domain::ids::{CorrelationId, OrgId};
-use shared::worker::{self, About, Applied, Attempt, Envelope, Failure};
+use shared::worker::{self, About, Applied, Attempt, Envelope, Failure, Returns};
+use shared::{Error, clock, config, telemetry};
 use uuid::Uuid;
 
 use crate::client::{Answer, Client, Endpoint, SendError};
-use crate::sign::Keyring;
+use crate::sign::{FRESH, Keyring};
 
 /// Of an invocation's time, what is kept back to read the keys, to sign, and to judge the answer.
 const KEPT_BACK: Duration = Duration::from_millis(200);
@@ -120,6 +122,27 @@ pub fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied
         }
         status => Err(again(format!("the endpoint answered {}", status.as_u16()), None)),
     }
+}
+
+/// Serves what Lambda hands to this function, until the process is stopped.
+///
+/// # Errors
+///
+/// Returns an error if the environment lacks something, or Lambda cannot be reached.
+pub async fn run() -> Result<(), Error> {
+    telemetry::init();
+    let [url, secret] = config::required(["WEBHOOK_URL", "WEBHOOK_SECRET"])?;
+    let [queue, dead_letters] = config::required(["WEBHOOK_QUEUE_URL", "WEBHOOK_DLQ_URL"])?;
+    let aws = Aws::from_env()?;
+    let returns = Returns::from_env(&aws, Some(queue), dead_letters)?;
+    let reach = Reach::of_this_build();
+    let worker = WebhookWorker {
+        client: Client::new(reach)?,
+        endpoint: Endpoint::parse(&url, reach)?,
+        keyring: Keyring::read(aws.secretsmanager(), secret, FRESH).await?,
+    };
+    aws.warm_up(&[Service::Sqs]).await;
+    worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await
 }
 
 #[cfg(test)]

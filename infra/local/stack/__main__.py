@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from . import issuer, processes
+from . import issuer, processes, token
 from .settings import Settings, StackError
 
 
@@ -13,7 +14,6 @@ def up(settings: Settings, with_demo: bool) -> None:
     from . import demo, deploy, environment, events, orders
 
     processes.check_ports(settings)
-    deploy.build(settings)
     processes.start(settings)
     outputs = deploy.deploy(settings)
     outputs["ConsoleQueueUrl"] = events.subscribe_console(settings, outputs["EventBusName"])
@@ -33,7 +33,11 @@ def parser() -> argparse.ArgumentParser:
     up_command = commands.add_parser("up", help="start the stack")
     up_command.add_argument("--no-demo", action="store_true", help="do not run the demo")
     commands.add_parser("down", help="stop the stack")
+    token.add_arguments(commands.add_parser("token", help="print an access token of the stack's issuer"))
     commands.add_parser("prebuilt", help="write the template of what cargo-lambda has built")
+    release = commands.add_parser("release", help="pack what cargo-lambda has built, and the template of the packages")
+    release.add_argument("directory", type=Path)
+    release.add_argument("architecture", choices=["arm64", "x86_64"])
     serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
     serve.add_argument("--port", type=int, required=True)
     return parser
@@ -49,10 +53,16 @@ def main() -> int:
                 up(settings, with_demo=not arguments.no_demo)
             case "down":
                 processes.stop(settings)
+            case "token":
+                print(token.of_arguments(settings, arguments))
             case "prebuilt":
-                from . import deploy
+                from . import packages
 
-                deploy.prebuilt()
+                packages.prebuilt()
+            case "release":
+                from . import packages
+
+                packages.release(arguments.directory, arguments.architecture)
             case "serve-issuer":
                 issuer.serve(settings, arguments.port)
     except StackError as error:

@@ -1,8 +1,10 @@
-"""Builds the functions and deploys the template with the real `sam deploy`, then mends what the emulator lacks."""
+"""Packs the functions and deploys the template with the real `sam deploy`, then mends what the emulator lacks."""
 
 import copy
+import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,26 +16,35 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 
 
-def functions() -> list[str]:
-    """The names of all functions, which are those of their folders and binaries."""
-    return sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))
+# What Lambda runs of a package. `_HANDLER`, from the rendered template, says which function the runner is.
+BOOTSTRAP = """#!/bin/sh
+exec {runner}
+"""
 
 
-def build(settings: Settings) -> None:
-    """Builds all functions as the tests do, so that nothing compiles twice, and strips them."""
-    print("==> Building the functions (a few minutes the first time)", flush=True)
-    # The whole workspace, even though only the functions' binaries are wanted: cargo would choose other
-    # features for fewer packages, and compile the dependencies anew for the tests.
-    command = ["cargo", "build", "--locked", "--workspace", "--bins"]
-    if subprocess.run(command, cwd=ROOT).returncode:
-        raise StackError("the build failed: see cargo's message above")
-    for name in functions():
-        bootstrap = settings.directory / "functions" / name / "bootstrap"
-        bootstrap.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.which("strip"):
-            subprocess.run(["strip", "-o", str(bootstrap), str(binary(name))], check=True)
-        else:
-            shutil.copy2(binary(name), bootstrap)
+def package(settings: Settings) -> Path:
+    """Makes the package of all functions: a script that starts the runner as it was built last.
+
+    The runner is kept under a name of its content. So functions that run go on with the old one, and the package, and
+    with it the functions' versions, are new if and only if the runner is.
+    """
+    built = binary("local-runner")
+    if not built.exists():
+        raise StackError(f"{built} is missing: run ./infra/local/up")
+    with built.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()[:16]
+    directory = settings.directory.resolve() / "functions"
+    runner = directory / f"runner-{digest}"
+    bootstrap = directory / "package" / "bootstrap"
+    bootstrap.parent.mkdir(parents=True, exist_ok=True)
+    if not runner.exists():
+        for old in directory.glob("runner-*"):
+            old.unlink()
+        shutil.copy2(built, runner.with_suffix(".new"))
+        runner.with_suffix(".new").rename(runner)
+    bootstrap.write_text(BOOTSTRAP.format(runner=shlex.quote(str(runner))))
+    bootstrap.chmod(0o755)
+    return bootstrap.parent
 
 
 def deploy(settings: Settings) -> dict[str, str]:
@@ -51,7 +62,7 @@ def deploy(settings: Settings) -> dict[str, str]:
 def run_sam(settings: Settings, stack: str, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
     """Deploys the template as a stack of this name with the real `sam deploy`; answers the stack's outputs."""
     rendered, log = settings.directory / f"{stack}.yaml", settings.logs / f"{stack}.log"
-    rendered.write_text(yaml_dump(_render(settings, copy.deepcopy(template), parameters)))
+    rendered.write_text(yaml_dump(_render(package(settings), copy.deepcopy(template), parameters)))
     command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
     command += ["--template-file", str(rendered), "--stack-name", stack]
     command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
@@ -76,8 +87,8 @@ def client(settings: Settings, service: str) -> Any:
     )
 
 
-def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
-    """The template as `sam build` would leave it: each function's code is its built package.
+def _render(package: Path, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
+    """The template as `sam build` would leave it: each function's code is built. Here all have the same package.
 
     Numbers from parameters are put in, because the emulator hands them on as text and trips over them. It has no
     CodeDeploy, no alarms on computed metrics, and no archives in templates (see `_mend`).
@@ -98,8 +109,9 @@ def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, 
                 return value
 
     resources = put_in(template["Resources"])
-    _name_packages(resources, settings.directory / "functions")
-    for resource in _functions(resources).values():
+    for resource in functions_of(resources).values():
+        name = resource.pop("Metadata")["BuildProperties"]["Binary"]
+        resource["Properties"] |= {"CodeUri": str(package), "Handler": name}
         del resource["Properties"]["DeploymentPreference"]
     shared = {name: value for name, value in template["Globals"]["Function"].items() if name != "DeploymentPreference"}
     resources.pop("EventArchive", None)
@@ -107,24 +119,7 @@ def _render(settings: Settings, template: dict[str, Any], parameters: dict[str, 
     return {**template, "Globals": {"Function": shared}, "Resources": resources}
 
 
-def prebuilt() -> None:
-    """Writes the template as `sam build` would leave it, and where, of what `cargo lambda build` has built."""
-    template = yaml_parse((INFRA / "template.yaml").read_text())
-    file = INFRA / ".aws-sam" / "build" / "template.yaml"
-    _name_packages(template["Resources"], Path(os.path.relpath(ROOT / "target" / "lambda", file.parent)))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml_dump(template))
-    print(f"Wrote {file.relative_to(ROOT)}")
-
-
-def _name_packages(resources: dict[str, Any], directory: Path) -> None:
-    """Names each function's built package, so that nobody builds it again."""
-    for resource in _functions(resources).values():
-        name = resource.pop("Metadata")["BuildProperties"]["Binary"]
-        resource["Properties"]["CodeUri"] = str(directory / name)
-
-
-def _functions(resources: dict[str, Any]) -> dict[str, Any]:
+def functions_of(resources: dict[str, Any]) -> dict[str, Any]:
     """The functions among the resources, by logical ID."""
     return {name: resource for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"}
 
@@ -190,7 +185,7 @@ def _routes(template: dict[str, Any]) -> list[tuple[str, str]]:
     """The template's routes: route key and the function's logical ID."""
     return [
         (f"{event['Properties']['Method']} {event['Properties']['Path']}", logical_id)
-        for logical_id, resource in _functions(template["Resources"]).items()
+        for logical_id, resource in functions_of(template["Resources"]).items()
         for event in resource["Properties"].get("Events", {}).values()
         if event["Type"] == "HttpApi"
     ]

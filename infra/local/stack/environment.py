@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from . import demo, orders, tool
+from . import demo, orders, token
 from .settings import (
     AUDIENCE,
     DEMO_ACCOUNT,
@@ -56,7 +56,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "BINDERY_CONSOLE_URL": settings.console_url,
         "CONSOLE_QUEUE_URL": outputs["ConsoleQueueUrl"],
     }
-    shell["BINDERY_TOKEN"] = tool.run(shell, "token")
+    shell["BINDERY_TOKEN"] = token.make(settings, DEMO_TENANT, str(DEMO_ACCOUNT))
     demo.seed_sample(settings, outputs["TableName"])
     api = demo.Api(settings, shell)
     shell |= demo.cards(api)

@@ -1,6 +1,6 @@
 """A token issuer for this machine: a discovery document and a key set.
 
-It stands in for the identity provider of a deployment. `bindery token` signs with its key, whatever it is asked for.
+It stands in for the identity provider of a deployment. `./infra/local/token` signs with its key, whatever it is asked for.
 """
 
 import base64
@@ -45,27 +45,29 @@ def serve(settings: Settings, port: int) -> None:
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
-def _key(settings: Settings) -> rsa.RSAPrivateKey:
+def key(settings: Settings) -> rsa.RSAPrivateKey:
+    """The issuer's key, made when it is first needed."""
     file = settings.directory / "issuer-key.pem"
     if file.exists():
-        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
-        assert isinstance(key, rsa.RSAPrivateKey)
-        return key
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        known = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        assert isinstance(known, rsa.RSAPrivateKey)
+        return known
+    new = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = new.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
     file.write_bytes(pem)
-    return key
+    return new
 
 
 def _public_jwk(settings: Settings) -> dict[str, str]:
-    numbers = _key(settings).public_key().public_numbers()
+    numbers = key(settings).public_key().public_numbers()
     modulus = numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8, "big")
     exponent = numbers.e.to_bytes(3, "big")
-    key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID}
-    return {**key, "n": _encode(modulus), "e": _encode(exponent)}
+    jwk = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": KEY_ID}
+    return {**jwk, "n": encode(modulus), "e": encode(exponent)}
 
 
-def _encode(data: bytes) -> str:
+def encode(data: bytes) -> str:
+    """As JOSE writes bytes: base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,14 +1,15 @@
 """The demo of orders: plays the broker's order system, and has three of its four orders canceled."""
 
 import json
+import os
+import subprocess
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from . import tool
 from .demo import WAIT_SECONDS, Api, show
 from .deploy import client
-from .settings import DEMO_TENANT, StackError
+from .settings import DEMO_TENANT, StackError, binary
 
 CREATOR = 98765
 OTHER_CREATOR = 98766
@@ -56,7 +57,11 @@ def order_with_pin(api: Api) -> dict[str, str]:
     """Feeds an order whose creator's PIN is 1234; answers the variable that names it."""
     order = {"order_id": int(time.time()) % 2_000_000_000 + 100, "creator_id": PIN_CREATOR}
     feed(api, order, "ACTIVE", version=1)
-    tool.run(api.variables, "--yes", "pin", str(PIN_CREATOR), answer="1234\n")
+    # As `bindery pin` does, which may not be built yet.
+    command = [str(binary("local-runner")), "set-pin", DEMO_TENANT, str(PIN_CREATOR), "1234"]
+    done = subprocess.run(command, env={**os.environ, **api.variables}, capture_output=True, text=True)
+    if done.returncode:
+        raise StackError(f"the demo's PIN could not be set: {done.stderr.strip()}")
     wait_for(api, order)
     return {"BINDERY_ORDER": str(order["order_id"]), "BINDERY_CREATOR": str(PIN_CREATOR)}
 

@@ -29,6 +29,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// A person whose PIN was just set: no wrong try counts against it.
+    #[must_use]
+    pub const fn with_pin(creator_id: PersonId, pin_required: bool, pin_hash: String) -> Self {
+        Self { creator_id, pin_required, pin_hash: Some(pin_hash), tries: 0, locked_until: 0 }
+    }
+
     /// Whether the PIN was locked, but is not any more: the tries count from nothing again.
     #[must_use]
     pub const fn lock_has_ended(&self, now: Timestamp) -> bool {

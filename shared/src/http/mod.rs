@@ -17,9 +17,11 @@ mod token;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use lambda_http::http::{Method, Response, StatusCode};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
@@ -201,8 +203,8 @@ pub fn text_of<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str
 /// Those of the runtime.
 pub async fn run<F, Fut>(scope: Scope, handler: F) -> Result<(), Error>
 where
-    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send,
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     run_saying(scope, None, handler).await
 }
@@ -213,10 +215,25 @@ where
 /// Those of the runtime.
 pub async fn run_saying<F, Fut>(scope: Scope, errors: Option<ErrorBody>, handler: F) -> Result<(), Error>
 where
-    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send,
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
-    let service = service(scope, errors, Verifier::from_env(), Metrics::from_env()?, handler);
+    serve(scope, errors, boxed(handler)).await
+}
+
+/// Decides what an endpoint answers. Boxed, so that the runtime is compiled here once, and not with each function.
+type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer, Problem>> + Send + Sync>;
+
+fn boxed<F, Fut>(handler: F) -> Handler
+where
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Arc::new(move |call| handler(call).boxed())
+}
+
+async fn serve(scope: Scope, errors: Option<ErrorBody>, handler: Handler) -> Result<(), Error> {
+    let service = service_of(scope, errors, Verifier::from_env(), Metrics::from_env()?, handler);
     lambda_http::lambda_runtime::run(service).await
 }
 
@@ -230,13 +247,23 @@ pub fn service<F, Fut>(
     handler: F,
 ) -> impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send>
 where
-    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send,
+    F: Fn(Call) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
+    service_of(scope, errors, verifier, metrics, boxed(handler))
+}
+
+fn service_of(
+    scope: Scope,
+    errors: Option<ErrorBody>,
+    verifier: Verifier,
+    metrics: Metrics,
+    handler: Handler,
+) -> impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
     let mut adapter = Adapter::from(service_fn(move |request: Request| {
         let (handler, verifier, metrics) = (handler.clone(), verifier.clone(), metrics.clone());
         async move {
-            let response = respond(request, scope, errors, &verifier, &metrics, handler).await;
+            let response = respond(request, scope, errors, &verifier, &metrics, &handler).await;
             metrics.flush();
             Ok::<_, Error>(response)
         }
@@ -247,18 +274,14 @@ where
     })
 }
 
-async fn respond<F, Fut>(
+async fn respond(
     request: Request,
     scope: Scope,
     errors: Option<ErrorBody>,
     verifier: &Verifier,
     metrics: &Metrics,
-    handler: F,
-) -> Response<Body>
-where
-    F: Fn(Call) -> Fut,
-    Fut: Future<Output = Result<Answer, Problem>>,
-{
+    handler: &Handler,
+) -> Response<Body> {
     let started = Instant::now();
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);

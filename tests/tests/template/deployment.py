@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,11 +25,11 @@ UNKNOWN = ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup", "
 AT_LAST = f"Unrecognized resource types: [{', '.join(UNKNOWN)}]"
 
 
-def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, folder: Path = INFRA, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command, run in the copied folder."""
     path = f"{TOOLS}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0", **variables}
-    return subprocess.run(command, cwd=INFRA, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def build() -> None:
@@ -73,6 +74,25 @@ def main() -> None:
     refused = run("./deploy", "dev", "--parameter-overrides", "Paused=true")
     assert refused.returncode == 1 and "samconfig.toml" in refused.stderr, refused
     assert run("./deploy", "nowhere").returncode == 1
+    deploy_a_release()
+
+
+def deploy_a_release() -> None:
+    """Packs a release, and deploys it from its files alone."""
+    release = COPY / "release"
+    packed = run(sys.executable, "-m", "stack", "release", release, "x86_64", PYTHONPATH=str(INFRA / "local"))
+    assert packed.returncode == 0, packed.stderr
+    zips = sorted(release.glob("*-x86_64.zip"))
+    assert len(zips) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), zips
+    for file in zips:
+        with zipfile.ZipFile(file) as archive:
+            (entry,) = archive.infolist()
+            assert (entry.filename, entry.external_attr >> 16) == ("bootstrap", 0o100755), file
+    shutil.rmtree(INFRA)
+    done = run("./deploy", "dev", "--template-file", "template-x86_64.yaml", "--no-execute-changeset", folder=release)
+    assert AT_LAST in done.stderr, done.stdout + done.stderr
+    template = yaml_parse((release / "template-x86_64.yaml").read_text())
+    assert template["Parameters"]["Architecture"]["Default"] == "x86_64"
 
 
 main()

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tests::function::runner;
 use tests::template::Template;
 use tests::variable;
 use tokio::process::Command;
@@ -83,8 +84,6 @@ async fn functions_read_what_is_set_and_nothing_else_is_set() {
 /// What the function wants to know before it serves: it is started with nothing, and told what it misses until
 /// it misses nothing more.
 async fn asked_for(function: &str) -> BTreeSet<String> {
-    let target = std::env::var("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
     let mut asked = BTreeSet::new();
     loop {
         let value = |name: &str| match name {
@@ -95,8 +94,9 @@ async fn asked_for(function: &str) -> BTreeSet<String> {
         };
         let names = asked.iter().map(String::as_str).chain(OF_LAMBDA);
         let environment: BTreeMap<&str, String> = names.map(|name| (name, value(name))).collect();
-        let run = Command::new(target.join("debug").join(function))
+        let run = Command::new(runner())
             .env_clear()
+            .env("_HANDLER", function)
             .env("AWS_ENDPOINT_URL", variable("AWS_ENDPOINT_URL"))
             .envs(environment)
             .stdin(Stdio::null())

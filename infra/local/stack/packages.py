@@ -1,0 +1,63 @@
+"""What `cargo lambda build` has built, and the template to deploy it with: see infra/prebuilt and infra/release."""
+
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+from .deploy import functions_of
+from .settings import INFRA, ROOT, StackError
+
+BUILT = ROOT / "target" / "lambda"
+# Of everything in a zip: the same binary makes the same file. The oldest that the format knows.
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def prebuilt() -> None:
+    """Writes the template as `sam build` would leave it, and where."""
+    file = INFRA / ".aws-sam" / "build" / "template.yaml"
+    directory = Path(os.path.relpath(BUILT, file.parent))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml_dump(_with_packages(_template(), lambda name: str(directory / name))))
+    print(f"Wrote {file.relative_to(ROOT)}")
+
+
+def release(directory: Path, architecture: str) -> None:
+    """Writes a zip for each function, the template that names them, and what it is deployed by, into the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    template = _with_packages(_template(), lambda name: f"{name}-{architecture}.zip")
+    template["Parameters"]["Architecture"]["Default"] = architecture
+    for resource in functions_of(template["Resources"]).values():
+        file = directory / resource["Properties"]["CodeUri"]
+        binary = BUILT / file.name.removesuffix(f"-{architecture}.zip") / "bootstrap"
+        if not binary.exists():
+            raise StackError(f"{binary.relative_to(ROOT)} is missing: run ./infra/prebuilt {architecture}")
+        _zip(binary, file)
+    (directory / f"template-{architecture}.yaml").write_text(yaml_dump(template))
+    for name in ("deploy", "samconfig.toml"):
+        shutil.copy2(INFRA / name, directory)
+
+
+def _template() -> dict[str, Any]:
+    return yaml_parse((INFRA / "template.yaml").read_text())
+
+
+def _with_packages(template: dict[str, Any], package: Any) -> dict[str, Any]:
+    """Names each function's package, so that nobody builds it again."""
+    for resource in functions_of(template["Resources"]).values():
+        name = resource.pop("Metadata")["BuildProperties"]["Binary"]
+        resource["Properties"]["CodeUri"] = package(name)
+    return template
+
+
+def _zip(binary: Path, file: Path) -> None:
+    entry = zipfile.ZipInfo("bootstrap", ZIP_TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = 3  # Unix, whose permissions these are
+    entry.external_attr = (stat.S_IFREG | 0o755) << 16
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(entry, binary.read_bytes(), compresslevel=9)
