@@ -7,14 +7,16 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::config;
+
 /// Starts logging. Once, first thing in `main`.
 ///
 /// The level is Lambda's own setting (`AWS_LAMBDA_LOG_LEVEL`), else `RUST_LOG`, else INFO. It holds for our
 /// own code; libraries never say more than INFO, because below that the runtime logs whole events and
 /// the SDK whole requests, tokens and all.
 pub fn init() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_default();
-    let level: LevelFilter = level.parse().unwrap_or(LevelFilter::INFO);
+    let level = config::optional("AWS_LAMBDA_LOG_LEVEL").or_else(|| config::optional("RUST_LOG"));
+    let level: LevelFilter = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
     let targets = Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("shared", level);
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_target(false);
     tracing_subscriber::registry().with(targets).with(lines).init();

@@ -10,10 +10,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .settings import DEFAULT_PORT, REGION, TOOLS, Settings, StackError
+from .settings import DEFAULT_PORT, REGION, Settings, StackError
 
 # By name: what its command holds.
-SERVERS = {"aws": "ministack", "issuer": "serve-issuer", "console": "-m console"}
+SERVERS = {"aws": "stack/emulator.py", "issuer": "serve-issuer", "console": "-m console"}
 
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -57,7 +57,8 @@ def start(settings: Settings) -> None:
         "SFTP_ENABLED": "false",
         **settings.aws_environment(),
     }
-    _start(settings, "aws", [str(TOOLS / "ministack")], environment, aws_port, "/_ministack/health")
+    emulator = [sys.executable, "-P", str(Path(__file__).with_name("emulator.py"))]
+    _start(settings, "aws", emulator, environment, aws_port, "/_ministack/health")
     issuer = [sys.executable, "-m", "stack", "serve-issuer", "--port", str(issuer_port)]
     environment = {**os.environ, "BINDERY_LOCAL_DIR": str(settings.directory)}
     _start(settings, "issuer", issuer, environment, issuer_port, "/.well-known/openid-configuration")

@@ -23,8 +23,11 @@ async fn main() -> Result<(), Error> {
     function(&name).ok_or_else(|| format!("no function is called {name}"))?.await
 }
 
-/// Returns what the function of this name does.
-fn function(name: &str) -> Option<Pin<Box<dyn Future<Output = Result<(), Error>>>>> {
+/// A function that serves until its process is stopped.
+type Function = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
+/// Returns the function of this name.
+fn function(name: &str) -> Option<Function> {
     Some(match name {
         "bind-card-worker" => Box::pin(bind_card_worker::run()),
         "bind-card" => Box::pin(bind_card::run()),
