@@ -87,10 +87,11 @@ fn key(request: &Request) -> Result<Option<String>, Problem> {
     let text = value.to_str().map_err(|_| invalid("must be printable ASCII"))?.trim();
     let key = if text.starts_with('"') {
         match Parser::new(text).parse::<Item>() {
-            Ok(Item { bare_item: BareItem::String(key), .. }) => key.as_str().to_owned(),
+            // What a parameter would mean is not said anywhere, so none is passed over.
+            Ok(Item { bare_item: BareItem::String(key), params }) if params.is_empty() => key.as_str().to_owned(),
             _ => return Err(invalid("is not a structured-field string")),
         }
-    } else if text.contains([',', ' ', '"']) {
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b'"')) {
         return Err(invalid("is neither a structured-field string nor a bare word"));
     } else {
         text.to_owned()
@@ -117,6 +118,9 @@ mod tests {
     #[case("8e03978e-40d5-43e8-bc93-6894a57f9324", Some("8e03978e-40d5-43e8-bc93-6894a57f9324"))]
     #[case(r#""a \"b\" c""#, Some(r#"a "b" c"#))]
     #[case("a b", None)]
+    #[case("a\tb", None)]
+    #[case(r#""a";b"#, None)]
+    #[case(r#""a";b=1"#, None)]
     #[case("a,b", None)]
     #[case(r#""a", "b""#, None)]
     #[case(r#""open"#, None)]
