@@ -60,7 +60,7 @@ class Progress:
 
 def expectation() -> str:
     """What to compare the time with."""
-    return f" (last time: {LAST.read_text()} s)" if LAST.exists() else " (the first time: some minutes)"
+    return f" (from nothing, it took {LAST.read_text()} s)" if LAST.exists() else " (the first time: some minutes)"
 
 
 def install_tools(progress: Progress, failures: list[str]) -> None:

@@ -15,7 +15,6 @@ from samcli.yamlhelper import yaml_dump, yaml_parse
 
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 
-
 # What Lambda runs of a package. `_HANDLER`, from the rendered template, says which function the runner is.
 BOOTSTRAP = """#!/bin/sh
 exec {runner}
@@ -38,7 +37,8 @@ def package(settings: Settings) -> Path:
     bootstrap = directory / "package" / "bootstrap"
     bootstrap.parent.mkdir(parents=True, exist_ok=True)
     if not runner.exists():
-        for old in directory.glob("runner-*"):
+        # But for the latest: until the deployment is done, functions start that.
+        for old in sorted(directory.glob("runner-*"), key=lambda file: file.stat().st_mtime)[:-1]:
             old.unlink()
         shutil.copy2(built, runner.with_suffix(".new"))
         runner.with_suffix(".new").rename(runner)

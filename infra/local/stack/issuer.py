@@ -1,6 +1,7 @@
 """A token issuer for this machine: a discovery document and a key set.
 
-It stands in for the identity provider of a deployment. `./infra/local/token` signs with its key, whatever it is asked for.
+It stands in for the identity provider of a deployment. `./infra/local/token` signs with its key, whatever it is asked
+for.
 """
 
 import base64
