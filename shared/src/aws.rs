@@ -6,19 +6,15 @@
 //! cost a megabyte of every function's binary and time of every cold start.
 
 use std::time::Duration;
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 use std::{error::Error, iter::successors};
 
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 use aws_smithy_runtime_api::client::{orchestrator::HttpRequest, result::SdkError};
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::config::{self, ConfigError};
 
@@ -39,34 +35,38 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest time to connect in advance: if AWS is slow, the first event may as well wait for it.
 const WARM_UP_TIMEOUT: Duration = Duration::from_millis(800);
 
+/// What a function calls with every event: how to connect to it. (Not an enum, or every function would link the clients
+/// of all services.)
+#[derive(Debug, Clone, Copy)]
+pub struct Service(fn(&Aws) -> BoxFuture<'_, ()>);
+
 /// Sends the call as a ping, over the connections that all clients share. It must be one that answers nothing: an answer
 /// that cannot be read would have the SDK drop its connection.
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
-macro_rules! connect {
-    ($sdk:ident, $call:expr) => {{
-        let once = $sdk::Config::builder().retry_config(RetryConfig::disabled());
-        drop($call.customize().mutate_request(as_ping).config_override(once).send().await);
-    }};
+macro_rules! service {
+    ($name:ident, $what:literal, $sdk:ident, $client:ident, $call:expr) => {
+        impl Service {
+            #[doc = $what]
+            pub const $name: Self = Self(|aws| {
+                Box::pin(async {
+                    let once = $sdk::Config::builder().retry_config(RetryConfig::disabled());
+                    let call = $call(aws.$client()).customize().mutate_request(as_ping).config_override(once);
+                    drop(call.send().await);
+                })
+            });
+        }
+    };
 }
 
-/// What a function calls with every event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// `DynamoDB`.
-    #[cfg(feature = "store")]
-    DynamoDb,
-    /// SQS.
-    #[cfg(feature = "queue")]
-    Sqs,
-    /// `EventBridge`.
-    #[cfg(feature = "events")]
-    EventBridge,
-}
+service!(DYNAMODB, "`DynamoDB`.", aws_sdk_dynamodb, dynamodb, |client: aws_sdk_dynamodb::Client| client
+    .untag_resource()
+    .resource_arn("-"));
+service!(SQS, "SQS.", aws_sdk_sqs, sqs, |client: aws_sdk_sqs::Client| client.change_message_visibility());
+service!(EVENTBRIDGE, "`EventBridge`.", aws_sdk_eventbridge, eventbridge, |client: aws_sdk_eventbridge::Client| client
+    .enable_rule());
 
 /// What all AWS clients of a function share.
 #[derive(Debug, Clone)]
 pub struct Aws {
-    #[cfg_attr(not(any(feature = "store", feature = "queue", feature = "events")), allow(dead_code))]
     http_client: aws_smithy_runtime_api::client::http::SharedHttpClient,
     region: String,
     credentials: Credentials,
@@ -90,7 +90,6 @@ impl Aws {
     }
 }
 
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 impl Aws {
     /// Connects to these services before the first event, which would otherwise wait for as many TLS handshakes: the
     /// dearest part of a cold start. Whatever fails here is left to the first call. `WARM_UP=off` leaves all of it.
@@ -98,16 +97,7 @@ impl Aws {
         if config::optional("WARM_UP").as_deref() == Some("off") {
             return;
         }
-        let connecting = services.iter().map(|service| async move {
-            match service {
-                #[cfg(feature = "store")]
-                Service::DynamoDb => connect!(aws_sdk_dynamodb, self.dynamodb().untag_resource().resource_arn("-")),
-                #[cfg(feature = "queue")]
-                Service::Sqs => connect!(aws_sdk_sqs, self.sqs().change_message_visibility()),
-                #[cfg(feature = "events")]
-                Service::EventBridge => connect!(aws_sdk_eventbridge, self.eventbridge().enable_rule()),
-            }
-        });
+        let connecting = services.iter().map(|Service(connect)| connect(self));
         if tokio::time::timeout(WARM_UP_TIMEOUT, join_all(connecting)).await.is_err() {
             tracing::warn!("could not connect to AWS in advance");
         }
@@ -115,7 +105,6 @@ impl Aws {
 }
 
 /// Makes of a call the one that does nothing: AWS's services answer `GET /ping` to anybody, for nothing.
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 fn as_ping(request: &mut HttpRequest) {
     let uri = format!("{}/ping", request.uri().trim_end_matches('/'));
     for header in ["content-length", "content-type", "x-amz-target"] {
@@ -132,7 +121,6 @@ fn endpoint(service: &str) -> Option<String> {
 }
 
 /// Why a call got no answer, in a few words that carry nothing of its content.
-#[cfg(any(feature = "store", feature = "queue", feature = "events"))]
 pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::TimeoutError(_) => "timed out".to_owned(),
@@ -160,8 +148,7 @@ fn retries() -> RetryConfig {
 
 // The clients' configurations are alike, but each SDK crate has types of its own for them.
 macro_rules! client {
-    ($feature:literal, $name:ident, $sdk:ident, $service:literal, $what:literal) => {
-        #[cfg(feature = $feature)]
+    ($name:ident, $sdk:ident, $service:literal, $what:literal) => {
         impl Aws {
             #[doc = $what]
             #[must_use]
@@ -180,7 +167,7 @@ macro_rules! client {
     };
 }
 
-client!("store", dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
-client!("queue", sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
-client!("secret", secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
-client!("events", eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");
+client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
+client!(sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
+client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
+client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");

@@ -4,7 +4,7 @@
 //! - [`message`]: what travels through the queues.
 //! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs; `metrics`: what
 //!   it counts.
-//! - The edges, each behind a feature so that a function links only what it uses:
+//! - The edges, of which a function links what it uses:
 //!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `pin` (how PINs are kept), `http` (an endpoint),
 //!   `worker` (a queue's worker; `plan`: one that goes through a bulk).
 //!
@@ -17,27 +17,16 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod message;
-#[cfg(any(feature = "events", feature = "http"))]
 pub mod metrics;
 pub mod telemetry;
 
-#[cfg(feature = "aws")]
 pub mod aws;
-#[cfg(any(feature = "events", feature = "queue"))]
 mod batching;
-#[cfg(feature = "events")]
 pub mod events;
-#[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "pin")]
 pub mod pin;
-#[cfg(feature = "worker")]
 pub mod plan;
-#[cfg(feature = "queue")]
 pub mod queue;
-#[cfg(feature = "secret")]
 pub mod secret;
-#[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "worker")]
 pub mod worker;

@@ -118,7 +118,7 @@ pub async fn run() -> Result<(), Error> {
     let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
     let aws = Aws::from_env()?;
     let endpoint = BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
-    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
     http::run(Scope::CardsWrite, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

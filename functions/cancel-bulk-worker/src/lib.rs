@@ -184,6 +184,6 @@ pub async fn run() -> Result<(), Error> {
         queue: Queue::new(aws.sqs(), queue),
         bus: outlets.bus.clone(),
     };
-    aws.warm_up(&[Service::DynamoDb, Service::Sqs, Service::EventBridge]).await;
+    aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
     worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

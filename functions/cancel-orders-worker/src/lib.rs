@@ -55,6 +55,6 @@ pub async fn run() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let outlets = Outlets::from_env(&aws, "CANCEL_ORDERS_DLQ_URL")?;
     let worker = CancelOrdersWorker { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DynamoDb, Service::EventBridge]).await;
+    aws.warm_up(&[Service::DYNAMODB, Service::EVENTBRIDGE]).await;
     worker::run(&outlets, |message, _| worker.apply(message)).await
 }

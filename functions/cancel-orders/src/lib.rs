@@ -184,7 +184,7 @@ pub async fn run() -> Result<(), Error> {
         queue: Queue::new(aws.sqs(), queue_url),
         pepper: Pepper::new(&secret::read(&aws.secretsmanager(), &pepper).await?),
     };
-    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
     http::run_saying(Scope::OrdersCancel, Some(error), move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

@@ -165,7 +165,7 @@ pub async fn run() -> Result<(), Error> {
     let [table] = config::required(["TABLE_NAME"])?;
     let aws = Aws::from_env()?;
     let endpoint = CreateBulk { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DynamoDb]).await;
+    aws.warm_up(&[Service::DYNAMODB]).await;
     http::run(Scope::CardsWrite, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

@@ -310,7 +310,7 @@ pub async fn run() -> Result<(), Error> {
     let [table] = config::required(["TABLE_NAME"])?;
     let aws = Aws::from_env()?;
     let endpoint = GetOperation { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DynamoDb]).await;
+    aws.warm_up(&[Service::DYNAMODB]).await;
     http::run(Scope::OperationsRead, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

@@ -68,7 +68,7 @@ pub async fn run() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let endpoint =
         StartBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url), expiry_months };
-    aws.warm_up(&[Service::DynamoDb, Service::Sqs]).await;
+    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
     http::run(Scope::CardsWrite, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

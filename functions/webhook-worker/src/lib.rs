@@ -141,7 +141,7 @@ pub async fn run() -> Result<(), Error> {
         endpoint: Endpoint::parse(&url, reach)?,
         keyring: Keyring::read(aws.secretsmanager(), secret, FRESH).await?,
     };
-    aws.warm_up(&[Service::Sqs]).await;
+    aws.warm_up(&[Service::SQS]).await;
     worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await
 }
 

@@ -4,7 +4,6 @@
 //! A handler gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
-#[cfg(all(feature = "queue", feature = "store"))]
 mod accept;
 mod body;
 pub mod bulk;
@@ -34,7 +33,6 @@ use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::metrics::Metrics;
 
-#[cfg(all(feature = "queue", feature = "store"))]
 pub use accept::{Accepting, accept, open, record, recorded, send};
 pub use event::Event;
 pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
