@@ -29,7 +29,8 @@ def check_ports(settings: Settings) -> None:
     for name, port in ports.items():
         if not _running(settings, name) and _is_taken(port):
             (settings.directory / "ports").unlink(missing_ok=True)
-            other = next(first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1, first + 2))
+            candidates = (first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1, first + 2))
+            other = next(candidates, 0)  # 0: any free ones
             raise StackError(
                 f"port {port} is in use: stop what listens there, or choose others: "
                 f"BINDERY_PORT={other} ./infra/local/up"
@@ -96,7 +97,10 @@ def _running(settings: Settings, name: str) -> int | None:
     if not file.exists():
         return None
     pid = int(file.read_text())
-    listing = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True)
+    # However narrow the terminal is: the whole command.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = ["ps", "-ww", "-p", str(pid), "-o", "command="]
+    listing = subprocess.run(command, env=environment, capture_output=True, text=True)
     return pid if SERVERS[name] in listing.stdout else None
 
 

@@ -19,6 +19,12 @@ DEMO_ACCOUNT = 4001
 DEMO_CUSTOMER = 7001
 
 
+# A proxy for the rest of the world is none for this machine.
+for _name in ("NO_PROXY", "no_proxy"):
+    _hosts = [*filter(None, os.environ.get(_name, "").split(",")), "127.0.0.1", "localhost"]
+    os.environ[_name] = ",".join(dict.fromkeys(_hosts))
+
+
 class StackError(Exception):
     """Something the user can mend; its text says how, in one line."""
 
@@ -79,6 +85,8 @@ class Settings:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
+            "NO_PROXY": os.environ["NO_PROXY"],
+            "no_proxy": os.environ["no_proxy"],
         }
 
 
