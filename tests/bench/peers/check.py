@@ -6,6 +6,8 @@ called (to the last parameter, the queue's messages and the bus's events among t
 the function of Bindery's has; but for times, IDs made at random, and the wording of what a parser says. Then lets every
 worker apply the message of every endpoint.
 
+Build Bindery's first: cargo build -p bind-card -p bind-card-worker
+
 Usage: python -B check.py [--functions target/debug] [--ministack target/local/venv/bin/ministack] [PART OF A NAME]
 """
 
