@@ -2,8 +2,7 @@
 //!
 //! It finds everything through the outputs of the deployment's stack, with the AWS credentials and region of the
 //! environment, as the AWS CLI does; with `AWS_ENDPOINT_URL`, in the local stack. It asks before it changes
-//! anything, and prints no secrets: no tokens, no PINs, and of messages neither
-//! account nor customer.
+//! anything, and prints no secrets: no tokens, no PINs, and of messages neither account nor customer.
 
 mod ask;
 mod dead_letters;

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def _template() -> dict[str, Any]:
     return yaml_parse((INFRA / "template.yaml").read_text())
 
 
-def _with_packages(template: dict[str, Any], package: Any) -> dict[str, Any]:
+def _with_packages(template: dict[str, Any], package: Callable[[str], str]) -> dict[str, Any]:
     """Names each function's package, so that nobody builds it again."""
     for resource in functions_of(template["Resources"]).values():
         name = resource.pop("Metadata")["BuildProperties"]["Binary"]
