@@ -7,9 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::card::{Card, CardFacts, CardStatus};
+use super::acceptance::Acceptance;
+use super::card::{Bound, Card, CardFacts, CardStatus};
 use super::event::{BindCardData, CardUpdateData, Event, EventContext, EventData, OperationType};
-use super::ids::{AccountId, CardId, CustomerId};
+use super::ids::{AccountId, CardId, CustomerId, OperationId};
+use super::operation::RETENTION_DAYS;
 use super::time::Timestamp;
 
 /// The instruction: bind this card to this account and customer.
@@ -35,6 +37,13 @@ impl Bind {
             None => OperationType::Bind,
             Some(_) => OperationType::Reissue,
         }
+    }
+
+    /// Returns the mark that this operation leaves on the card at `now`.
+    #[must_use]
+    pub const fn mark(&self, Acceptance { operation_id, accepted_at }: Acceptance, now: Timestamp) -> Bound {
+        let Self { account_id, customer_id, reissued_card_id, .. } = *self;
+        Bound { by: operation_id, accepted_at, at: now, account_id, customer_id, reissued_card_id }
     }
 }
 
@@ -137,6 +146,64 @@ pub enum BindEffect {
         /// The card's status when it was refused; `None` if there is no such card.
         card_status: Option<CardStatus>,
     },
+}
+
+/// One of a reissue's two marks was seen, and the other not. Both were written by one transaction, whose rows `DynamoDB`
+/// shows one by one: the other is about to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HalfSeen;
+
+/// Returns what this reissue did before, if it did; both cards are asked.
+///
+/// # Errors
+/// [`HalfSeen`] if a reissue by the one card of the other, this one or another, is seen on one of them alone.
+pub fn reissued_before(
+    acceptance: Acceptance,
+    card: Option<&Card>,
+    reissued: Option<&Card>,
+) -> Result<Option<BindEffect>, HalfSeen> {
+    match (bound_by(acceptance, card), replaced_by(acceptance, reissued)) {
+        (Some(at), Some(replaced)) => Ok(Some(BindEffect::Bound { at, replaced: Some(replaced) })),
+        (Some(_), None) | (None, Some(_)) => Err(HalfSeen),
+        (None, None) => {
+            let new_card = reissued.and_then(|card| card.replaced.as_ref()).map(|mark| mark.new_card_id);
+            let is_blank_and_new = card.is_some_and(|card| card.bound.is_none() && Some(card.card_id) == new_card);
+            if is_blank_and_new { Err(HalfSeen) } else { Ok(None) }
+        }
+    }
+}
+
+/// Returns when this operation bound the card, if it did.
+#[must_use]
+pub fn bound_by(acceptance: Acceptance, card: Option<&Card>) -> Option<Timestamp> {
+    let mark = card?.bound.as_ref()?;
+    (mark.by == acceptance.operation_id && mark.accepted_at == acceptance.accepted_at).then_some(mark.at)
+}
+
+/// Returns the card as this operation replaced it, if it did.
+#[must_use]
+pub fn replaced_by(acceptance: Acceptance, card: Option<&Card>) -> Option<ReplacedCard> {
+    let card = card?;
+    let mark = card.replaced.as_ref()?;
+    let is_mine = mark.by == acceptance.operation_id && mark.accepted_at == acceptance.accepted_at;
+    is_mine.then_some(ReplacedCard {
+        card_id: card.card_id,
+        previous_status: mark.previous_status,
+        contactless_enabled: card.facts.contactless_enabled,
+    })
+}
+
+/// Returns when the operation was accepted that carried out this very bind of the card under this ID, unless that was so
+/// long ago that its row has expired.
+///
+/// Asked when the operation has no row: if it did not expire, it went away with a restore of the table, say. Recorded anew
+/// as it was accepted then, it is the same operation again, and its events are the same.
+#[must_use]
+pub fn carried_out_by(operation: OperationId, bind: &Bind, card: Option<&Card>, now: Timestamp) -> Option<Timestamp> {
+    let card = card?;
+    let mark = card.bound.as_ref().filter(|mark| mark.by == operation)?;
+    let is_this = card.is_bound_to(bind.account_id, bind.customer_id) && mark.reissued_card_id == bind.reissued_card_id;
+    (is_this && mark.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(mark.accepted_at)
 }
 
 /// What became of a bind, as it is stored on the operation before it is published.

@@ -186,6 +186,44 @@ impl PlanCursor {
         }
         (chunks, self)
     }
+
+    /// Returns how far these chunks, which [`Self::advance`] answered with this cursor, take the plan: to the end of the
+    /// last of them. `None` if there are none.
+    #[must_use]
+    pub fn planned(&self, chunks: &[(u32, Vec<PlannedItem>)]) -> Option<Planned> {
+        let last = chunks.last()?.1.last()?;
+        Some(Planned { chunks: self.chunks, items: self.items, after: last.id.clone() })
+    }
+
+    /// Returns where a plan goes on whose operation is planned so far, as its row has it: there, or here, if no chunk lies
+    /// between.
+    ///
+    /// The row is right, whatever this cursor's message says. That it is behind the message happens if the table was
+    /// restored; then what was sent since may be lost, and is sent again.
+    #[must_use]
+    pub fn go_on(self, planned: Option<&Planned>) -> Self {
+        match planned {
+            Some(planned) if planned.chunks != self.chunks => Self {
+                chunks: planned.chunks,
+                items: planned.items,
+                open: Vec::new(),
+                after: Some(planned.after.clone()),
+            },
+            None if self.chunks > 0 => Self::default(),
+            _ => self,
+        }
+    }
+}
+
+/// How far an operation's plan has come, as its row has it: to the end of a chunk, so that it is short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The chunks so far. SQS has the messages of all of them.
+    pub chunks: u32,
+    /// The items in them.
+    pub items: u32,
+    /// The last item of the last of them.
+    pub after: ExternalId,
 }
 
 /// A run of consecutive items, by their external IDs, both ends included.
@@ -255,6 +293,26 @@ mod tests {
                 covered.extend(chunk);
             }
             prop_assert_eq!(covered, counted.into_iter().map(PlannedItem::from).collect::<Vec<_>>());
+        }
+
+        /// A plan that goes on where its operation's row says cuts the rest as if it had never stopped.
+        #[test]
+        fn a_plan_goes_on_at_the_end_of_any_page(
+            of_batches in prop::collection::vec(1_u32..4, 0..900), page in 0_usize..900, from in 0_usize..900,
+        ) {
+            let items: Vec<BulkItem> = of_batches.into_iter().enumerate().map(|(n, batch)| item(n, batch)).collect();
+            let batches = BTreeSet::from([1, 3]);
+            let first = items[..page.min(items.len())].to_vec();
+            let (mut chunks, cursor) = PlanCursor::default().advance(first, &batches, false);
+            // A copy of the plan's message, which knows less, or more, than the row.
+            let copy = items[..from.min(items.len())].to_vec();
+            let (_, copy) = PlanCursor::default().advance(copy, &batches, false);
+            let on = copy.go_on(cursor.planned(&chunks).as_ref());
+            let is_left = |item: &&BulkItem| on.after.as_ref().is_none_or(|after| item.external_id > *after);
+            let rest = items.iter().filter(is_left).cloned().collect();
+            let (of_rest, end) = on.advance(rest, &batches, true);
+            chunks.extend(of_rest);
+            prop_assert_eq!((chunks, end), PlanCursor::default().advance(items, &batches, true));
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A card: its status, and the marks that its transitions leave.
 //!
 //! Each transition happens at most once in a card's life and leaves a **mark** of its own: the
-//! operation that did it, and when. Nothing overwrites a mark, so "was this mine?" can be answered
+//! operation that did it, when that was accepted, and when it did it. Nothing overwrites a mark, so "was this mine?" can be answered
 //! for ever, whatever has become of the card since.
 
 use serde::{Deserialize, Serialize};
 
+use super::acceptance::Acceptance;
 use super::ids::{AccountId, BulkId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
 use super::time::{Date, Timestamp};
 
@@ -56,19 +57,23 @@ pub enum CardStatus {
 pub struct Mark {
     /// The operation that did it.
     pub by: OperationId,
+    /// When that was accepted.
+    pub accepted_at: Timestamp,
     /// When it did.
     pub at: Timestamp,
 }
 
-/// How far clocks may differ between the function that accepted an operation and the one that did it.
-const CLOCK_SKEW_DAYS: i64 = 1;
-
 impl Mark {
-    /// Whether it was left by this operation, accepted then. An idempotency key that is used again once
-    /// its first operation has expired makes another operation of the same ID: its marks are far older.
+    /// Returns the mark that this operation leaves at `now`.
     #[must_use]
-    pub fn is_of(&self, operation: OperationId, accepted_at: Timestamp) -> bool {
-        self.by == operation && self.at >= accepted_at.plus_days(-CLOCK_SKEW_DAYS)
+    pub const fn new(Acceptance { operation_id, accepted_at }: Acceptance, now: Timestamp) -> Self {
+        Self { by: operation_id, accepted_at, at: now }
+    }
+
+    /// Whether it was left by this operation, as it was accepted then.
+    #[must_use]
+    pub fn is_of(&self, acceptance: Acceptance) -> bool {
+        self.by == acceptance.operation_id && self.accepted_at == acceptance.accepted_at
     }
 }
 
@@ -77,12 +82,17 @@ impl Mark {
 pub struct Bound {
     /// The operation that bound the card.
     pub by: OperationId,
+    /// When that was accepted.
+    pub accepted_at: Timestamp,
     /// When it did.
     pub at: Timestamp,
     /// The account that the card is bound to.
     pub account_id: AccountId,
     /// The customer that the card is bound to.
     pub customer_id: CustomerId,
+    /// The card that was replaced with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reissued_card_id: Option<CardId>,
 }
 
 /// The mark of being replaced by a reissue.
@@ -90,6 +100,8 @@ pub struct Bound {
 pub struct Replaced {
     /// The operation that replaced the card.
     pub by: OperationId,
+    /// When that was accepted.
+    pub accepted_at: Timestamp,
     /// When it did.
     pub at: Timestamp,
     /// The card that took its place.

@@ -7,12 +7,15 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
-use super::bulk::{BulkSettings, BulkState};
-use super::cancel::{CancelCode, CancelType, ItemRef};
+use super::bulk::BulkSettings;
 use super::card::{CardFacts, CardStatus};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
 use super::order::{CancellationCode, Order, PersonId};
 use super::time::{Date, Timestamp};
+
+mod bulk;
+
+pub use bulk::{NonameBulkCancellationData, NonameBulkStartData, NonameCancellationData, StartRefusal};
 
 /// The version of the envelope and of every event's data.
 const SCHEMA_VERSION: u32 = 1;
@@ -20,7 +23,7 @@ const SCHEMA_VERSION: u32 = 1;
 /// An event, ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// The same for every repetition of one fact: UUIDv5 of operation, event type and item.
+    /// The same for every repetition of one fact: `UUIDv5` of the operation, when it was accepted, event type and item.
     pub event_id: Uuid,
     /// The version of the form.
     pub schema_version: u32,
@@ -56,11 +59,14 @@ pub struct EventContext {
 
 impl EventContext {
     /// The event that says `data` of `item`. An operation says each event type of an item once.
+    ///
+    /// When the operation was accepted is a part of the event's ID: an idempotency key that is used again after it
+    /// expired makes another operation of the same ID.
     #[must_use]
     pub fn event(&self, timestamp: Timestamp, item: impl std::fmt::Display, data: EventData) -> Event {
         let event_type = data.event_type();
-        // Unambiguous: no event type holds a line feed.
-        let name = format!("{event_type}\n{item}");
+        // Unambiguous: neither a time nor an event type holds a line feed.
+        let name = format!("{}\n{event_type}\n{item}", self.accepted_at);
         Event {
             event_id: Uuid::new_v5(self.operation_id.as_uuid(), name.as_bytes()),
             schema_version: SCHEMA_VERSION,
@@ -106,6 +112,8 @@ pub enum EventData {
     Create(CardCreateData),
     /// An item of a bulk was canceled, or not.
     NonameCancellation(NonameCancellationData),
+    /// A start of a bulk is done, or was refused.
+    NonameBulkStart(NonameBulkStartData),
     /// A cancel of a bulk is done.
     NonameBulkCancellation(NonameBulkCancellationData),
     /// An order is to be canceled: the order system acts on it.
@@ -123,6 +131,7 @@ impl EventData {
             Self::Update(_) => "update",
             Self::Create(_) => "create",
             Self::NonameCancellation(_) => "noname_cancellation",
+            Self::NonameBulkStart(_) => "noname_bulk_start",
             Self::NonameBulkCancellation(_) => "noname_bulk_cancellation",
             Self::CancellationRequested(_) => "cancellation_requested",
             Self::Cancellation(_) => "cancellation",
@@ -137,6 +146,8 @@ impl EventData {
             Self::Create(_) | Self::CancellationRequested(_) => Some(Effect::Applied),
             Self::NonameCancellation(data) => Some(Effect::of(data.status, data.message_code)),
             Self::Cancellation(data) => data.status.map(|status| Effect::of(status, data.message_code)),
+            // A refused start has no other event.
+            Self::NonameBulkStart(data) => data.message_code.map(|code| Effect::of(EventStatus::Failure, code)),
             // One half of a reissue; the end of a bulk's cancel.
             Self::Update(_) | Self::NonameBulkCancellation(_) => None,
         }
@@ -148,6 +159,7 @@ impl EventData {
             | Self::Update(_)
             | Self::Create(_)
             | Self::NonameCancellation(_)
+            | Self::NonameBulkStart(_)
             | Self::NonameBulkCancellation(_) => "cards",
             Self::CancellationRequested(_) | Self::Cancellation(_) => "orders",
         }
@@ -331,56 +343,6 @@ impl CardCreateData {
             status: EventStatus::Success,
         }
     }
-}
-
-/// The data of `noname_cancellation`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NonameCancellationData {
-    bulk_id: BulkId,
-    program_id: ProgramId,
-    external_id: ExternalId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    card_id: Option<CardId>,
-    status: EventStatus,
-    message_code: CancelCode,
-    message: &'static str,
-}
-
-impl NonameCancellationData {
-    /// What is said of one item that a cancel named or found.
-    #[must_use]
-    pub fn new(bulk_id: BulkId, program_id: ProgramId, item: &ItemRef, code: CancelCode) -> Self {
-        Self {
-            bulk_id,
-            program_id,
-            external_id: item.external_id.clone(),
-            card_id: item.card_id,
-            status: code.status(),
-            message_code: code,
-            message: code.message(),
-        }
-    }
-}
-
-/// The data of `noname_bulk_cancellation`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NonameBulkCancellationData {
-    /// The bulk.
-    pub bulk_id: BulkId,
-    /// Its program.
-    pub program_id: ProgramId,
-    /// The cancel.
-    pub operation_id: OperationId,
-    /// Which items it was about.
-    pub cancel_type: CancelType,
-    /// The bulk's state when it was done.
-    pub bulk_status: BulkState,
-    /// How many items it was about.
-    pub requested: u32,
-    /// How many of them are canceled, by it or before.
-    pub canceled: u32,
-    /// How many are not.
-    pub failed: u32,
 }
 
 /// The data of `cancellation_requested`, and with its last three members of `cancellation`.

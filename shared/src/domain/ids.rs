@@ -187,11 +187,13 @@ const OPERATION_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_6c0e_3b0a_4f3c_9a55_1b1
 pub struct OperationId(Uuid);
 
 impl OperationId {
-    /// The operation that `key` names at one endpoint of one organisation: always the same one.
+    /// The operation that `key` names at one endpoint for one organisation, or for one of its accounts where the token is
+    /// an account's: always the same one.
     #[must_use]
-    pub fn from_key(org: &OrgId, endpoint: &str, key: &str) -> Self {
-        // Unambiguous: neither of the first two can hold a line feed.
-        let name = format!("{org}\n{endpoint}\n{key}");
+    pub fn from_key(org: &OrgId, account: Option<AccountId>, endpoint: &str, key: &str) -> Self {
+        // Unambiguous: only the last can hold a line feed.
+        let account = account.map(|account| account.to_string()).unwrap_or_default();
+        let name = format!("{org}\n{account}\n{endpoint}\n{key}");
         Self(Uuid::new_v5(&OPERATION_NAMESPACE, name.as_bytes()))
     }
 
@@ -267,13 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_one_operation_of_one_organisation_and_endpoint() {
+    fn a_key_names_one_operation_of_one_organisation_account_and_endpoint() {
         let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
         let other: OrgId = "TN-00000000-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
-        let id = OperationId::from_key(&org, "bind-card", "k");
-        assert_eq!(id, OperationId::from_key(&org, "bind-card", "k"));
-        assert_ne!(id, OperationId::from_key(&org, "bind-card", "K"));
-        assert_ne!(id, OperationId::from_key(&org, "cancel-bulk", "k"));
-        assert_ne!(id, OperationId::from_key(&other, "bind-card", "k"));
+        let account = AccountId::new(7);
+        let id = OperationId::from_key(&org, account, "bind-card", "k");
+        assert_eq!(id, OperationId::from_key(&org, account, "bind-card", "k"));
+        assert_ne!(id, OperationId::from_key(&org, account, "bind-card", "K"));
+        assert_ne!(id, OperationId::from_key(&org, account, "cancel-bulk", "k"));
+        assert_ne!(id, OperationId::from_key(&other, account, "bind-card", "k"));
+        assert_ne!(id, OperationId::from_key(&org, AccountId::new(8), "bind-card", "k"));
+        assert_ne!(id, OperationId::from_key(&org, None, "bind-card", "k"));
     }
 }

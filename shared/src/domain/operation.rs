@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::acceptance::Acceptance;
 use super::bind::BindOutcome;
-use super::bulk::BulkState;
+use super::bulk::{BulkState, Planned};
 use super::cancel::CancelType;
 use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
 use super::order::OrderRef;
@@ -88,6 +89,9 @@ pub enum Subject {
         orders: Vec<OrderRef>,
         /// What the client was told of each entry of the request, a letter each: the endpoint's own.
         told: String,
+        /// Whether a repetition of the request may be sending its messages as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        repeated: bool,
     },
 }
 
@@ -97,10 +101,13 @@ pub struct Progress {
     /// The batches whose items it is about: those that were committed when it was planned first.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub batches: BTreeSet<u32>,
+    /// How far it is planned; set after each page of items, once SQS has the messages of its chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Planned>,
     /// Into how many chunks it was cut; set when all their messages are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<u32>,
-    /// The items in all chunks; set with their number.
+    /// The items in all chunks, set with their number; of a start that is refused, the bulk's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items_total: Option<u32>,
     /// The chunks that are done.
@@ -118,6 +125,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Whether nothing of it is left to be planned.
+    #[must_use]
+    pub const fn is_planned(&self) -> bool {
+        self.chunks.is_some()
+    }
+
     /// Whether nothing is left to do but to end the operation.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -149,6 +162,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Returns which operation it is, as it was accepted.
+    #[must_use]
+    pub const fn acceptance(&self) -> Acceptance {
+        Acceptance { operation_id: self.operation_id, accepted_at: self.created_at }
+    }
+
     /// The second from which on the operation counts as gone, though its row may linger (DynamoDB
     /// deletes expired rows within days, not at once).
     #[must_use]

@@ -242,7 +242,7 @@ impl Order {
         }
         let Some(pending) = self.pending else { return order };
         let code = match change.rejected {
-            Some((operation, code)) if operation == pending => code,
+            Some((operation, code)) if operation == pending && !self.is_of_long_before(change) => code,
             _ if !is_news => return order,
             _ => match change.status {
                 OrderStatus::Canceled => CancellationCode::Canceled,
@@ -255,6 +255,23 @@ impl Order {
             cancellation.outcome = Some(CancellationOutcome { code, at: now, version: Some(change.version) });
         }
         order
+    }
+
+    /// Whether a refusal is of the time before the pending cancellation was asked for: of one that the same key asked for
+    /// before it expired. Both its version and its time must say so, since order systems differ in what they tell of a
+    /// refusal; clocks may differ by a day.
+    fn is_of_long_before(&self, change: &OrderChange) -> bool {
+        const CLOCKS_DIFFER_DAYS: i64 = 1;
+        let note = self.pending.and_then(|pending| self.cancellations.get(&pending));
+        let is_older = |note: &Cancellation| change.updated_at.plus_days(CLOCKS_DIFFER_DAYS) < note.accepted_at;
+        change.version < self.version && note.is_some_and(is_older)
+    }
+
+    /// Whether a cancellation is pending of an operation of this ID, but accepted at another time.
+    #[must_use]
+    pub fn is_pending_for_another_of(&self, operation: OperationId, accepted_at: Timestamp) -> bool {
+        let is_another = |note: &Cancellation| note.accepted_at != accepted_at;
+        self.pending == Some(operation) && self.cancellations.get(&operation).is_some_and(is_another)
     }
 
     /// The note of this operation, accepted then.

@@ -1,12 +1,14 @@
 //! A person who creates orders: their PIN, and how often it was guessed wrong.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::order::PersonId;
 use super::time::Timestamp;
 
 /// Wrong PINs in a row after which a person's PIN is locked (contract).
-pub const MAX_TRIES: u32 = 5;
+pub const MAX_TRIES: usize = 5;
 /// How long it is locked, in seconds (contract: 15 minutes).
 pub const LOCK_SECONDS: i64 = 15 * 60;
 
@@ -20,9 +22,9 @@ pub struct Person {
     /// The PIN, hashed by Argon2id with a pepper: a PHC string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_hash: Option<String>,
-    /// Wrong PINs in a row.
-    #[serde(default)]
-    pub tries: u32,
+    /// The wrong tries in a row, each by its ID: so a try counts once, however often it is written.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub wrong: BTreeSet<String>,
     /// Until when the PIN is locked once there were [`MAX_TRIES`] of them, in seconds after 1970.
     #[serde(default)]
     pub locked_until: i64,
@@ -32,13 +34,13 @@ impl Person {
     /// A person whose PIN was just set: no wrong try counts against it.
     #[must_use]
     pub const fn with_pin(creator_id: PersonId, pin_required: bool, pin_hash: String) -> Self {
-        Self { creator_id, pin_required, pin_hash: Some(pin_hash), tries: 0, locked_until: 0 }
+        Self { creator_id, pin_required, pin_hash: Some(pin_hash), wrong: BTreeSet::new(), locked_until: 0 }
     }
 
     /// Whether the PIN was locked, but is not any more: the tries count from nothing again.
     #[must_use]
-    pub const fn lock_has_ended(&self, now: Timestamp) -> bool {
-        self.tries >= MAX_TRIES && self.locked_until <= now.epoch_seconds()
+    pub fn lock_has_ended(&self, now: Timestamp) -> bool {
+        self.wrong.len() >= MAX_TRIES && self.locked_until <= now.epoch_seconds()
     }
 }
 

@@ -11,10 +11,23 @@ pub enum Broken {
     SendsBeforeRow,
     /// A replay that finds the operation PENDING only answers.
     ReplayOnlyAnswers,
+    /// A key whose operation has no row any more is taken for a new one, though the card carries the operation's mark.
+    GoneIsNew,
+    /// A refused increment is not looked for once more, and one that another copy of its request has recorded is not known.
+    IncrementLooksOnce,
+    /// Entries that SQS refuses are told as not sent, though a try before had no answer, or another copy of the request
+    /// may have sent them.
+    TakenToldNotSent,
+    /// A wrong PIN counts again when its answer is lost, and when its request is repeated.
+    TryCountsAgain,
 
     // Every worker.
     /// The message is let go before its events are out.
     LetsGoBeforePublishing,
+    /// Cards, items and the bulk are changed before it is known that the operation has a row.
+    EffectBeforeOperation,
+    /// An operation is taken for that of a message by its ID alone, though its key was used again.
+    AnyAcceptance,
 
     // Binds.
     /// The success is published before the card is written.
@@ -27,8 +40,10 @@ pub enum Broken {
     EventOfStatus,
     /// A reissue writes one card, then the other.
     ReissueInTwoWrites,
-    /// "Mine already" is asked of the card that is read first.
+    /// "Mine already" is asked of the card that is read first, alone.
     MineOfFirstRead,
+    /// It is asked of the card that is read last, alone.
+    MineOfLastRead,
 
     // Going through a bulk.
     /// Cards are issued whatever the item is by now.
@@ -41,8 +56,17 @@ pub enum Broken {
     BatchesOfEachPlan,
     /// The number of chunks is set before the last of them are sent.
     TotalBeforeChunks,
-    /// The same, and a plan that finds it set takes itself for done.
-    PlannedOnceTotalIsSet,
+    /// A page of a plan is not known as planned, and is planned again by every copy of its message; and the message of the
+    /// next page is sent with the page's chunks.
+    PlansAgain,
+    /// A card's event is published before the card can be seen.
+    CreateBeforeCard,
+    /// A card that an item names, and that cannot be seen yet, is told as missing.
+    CardToBeIsMissing,
+    /// That a start has ended, or was refused, is not said.
+    EndOfStartUntold,
+    /// An end that another delivery wrote is said before the bulk's header shows it.
+    EndBeforeHeader,
     /// An item is said to be held without one more look.
     HeldWithoutLook,
     /// Of an item that is held and has a card, only the item is looked at once more.

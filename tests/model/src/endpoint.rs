@@ -1,18 +1,21 @@
 //! The endpoints, as far as they are a part of the protocol: `shared::http::accept` around the state checks
 //! of bind-card, and the growth of a bulk.
 
-use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
+use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
 use shared::domain::bulk::Bulk;
 use shared::domain::card::CardFacts;
-use shared::domain::ids::ExternalId;
+use shared::domain::ids::{ExternalId, OperationId};
 use shared::domain::operation::{Operation, OperationState};
+use shared::domain::time::Timestamp;
 use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan};
 
 use crate::broken::Broken;
+use crate::orders;
 use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
-use crate::scenario::{Asked, What};
-use crate::store::Recorded;
+use crate::scenario::{Asked, What, accepted_again_at, times};
+use crate::store::{Committed, Recorded};
+use crate::transaction::Key;
 use crate::workers::bind::seen;
 use crate::workers::plan::count;
 use crate::world::{Instruction, Told, World};
@@ -24,14 +27,26 @@ enum Replay {
     AnswerAgain,
 }
 
+/// What an endpoint makes of a request.
+struct Prepared {
+    instruction: Instruction,
+    /// When the operation was accepted before, if its row has gone away since and its effect has not.
+    accepted_at: Option<Timestamp>,
+}
+
 /// Answers a request.
 pub fn answer(run: &mut Run, asked: &Asked) -> Flow<()> {
     run.now()?;
     let id = asked.operation.operation_id;
     let told = match &asked.what {
-        What::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, bind, recorded))?,
+        What::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, id, bind, recorded))?,
         What::CancelNamed(names) => accept(run, &asked.operation, |run, _| cancel_bulk(run, names).map(Ok))?,
-        What::Increment(item) => increment(run, item)?,
+        What::Increment(item) => increment(run, &asked.operation, item)?,
+        What::IncrementOnce(item) => {
+            let is_added = run.function("add", |run| run.retrying(|run| add(run, item)))?;
+            if is_added { Told::Accepted } else { Told::Refused }
+        }
+        What::CancelOrders(orders, pin) => orders::cancel_orders(run, &asked.operation, orders, *pin)?,
     };
     if asked.is_keyed() && told == Told::Accepted {
         // This answer may be lost. So may any other; but then nobody asks again, or nothing had been changed.
@@ -41,12 +56,71 @@ pub fn answer(run: &mut Run, asked: &Asked) -> Flow<()> {
     Ok(())
 }
 
-/// increment-bulk: whether the item is in the bulk now.
-fn increment(run: &mut Run, item: &ExternalId) -> Flow<Told> {
-    let Some(batch) = run.write("UpdateItem bulk open", World::open_batch)? else { return Ok(Told::Refused) };
-    run.call("INSERT item", |world| world.add_item(item, batch))?;
-    let committed = run.write("UpdateItem bulk commit", |world| world.commit_batch(batch, 1))?;
-    Ok(if committed { Told::Accepted } else { Told::Refused })
+/// increment-bulk.
+fn increment(run: &mut Run, operation: &Row<Operation>, item: &ExternalId) -> Flow<Told> {
+    let (id, once) = (operation.operation_id, run.is(Broken::IncrementLooksOnce));
+    let ended = |before: &Row<Operation>| before.state != OperationState::Pending;
+    let mut before = run.call("GetItem operation", |world| world.operation(id))?;
+    if before.is_none() {
+        if run.call("GetItem bulk", |world| world.bulk.is_sealed())? {
+            if once {
+                return Ok(Told::Refused);
+            }
+            // It may have been sealed since this very operation was done, by the same request sent twice.
+            before = run.call("GetItem operation since", |world| world.operation(id))?;
+            if before.is_none() {
+                return Ok(Told::Refused);
+            }
+        } else {
+            let record = |world: &mut World| world.record_operation(operation);
+            match run.write("PutItem operation", &Key::Operation(id), record)? {
+                Recorded::New => {}
+                Recorded::Existing(existing) if once && !ended(&existing) => {}
+                Recorded::Existing(existing) => before = Some(existing),
+            }
+        }
+    }
+    if before.as_ref().is_some_and(ended) {
+        return Ok(Told::Accepted);
+    }
+    let is_in = |world: &mut World| world.item_named(item, &world.bulk.batches).is_some();
+    let done = run.function("add", |run| run.retrying(|run| add(run, item)))?
+        // Another copy of the request may have brought it in.
+        || !once && run.call("BatchGetItem items", is_in)?;
+    if !done {
+        return Ok(Told::Refused);
+    }
+    run.write("UpdateItem operation end", &Key::Operation(id), |world| world.end_request(id))?;
+    Ok(Told::Accepted)
+}
+
+/// Brings the item in, unless the bulk is sealed.
+fn add(run: &mut Run, item: &ExternalId) -> Flow<bool> {
+    let Some((mine, batches)) = run.write("UpdateItem bulk open", &Key::Bulk, World::open_batch)? else {
+        return Ok(false);
+    };
+    let mut added = 1;
+    if !run.call("INSERT item", |world| world.add_item(item, mine))? {
+        let found = run.call("BatchGetItem items", |world| world.item(item))?;
+        let other = found.ok_or(Stop::Broken("the item has no row"))?.row.batch;
+        let abort = |world: &mut World| world.abort_batch(other);
+        if batches.contains(&other) || !run.write("UpdateItem bulk abort", &Key::Bulk, abort)? {
+            added = 0;
+        } else {
+            let row = Key::Item(item.clone());
+            let take = |world: &mut World| {
+                world.take_over(item, other, mine) || world.item(item).is_some_and(|item| item.row.batch == mine)
+            };
+            if !run.write("UpdateItem item", &row, take)? {
+                return Err(Stop::Conflict);
+            }
+        }
+    }
+    match run.write("UpdateItem bulk commit", &Key::Bulk, |world| world.commit_batch(mine, added))? {
+        Committed::Yes => Ok(true),
+        Committed::Closed => Ok(false),
+        Committed::Aborted => Err(Stop::Conflict),
+    }
 }
 
 /// Accepts the instruction that `prepare` makes, or says why not. If the operation was recorded before, `prepare`
@@ -54,7 +128,7 @@ fn increment(run: &mut Run, item: &ExternalId) -> Flow<Told> {
 fn accept(
     run: &mut Run,
     operation: &Row<Operation>,
-    prepare: impl Fn(&mut Run, bool) -> Flow<Result<Instruction, BindRefusal>>,
+    prepare: impl Fn(&mut Run, bool) -> Flow<Result<Prepared, BindRefusal>>,
 ) -> Flow<Told> {
     let id = operation.operation_id;
     let mut recorded = run.call("GetItem operation", |world| world.operation(id))?;
@@ -77,7 +151,13 @@ fn accept(
         }
         prepared => prepared,
     };
-    let instruction = instruction.map_err(|_| Stop::Broken("the operation's card is gone"))?;
+    let Prepared { instruction, accepted_at } =
+        instruction.map_err(|_| Stop::Broken("the operation's card is gone"))?;
+    // A key that is used again after its operation went away makes another, unless what it did is still there.
+    let now = if run.world.gone.contains_key(&id) { accepted_again_at() } else { operation.created_at };
+    let mut operation = operation.clone();
+    operation.edit(|operation| operation.created_at = accepted_at.unwrap_or(now));
+    let operation = &operation;
     let send = |run: &mut Run, operation: &Operation| {
         let message = Row::new(Message::of(operation, instruction.clone()));
         run.call("SendMessage", |world| world.send(&message))
@@ -87,7 +167,7 @@ fn accept(
     }
     let operation = match recorded {
         Some(recorded) => recorded,
-        None => match run.write("PutItem operation", |world| world.record_operation(operation))? {
+        None => match run.write("PutItem operation", &Key::Operation(id), |world| world.record_operation(operation))? {
             Recorded::New => operation.clone(),
             Recorded::Existing(existing) if replay(run, &existing) == Replay::SendAgain => existing,
             Recorded::Existing(_) => return Ok(Told::Accepted),
@@ -114,10 +194,16 @@ fn replay(run: &Run, recorded: &Operation) -> Replay {
 }
 
 /// bind-card's instruction, or why there is none.
-fn bind_card(run: &mut Run, bind: &Bind, recorded: bool) -> Flow<Result<Instruction, BindRefusal>> {
+///
+/// If the operation's row went away, the cards still say that it was carried out: then it is recorded anew.
+fn bind_card(run: &mut Run, id: OperationId, bind: &Bind, recorded: bool) -> Flow<Result<Prepared, BindRefusal>> {
     run.function("prepare", |run| {
         let card = run.call("GetItem card", |world| world.card(bind.card_id))?;
+        let mut before = None;
         if !recorded {
+            before = carried_out_by(id, bind, seen(card.as_ref()), times()[0]).filter(|_| !run.is(Broken::GoneIsNew));
+        }
+        if !recorded && before.is_none() {
             if let Err(refusal) = check_card(seen(card.as_ref())) {
                 return Ok(Err(refusal));
             }
@@ -129,19 +215,23 @@ fn bind_card(run: &mut Run, bind: &Bind, recorded: bool) -> Flow<Result<Instruct
             }
         }
         let facts = seen(card.as_ref()).map(|card| Row::new(card.facts.clone()));
-        Ok(facts.ok_or(BindRefusal::CardNotFound))
+        Ok(facts.map(|facts| (facts, before)).ok_or(BindRefusal::CardNotFound))
     })
     .map(|prepared| {
-        prepared.map(|facts| Instruction::Bind(BindCard { bind: bind.clone(), card: CardFacts::clone(&facts) }))
+        prepared.map(|(facts, accepted_at)| {
+            let card = CardFacts::clone(&facts);
+            Prepared { instruction: Instruction::Bind(BindCard { bind: bind.clone(), card }), accepted_at }
+        })
     })
 }
 
 /// The instruction of cancel-bulk, PARTIAL. The names are put beside the operation before the message is sent;
 /// as nobody looks for them before that, it is not a step.
-fn cancel_bulk(run: &mut Run, names: &[ExternalId]) -> Flow<Instruction> {
+fn cancel_bulk(run: &mut Run, names: &[ExternalId]) -> Flow<Prepared> {
     let batches = run.call("GetItem bulk", |world| world.bulk.batches.clone())?;
     let plan = NamedPlan { chunks: count(names.len()), batches };
     let Bulk { bulk_id, settings, .. } = Bulk::clone(&run.world.bulk);
     let step = CancelStep::PlanNamed(plan);
-    Ok(Instruction::Cancel(CancelBulk { bulk_id, program_id: settings.program_id, step }))
+    let instruction = Instruction::Cancel(CancelBulk { bulk_id, program_id: settings.program_id, step });
+    Ok(Prepared { instruction, accepted_at: None })
 }

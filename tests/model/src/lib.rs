@@ -19,12 +19,22 @@
 //!    ever gets; and their events are out. *(`GONE_THROUGH`)*
 //! 10. Operations and the bulk's header count what was done, once; a bulk is CANCELED if all of it is. *(`COUNTED`)*
 //! 11. What is accepted ends, with all its events. *(`ENDS`)*
+//! 12. Whoever is told of a card, or of an end, can see it in every row. *(`SEEN`, rule 3)*
+//! 13. Nothing is done for an operation that is not known. *(`KNOWN`, rules 3 and 6)*
+//! 14. A page that is known to be planned is not planned again. *(`PLANNED_ONCE`, rule 9)*
+//! 15. What SQS may have taken is not told as not sent. *(`SENT`, rule 6)*
+//! 16. A try of a PIN counts once, and no more wrong ones than a few are told. *(`TRIED_ONCE`, rule 8)*
 //!
 //! Broken in any of the ways that [`Broken`] lists, the protocol loses one of these: the checker would see it.
 //! And each [`scenario::Scenario`] says what some of its states must show ([`reached`]), so that none of this is true
 //! only because nothing happens.
 //!
 //! # What the model is made of
+//!
+//! A transaction is decided at once and then seen row by row, in any order (`transaction`); whoever reads meanwhile gets
+//! the rows that are not seen yet as they were, and whoever writes them has to wait. A message is delivered as often as
+//! anybody likes, plans' messages too. The row of an operation may go away, and its key be used again. A call that sends
+//! several messages may do a part of it, or lose its answer; the tries that the SDK would hide are steps of their own.
 //!
 //! The code's own rows, messages, events and rules: a state holds `shared::domain`'s types, and what a card, an item or
 //! a bulk allows is asked of `shared::domain`. Written anew, by the code's names, and to be read beside it, are the
@@ -46,17 +56,24 @@
 //!   message comes back, the client has a 5xx.
 //! - **Waits.** That all who could still cancel items of a chunk have ended is known at once, and not two timeouts later.
 //! - **Tries.** They do not run out. A message from a dead-letter queue is one that is delivered late.
-//! - **Copies.** Equal messages are one, because one can be delivered by many. Where a scenario has no late copies, a
-//!   message that was let go is not delivered again: that is as if its worker had died before it let go.
-//! - **Sizes.** A chunk has one item, a page one, a bulk at most two, and two or three processes are at work at
-//!   once. That a cut does not depend on pages is a property test of `shared::domain::bulk`.
+//! - **Copies.** Equal messages are one place, because one can be delivered by many; that they do not multiply is what
+//!   `PLANNED_ONCE` says. Where a scenario has no late copies, a message that was let go is not delivered again: that is as
+//!   if its worker had died before it let go.
+//! - **Conflicts of single writes.** A write of a row that a transaction has prepared waits. In the code it is refused,
+//!   tried again, and in the end its message comes back, which is as if its worker had died.
+//! - **The reading of an operation** before anything is done for it, where every operation has its row: what follows is a
+//!   write on the condition of what was read.
+//! - **Sizes.** A chunk has one item, a page one, a bulk at most three, and two or three processes are at work at
+//!   once. An increment takes at most two batches. A PIN is locked after two wrong tries. That a cut does not depend on
+//!   pages is a property test of `shared::domain::bulk`.
 //!
-//! Not in the model: orders, tenants, keys that expired or are misused, items that two increments name (taking over).
+//! Not in the model: what the market makes of orders, tenants, keys that are misused.
 #![forbid(unsafe_code)]
 
 mod broken;
 mod endpoint;
 mod model;
+mod orders;
 mod process;
 pub mod properties;
 pub mod reached;
@@ -64,6 +81,7 @@ mod row;
 mod said;
 pub mod scenario;
 mod store;
+mod transaction;
 mod workers;
 mod world;
 

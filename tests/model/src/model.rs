@@ -1,13 +1,14 @@
 //! What may happen, and in which order: any.
 
 use shared::domain::card::CardStatus;
-use shared::domain::ids::CardId;
+use shared::domain::ids::{CardId, OperationId};
 use shared::domain::time::Timestamp;
 use stateright::{Model, Property};
 
 use crate::broken::Broken;
 use crate::process::{Flow, How, Process, Run, Stop};
-use crate::scenario::{Asked, Scenario, times};
+use crate::scenario::{Asked, Odd, Scenario, is_plan, times};
+use crate::transaction::Key;
 use crate::world::{Place, Task, Told, World};
 use crate::{endpoint, properties, workers};
 
@@ -30,6 +31,10 @@ pub enum Action {
     Step(usize, How),
     /// It dies.
     Die(usize),
+    /// A row that a transaction has prepared can be seen.
+    Commit(Key),
+    /// The operation's row goes away: the table was restored to a time before it, say. All workers rest then.
+    Forget(OperationId),
     /// The card comes to another status outside this system.
     Outside(CardId, CardStatus),
 }
@@ -42,7 +47,11 @@ impl Bindery {
         let done = match action {
             Action::Begin(task, now, how) => {
                 if let Task::Request(operation) = task {
-                    world.told.entry(operation).or_insert(Told::Nothing);
+                    let told = world.told.entry(operation).or_insert(Told::Nothing);
+                    // It was told, but asks again: its operation is gone.
+                    if *told == Told::Accepted && state.gone.contains_key(&operation) {
+                        *told = Told::Nothing;
+                    }
                 }
                 world.has_been_odd |= now == times()[1];
                 self.step(&mut world, Process::new(task, now), how)?
@@ -54,6 +63,17 @@ impl Bindery {
             Action::Die(number) => {
                 world.processes.remove(number);
                 "dies"
+            }
+            Action::Commit(key) => {
+                world.commit(&key);
+                "commits"
+            }
+            Action::Forget(operation) => {
+                world.gone.insert(operation, done_by(&world, operation));
+                world.operations.remove(&operation);
+                world.results.retain(|(of, _), _| *of != operation);
+                world.held.retain(|(of, _)| *of != operation);
+                "goes away"
             }
             Action::Outside(card, status) => {
                 world.cards.get_mut(&card)?.edit(|card| card.row.status = status);
@@ -96,21 +116,34 @@ impl Bindery {
     /// not come to an end.
     #[must_use]
     pub fn undisturbed(&self, state: &World, task: &Task) -> Option<World> {
-        const MOST_CALLS: usize = 50;
-        let (mut world, _) = self.after(state, Action::Begin(task.clone(), times()[0], How::Well))?;
-        for _ in 0..MOST_CALLS {
-            if world.is_at_rest() {
-                return Some(world);
+        self.alone(state, task, times()[0]).map(|(world, _)| world)
+    }
+
+    /// The same for a process whose clock says this; with the names of its calls.
+    #[must_use]
+    pub fn alone(&self, state: &World, task: &Task, now: Timestamp) -> Option<(World, Vec<&'static str>)> {
+        const MOST_CALLS: usize = 60;
+        let (world, call) = self.after(state, Action::Begin(task.clone(), now, How::Well))?;
+        let (mut world, mut calls) = (world.settled(), vec![call]);
+        while !world.is_quiet() {
+            let (after, call) = self.after(&world, Action::Step(0, How::Well))?;
+            world = after.settled();
+            calls.push(call);
+            if calls.len() == MOST_CALLS {
+                return None;
             }
-            (world, _) = self.after(&world, Action::Step(0, How::Well))?;
         }
-        None
+        Some((world, calls))
     }
 
     /// The ways in which a call may be answered.
     fn ways(&self) -> &'static [How] {
-        const WAYS: &[How] = &[How::Well, How::Again, How::Held, How::HeldAfterAll];
-        if self.scenario.held { WAYS } else { &WAYS[..2] }
+        match self.scenario.odd {
+            Odd::Nothing => &[How::Well, How::Again],
+            Odd::Held => &[How::Well, How::Again, How::Held, How::HeldAfterAll],
+            Odd::Late => &[How::Well, How::Again, How::Late],
+            Odd::Sending => &[How::Well, How::Again, How::Refused, How::Lost],
+        }
     }
 }
 
@@ -128,11 +161,16 @@ impl Model for Bindery {
             actions.push(Action::Die(number));
         }
         if state.processes.len() < self.scenario.processes {
-            let asked = self.scenario.asked.iter().filter(|asked| may_be_asked(asked, state));
+            // At any time, for the first time or again; without a key once.
+            let is_new = |asked: &&Asked| asked.is_keyed() || !state.told.contains_key(&asked.operation.operation_id);
+            let asked = self.scenario.asked.iter().filter(is_new);
             // What an endpoint's clock says is when the operation was accepted, and of no matter here.
             let requests = asked.map(|asked| (Task::Request(asked.operation.operation_id), times()[0]));
             let deliverable = |place| place == Place::Queue || place == Place::Gone && self.scenario.late_copies;
-            let messages = state.messages.iter().filter(|(_, place)| deliverable(**place));
+            let messages = state
+                .messages
+                .iter()
+                .filter(|(message, place)| deliverable(**place) && (is_plan(message) || !self.scenario.plans_alone));
             let clocks = if state.has_been_odd { &times()[..1] } else { &times()[..] };
             let messages = messages.map(|(message, _)| Task::Message(message.clone()));
             let messages = messages.flat_map(|task| clocks.iter().map(move |now| (task.clone(), *now)));
@@ -140,8 +178,13 @@ impl Model for Bindery {
                 actions.extend([How::Well, How::Again].map(|how| Action::Begin(task.clone(), now, how)));
             }
         }
+        actions.extend(state.prepared.keys().cloned().map(Action::Commit));
+        if state.is_at_rest() && self.scenario.has_one_to_forget(state) {
+            actions.extend(state.operations.keys().copied().map(Action::Forget));
+        }
         if self.scenario.outside {
-            for (id, card) in &state.cards {
+            let can_change = |id: &CardId| !state.prepared.contains_key(&Key::Card(*id));
+            for (id, card) in state.cards.iter().filter(|(id, _)| can_change(id)) {
                 let next: &[CardStatus] = match card.row.status {
                     CardStatus::Created => &[CardStatus::Blocked, CardStatus::Lost],
                     CardStatus::Blocked | CardStatus::Reissued => &[CardStatus::Lost],
@@ -150,6 +193,12 @@ impl Model for Bindery {
                 actions.extend(next.iter().map(|status| Action::Outside(*id, *status)));
             }
         }
+    }
+
+    /// Every try of an increment takes a new batch number, for ever; what is looked at has an end.
+    fn within_boundary(&self, state: &World) -> bool {
+        const MOST_BATCHES: u32 = 3;
+        state.bulk.last_batch <= MOST_BATCHES
     }
 
     fn next_state(&self, state: &World, action: Action) -> Option<World> {
@@ -163,7 +212,10 @@ impl Model for Bindery {
     }
 }
 
-/// At any time; without a key once.
-fn may_be_asked(asked: &Asked, state: &World) -> bool {
-    asked.is_keyed() || !state.told.contains_key(&asked.operation.operation_id)
+/// How much an operation has done to cards, items and the bulk.
+pub(crate) fn done_by(world: &World, operation: OperationId) -> usize {
+    let of_cards = world.cards.values().flat_map(|card| &card.history);
+    let of_items = world.items.iter().flat_map(|item| &item.history);
+    let sealed = usize::from(world.bulk.sealed_by == Some(operation));
+    sealed + of_cards.chain(of_items).filter(|(_, by)| *by == operation).count()
 }

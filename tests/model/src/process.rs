@@ -7,6 +7,7 @@
 //! call, or its own death.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use shared::domain::time::Timestamp;
 
 use crate::broken::Broken;
+use crate::store::Conflict;
+use crate::transaction::{Key, Value};
 use crate::world::{Task, World};
 
 /// Answers that are no call's.
@@ -50,6 +53,12 @@ pub enum How {
     Held,
     /// The same, but the first try was done, and only its answer lost.
     HeldAfterAll,
+    /// A call with several entries is done but for the last of them, and says so.
+    Refused,
+    /// It is done, and its answer lost.
+    Lost,
+    /// It is done; but the process's time is nearly up then.
+    Late,
 }
 
 /// What a process can remember.
@@ -173,20 +182,53 @@ impl Run<'_> {
         self.answered(name, |how, world| (how == How::Well).then(|| call(world)))
     }
 
-    /// A write on a condition, which may no longer hold when the SDK makes the call again.
-    pub fn write<T: Remember>(&mut self, name: &'static str, write: impl Fn(&mut World) -> T) -> Flow<T> {
+    /// A call whose answer depends on how it goes; nothing if it does not go so.
+    pub fn call_so<T: Remember>(
+        &mut self,
+        name: &'static str,
+        call: impl FnOnce(How, &mut World) -> Option<T>,
+    ) -> Flow<T> {
+        self.answered(name, call)
+    }
+
+    /// A write of one row on a condition, which may no longer hold when the SDK makes the call again. While the row is
+    /// prepared it cannot be: the code tries again, until it can or the process dies.
+    pub fn write<T: Remember>(&mut self, name: &'static str, row: &Key, write: impl Fn(&mut World) -> T) -> Flow<T> {
         self.answered(name, |how, world| match how {
+            _ if world.prepared.contains_key(row) => None,
             How::Well => Some(write(world)),
             How::Again => {
                 write(world);
                 Some(write(world))
             }
-            How::Held | How::HeldAfterAll => None,
+            How::Held | How::HeldAfterAll | How::Refused | How::Lost | How::Late => None,
         })
     }
 
+    /// A transaction. It is answered once all its rows can be seen.
+    pub fn transact<T: Remember>(
+        &mut self,
+        name: &'static str,
+        transaction: impl FnOnce(&mut World) -> Result<T, Conflict>,
+    ) -> Flow<Result<T, Conflict>> {
+        type Prepared<T> = Result<(T, BTreeMap<Key, Value>), Conflict>;
+        let call = |how, world: &mut World| (how == How::Well).then(|| world.prepare(transaction));
+        let answer: Prepared<T> = self.answered(name, call)?;
+        let Ok((answer, rows)) = answer else { return Ok(Err(Conflict)) };
+        match (self.world.is_unseen(&rows), self.called) {
+            (true, Some(_)) => Err(Stop::Waiting),
+            (true, None) => Err(Stop::NotSo),
+            (false, _) => Ok(Ok(answer)),
+        }
+    }
+
     /// The same, of a row that others may hold at every try: then it answers nothing.
-    pub fn contended<T: Remember>(&mut self, name: &'static str, write: impl Fn(&mut World) -> T) -> Flow<Option<T>> {
+    pub fn contended<T: Remember>(
+        &mut self,
+        name: &'static str,
+        row: &Key,
+        write: impl Fn(&mut World) -> T,
+    ) -> Flow<Option<T>> {
         if self.known::<()>(HELD).is_some() {
             return Ok(None);
         }
@@ -195,13 +237,16 @@ impl Run<'_> {
         }
         if self.called.is_none() && matches!(self.how, How::Held | How::HeldAfterAll) {
             if self.how == How::HeldAfterAll {
+                if self.world.prepared.contains_key(row) {
+                    return Err(Stop::NotSo);
+                }
                 write(self.world);
             }
             self.called = Some(name);
             self.remember(HELD, ());
             return Ok(None);
         }
-        self.write(name, write).map(Some)
+        self.write(name, row, write).map(Some)
     }
 
     /// A function of several calls. Once it has answered, what it got on its way is forgotten.

@@ -1,5 +1,7 @@
 //! What must be possible. A model in which it is not would hold everything to be true.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use shared::domain::bind::{BindEffect, BindOutcome, BindRefusal};
 use shared::domain::bulk::BulkState;
 use shared::domain::cancel::{CancelCode, ChunkResult};
@@ -10,10 +12,13 @@ use shared::domain::time::Timestamp;
 use shared::message::{CancelStep, StartStep};
 
 use crate::model::Bindery;
+use crate::orders::MOST_TRIES;
 use crate::process::Process;
 use crate::row::{Row, Transition};
 use crate::scenario::What;
 use crate::store::{Conflict, outcome, progress};
+use crate::transaction::{Key, Value};
+use crate::workers::plan::Begun;
 use crate::world::{Instruction, Place, Task, Told, World};
 
 /// Something that some state shows.
@@ -49,6 +54,39 @@ pub const A_MARK_IS_MET: Reached = ("a delivery meets its mark", |_, world| {
         .iter()
         .any(|process| process.remembered().filter_map(at).any(|at| clock(process).is_some_and(|now| now != at)))
 });
+/// A transaction can be seen in part.
+pub const HALF_SEEN: Reached = ("a transaction is seen in part", |_, world| world.prepared.len() == 1);
+/// An operation that has done something has no row any more.
+pub const GONE_AFTER_ITS_EFFECT: Reached =
+    ("an operation is gone, and its effect is not", |_, world| world.gone.values().any(|done| *done > 0));
+/// One that was gone has a row again.
+pub const RECORDED_ANEW: Reached = ("an operation is recorded anew", |_, world| {
+    world.gone.iter().any(|(operation, done)| *done > 0 && world.operations.contains_key(operation))
+});
+/// A message is about an operation that has no row.
+pub const ABOUT_NOTHING: Reached = ("a message is about an operation that is gone", |_, world| {
+    let dead = |place: &Place| *place == Place::DeadLetters;
+    world.messages.iter().any(|(message, place)| dead(place) && world.gone.contains_key(&message.operation_id))
+});
+/// A plan goes on from where its operation's row says.
+pub const A_PLAN_IS_MET: Reached = ("a plan is made again, and goes on where it was", |_, world| {
+    let of_start = |(begun, _): &(Begun, Option<BTreeSet<u32>>)| begun.is_ahead();
+    let of_cancel = |begun: &Option<Begun>| begun.as_ref().is_some_and(Begun::is_ahead);
+    let mut processes = world.processes.iter();
+    processes.any(|process| process.remembered().any(of_start) || process.remembered().any(of_cancel))
+});
+/// A batch is aborted, and its item taken over.
+pub const TAKEN_OVER: Reached =
+    ("an item is taken over", |_, world| !world.aborted.is_empty() && world.bulk.batches.len() > 1);
+/// An entry is told as not sent.
+pub const NOT_SENT: Reached = ("an entry is told as not sent", |_, world| {
+    world
+        .operations
+        .values()
+        .any(|operation| matches!(&operation.subject, Subject::CancelOrders { told, .. } if told.contains('S')))
+});
+/// A PIN is locked.
+pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.tries.len() == MOST_TRIES);
 /// A message is delivered twice at once.
 pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, world| {
     let is_message = |process: &Process| matches!(process.task, Task::Message(_));
@@ -76,7 +114,7 @@ pub const BOUND_BEFORE_REDELIVERY: Reached = ("bound before its issue is deliver
     };
     let is_chunk = |instruction: &Instruction| match instruction {
         Instruction::Start(start) => matches!(start.step, StartStep::Chunk(_)),
-        Instruction::Bind(_) | Instruction::Cancel(_) => false,
+        Instruction::Bind(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => false,
     };
     world.messages.iter().any(|(message, place)| {
         *place == Place::Queue && is_chunk(&message.instruction) && is_bound(&message.operation_id)
@@ -120,7 +158,8 @@ pub const A_RESULT_IS_MET: Reached = ("a delivery meets its result", |_, world| 
 });
 /// Somebody else changed the header, or ended the operation, between a read and a transaction.
 pub const A_CONFLICT: Reached = ("a transaction meets a conflict", |_, world| {
-    world.processes.iter().any(|process| process.remembered().any(|done: &Result<(), Conflict>| done.is_err()))
+    type Ended = Result<((), BTreeMap<Key, Value>), Conflict>;
+    world.processes.iter().any(|process| process.remembered().any(|ended: &Ended| ended.is_err()))
 });
 /// Cards are issued.
 pub const ISSUED: Reached = ("cards are issued", |_, world| world.bulk.issued > 0);
@@ -138,7 +177,8 @@ pub const GROWN_SINCE_THE_PLAN: Reached = ("the bulk grows under a plan", |_, wo
 });
 /// The seal comes first.
 pub const AN_INCREMENT_IS_REFUSED: Reached = ("an increment is refused", |model, world| {
-    let increments = model.scenario.asked.iter().filter(|asked| matches!(asked.what, What::Increment(_)));
+    let increments =
+        model.scenario.asked.iter().filter(|asked| matches!(asked.what, What::Increment(_) | What::IncrementOnce(_)));
     increments.into_iter().any(|asked| world.told.get(&asked.operation.operation_id) == Some(&Told::Refused))
 });
 /// A bulk is canceled whole.

@@ -1,6 +1,6 @@
 //! What is to be said of what was done: the events that a table as it is calls for.
 
-use shared::domain::bind::{BindEffect, BindRefusal, events};
+use shared::domain::bind::{BindEffect, BindRefusal, bound_by, events, replaced_by};
 use shared::domain::bulk::ItemState;
 use shared::domain::event::Event;
 use shared::domain::ids::CardId;
@@ -9,19 +9,22 @@ use shared::message::{BindCard, CancelStep, Message, StartStep};
 
 use crate::row::Row;
 use crate::store::outcome;
-use crate::workers::bind::{marked, replaced_before, seen};
+use crate::workers::bind::seen;
 use crate::workers::{cancel, start};
 use crate::world::{AnyMessage, Instruction, World};
 
 /// What is to be said of a message's work, made of the table as it is; `None` if that is not decided yet.
 pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
     let operation = world.operations.get(&message.operation_id)?;
+    if operation.acceptance() != message.acceptance() {
+        return None;
+    }
     match &message.instruction {
         Instruction::Bind(bind) => said_of_bind(world, message, operation, bind),
         Instruction::Start(instruction) => match &instruction.step {
             StartStep::Plan(_) => Some(Vec::new()),
             StartStep::Chunk(chunk) => {
-                let (start, items) = (start::Start::of(world, operation.operation_id)?, world.items_of(&chunk.range));
+                let (start, items) = (start::Start::of(world, operation)?, world.items_of(&chunk.range));
                 let open = items.iter().any(|item| item.row.state == ItemState::Pending);
                 let events = items.iter().filter_map(|item| start::event(message, &start, &item.row));
                 (!open).then(|| events.collect())
@@ -34,6 +37,7 @@ pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
                 Some(cancel::events(message, instruction, result))
             }
         },
+        Instruction::CancelOrder(_) => Some(Vec::new()),
     }
 }
 
@@ -43,11 +47,11 @@ fn said_of_bind(
     operation: &Operation,
     BindCard { bind, card: facts }: &BindCard,
 ) -> Option<Vec<Row<Event>>> {
-    let id = operation.operation_id;
     let outcome = outcome(operation)?;
     let card = |id: CardId| seen(world.cards.get(&id));
-    let replaced = bind.reissued_card_id.and_then(|old| replaced_before(card(old), id)).map(|(_, replaced)| replaced);
-    let effect = match marked(card(bind.card_id), id) {
+    let acceptance = operation.acceptance();
+    let replaced = bind.reissued_card_id.and_then(|old| replaced_by(acceptance, card(old)));
+    let effect = match bound_by(acceptance, card(bind.card_id)) {
         Some(at) => BindEffect::Bound { at, replaced },
         None => BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None },
     };
@@ -60,7 +64,8 @@ pub fn said_at_end(world: &World, message: &AnyMessage) -> Option<Row<Event>> {
     let operation = world.operations.get(&message.operation_id)?;
     match &message.instruction {
         Instruction::Cancel(instruction) => cancel::end_event(message, instruction, operation),
-        Instruction::Bind(_) | Instruction::Start(_) => None,
+        Instruction::Start(_) => start::end_event(world, message, operation),
+        Instruction::Bind(_) | Instruction::CancelOrder(_) => None,
     }
 }
 

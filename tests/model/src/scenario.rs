@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bind::Bind;
-use shared::domain::bulk::{Bulk, BulkSettings, BulkState, PlanCursor};
-use shared::domain::cancel::CancelType;
+use shared::domain::bulk::{Bulk, BulkSettings, BulkState};
 use shared::domain::card::{Bound, Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
-use shared::domain::operation::{Operation, OperationState, Progress, Subject};
+use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::{Date, Timestamp};
-use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep};
+use shared::message::{CancelStep, Message, StartStep};
 use time::macros::{date, datetime};
 use uuid::Uuid;
 
+mod requests;
+
 use crate::broken::Broken;
 use crate::model::Bindery;
+use crate::orders::{Desk, OrderNumber, Pin};
 use crate::reached::Reached;
 use crate::row::{Row, Tracked, Transition};
 use crate::world::{AnyMessage, Instruction, Place, Task, World};
@@ -32,22 +34,36 @@ pub struct Asked {
 impl Asked {
     /// Whether it has an idempotency key, and so may be repeated.
     pub(crate) const fn is_keyed(&self) -> bool {
-        match self.what {
-            What::Bind(_) | What::CancelNamed(_) => true,
-            What::Increment(_) => false,
-        }
+        !matches!(self.what, What::IncrementOnce(_))
     }
 }
 
-/// What a request asks for.
+/// What a request asks for. With a key, where nothing else is said.
 #[derive(Debug, Clone)]
 pub enum What {
-    /// bind-card. With a key.
+    /// bind-card.
     Bind(Bind),
-    /// cancel-bulk, of these items. With a key.
+    /// cancel-bulk, of these items.
     CancelNamed(Vec<ExternalId>),
-    /// increment-bulk, by this item. Without.
+    /// increment-bulk, by this item.
     Increment(ExternalId),
+    /// The same without a key.
+    IncrementOnce(ExternalId),
+    /// cancel-orders, of these orders, with this guess of their creator's PIN if they need one.
+    CancelOrders(Vec<OrderNumber>, Option<Pin>),
+}
+
+/// What goes wrong besides deaths, repetitions and answers that the SDK hides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Odd {
+    /// Nothing.
+    Nothing,
+    /// Rows are held for as long as a message is tried.
+    Held,
+    /// A plan's time runs out after any page.
+    Late,
+    /// Calls that send several messages have no answer, or send some of them.
+    Sending,
 }
 
 /// What is there at the start, and what may happen.
@@ -63,8 +79,10 @@ pub struct Scenario {
     pub outside: bool,
     /// Whether SQS delivers messages that were let go.
     pub late_copies: bool,
-    /// Whether rows are held for as long as a message is tried.
-    pub held: bool,
+    /// Whether plans' messages are delivered alone, and not those of chunks.
+    pub plans_alone: bool,
+    /// What goes wrong besides.
+    pub odd: Odd,
     /// What some state must show.
     pub reached: Vec<Reached>,
     /// The state at the start.
@@ -75,6 +93,11 @@ pub struct Scenario {
 #[must_use]
 pub fn accepted_at() -> Timestamp {
     Timestamp::new(datetime!(2026-11-22 0:00 UTC))
+}
+
+/// When an operation is accepted whose row went away.
+pub(crate) fn accepted_again_at() -> Timestamp {
+    accepted_at().plus_days(3)
 }
 
 /// What a process's clock may say. See the crate's own words on time.
@@ -111,6 +134,11 @@ pub(crate) fn facts() -> CardFacts {
 }
 
 impl Scenario {
+    /// Whether the row of an operation goes away, one of them, if none has.
+    pub(crate) fn has_one_to_forget(&self, state: &World) -> bool {
+        self.start.may_miss && state.gone.is_empty()
+    }
+
     /// An empty one.
     #[must_use]
     pub fn new(name: &'static str, processes: usize) -> Self {
@@ -135,11 +163,18 @@ impl Scenario {
         let start = World {
             cards: BTreeMap::new(),
             bulk: Row::new(bulk),
+            aborted: BTreeSet::new(),
             items: Vec::new(),
             operations: BTreeMap::new(),
             named: Row::new(BTreeMap::new()),
             results: BTreeMap::new(),
             held: BTreeSet::new(),
+            prepared: BTreeMap::new(),
+            may_miss: false,
+            gone: BTreeMap::new(),
+            planned: BTreeMap::new(),
+            planned_again: false,
+            desk: Row::new(Desk::default()),
             messages: BTreeMap::new(),
             bus: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -152,7 +187,8 @@ impl Scenario {
             asked: Vec::new(),
             outside: false,
             late_copies: false,
-            held: false,
+            plans_alone: false,
+            odd: Odd::Nothing,
             reached: Vec::new(),
             start,
         }
@@ -179,7 +215,8 @@ impl Scenario {
     pub fn bound_card(mut self, number: u64, customer: u64) -> Self {
         self = self.card(number);
         let Bind { account_id, customer_id, .. } = bind(number, customer, None);
-        let mark = Bound { by: operation_id(0), at: accepted_at(), account_id, customer_id };
+        let (by, accepted_at, at) = (operation_id(0), accepted_at(), accepted_at());
+        let mark = Bound { by, accepted_at, at, account_id, customer_id, reissued_card_id: None };
         let card = self.start.cards.get_mut(&card_id(number)).expect("just put");
         card.apply(Transition::Bound, mark.by, |card| {
             (card.status, card.bound) = (CardStatus::Created, Some(mark.clone()));
@@ -201,10 +238,33 @@ impl Scenario {
         self
     }
 
-    /// Rows are held for as long as a message is tried.
+    /// Plans' messages are delivered alone, and not those of chunks.
     #[must_use]
-    pub fn held(mut self) -> Self {
-        self.held = true;
+    pub fn plans_alone(mut self) -> Self {
+        self.plans_alone = true;
+        self
+    }
+
+    /// The row of an operation goes away, one of them.
+    #[must_use]
+    pub fn forgets(mut self) -> Self {
+        self.start.may_miss = true;
+        self
+    }
+
+    /// This goes wrong besides.
+    #[must_use]
+    pub fn odd(mut self, odd: Odd) -> Self {
+        self.odd = odd;
+        self
+    }
+
+    /// The rows of all operations that were accepted are gone: the table was restored to a time before.
+    #[must_use]
+    pub fn restored(mut self) -> Self {
+        let operations = std::mem::take(&mut self.start.operations);
+        self.start.may_miss = true;
+        self.start.gone = operations.into_keys().map(|operation| (operation, 0)).collect();
         self
     }
 
@@ -222,90 +282,6 @@ impl Scenario {
         self
     }
 
-    /// A bind that a client may ask for.
-    #[must_use]
-    pub fn asked(mut self, operation: u128, bind: Bind) -> Self {
-        let operation = pending(operation, bind_subject(&bind));
-        self.asked.push(Asked { operation, what: What::Bind(bind) });
-        self
-    }
-
-    /// An increment of the bulk by an item that a client may ask for.
-    #[must_use]
-    pub fn increment(mut self, operation: u128, item: &str) -> Self {
-        let subject = Subject::IncrementBulk { bulk_id: self.start.bulk.bulk_id.clone() };
-        let operation = pending(operation, subject);
-        self.asked.push(Asked { operation, what: What::Increment(external_id(item)) });
-        self
-    }
-
-    /// A pending item of the bulk, of its first batch.
-    #[must_use]
-    pub fn item(mut self, name: &str) -> Self {
-        self.start.add_item(&external_id(name), 1);
-        self.start.bulk.edit(|bulk| bulk.items += 1);
-        self
-    }
-
-    /// A start of the bulk that was asked for and accepted.
-    #[must_use]
-    pub fn start(mut self, operation: u128) -> Self {
-        let bulk_id = self.start.bulk.bulk_id.clone();
-        let CardFacts { issuing_date, expiration_date, .. } = facts();
-        let progress = Progress::default();
-        let subject = Subject::StartBulk { bulk_id: bulk_id.clone(), issuing_date, expiration_date, progress };
-        let step = StartStep::Plan(PlanCursor::default());
-        self.accept(operation, subject, Instruction::Start(StartBulk { bulk_id, step }));
-        self
-    }
-
-    /// A FULL cancel of the bulk that was asked for and accepted.
-    #[must_use]
-    pub fn cancel(self, operation: u128) -> Self {
-        self.cancel_of(operation, CancelType::Full, CancelStep::PlanAll(PlanCursor::default()))
-    }
-
-    /// A PARTIAL cancel that a client may ask for.
-    #[must_use]
-    pub fn asked_cancel(mut self, operation: u128, names: &[&str]) -> Self {
-        let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
-        self.start.named.edit(|named| _ = named.insert(operation_id(operation), names.clone()));
-        let operation = pending(operation, self.cancel_subject(CancelType::Partial));
-        self.asked.push(Asked { operation, what: What::CancelNamed(names) });
-        self
-    }
-
-    /// A PARTIAL cancel that was asked for and accepted.
-    #[must_use]
-    pub fn cancel_named(mut self, operation: u128, names: &[&str]) -> Self {
-        let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
-        let chunks = u32::try_from(names.len()).expect("few");
-        self.start.named.edit(|named| _ = named.insert(operation_id(operation), names));
-        let batches = self.start.bulk.batches.clone();
-        self.cancel_of(operation, CancelType::Partial, CancelStep::PlanNamed(NamedPlan { chunks, batches }))
-    }
-
-    fn cancel_subject(&self, cancel_type: CancelType) -> Subject {
-        let (bulk_id, progress) = (self.start.bulk.bulk_id.clone(), Progress::default());
-        Subject::CancelBulk { bulk_id, cancel_type, bulk_status: None, progress }
-    }
-
-    fn cancel_of(mut self, operation: u128, cancel_type: CancelType, step: CancelStep) -> Self {
-        let (subject, bulk_id) = (self.cancel_subject(cancel_type), self.start.bulk.bulk_id.clone());
-        let program_id = facts().program_id;
-        self.accept(operation, subject, Instruction::Cancel(CancelBulk { bulk_id, program_id, step }));
-        self
-    }
-
-    /// A bind that was asked for and accepted.
-    #[must_use]
-    pub fn accepted(mut self, operation: u128, bind: Bind) -> Self {
-        let subject = bind_subject(&bind);
-        let instruction = Instruction::Bind(BindCard { bind, card: facts() });
-        self.accept(operation, subject, instruction);
-        self
-    }
-
     /// What was accepted so far is planned: only its chunks are left.
     #[must_use]
     pub fn planned(mut self) -> Self {
@@ -317,16 +293,16 @@ impl Scenario {
         self
     }
 
-    fn accept(&mut self, operation: u128, subject: Subject, instruction: Instruction) {
+    pub(super) fn accept(&mut self, operation: u128, subject: Subject, instruction: Instruction) {
         let operation = pending(operation, subject);
         self.start.messages.insert(Row::new(Message::of(&operation, instruction)), Place::Queue);
         self.start.operations.insert(operation.operation_id, operation);
     }
 }
 
-fn is_plan(message: &AnyMessage) -> bool {
+pub(crate) fn is_plan(message: &AnyMessage) -> bool {
     match &message.instruction {
-        Instruction::Bind(_) => false,
+        Instruction::Bind(_) | Instruction::CancelOrder(_) => false,
         Instruction::Start(start) => matches!(start.step, StartStep::Plan(_)),
         Instruction::Cancel(cancel) => !matches!(cancel.step, CancelStep::Chunk(_)),
     }

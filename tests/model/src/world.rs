@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
 
-use shared::domain::bulk::{Bulk, BulkItem};
+use shared::domain::bulk::{Bulk, BulkItem, PlanCursor};
 use shared::domain::cancel::ChunkResult;
 use shared::domain::card::Card;
 use shared::domain::event::Event;
 use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::Operation;
-use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk};
+use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk, StartStep};
 
+use crate::orders::{Desk, OrderNumber};
 use crate::process::Process;
 use crate::row::{Row, Tracked};
+use crate::store::progress;
+use crate::transaction::{Key, Value};
 
 /// A card's row.
 pub type CardRow = Row<Tracked<Card>>;
@@ -30,6 +33,19 @@ pub enum Instruction {
     Start(StartBulk),
     /// cancel-bulk-worker.
     Cancel(CancelBulk),
+    /// cancel-orders-worker.
+    CancelOrder(OrderNumber),
+}
+
+impl Instruction {
+    /// From where it plans, if it does.
+    const fn plan(&self) -> Option<&PlanCursor> {
+        match self {
+            Self::Start(StartBulk { step: StartStep::Plan(cursor), .. })
+            | Self::Cancel(CancelBulk { step: CancelStep::PlanAll(cursor), .. }) => Some(cursor),
+            _ => None,
+        }
+    }
 }
 
 /// What a process is at.
@@ -66,6 +82,7 @@ impl fmt::Debug for Task {
                     Instruction::Bind(bind) => bind.bind.fmt(f),
                     Instruction::Start(start) => start.step.fmt(f),
                     Instruction::Cancel(cancel) => cancel.step.fmt(f),
+                    Instruction::CancelOrder(order) => write!(f, "order {order}"),
                 }
             }
         }
@@ -105,6 +122,8 @@ pub struct World {
     pub cards: BTreeMap<CardId, CardRow>,
     /// The one bulk's header.
     pub bulk: Row<Bulk>,
+    /// What its row has besides: the batches that were aborted.
+    pub aborted: BTreeSet<u32>,
     /// Its items, in the order of their external IDs.
     pub items: Vec<ItemRow>,
     /// Operations.
@@ -115,7 +134,22 @@ pub struct World {
     pub results: BTreeMap<(OperationId, u32), Row<ChunkResult>>,
     /// Chunks that were given up, because items of theirs are held, and have no result yet.
     pub held: BTreeSet<(OperationId, u32)>,
-    /// Every message that was ever sent. Equal copies are one: what one of them can do, a second delivery can.
+    /// Rows as transactions that are decided will have made them, and as nobody sees them yet.
+    pub prepared: BTreeMap<Key, Value>,
+    /// Whether the row of an operation may be missing. If not, that it is read first is no step: it makes no difference
+    /// when that is done, since what follows is a write on the condition of what was read.
+    pub may_miss: bool,
+    /// Operations whose rows went away, and how much each had done by then.
+    pub gone: BTreeMap<OperationId, usize>,
+    /// The chunks of each operation that are known to be planned: a delivery of its plan has said so on its row, or let
+    /// its message go. For the properties alone.
+    pub planned: BTreeMap<OperationId, u32>,
+    /// Whether a delivery sent a chunk again that was known to be planned before it began.
+    pub planned_again: bool,
+    /// Orders, and the person whose PIN they need.
+    pub desk: Row<Desk>,
+    /// Every message that was ever sent. Equal copies are one place: what one of them can do, a second delivery can. That
+    /// copies do not multiply is what `planned_again` is there for.
     pub messages: BTreeMap<AnyMessage, Place>,
     /// Every event that was ever taken by the bus. Equal ones are one: consumers drop repeats.
     pub bus: BTreeMap<OperationId, BTreeSet<Row<Event>>>,
@@ -133,8 +167,16 @@ impl World {
         self.messages.insert(message.clone(), Place::Queue);
     }
 
-    /// `DeleteMessage`.
+    /// `DeleteMessage`. If it is a plan's, what it planned is known to be.
     pub(crate) fn let_go(&mut self, message: &AnyMessage) {
+        let id = message.operation_id;
+        if let Some(cursor) = message.instruction.plan() {
+            let (page, _) = self.items_after(cursor.after.as_ref(), 1);
+            let batches = self.operations.get(&id).map(|operation| &progress(operation).batches);
+            let counts = |item: &ItemRow| batches.is_some_and(|batches| batches.contains(&item.row.batch));
+            let planned = cursor.chunks + u32::from(page.iter().any(counts));
+            self.know_planned(id, planned);
+        }
         self.messages.insert(message.clone(), Place::Gone);
     }
 
@@ -153,7 +195,12 @@ impl World {
     }
 
     /// Whether nobody is at work.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.processes.is_empty()
+    }
+
+    /// The same, and whether all can be seen that was done.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_quiet() && self.prepared.is_empty()
     }
 }

@@ -53,12 +53,15 @@ fn card(status: CardStatus, owner: Option<(u64, u64)>, replaced: bool) -> Card {
         facts: facts(),
         bound: owner.map(|(account, customer)| Bound {
             by,
+            accepted_at: at,
             at,
             account_id: AccountId::new(account).unwrap(),
             customer_id: CustomerId::new(customer).unwrap(),
+            reissued_card_id: None,
         }),
         replaced: replaced.then_some(Replaced {
             by,
+            accepted_at: at,
             at,
             new_card_id: CardId::new(5).unwrap(),
             previous_status: CardStatus::Normal,
@@ -126,12 +129,12 @@ fn the_events_of_a_reissue_are_these_bytes() {
         written,
         [
             envelope(
-                "01d2ae0f-0230-5c43-a48f-1dc4afc40a14",
+                "71c17ffa-e077-50e2-a6dd-abfbc6329d8a",
                 "bind_card",
                 r#"{"account_id":8,"customer_id":9,"card_id":7,"card_status":"CREATED","card_previous_status":"UNBOUND","card_name":"","card_printed_name":"","program_id":1,"issuing_date":"2026-11-22","expiration_date":"2032-11-22","operation_type":"REISSUE","status":"SUCCESS"}"#
             ),
             envelope(
-                "07436561-3708-5eaa-9674-4c4654a28256",
+                "c5cea5e8-9f08-5a3f-8ed1-1e05c7e81226",
                 "update",
                 r#"{"account_id":8,"card_id":6,"card_status":"BLOCKED","card_previous_status":"BLOCKED","card_type":"PLASTIC","card_name":"","card_printed_name":null,"card_hash":null,"card_last_four_numbers":null,"activation_date":null,"contactless_enabled":true,"operation_type":"REISSUE","new_card_id":7}"#
             ),
@@ -166,4 +169,60 @@ fn a_contradiction_is_not_published() {
     let (success, failure) = (BindOutcome::of(&effect, now), BindOutcome::of(&refused, now));
     assert_eq!(events(&context(), &bind(), &facts(), &failure, &effect), Err(Contradiction));
     assert_eq!(events(&context(), &bind(), &facts(), &success, &refused), Err(Contradiction));
+}
+
+/// The new card as this operation, or another, bound it, and the card that it replaced.
+fn reissued(operation: u128) -> (Card, Card) {
+    let acceptance = acceptance(operation);
+    let (mut new, mut old) =
+        (card(CardStatus::Created, Some((8, 9)), false), card(CardStatus::Reissued, Some((8, 9)), true));
+    new.card_id = bind().card_id;
+    if let (Some(bound), Some(replaced)) = (&mut new.bound, &mut old.replaced) {
+        (bound.by, bound.accepted_at, bound.reissued_card_id) =
+            (acceptance.operation_id, acceptance.accepted_at, bind().reissued_card_id);
+        (replaced.by, replaced.accepted_at, replaced.new_card_id) =
+            (acceptance.operation_id, acceptance.accepted_at, new.card_id);
+    }
+    (new, old)
+}
+
+fn acceptance(operation: u128) -> Acceptance {
+    let operation_id = OperationId::from_uuid(uuid::Uuid::from_u128(operation));
+    Acceptance { operation_id, accepted_at: at("2026-11-22T03:04:05.678Z") }
+}
+
+/// Whichever of a transaction's two rows is seen first, and whoever's it is: it is not taken for the whole.
+#[test]
+fn a_reissue_is_seen_on_both_cards_or_asked_for_again() {
+    let (new, old) = reissued(1);
+    let blank = Card { status: CardStatus::Unbound, bound: None, ..new.clone() };
+    let whole = Card { status: CardStatus::Normal, replaced: None, ..old.clone() };
+    let seen = |new: &Card, old: &Card| reissued_before(acceptance(1), Some(new), Some(old));
+    assert!(matches!(seen(&new, &old), Ok(Some(BindEffect::Bound { replaced: Some(_), .. }))));
+    assert_eq!(seen(&new, &whole), Err(HalfSeen));
+    assert_eq!(seen(&blank, &old), Err(HalfSeen));
+    assert_eq!(seen(&blank, &whole), Ok(None));
+    let (anothers_new, anothers_old) = reissued(2);
+    assert_eq!(seen(&blank, &anothers_old), Err(HalfSeen));
+    assert_eq!(seen(&anothers_new, &anothers_old), Ok(None));
+    assert_eq!(seen(&anothers_new, &whole), Ok(None));
+}
+
+#[test]
+fn what_a_card_says_was_done_is_that_very_bind() {
+    let (new, _) = reissued(1);
+    let operation = acceptance(1).operation_id;
+    let asked = |bind: &Bind, now| carried_out_by(operation, bind, Some(&new), at(now));
+    let accepted = Some(acceptance(1).accepted_at);
+    assert_eq!(asked(&bind(), "2026-11-23T00:00:00.000Z"), accepted);
+    assert_eq!(asked(&bind(), "2027-02-20T03:04:05.677Z"), accepted);
+    // Its row has expired: the key makes a new operation.
+    assert_eq!(asked(&bind(), "2027-02-20T03:04:05.678Z"), None);
+    let plain = Bind { reissued_card_id: None, ..bind() };
+    let of_another = Bind { customer_id: CustomerId::new(10).unwrap(), ..bind() };
+    for other in [plain, of_another] {
+        assert_eq!(asked(&other, "2026-11-23T00:00:00.000Z"), None);
+    }
+    let another = acceptance(2).operation_id;
+    assert_eq!(carried_out_by(another, &bind(), Some(&new), at("2026-11-23T00:00:00.000Z")), None);
 }

@@ -62,6 +62,32 @@ fn a_change_ends_a_pending_cancellation_or_passes_under_it(
     assert_eq!((outcome(&order), order.pending.is_some()), (expected, expected.is_none()));
 }
 
+/// The key was used three months ago, for a cancellation of the same order; what is left of that ends nothing now. Version
+/// and time must both say that it is of then: order systems may date a refusal by the order's last change.
+#[rstest]
+#[case::of_then(1, "2026-08-01T00:00:00.000Z", false)]
+#[case::dated_by_the_last_change(3, "2026-08-01T00:00:00.000Z", true)]
+#[case::overtaken(1, "2026-11-22T03:04:05.678Z", true)]
+#[case::by_a_clock_behind(1, "2026-11-21T12:00:00.000Z", true)]
+fn a_refusal_of_an_earlier_cancellation_ends_no_later_one(
+    #[case] version: u64,
+    #[case] updated_at: &str,
+    #[case] ends: bool,
+) {
+    let order = Order { version: 3, ..pending() };
+    let updated_at = serde_json::from_value(json!(updated_at)).unwrap();
+    let after = order.after(&OrderChange { updated_at, ..refusal(version, OPERATION) }, now());
+    assert_eq!((after.pending.is_none(), outcome(&after).is_some()), (ends, ends));
+}
+
+#[test]
+fn what_is_pending_for_an_earlier_cancellation_is_not_a_later_ones() {
+    let (order, operation) = (pending(), OPERATION.parse().unwrap());
+    assert!(!order.is_pending_for_another_of(operation, now()));
+    assert!(order.is_pending_for_another_of(operation, now().plus_days(91)));
+    assert!(!order.is_pending_for_another_of(ANOTHER.parse().unwrap(), now()));
+}
+
 #[test]
 fn events_say_what_is_noted_and_always_the_same() {
     let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();

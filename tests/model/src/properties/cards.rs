@@ -1,13 +1,17 @@
 //! Of cards.
 
+use std::collections::BTreeSet;
+
 use shared::domain::cancel::CancelCode;
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::event::{Effect, Event};
+use shared::domain::ids::OperationId;
 use shared::domain::operation::Subject;
 use shared::message::BindCard;
 
 use super::{by, is_life};
-use crate::row::{Tracked, Transition};
+use crate::row::{Row, Tracked, Transition};
+use crate::store::progress;
 use crate::workers::bind::seen;
 use crate::world::{Instruction, World};
 
@@ -48,11 +52,39 @@ pub fn move_forward(world: &World) -> bool {
     })
 }
 
+/// Whoever is told of a card finds it as it was told.
+pub fn are_seen(world: &World) -> bool {
+    world.bus.iter().all(|(operation, events)| {
+        let told = |event_type| {
+            let is_so = |event: &Event| {
+                event.event_type == event_type && !matches!(event.data.effect(), Some(Effect::Refused(_)))
+            };
+            events.iter().filter(|event| is_so(event)).count()
+        };
+        let seen = |done| world.cards.values().filter(|card| card.history.contains(&(done, *operation))).count();
+        ends_are_seen(world, *operation, events)
+            && told("create") <= seen(Transition::Issued)
+            && told("bind_card") <= seen(Transition::Bound)
+            && told("update") <= seen(Transition::Replaced)
+    })
+}
+
+/// That an operation on the bulk has ended is not told while the header may not show it.
+fn ends_are_seen(world: &World, id: OperationId, events: &BTreeSet<Row<Event>>) -> bool {
+    let is_end = |event: &Row<Event>| ["noname_bulk_start", "noname_bulk_cancellation"].contains(&event.event_type);
+    let Some(operation) = world.operations.get(&id).filter(|_| events.iter().any(is_end)) else { return true };
+    let changed = progress(operation).items_changed;
+    match operation.subject {
+        Subject::StartBulk { .. } => world.bulk.issued >= changed,
+        _ => world.bulk.canceled >= changed,
+    }
+}
+
 /// An operation that is to replace a card has done that if and only if it has bound the new one.
 pub fn change_both_or_none(world: &World) -> bool {
     let mut binds = world.messages.keys().filter_map(|message| match &message.instruction {
         Instruction::Bind(BindCard { bind, .. }) => Some((message.operation_id, bind)),
-        Instruction::Start(_) | Instruction::Cancel(_) => None,
+        Instruction::Start(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => None,
     });
     binds.all(|(id, bind)| {
         let Some(reissued) = bind.reissued_card_id else { return true };

@@ -12,10 +12,12 @@
 //! read, and changes come to an end because rows only move forward.
 
 use shared::domain::ids::OperationId;
-use shared::domain::operation::OperationState;
+use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::message::{CancelBulk, CancelStep, StartBulk, StartStep};
 
+use super::has_row;
 use crate::model::Bindery;
+use crate::row::Row;
 use crate::said::{are_out, said, said_at_end};
 use crate::world::{Instruction, Place, Task, Told, World};
 
@@ -39,25 +41,31 @@ fn open(model: &Bindery, world: &World) -> Vec<Task> {
 /// More than the work of all that the task can lead to: a plan sends a chunk for every item, and itself on.
 fn work(model: &Bindery, world: &World, task: &Task) -> usize {
     match task {
-        Task::Request(_) => 2 + model.scenario.start.named.values().map(Vec::len).sum::<usize>(),
+        Task::Request(_) => 3 + model.scenario.start.named.values().map(Vec::len).sum::<usize>(),
         Task::Message(message) => match &message.instruction {
             Instruction::Start(StartBulk { step: StartStep::Plan(cursor), .. })
             | Instruction::Cancel(CancelBulk { step: CancelStep::PlanAll(cursor), .. }) => {
                 1 + 2 * world.items_after(cursor.after.as_ref(), usize::MAX).0.len()
             }
             Instruction::Cancel(CancelBulk { step: CancelStep::PlanNamed(plan), .. }) => 1 + plan.chunks as usize,
-            Instruction::Bind(_) | Instruction::Start(_) | Instruction::Cancel(_) => 1,
+            Instruction::Bind(_) | Instruction::Start(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => 1,
         },
     }
 }
 
+/// What became of orders stands with them, and is not in the model.
+fn has_ended_by_itself(operation: &Row<Operation>) -> bool {
+    let has_ended = matches!(operation.state, OperationState::Succeeded | OperationState::Failed);
+    has_ended || matches!(operation.subject, Subject::CancelOrders { .. })
+}
+
 fn has_ended(world: &World) -> bool {
-    let is_accepted = |id: &OperationId| {
-        world.told.get(id) == Some(&Told::Accepted) || world.messages.keys().any(|message| message.operation_id == *id)
-    };
+    let is_sent =
+        |id: &OperationId| world.messages.keys().any(|message| message.operation_id == *id && has_row(world, message));
+    let is_accepted = |id: &OperationId| world.told.get(id) == Some(&Told::Accepted) || is_sent(id);
     let mut accepted = world.operations.values().filter(|operation| is_accepted(&operation.operation_id));
-    accepted.all(|operation| matches!(operation.state, OperationState::Succeeded | OperationState::Failed))
-        && world.messages.keys().all(|message| {
+    accepted.all(has_ended_by_itself)
+        && world.messages.keys().filter(|message| has_row(world, message)).all(|message| {
             let at_end = said_at_end(world, message);
             said(world, message).is_some_and(|events| are_out(world, message, events.iter().chain(&at_end)))
         })

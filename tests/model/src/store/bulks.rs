@@ -8,28 +8,55 @@ use shared::domain::ids::{CardId, ExternalId, OperationId};
 
 use super::{Changed, Conflict};
 use crate::row::{Row, Tracked, Transition};
+use crate::transaction::Key;
 use crate::world::{ItemRow, World};
+
+/// What became of committing a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Committed {
+    /// Its items count.
+    Yes,
+    /// Another request has aborted it.
+    Aborted,
+    /// The bulk takes no more.
+    Closed,
+}
 
 /// The header.
 impl World {
-    /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed.
-    pub(crate) fn open_batch(&mut self) -> Option<u32> {
+    /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed. Answers it with those that are
+    /// committed.
+    pub(crate) fn open_batch(&mut self) -> Option<(u32, BTreeSet<u32>)> {
         if self.bulk.sealed_by.is_some() {
             return None;
         }
         self.bulk.edit(|bulk| bulk.last_batch += 1);
-        Some(self.bulk.last_batch)
+        Some((self.bulk.last_batch, self.bulk.batches.clone()))
     }
 
-    /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed; whether they are now.
-    pub(crate) fn commit_batch(&mut self, batch: u32, added: u32) -> bool {
-        if self.bulk.sealed_by.is_none() && !self.bulk.batches.contains(&batch) {
+    /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed, or the batch aborted.
+    pub(crate) fn commit_batch(&mut self, batch: u32, added: u32) -> Committed {
+        let is_open = self.bulk.sealed_by.is_none() && !self.aborted.contains(&batch);
+        if is_open && !self.bulk.batches.contains(&batch) {
             self.bulk.edit(|bulk| {
                 bulk.batches.insert(batch);
                 bulk.items += added;
             });
         }
-        self.bulk.batches.contains(&batch)
+        match (self.bulk.batches.contains(&batch), self.aborted.contains(&batch)) {
+            (true, _) => Committed::Yes,
+            (false, true) => Committed::Aborted,
+            (false, false) => Committed::Closed,
+        }
+    }
+
+    /// `UpdateItem` bulk abort: keeps a batch from ever being committed; whether that could be done.
+    pub(crate) fn abort_batch(&mut self, batch: u32) -> bool {
+        let is_open = !self.bulk.batches.contains(&batch);
+        if is_open {
+            self.aborted.insert(batch);
+        }
+        is_open
     }
 
     /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
@@ -65,12 +92,25 @@ impl World {
 
 /// The items.
 impl World {
-    /// INSERT: an item that is there is left as it is.
-    pub(crate) fn add_item(&mut self, id: &ExternalId, batch: u32) {
-        let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return };
+    /// INSERT: an item that is there is left as it is. Whether it was added.
+    pub(crate) fn add_item(&mut self, id: &ExternalId, batch: u32) -> bool {
+        let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return false };
         let (external_id, state) = (id.clone(), ItemState::Pending);
         let row = BulkItem { external_id, batch, state, card_id: None, issued: None, canceled: None };
         self.items.insert(at, Row::new(Tracked { row, history: Vec::new() }));
+        true
+    }
+
+    /// `UpdateItem` item: takes a pending one over from this batch, which was aborted; whether it could be.
+    pub(crate) fn take_over(&mut self, id: &ExternalId, aborted: u32, batch: u32) -> bool {
+        let is_so = |item: &BulkItem| item.batch == aborted && item.state == ItemState::Pending;
+        match self.item_mut(id) {
+            Some(item) if is_so(&item.row) => {
+                item.edit(|item| item.row.batch = batch);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// BatchGetItem items, of one.
@@ -126,7 +166,8 @@ impl World {
     /// An ID that no card has. In the code a counter hands it out by a call before. As nobody can tell when, that
     /// is not a step here.
     fn new_card_id(&self) -> Option<CardId> {
-        CardId::new(self.cards.keys().next_back().map_or(1, |last| last.get() + 1))
+        let unseen = self.prepared.keys().filter_map(|key| if let Key::Card(card) = key { Some(card) } else { None });
+        CardId::new(self.cards.keys().chain(unseen).max().map_or(1, |last| last.get() + 1))
     }
 
     /// BatchExecuteStatement cancel: PENDING → CANCELED, with the mark; whatever the state is, if `unguarded`.

@@ -5,6 +5,7 @@ mod bulks;
 mod cards;
 mod operations;
 
+pub use bulks::Committed;
 pub use operations::{AsItIs, ChunkState, Recorded, outcome, progress};
 
 /// What came of a conditional write: done, or the row as it is, if there is one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shared::domain::bind::BindOutcome;
-use shared::domain::bulk::{Bulk, BulkState};
+use shared::domain::bulk::{Bulk, BulkState, Planned};
 use shared::domain::cancel::ChunkResult;
 use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
@@ -12,6 +12,7 @@ use shared::domain::time::Timestamp;
 use super::Conflict;
 use crate::process::Process;
 use crate::row::Row;
+use crate::transaction::Key;
 use crate::world::World;
 
 /// The operation as it is now, whether or not the change was (still) to be done; nothing if there is none.
@@ -51,6 +52,7 @@ pub fn outcome(operation: &Operation) -> Option<&BindOutcome> {
 pub fn progress(operation: &Operation) -> &Progress {
     static NONE: Progress = Progress {
         batches: BTreeSet::new(),
+        planned: None,
         chunks: None,
         items_total: None,
         done: BTreeSet::new(),
@@ -86,6 +88,12 @@ impl World {
         Recorded::New
     }
 
+    /// `UpdateItem` operation: ends one that was done within its request.
+    pub(crate) fn end_request(&mut self, operation: OperationId) {
+        let pending = |operation: &Operation| operation.state == OperationState::Pending;
+        self.update(operation, pending, |operation| operation.state = OperationState::Succeeded);
+    }
+
     /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Answers the one that is stored;
     /// nothing if there is no such operation.
     pub(crate) fn end_bind(&mut self, operation: OperationId, new: &Row<BindOutcome>) -> Option<Row<BindOutcome>> {
@@ -118,21 +126,48 @@ impl World {
     }
 
     /// `UpdateItem` operation refuse.
-    pub(crate) fn refuse(&mut self, operation: OperationId, now: Timestamp) -> AsItIs {
+    pub(crate) fn refuse(&mut self, operation: OperationId, items: u32, now: Timestamp) -> AsItIs {
         let pending = |operation: &Operation| operation.state == OperationState::Pending;
         self.update(operation, pending, |operation| {
             (operation.state, operation.ended_at) = (OperationState::Failed, Some(now));
+            if let Some(progress) = progress_mut(operation) {
+                progress.items_total = Some(items);
+            }
         })
     }
 
     /// `UpdateItem` operation chunks.
     pub(crate) fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> AsItIs {
         let unset = |operation: &Operation| progress(operation).chunks.is_none();
+        self.know_planned(operation, chunks);
         self.update(operation, unset, |operation| {
             if let Some(progress) = progress_mut(operation) {
                 (progress.chunks, progress.items_total) = (Some(chunks), Some(items));
             }
         })
+    }
+
+    /// `UpdateItem` operation planned, if it was not planned as far. Answers whether that could be done: not while the row
+    /// is prepared, or gone.
+    pub(crate) fn note_planned(&mut self, operation: OperationId, planned: &Planned) -> bool {
+        if self.prepared.contains_key(&Key::Operation(operation)) {
+            return false;
+        }
+        self.know_planned(operation, planned.chunks);
+        let further =
+            |operation: &Operation| progress(operation).planned.as_ref().is_none_or(|p| p.chunks < planned.chunks);
+        let noted = self.update(operation, further, |operation| {
+            if let Some(progress) = progress_mut(operation) {
+                progress.planned = Some(planned.clone());
+            }
+        });
+        noted.is_some()
+    }
+
+    /// So many chunks are known to be planned.
+    pub(crate) fn know_planned(&mut self, operation: OperationId, chunks: u32) {
+        let known = self.planned.entry(operation).or_default();
+        *known = (*known).max(chunks);
     }
 
     /// `UpdateItem` operation count off: so many items, so many changed, so many failed. Even if it was counted

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bulk::{PlanCursor, PlannedItem};
-use shared::domain::cancel::{
-    CancelCode, CancelType, Canceler, ChunkResult, ItemRef, Step, of_card, state_after, step,
-};
+use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef, Step, of_card, state_after, step};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameBulkCancellationData, NonameCancellationData};
 use shared::domain::ids::ExternalId;
@@ -14,11 +12,13 @@ use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
 
 use super::bind::seen;
-use super::plan::{batches, count, found, is_planned, plan_page, publish_and_count_off, send_all_and_set_chunks};
+use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
+use super::{GONE, known};
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
 use crate::store::{ChunkState, progress};
+use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
 
 /// Items, by what became of them.
@@ -50,44 +50,57 @@ impl Cancel<'_> {
     fn plan_all(&self, run: &mut Run, from: &PlanCursor) -> Flow<Vec<Row<Event>>> {
         let id = self.message.operation_id;
         let begun = run.function("begin", |run| {
-            let operation = if from.after.is_some() {
-                run.call("GetItem operation", |world| world.operation(id))?
+            let before = plan::known(run, self.message, from.after.is_none())?;
+            if before.as_ref().is_some_and(|before| before.operation.state != OperationState::Pending) {
+                return Ok(before);
+            }
+            let bulk = if run.is(Broken::PlansWithoutSeal) {
+                run.call("GetItem bulk", |world| world.bulk.clone())?
             } else {
-                let bulk = if run.is(Broken::PlansWithoutSeal) {
-                    run.call("GetItem bulk", |world| world.bulk.clone())?
-                } else {
-                    run.write("UpdateItem bulk seal", |world| world.seal(id))?
-                };
-                run.write("UpdateItem operation begin", |world| world.begin(id, &bulk.batches))?
+                run.write("UpdateItem bulk seal", &Key::Bulk, |world| world.seal(id))?
             };
-            Ok(running(run, found(operation)?))
+            self.begin(run, &bulk.batches)
         })?;
-        let batches = match begun {
-            Ok(batches) => batches,
-            Err(ended) => return self.end_if_complete(run, ended),
+        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        let Some(batches) = running(run, &begun.operation) else {
+            return self.end_if_complete(run, begun.operation);
         };
         let chunk = |number, item: PlannedItem| {
             let items = vec![ItemRef::from(item)];
             Some(self.next(CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
         };
         let further = |cursor| self.next(CancelStep::PlanAll(cursor));
-        match plan_page(run, self.message, &batches, from, chunk, further)? {
+        match (Plan { message: self.message, begun: &begun }).go(run, &batches, from, chunk, further)? {
             Some(operation) => self.end_if_complete(run, operation),
             None => Ok(Vec::new()),
         }
     }
 
+    fn begin(&self, run: &mut Run, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
+        let id = self.message.operation_id;
+        run.write("UpdateItem operation begin", &Key::Operation(id), |world| {
+            let operation = world.begin(id, batches);
+            operation.map(|operation| Begun::new(world, operation))
+        })
+    }
+
     /// The rows of the chunks of names never change, so that they are read is not a step. Here, a chunk is a
     /// name.
-    fn plan_named(&self, run: &mut Run, plan: &NamedPlan) -> Flow<Vec<Row<Event>>> {
+    fn plan_named(&self, run: &mut Run, asked: &NamedPlan) -> Flow<Vec<Row<Event>>> {
         let id = self.message.operation_id;
-        let begun = run.write("UpdateItem operation begin", |world| world.begin(id, &plan.batches))?;
-        let mut batches = match running(run, found(begun)?) {
-            Ok(batches) => batches,
-            Err(ended) => return self.end_if_complete(run, ended),
+        let begun = run.function("begin", |run| {
+            let before = plan::known(run, self.message, true)?;
+            if before.as_ref().is_some_and(|before| before.operation.state != OperationState::Pending) {
+                return Ok(before);
+            }
+            self.begin(run, &asked.batches)
+        })?;
+        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        let Some(mut batches) = running(run, &begun.operation) else {
+            return self.end_if_complete(run, begun.operation);
         };
         if run.is(Broken::BatchesOfEachPlan) {
-            batches.clone_from(&plan.batches);
+            batches.clone_from(&asked.batches);
         }
         let names = run.world.named.get(&id).cloned().unwrap_or_default();
         let find = |world: &mut World| names.iter().map(|name| world.item_named(name, &batches)).collect::<Vec<_>>();
@@ -100,13 +113,18 @@ impl Cancel<'_> {
             self.next(CancelStep::Chunk(CancelChunk { number, items, missing }))
         };
         let steps = (0..).zip(names.iter().zip(&items)).map(chunk).collect();
-        let total = (plan.chunks, count(names.len()));
-        let operation = send_all_and_set_chunks(run, self.message, steps, total)?;
+        let total = (asked.chunks, count(names.len()));
+        let plan = Plan { message: self.message, begun: &begun };
+        let operation = plan.send_all_and_set_chunks(run, steps, total)?;
         self.end_if_complete(run, operation)
     }
 
     fn chunk(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Vec<Row<Event>>> {
         let id = self.message.operation_id;
+        let is_pending = |operation: Row<Operation>| operation.state == OperationState::Pending;
+        if run.function("known", |run| Ok(known(run, self.message)?.is_some_and(is_pending)))? {
+            return Err(Stop::Broken("the operation is not planned"));
+        }
         let stored = run.function("result", |run| {
             let items = match run.call("GetItem result", |world| world.chunk_state(id, chunk.number))? {
                 ChunkState::Done(stored) => return Ok(stored),
@@ -115,8 +133,12 @@ impl Cancel<'_> {
                 ChunkState::Open => self.cancel(run, chunk)?,
             };
             let (result, over) = (Row::new(ChunkResult { at: self.now, items }), run.is(Broken::ResultOverwritten));
-            run.write("PutItem result", |world| world.put_result(id, chunk.number, &result, over))
+            let put = |world: &mut World| world.put_result(id, chunk.number, &result, over);
+            run.write("PutItem result", &Key::Alone, put)
         })?;
+        if !is_of(&stored, chunk) {
+            return Err(Stop::Broken("the chunk's result is that of other items"));
+        }
         // Made once, not again at every step.
         let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
         let failed = stored.count(|code| code.status() == EventStatus::Failure);
@@ -129,7 +151,8 @@ impl Cancel<'_> {
         let mut outcomes = missing(chunk);
         for item in &chunk.items {
             let Some((code, item)) = self.cancel_item(run, item)? else {
-                run.write("PutItem held", |world| world.put_held(self.message.operation_id, chunk.number))?;
+                let id = self.message.operation_id;
+                run.write("PutItem held", &Key::Alone, |world| world.put_held(id, chunk.number))?;
                 return Err(Stop::Back);
             };
             outcomes.entry(code).or_default().push(item);
@@ -140,27 +163,33 @@ impl Cancel<'_> {
     /// Cancels the item, if it may be; answers what became of it, and the item as it was found; nothing if it is held.
     /// (The code does this with all items of the chunk at once.)
     fn cancel_item(&self, run: &mut Run, item: &ItemRef) -> Flow<Option<(CancelCode, ItemRef)>> {
-        let mark = Mark { by: self.message.operation_id, at: self.now };
+        let mark = Mark::new(self.message.acceptance(), self.now);
         let unguarded = run.is(Broken::CancelsUnguarded);
         let mut item = item.clone();
         let card = if let Some(card) = item.card_id {
             card
         } else {
             let cancel = |world: &mut World| world.cancel_item(&item.external_id, &mark, unguarded);
-            let Some(changed) = run.contended("UPDATE item", cancel)? else { return Ok(None) };
+            let row = Key::Item(item.external_id.clone());
+            let Some(changed) = run.contended("UPDATE item", &row, cancel)? else { return Ok(None) };
             let Err(newer) = changed else { return Ok(Some((CancelCode::ExternalIdCanceled, item))) };
             let newer = newer.ok_or(Stop::Broken("the item has no row"))?;
             item.card_id = newer.row.card_id;
-            match step(&newer.row, &self.canceler()) {
+            match step(&newer.row, self.message.acceptance()) {
                 Step::Done(code) => return Ok(Some((code, item))),
                 Step::CancelCard(card) => card,
                 Step::CancelItem => return Err(Stop::Broken("an item was refused that could be canceled")),
             }
         };
         let cancel = |world: &mut World| world.cancel_card(card, &mark, unguarded);
-        let Some(changed) = run.contended("UPDATE card", cancel)? else { return Ok(None) };
+        let Some(changed) = run.contended("UPDATE card", &Key::Card(card), cancel)? else { return Ok(None) };
         let Err(found) = changed else { return Ok(Some((CancelCode::ExternalIdAndCardCanceled, item))) };
-        let code = of_card(seen(found.as_ref()), &self.canceler());
+        let code = match seen(found.as_ref()) {
+            Some(card) => of_card(card, self.message.acceptance()),
+            // It is about to be seen: the item is being issued.
+            None if run.is(Broken::CardToBeIsMissing) => Some(CancelCode::CardNotFoundForCancellation),
+            None => return Ok(None),
+        };
         Ok(Some((code.ok_or(Stop::Broken("a card was refused that could be canceled"))?, item)))
     }
 
@@ -184,7 +213,7 @@ impl Cancel<'_> {
             card
         } else {
             let row = run.call("BatchGetItem items", |world| world.item(&item.external_id))?;
-            match step(&row.ok_or(Stop::Broken("the item has no row"))?.row, &self.canceler()) {
+            match step(&row.ok_or(Stop::Broken("the item has no row"))?.row, self.message.acceptance()) {
                 Step::Done(code) => return Ok((code, item)),
                 Step::CancelCard(card) if !run.is(Broken::HeldLooksAtItemAlone) => card,
                 Step::CancelCard(_) | Step::CancelItem => return refused(item),
@@ -192,14 +221,14 @@ impl Cancel<'_> {
         };
         item.card_id = Some(card);
         let found = run.call("GetItem card", |world| world.card(card))?;
-        match of_card(seen(found.as_ref()), &self.canceler()) {
-            Some(code) => Ok((code, item)),
+        match seen(found.as_ref()) {
+            None if run.is(Broken::CardToBeIsMissing) => Ok((CancelCode::CardNotFoundForCancellation, item)),
             None => refused(item),
+            Some(card) => match of_card(card, self.message.acceptance()) {
+                Some(code) => Ok((code, item)),
+                None => refused(item),
+            },
         }
-    }
-
-    fn canceler(&self) -> Canceler {
-        Canceler { operation_id: self.message.operation_id, accepted_at: self.message.accepted_at }
     }
 
     /// Ends the operation if all is done; if it has ended, says so in an event.
@@ -209,6 +238,8 @@ impl Cancel<'_> {
         }
         if operation.state == OperationState::Running && progress(&operation).is_complete() {
             operation = run.function("end", |run| run.retrying(|run| self.end(run, &operation)))?;
+        } else if operation.state == OperationState::Succeeded {
+            see_end(run)?;
         }
         Ok(end_event(self.message, self.instruction, &operation).into_iter().collect())
     }
@@ -232,13 +263,23 @@ impl Cancel<'_> {
         }
         let guarded = !run.is(Broken::EndsOnOldHeader);
         let header = (&*bulk, state, changed);
-        if run.call("TransactWriteItems end cancel", |world| world.end_cancel(id, header, now, guarded))?.is_ok() {
+        let end = |world: &mut World| world.end_cancel(id, header, now, guarded);
+        if run.transact("TransactWriteItems end cancel", end)?.is_ok() {
             return Ok(ended);
         }
         // Somebody else who found it complete may have ended it.
         let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
-        if operation.state == OperationState::Succeeded { Ok(operation) } else { Err(Stop::Conflict) }
+        if operation.state != OperationState::Succeeded {
+            return Err(Stop::Conflict);
+        }
+        see_end(run).map(|()| operation)
     }
+}
+
+/// Whether a result is of these items.
+fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
+    let told: BTreeSet<_> = result.iter().map(|(_, item)| &item.external_id).collect();
+    told == chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing).collect()
 }
 
 /// What is known of a chunk's items before any is tried: that some are not there.
@@ -248,10 +289,10 @@ fn missing(chunk: &CancelChunk) -> Outcomes {
     (!chunk.missing.is_empty()).then(|| of_code(missing.collect())).into_iter().collect()
 }
 
-/// The batches of an operation that is still running.
-fn running(run: &Run, operation: Row<Operation>) -> Result<BTreeSet<u32>, Row<Operation>> {
-    let is_open = operation.state == OperationState::Running && !is_planned(run, &operation);
-    if is_open { Ok(batches(&operation)) } else { Err(operation) }
+/// The batches of an operation that is still to be planned.
+fn running(run: &Run, operation: &Operation) -> Option<BTreeSet<u32>> {
+    let is_open = operation.state == OperationState::Running && !is_planned(run, operation);
+    is_open.then(|| batches(operation))
 }
 
 fn cancel_type(operation: &Operation) -> CancelType {

@@ -7,21 +7,38 @@ pub mod start;
 
 use shared::domain::event::Event;
 use shared::domain::ids::OperationId;
+use shared::domain::operation::Operation;
+use shared::message::Message;
 
 use crate::broken::Broken;
-use crate::process::{Flow, Run};
+use crate::orders;
+use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
-use crate::world::{AnyMessage, Instruction};
+use crate::world::{AnyMessage, Instruction, World};
 
 /// What is said of an operation that is updated and has no row.
 const GONE: &str = "the operation has no row";
+
+/// Finds that the operation has a row, and is still the one that the message is of: its key may have been used again.
+/// Nothing is done for one that is not. Answers the operation, if that was asked.
+pub fn known(run: &mut Run, message: &Message<Instruction>) -> Flow<Option<Row<Operation>>> {
+    if run.is(Broken::EffectBeforeOperation) {
+        return Ok(None);
+    }
+    let read = |world: &mut World| world.operation(message.operation_id);
+    let found = if run.world.may_miss { run.call("GetItem operation", read)? } else { read(run.world) };
+    let any = run.is(Broken::AnyAcceptance);
+    let is_this = |operation: &Row<Operation>| any || operation.acceptance() == message.acceptance();
+    found.filter(is_this).map(Some).ok_or(Stop::Broken(GONE))
+}
 
 /// Handles a message: applies it, publishes its events, and lets it go.
 pub fn handle(run: &mut Run, message: &AnyMessage) -> Flow<()> {
     let events = run.function("apply", |run| match &message.instruction {
         Instruction::Bind(bind) => bind::apply(run, message, bind),
-        Instruction::Start(start) => start::apply(run, message, start).map(|()| Vec::new()),
+        Instruction::Start(start) => start::apply(run, message, start),
         Instruction::Cancel(cancel) => cancel::apply(run, message, cancel),
+        Instruction::CancelOrder(_) => orders::apply(run).map(|()| Vec::new()),
     })?;
     if run.is(Broken::LetsGoBeforePublishing) {
         run.call("DeleteMessage", |world| world.let_go(message))?;

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use shared::domain::bulk::{PlanCursor, PlannedItem};
+use shared::domain::bulk::{PlanCursor, Planned, PlannedItem};
 use shared::domain::event::Event;
 use shared::domain::ids::OperationId;
 use shared::domain::operation::Operation;
-use shared::message::Message;
+use shared::message::{CancelBulk, CancelStep, Message, StartBulk, StartStep};
 
 use super::{GONE, publish_all};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Stop};
+use crate::process::{Flow, How, Run, Stop};
 use crate::row::Row;
 use crate::store::{AsItIs, progress};
-use crate::world::{Instruction, ItemRow};
+use crate::transaction::Key;
+use crate::world::{Instruction, ItemRow, World};
 
-/// Items planned in one run: 2,000 in the code.
+/// Items of a page: 2,000 in the code.
 const PAGE_ITEMS: usize = 1;
 
 /// The operation that a write, or a read, answered.
@@ -28,9 +29,9 @@ pub fn batches(operation: &Operation) -> BTreeSet<u32> {
     progress(operation).batches.clone()
 }
 
-/// Whether a plan of the operation has nothing to do. In the code it does it all again.
+/// Whether a plan of the operation has nothing to do: its last page is planned.
 pub fn is_planned(run: &Run, operation: &Operation) -> bool {
-    run.is(Broken::PlannedOnceTotalIsSet) && progress(operation).chunks.is_some()
+    !run.is(Broken::PlansAgain) && progress(operation).chunks.is_some()
 }
 
 /// So many items, as operations count them.
@@ -38,62 +39,165 @@ pub fn count(items: usize) -> u32 {
     u32::try_from(items).unwrap_or(u32::MAX)
 }
 
-/// Cuts the bulk's next items into chunks and sends their messages, and that of the plan's next page; after
-/// the last page notes on the operation how many chunks there are, and answers it.
-pub fn plan_page(
-    run: &mut Run,
-    message: &Message<Instruction>,
-    batches: &BTreeSet<u32>,
-    from: &PlanCursor,
-    chunk: impl Fn(u32, PlannedItem) -> Option<Instruction>,
-    further: impl Fn(PlanCursor) -> Instruction,
-) -> Flow<Option<Row<Operation>>> {
-    let (items, more) = run.call("Query items", |world| world.items_after(from.after.as_ref(), PAGE_ITEMS))?;
-    let mut cursor = from.clone();
-    let mut steps = Vec::new();
-    // `PlanCursor::advance`, but with one item a chunk. That cuts come out the same however the pages fall is
-    // tested beside it.
-    for item in items.iter().map(|item: &ItemRow| &item.row) {
-        cursor.after = Some(item.external_id.clone());
-        if batches.contains(&item.batch) {
-            steps.extend(chunk(cursor.chunks, item.clone().into()));
-            (cursor.chunks, cursor.items) = (cursor.chunks + 1, cursor.items + 1);
-        }
+/// What a delivery of a plan begins with.
+#[derive(Debug, Clone, Hash)]
+pub struct Begun {
+    /// The operation.
+    pub operation: Row<Operation>,
+    /// So many chunks were known to be planned then. For the properties alone.
+    known: u32,
+}
+
+impl Begun {
+    /// This operation, as it was found.
+    pub fn new(world: &World, operation: Row<Operation>) -> Self {
+        let known = world.planned.get(&operation.operation_id).copied().unwrap_or_default();
+        Self { operation, known }
     }
-    let total = (cursor.chunks, cursor.items);
-    if more {
-        steps.push(further(cursor));
-        send_all(run, message, steps)?;
+
+    /// Whether something was planned before.
+    pub(crate) fn is_ahead(&self) -> bool {
+        progress(&self.operation).planned.is_some()
+    }
+}
+
+/// What a delivery of a plan, from its first page on or a later one, finds of its operation; see [`super::known`].
+pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> Flow<Option<Begun>> {
+    let id = message.operation_id;
+    let begun = |world: &mut World| world.operation(id).map(|operation| Begun::new(world, operation));
+    if is_first && !run.world.may_miss {
+        // What begins it, on the condition that it has not begun, answers it as well.
         return Ok(None);
     }
-    send_all_and_set_chunks(run, message, steps, total).map(Some)
-}
-
-/// Sends the last of the chunks, and notes on the operation how many there are.
-pub fn send_all_and_set_chunks(
-    run: &mut Run,
-    message: &Message<Instruction>,
-    steps: Vec<Instruction>,
-    (chunks, items): (u32, u32),
-) -> Flow<Row<Operation>> {
-    let id = message.operation_id;
-    let set = |run: &mut Run| run.write("UpdateItem operation chunks", |world| world.set_chunks(id, chunks, items));
-    if run.is(Broken::TotalBeforeChunks) || run.is(Broken::PlannedOnceTotalIsSet) {
-        set(run)?;
+    let found = run.call("GetItem operation", begun)?;
+    if run.is(Broken::EffectBeforeOperation) {
+        return Ok(found);
     }
-    send_all(run, message, steps)?;
-    found(set(run)?)
+    let any = run.is(Broken::AnyAcceptance);
+    let is_this = |begun: &Begun| any || begun.operation.acceptance() == message.acceptance();
+    found.filter(is_this).map(Some).ok_or(Stop::Broken(GONE))
 }
 
-/// Sends each of these. The queue takes or refuses each on its own, so each is a call.
-fn send_all(run: &mut Run, message: &Message<Instruction>, steps: Vec<Instruction>) -> Flow<()> {
-    run.function("send all", |run| {
-        for step in steps {
-            let next = Row::new(message.next(step));
-            run.call("SendMessage", |world| world.send(&next))?;
-        }
-        Ok(())
+/// `TransactGetItems` of the operation and the header: waits until the end that another delivery wrote can be seen on both.
+pub fn see_end(run: &mut Run) -> Flow<()> {
+    if run.is(Broken::EndBeforeHeader) {
+        return Ok(());
+    }
+    run.call_so("TransactGetItems end", |how, world| {
+        (how == How::Well && !world.prepared.contains_key(&Key::Bulk)).then_some(())
     })
+}
+
+/// What a plan makes its messages with.
+pub struct Plan<'a> {
+    /// The plan's own message.
+    pub message: &'a Message<Instruction>,
+    /// What the delivery began with.
+    pub begun: &'a Begun,
+}
+
+impl Plan<'_> {
+    /// Cuts the bulk's items into chunks and sends their messages: from here on, or from where the operation's row says
+    /// that it is planned to, if that is further. After the last page notes on the operation how many chunks there are,
+    /// and answers it. If its time is up before, the plan goes on in a message of its own, and answers nothing.
+    pub fn go(
+        &self,
+        run: &mut Run,
+        batches: &BTreeSet<u32>,
+        from: &PlanCursor,
+        chunk: impl Fn(u32, PlannedItem) -> Option<Instruction>,
+        further: impl Fn(PlanCursor) -> Instruction,
+    ) -> Flow<Option<Row<Operation>>> {
+        let again = run.is(Broken::PlansAgain);
+        let planned = progress(&self.begun.operation).planned.as_ref().filter(|_| !again);
+        let mut cursor = if again { from.clone() } else { from.clone().go_on(planned) };
+        loop {
+            let after = cursor.after.clone();
+            let (items, more) = run.call("Query items", |world| world.items_after(after.as_ref(), PAGE_ITEMS))?;
+            let mut steps = Vec::new();
+            // `PlanCursor::advance`, but with one item a chunk. That cuts come out the same however the pages fall is
+            // tested beside it.
+            for item in items.iter().map(|item: &ItemRow| &item.row) {
+                cursor.after = Some(item.external_id.clone());
+                if batches.contains(&item.batch) {
+                    steps.extend(chunk(cursor.chunks, item.clone().into()));
+                    (cursor.chunks, cursor.items) = (cursor.chunks + 1, cursor.items + 1);
+                }
+            }
+            if !more {
+                return self.send_all_and_set_chunks(run, steps, (cursor.chunks, cursor.items)).map(Some);
+            }
+            if again {
+                steps.push(further(cursor));
+                self.send_all(run, steps)?;
+                return Ok(None);
+            }
+            // Of a page of which nothing counts, nothing is noted; here, its time is never up then.
+            let is_new = !steps.is_empty();
+            self.send_all(run, steps)?;
+            if is_new && !self.note(run, &cursor)? {
+                self.send_all(run, vec![further(cursor)])?;
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Notes on the operation how far it is planned. Answers whether time is left for another page.
+    fn note(&self, run: &mut Run, cursor: &PlanCursor) -> Flow<bool> {
+        let (id, Some(after)) = (self.message.operation_id, cursor.after.clone()) else { return Ok(true) };
+        let planned = Planned { chunks: cursor.chunks, items: cursor.items, after };
+        run.call_so("UpdateItem operation planned", |how, world| {
+            let is_time_left = match how {
+                How::Well => true,
+                How::Late => false,
+                _ => return None,
+            };
+            world.note_planned(id, &planned).then_some(is_time_left)
+        })
+    }
+
+    /// Sends the last of the chunks, and notes on the operation how many there are.
+    pub fn send_all_and_set_chunks(
+        &self,
+        run: &mut Run,
+        steps: Vec<Instruction>,
+        (chunks, items): (u32, u32),
+    ) -> Flow<Row<Operation>> {
+        let id = self.message.operation_id;
+        let set = |run: &mut Run| {
+            let row = Key::Operation(id);
+            run.write("UpdateItem operation chunks", &row, |world| world.set_chunks(id, chunks, items))
+        };
+        if run.is(Broken::TotalBeforeChunks) {
+            set(run)?;
+        }
+        self.send_all(run, steps)?;
+        found(set(run)?)
+    }
+
+    /// Sends each of these. The queue takes or refuses each on its own, so each is a call.
+    fn send_all(&self, run: &mut Run, steps: Vec<Instruction>) -> Flow<()> {
+        let known = self.begun.known;
+        run.function("send all", |run| {
+            for step in steps {
+                let chunk = chunk_number(&step);
+                let next = Row::new(self.message.next(step));
+                run.call("SendMessage", |world| {
+                    world.planned_again |= chunk.is_some_and(|chunk| chunk < known);
+                    world.send(&next);
+                })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn chunk_number(step: &Instruction) -> Option<u32> {
+    match step {
+        Instruction::Start(StartBulk { step: StartStep::Chunk(chunk), .. }) => Some(chunk.number),
+        Instruction::Cancel(CancelBulk { step: CancelStep::Chunk(chunk), .. }) => Some(chunk.number),
+        _ => None,
+    }
 }
 
 /// Publishes a chunk's events, then counts it off.
@@ -105,8 +209,9 @@ pub fn publish_and_count_off(
     counts: [u32; 3],
 ) -> Flow<Row<Operation>> {
     let count_off = |run: &mut Run| {
-        let again = run.is(Broken::CountsOffAgain);
-        run.write("UpdateItem operation count off", |world| world.count_off(operation, chunk, counts, again))
+        let (again, row) = (run.is(Broken::CountsOffAgain), Key::Operation(operation));
+        let count_off = |world: &mut World| world.count_off(operation, chunk, counts, again);
+        run.write("UpdateItem operation count off", &row, count_off)
     };
     if run.is(Broken::CountsOffBeforePublishing) {
         let counted = found(count_off(run)?)?;

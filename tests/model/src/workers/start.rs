@@ -2,25 +2,26 @@
 
 use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{CardFacts, Mark};
-use shared::domain::event::{CardCreateData, Event, EventData};
-use shared::domain::ids::OperationId;
+use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
+use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::{Date, Timestamp};
 use shared::message::{Message, StartBulk, StartChunk, StartStep};
 
-use super::GONE;
-use super::plan::{batches, count, found, is_planned, plan_page, publish_and_count_off};
+use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
+use super::{GONE, known};
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
 use crate::store::{Conflict, progress};
+use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
 
 /// Takes one step of an operation.
 ///
-/// The code reads the bulk and the operation before each chunk too, for what never changes of them. That is
-/// not a step: it makes no difference when it is done.
-pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartBulk) -> Flow<()> {
+/// The code reads the bulk before each chunk too, for what never changes of it. That is not a step: it makes no
+/// difference when it is done. Answers the event of the end, if it has come.
+pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartBulk) -> Flow<Vec<Row<Event>>> {
     let now = run.now()?;
     match &instruction.step {
         StartStep::Plan(cursor) => plan(run, message, cursor, now),
@@ -28,94 +29,138 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartB
     }
 }
 
-fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: Timestamp) -> Flow<()> {
-    let id = message.operation_id;
-    let batches = run.function("begin", |run| {
+fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: Timestamp) -> Flow<Vec<Row<Event>>> {
+    let (id, row) = (message.operation_id, Key::Operation(message.operation_id));
+    let (begun, batches) = run.function("begin", |run| {
         let bulk = run.call("GetItem bulk", |world| world.bulk.clone())?;
-        let operation = found(if from.after.is_some() {
-            run.call("GetItem operation", |world| world.operation(id))?
+        let before = plan::known(run, message, from.after.is_none())?;
+        let begun = if before.as_ref().is_some_and(|before| before.operation.state != OperationState::Pending) {
+            before
         } else if bulk.is_sealed() {
-            run.write("UpdateItem operation refuse", |world| world.refuse(id, now))?
+            let refuse = |world: &mut World| world.refuse(id, bulk.items, now);
+            run.write("UpdateItem operation refuse", &row, |world| refuse(world).map(|row| Begun::new(world, row)))?
         } else {
-            run.write("UpdateItem operation begin", |world| world.begin(id, &bulk.batches))?
-        })?;
-        if operation.state != OperationState::Running || is_planned(run, &operation) {
-            return Ok(None);
+            let begin = |world: &mut World| world.begin(id, &bulk.batches);
+            run.write("UpdateItem operation begin", &row, |world| begin(world).map(|row| Begun::new(world, row)))?
+        };
+        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        if begun.operation.state != OperationState::Running || is_planned(run, &begun.operation) {
+            return Ok((begun, None));
         }
         if bulk.state == BulkState::Created {
-            run.write("UpdateItem bulk start", World::mark_started)?;
+            run.write("UpdateItem bulk start", &Key::Bulk, World::mark_started)?;
         }
-        Ok(Some(if run.is(Broken::BatchesOfEachPlan) { bulk.batches.clone() } else { batches(&operation) }))
+        let batches = if run.is(Broken::BatchesOfEachPlan) { bulk.batches.clone() } else { batches(&begun.operation) };
+        Ok((begun, Some(batches)))
     })?;
-    let Some(batches) = batches else { return Ok(()) };
+    let Some(batches) = batches else { return end_if_complete(run, message, begun.operation, now) };
     let bulk_id = &run.world.bulk.bulk_id.clone();
     let instruction = |step| Instruction::Start(StartBulk { bulk_id: bulk_id.clone(), step });
     let chunk = |number, item: PlannedItem| {
         Range::of(&[item]).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
     };
     let further = |cursor| instruction(StartStep::Plan(cursor));
-    match plan_page(run, message, &batches, from, chunk, further)? {
-        Some(operation) => end_if_complete(run, &operation, now),
-        None => Ok(()),
+    match (Plan { message, begun: &begun }).go(run, &batches, from, chunk, further)? {
+        Some(operation) => end_if_complete(run, message, operation, now),
+        None => Ok(Vec::new()),
     }
 }
 
-fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now: Timestamp) -> Flow<()> {
+fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now: Timestamp) -> Flow<Vec<Row<Event>>> {
     let id = message.operation_id;
-    let start = Start::of(run.world, id).ok_or(Stop::Broken(GONE))?;
-    let mark = Mark { by: id, at: now };
+    let known = known(run, message)?;
+    let known = known.or_else(|| run.world.operation(id)).ok_or(Stop::Broken(GONE))?;
+    if !chunk.range.batches.is_subset(&progress(&known).batches) {
+        return Err(Stop::Broken("the operation is not planned so"));
+    }
+    let start = Start::of(run.world, &known).ok_or(Stop::Broken(GONE))?;
+    let mark = Mark::new(message.acceptance(), now);
     let items = run.function("issue", |run| run.retrying(|run| issue(run, &start, &chunk.range, &mark)))?;
     // Made once, not again at every step.
     let made = |item: &ItemRow| event(message, &start, &item.row);
     let events = run.function("events", |_| Ok(items.iter().filter_map(made).collect::<Vec<_>>()))?;
     let counts = [count(items.len()), count(events.len()), 0];
     let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
-    end_if_complete(run, &operation, now)
+    end_if_complete(run, message, operation, now)
 }
 
-/// The chunk's items, once every one of them that was pending has its card.
+/// The chunk's items, once every one of them that was pending has its card, and can be seen to have it.
 fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<ItemRow>> {
     let mut items = run.call("Query range", |world| world.items_of(range))?;
     if items.len() != range.items {
         return Err(Stop::Broken("the range's items changed"));
+    }
+    let is_mine = |issued: &Mark| issued.by == mark.by && issued.accepted_at == mark.accepted_at;
+    let mine = |item: &ItemRow| item.row.issued.as_ref().is_some_and(is_mine);
+    let found = |item: &ItemRow| item.row.card_id.filter(|_| mine(item));
+    let before: Vec<CardId> = items.iter().filter_map(found).collect();
+    if !before.is_empty() && !run.is(Broken::CreateBeforeCard) {
+        let are_there = |world: &mut World| before.iter().all(|card| world.cards.contains_key(card));
+        if !run.call("BatchGetItem cards", are_there)? {
+            return Err(Stop::Conflict);
+        }
     }
     for item in &mut items {
         if item.row.state != ItemState::Pending && !run.is(Broken::IssuesUnguarded) {
             continue;
         }
         let (id, facts) = (item.row.external_id.clone(), start.facts(&item.row));
-        let issued = if run.is(Broken::IssuesUnguarded) {
-            run.call("TransactWriteItems issue", |world| world.put_card(&id, &facts, mark).ok_or(Conflict))?
-        } else {
-            run.call("TransactWriteItems issue", |world| world.issue(&id, &facts, mark))?
-        };
+        let unguarded = run.is(Broken::IssuesUnguarded);
+        let issued = run.transact("TransactWriteItems issue", |world| {
+            if unguarded { world.put_card(&id, &facts, mark).ok_or(Conflict) } else { world.issue(&id, &facts, mark) }
+        })?;
         *item = issued.map_err(|_| Stop::Conflict)?;
     }
     Ok(items)
 }
 
-fn end_if_complete(run: &mut Run, operation: &Operation, now: Timestamp) -> Flow<()> {
-    let (id, progress) = (operation.operation_id, progress(operation));
-    if operation.state != OperationState::Running || !progress.is_complete() {
-        return Ok(());
+/// Ends the operation if all is done. Answers what is said of one that has ended.
+fn end_if_complete(
+    run: &mut Run,
+    message: &Message<Instruction>,
+    mut operation: Row<Operation>,
+    now: Timestamp,
+) -> Flow<Vec<Row<Event>>> {
+    if operation.state == OperationState::Running && progress(&operation).is_complete() {
+        operation = run.function("end", |run| run.retrying(|run| end(run, &operation, now)))?;
+    } else if operation.state == OperationState::Succeeded {
+        see_end(run)?;
     }
-    let issued = progress.items_changed;
+    if run.is(Broken::EndOfStartUntold) {
+        return Ok(Vec::new());
+    }
+    Ok(end_event(run.world, message, &operation).into_iter().collect())
+}
+
+fn end(run: &mut Run, operation: &Row<Operation>, now: Timestamp) -> Flow<Row<Operation>> {
+    let (id, issued) = (operation.operation_id, progress(operation).items_changed);
+    let mut ended = operation.clone();
+    ended.edit(|operation| (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now)));
     if run.is(Broken::EndsInTwoWrites) {
         run.call("UpdateItem operation end", |world| world.end_running(id, now, None))?.ok();
-        return run.call("UpdateItem bulk end", |world| world.count_issued(issued));
+        run.call("UpdateItem bulk end", |world| world.count_issued(issued))?;
+        return Ok(ended);
     }
-    run.retrying(|run| {
-        let ended = run.call("TransactWriteItems end start", |world| world.end_start(id, issued, now))?;
-        if ended.is_ok() {
-            return Ok(());
-        }
-        // Somebody else who found it complete may have ended it.
-        let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
-        if operation.state == OperationState::Succeeded { Ok(()) } else { Err(Stop::Conflict) }
-    })
+    let done = run.transact("TransactWriteItems end start", |world| world.end_start(id, issued, now))?;
+    if done.is_ok() {
+        return Ok(ended);
+    }
+    // Somebody else who found it complete may have ended it.
+    let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
+    if operation.state != OperationState::Succeeded {
+        return Err(Stop::Conflict);
+    }
+    see_end(run).map(|()| operation)
+}
+
+/// What is said of the whole operation, once it has ended. (Of the bulk, only what does not change then is in it.)
+pub fn end_event(world: &World, message: &Message<Instruction>, operation: &Operation) -> Option<Row<Event>> {
+    let data = EventData::NonameBulkStart(NonameBulkStartData::of(operation, &world.bulk)?);
+    Some(Row::new(message.event_context().event(operation.ended_at?, &world.bulk.bulk_id, data)))
 }
 
 /// What is true of all cards of one start.
+#[derive(Debug, Clone, Hash)]
 pub struct Start {
     bulk: Row<Bulk>,
     issuing_date: Date,
@@ -124,8 +169,8 @@ pub struct Start {
 
 impl Start {
     /// That of this operation.
-    pub fn of(world: &World, operation: OperationId) -> Option<Self> {
-        match world.operations.get(&operation)?.subject {
+    pub fn of(world: &World, operation: &Operation) -> Option<Self> {
+        match operation.subject {
             Subject::StartBulk { issuing_date, expiration_date, .. } => {
                 Some(Self { bulk: world.bulk.clone(), issuing_date, expiration_date })
             }
@@ -148,7 +193,7 @@ impl Start {
 /// The event of the item's card, if this operation issued it.
 pub fn event(message: &Message<Instruction>, start: &Start, item: &BulkItem) -> Option<Row<Event>> {
     let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
-    if !mark.is_of(message.operation_id, message.accepted_at) {
+    if !mark.is_of(message.acceptance()) {
         return None;
     }
     let data = CardCreateData::new(

@@ -1,7 +1,7 @@
 //! What the tests look at.
 
 use model::reached;
-use model::scenario::{Scenario, bind};
+use model::scenario::{Odd, Scenario, bind};
 
 /// Two binds of one card.
 pub fn binds() -> Scenario {
@@ -34,7 +34,8 @@ pub fn reissues() -> Scenario {
 
 /// Two reissues of one card, each delivered several times at once.
 pub fn reissues_at_once() -> Scenario {
-    two_reissues("reissues at once", 3).reaches([reached::TWICE_AT_ONCE, reached::ALREADY_REPLACED])
+    let reached = [reached::TWICE_AT_ONCE, reached::ALREADY_REPLACED, reached::HALF_SEEN];
+    two_reissues("reissues at once", 3).one_clock().reaches(reached)
 }
 
 fn two_reissues(name: &'static str, processes: usize) -> Scenario {
@@ -55,22 +56,56 @@ pub fn bind_and_reissue() -> Scenario {
     cards.accepted(1, bind(1, 1, None)).asked(2, bind(2, 1, Some(1))).late_copies().reaches(reached)
 }
 
+/// A reissue that a client asks for again and again; and the operation's row goes away.
+pub fn restored_reissue() -> Scenario {
+    let reached = [reached::GONE_AFTER_ITS_EFFECT, reached::RECORDED_ANEW, reached::ABOUT_NOTHING];
+    let cards = Scenario::new("a restored reissue", 2).bound_card(2, 1).card(1);
+    cards.asked(1, bind(1, 1, Some(2))).forgets().one_clock().reaches(reached)
+}
+
+/// Two clients want one card, and ask again and again; and an operation's row goes away.
+pub fn restored_binds() -> Scenario {
+    let reached = [reached::GONE_AFTER_ITS_EFFECT, reached::RECORDED_ANEW, reached::ABOUT_NOTHING];
+    let card = Scenario::new("restored binds", 2).card(1);
+    card.asked(1, bind(1, 1, None)).asked(2, bind(1, 2, None)).forgets().one_clock().reaches(reached)
+}
+
+/// A start, a FULL cancel and a bind whose operations have no rows: the table was restored to a time before them.
+pub fn restored_bulk() -> Scenario {
+    let bulk = Scenario::new("a restored bulk", 2).card(7).item("a").start(1).cancel(2).cancel_named(3, &["a"]);
+    bulk.accepted(4, bind(7, 1, None)).restored().one_clock().reaches([reached::ABOUT_NOTHING])
+}
+
+/// The chunks of a start and of a FULL cancel; and an operation's row goes away.
+pub fn restored_chunks() -> Scenario {
+    let reached = [reached::GONE_AFTER_ITS_EFFECT, reached::ABOUT_NOTHING];
+    let bulk = Scenario::new("restored chunks", 2).item("a").start(1).cancel(2).planned();
+    bulk.forgets().one_clock().reaches(reached)
+}
+
 /// A start of two items, a page each.
 pub fn start() -> Scenario {
-    let reached = [reached::ISSUED, reached::A_CONFLICT, reached::TWICE_AT_ONCE];
+    let reached = [reached::ISSUED, reached::A_CONFLICT, reached::TWICE_AT_ONCE, reached::A_PLAN_IS_MET];
     Scenario::new("start", 2).item("a").item("b").start(1).one_clock().reaches(reached)
+}
+
+/// The plan of a FULL cancel of three items, a page each, all of whose messages SQS delivers again.
+pub fn plan() -> Scenario {
+    let reached = [reached::TWICE_AT_ONCE, reached::A_PLAN_IS_MET];
+    let bulk = Scenario::new("a plan", 2).item("a").item("b").item("c").cancel(1).plans_alone();
+    bulk.one_clock().late_copies().odd(Odd::Late).reaches(reached)
 }
 
 /// A start, while the bulk grows at its front.
 pub fn start_and_increment() -> Scenario {
     let reached = [reached::ISSUED, reached::THE_BULK_GROWS, reached::GROWN_SINCE_THE_PLAN];
-    Scenario::new("start and increment", 2).item("b").start(1).increment(2, "a").one_clock().reaches(reached)
+    Scenario::new("start and increment", 2).item("b").start(1).increment_once(2, "a").one_clock().reaches(reached)
 }
 
 /// A FULL cancel, while the bulk grows.
 pub fn cancel_and_increment() -> Scenario {
     let reached = [reached::CANCELED, reached::THE_BULK_GROWS, reached::AN_INCREMENT_IS_REFUSED];
-    Scenario::new("cancel and increment", 2).item("a").cancel(1).increment(2, "b").one_clock().reaches(reached)
+    Scenario::new("cancel and increment", 2).item("a").cancel(1).increment_once(2, "b").one_clock().reaches(reached)
 }
 
 /// A PARTIAL cancel of an item that the bulk grows by, asked for again and again.
@@ -78,9 +113,30 @@ pub fn named_and_increment() -> Scenario {
     let reached = [reached::AN_ITEM_IS_CANCELED, reached::NOT_FOUND, reached::A_REPLAY_FINDS_IT_PENDING];
     Scenario::new("PARTIAL cancel and increment", 2)
         .asked_cancel(1, &["a"])
-        .increment(2, "a")
+        .increment_once(2, "a")
         .one_clock()
         .reaches(reached)
+}
+
+/// An increment that is asked for again and again, while a FULL cancel seals the bulk.
+pub fn keyed_increment() -> Scenario {
+    let reached = [reached::THE_BULK_GROWS, reached::AN_INCREMENT_IS_REFUSED, reached::TAKEN_OVER];
+    Scenario::new("a keyed increment", 2).cancel(1).increment(2, "b").one_clock().reaches(reached)
+}
+
+/// Orders whose cancellation a client asks for again and again, while SQS refuses entries and loses answers.
+pub fn orders() -> Scenario {
+    Scenario::new("orders", 2)
+        .cancel_orders(1, &[1, 2], None)
+        .odd(Odd::Sending)
+        .one_clock()
+        .reaches([reached::NOT_SENT])
+}
+
+/// Wrong guesses of a PIN and the right one, each of which a client sends again and again.
+pub fn pins() -> Scenario {
+    let guesses = Scenario::new("PINs", 2).cancel_orders(1, &[1], Some(1)).cancel_orders(2, &[1], Some(2));
+    guesses.cancel_orders(3, &[1], Some(3)).cancel_orders(4, &[1], Some(0)).one_clock().reaches([reached::LOCKED])
 }
 
 /// The chunks of a FULL cancel of two items.
@@ -138,5 +194,5 @@ pub fn full_and_partial() -> Scenario {
 /// Rows that are held until a chunk is given up.
 pub fn held() -> Scenario {
     let bulk = Scenario::new("held", 3).item("a").start(1).cancel(2).planned();
-    bulk.one_clock().held().reaches([reached::SAID_TO_BE_HELD, reached::A_CARD_IS_CANCELED])
+    bulk.one_clock().odd(Odd::Held).reaches([reached::SAID_TO_BE_HELD, reached::A_CARD_IS_CANCELED])
 }

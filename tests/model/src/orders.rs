@@ -1,0 +1,231 @@
+//! Cancellations of orders, as far as a client's answer depends on how its messages were sent and its PINs judged.
+//! What orders and their market come to is not in the model.
+
+use std::collections::BTreeSet;
+
+use shared::domain::ids::OperationId;
+use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::order::OrderRef;
+use shared::message::Message;
+
+use crate::broken::Broken;
+use crate::process::{Flow, How, Run, Stop};
+use crate::row::Row;
+use crate::store::Recorded;
+use crate::transaction::Key;
+use crate::world::{Instruction, Told, World};
+
+/// An order.
+pub type OrderNumber = i32;
+/// A guess of a PIN: 0 is the right one.
+pub type Pin = u8;
+
+/// Wrong PINs in a row after which a PIN is locked: five in the code.
+pub const MOST_TRIES: usize = 2;
+/// Calls for the messages of one request: the first, and one for what was not taken.
+const ROUNDS: usize = 2;
+/// What the operation keeps of an entry whose cancellation is accepted, and of one whose message was not sent.
+const ACCEPTED: &str = "A";
+const NOT_SENT: &str = "S";
+
+/// A try of a PIN, known by the request and by what it guesses.
+pub type Try = (OperationId, Pin);
+
+/// The orders' part of a state.
+#[derive(Debug, Clone, Default)]
+pub struct Desk {
+    /// The entries whose messages SQS has taken.
+    pub sent: BTreeSet<(OperationId, OrderNumber)>,
+    /// The person's row: wrong tries in a row.
+    pub tries: Vec<Try>,
+    /// The wrong tries since the last right one of which it was told that they are wrong. For the properties alone.
+    pub told_wrong: BTreeSet<Try>,
+}
+
+/// What is said of a PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Verdict {
+    Right,
+    Wrong,
+    Locked,
+}
+
+/// What came of a call that sends messages.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Sending {
+    /// SQS has these.
+    Taken(Vec<OrderNumber>),
+    /// It did not answer.
+    Unknown,
+}
+
+/// cancel-orders: has these orders canceled.
+pub fn cancel_orders(
+    run: &mut Run,
+    operation: &Row<Operation>,
+    orders: &[OrderNumber],
+    pin: Option<Pin>,
+) -> Flow<Told> {
+    let id = operation.operation_id;
+    let (recorded, is_first) = match run.call("GetItem operation", |world| world.operation(id))? {
+        Some(recorded) => (recorded, false),
+        None if pin.map(|pin| judge(run, (id, pin))).transpose()?.is_none_or(|verdict| verdict == Verdict::Right) => {
+            match run.write("PutItem operation", &Key::Operation(id), |world| world.record_operation(operation))? {
+                Recorded::New => (operation.clone(), true),
+                Recorded::Existing(existing) => (existing, false),
+            }
+        }
+        // What refuses may be this very operation, recorded since we looked by the same request sent twice.
+        None => match run.call("GetItem operation since", |world| world.operation(id))? {
+            Some(since) => (since, false),
+            None => return Ok(Told::Refused),
+        },
+    };
+    if recorded.state != OperationState::Pending {
+        return Ok(Told::Accepted);
+    }
+    let careless = run.is(Broken::TakenToldNotSent);
+    if !is_first && !careless {
+        // From now on the first request cannot say that an entry was not sent.
+        let note = |world: &mut World| world.note_repeated(id);
+        let noted = run.write("UpdateItem operation repeated", &Key::Operation(id), note)?;
+        if noted.ok_or(Stop::Broken("the operation has no row"))?.state != OperationState::Pending {
+            return Ok(Told::Accepted);
+        }
+    }
+    let (not_sent, is_sure) = send(run, id, orders)?;
+    let is_known = not_sent.is_empty() || is_sure && is_first;
+    if !is_known && !careless {
+        return Err(Stop::Broken("SQS may have it"));
+    }
+    let set = |world: &mut World| world.set_told(id, orders, &not_sent, careless);
+    let told = run.write("UpdateItem operation told", &Key::Operation(id), set)?;
+    match told.ok_or(Stop::Broken("the operation has no row"))?.state {
+        OperationState::Pending => Err(Stop::Broken("SQS may have it")),
+        _ => Ok(Told::Accepted),
+    }
+}
+
+/// Verified first, and judged then.
+fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
+    let once = !run.is(Broken::TryCountsAgain);
+    run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once))
+}
+
+/// Sends the messages of these. Answers those that SQS did not take, and whether that is sure: whether every call had an
+/// answer.
+fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<OrderNumber>, bool)> {
+    run.function("send each", |run| {
+        let (mut open, mut is_sure) = (orders.to_vec(), true);
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            match run.call_so("SendMessageBatch", |how, world| world.send_batch(id, &open, how))? {
+                Sending::Taken(taken) => open.retain(|order| !taken.contains(order)),
+                Sending::Unknown => is_sure = false,
+            }
+        }
+        Ok((open, is_sure))
+    })
+}
+
+/// cancel-orders-worker, which in the code asks the market.
+pub fn apply(run: &mut Run) -> Flow<()> {
+    run.now().map(|_| ())
+}
+
+impl World {
+    /// `SendMessageBatch`: each of them is taken or not on its own.
+    fn send_batch(&mut self, id: OperationId, orders: &[OrderNumber], how: How) -> Option<Sending> {
+        let taken = match how {
+            How::Well | How::Lost => orders,
+            How::Refused => &orders[..orders.len() - 1],
+            _ => return None,
+        };
+        for order in taken {
+            let operation = self.operations.get(&id).cloned()?;
+            self.send(&Row::new(Message::of(&operation, Instruction::CancelOrder(*order))));
+            self.desk.edit(|desk| _ = desk.sent.insert((id, *order)));
+        }
+        Some(if how == How::Lost { Sending::Unknown } else { Sending::Taken(taken.to_vec()) })
+    }
+
+    /// `UpdateItem` operation repeated, if it is PENDING. Answers it as it is then.
+    fn note_repeated(&mut self, id: OperationId) -> Option<Row<Operation>> {
+        let row = self.operations.get_mut(&id)?;
+        if row.state == OperationState::Pending {
+            row.edit(|operation| {
+                if let Subject::CancelOrders { repeated, .. } = &mut operation.subject {
+                    *repeated = true;
+                }
+            });
+        }
+        Some(row.clone())
+    }
+
+    /// `UpdateItem` operation told, if it is PENDING and, unless all was sent, nobody else may be sending. Answers it as
+    /// it is then.
+    fn set_told(
+        &mut self,
+        id: OperationId,
+        asked: &[OrderNumber],
+        not_sent: &[OrderNumber],
+        careless: bool,
+    ) -> Option<Row<Operation>> {
+        let row = self.operations.get_mut(&id)?;
+        let is_repeated = matches!(row.subject, Subject::CancelOrders { repeated: true, .. });
+        if row.state == OperationState::Pending && (careless || not_sent.is_empty() || !is_repeated) {
+            row.edit(|operation| {
+                operation.state = OperationState::Running;
+                if let Subject::CancelOrders { orders, told, .. } = &mut operation.subject {
+                    let letter = |order| if not_sent.contains(order) { NOT_SENT } else { ACCEPTED };
+                    *told = asked.iter().map(letter).collect();
+                    let sent = asked.iter().filter(|order| !not_sent.contains(order));
+                    *orders = sent.map(|order| OrderRef::Domestic(*order)).collect();
+                }
+            });
+        }
+        Some(row.clone())
+    }
+
+    /// `UpdateItem` person: writes the verdict, on the condition that fewer than so many were wrong.
+    fn judge(&mut self, guess: Try, once: bool) -> Verdict {
+        let Desk { tries, .. } = &*self.desk;
+        let (is_right, is_known) = (guess.1 == 0, once && tries.contains(&guess));
+        if tries.len() >= MOST_TRIES && !is_known {
+            return Verdict::Locked;
+        }
+        self.desk.edit(|desk| {
+            if is_right {
+                desk.tries.clear();
+                desk.told_wrong.clear();
+            } else {
+                desk.told_wrong.insert(guess);
+                if !is_known {
+                    desk.tries.push(guess);
+                }
+            }
+        });
+        if is_right { Verdict::Right } else { Verdict::Wrong }
+    }
+}
+
+/// Whether no entry is told as not sent whose message SQS has.
+pub fn are_told_as_sent(world: &World) -> bool {
+    world.operations.values().all(|operation| {
+        let Subject::CancelOrders { told, .. } = &operation.subject else { return true };
+        // Its entries are numbered from 1 on.
+        let mut entries = (1..).zip(told.chars());
+        entries.all(|(order, letter)| {
+            letter.to_string() != NOT_SENT || !world.desk.sent.contains(&(operation.operation_id, order))
+        })
+    })
+}
+
+/// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
+pub fn are_counted_once(world: &World) -> bool {
+    let Desk { tries, told_wrong, .. } = &*world.desk;
+    let distinct: BTreeSet<_> = tries.iter().collect();
+    distinct.len() == tries.len() && told_wrong.len() <= MOST_TRIES
+}

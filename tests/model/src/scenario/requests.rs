@@ -1,0 +1,119 @@
+//! What clients may ask for, and what was accepted before.
+
+use shared::domain::bind::Bind;
+use shared::domain::bulk::PlanCursor;
+use shared::domain::cancel::CancelType;
+use shared::domain::card::CardFacts;
+use shared::domain::operation::{Progress, Subject};
+use shared::domain::order::OrderRef;
+use shared::message::{BindCard, CancelBulk, CancelStep, NamedPlan, StartBulk, StartStep};
+
+use super::{Asked, Scenario, What, bind_subject, external_id, facts, operation_id, pending};
+use crate::orders::{OrderNumber, Pin};
+use crate::world::Instruction;
+
+impl Scenario {
+    /// A bind that a client may ask for.
+    #[must_use]
+    pub fn asked(mut self, operation: u128, bind: Bind) -> Self {
+        let operation = pending(operation, bind_subject(&bind));
+        self.asked.push(Asked { operation, what: What::Bind(bind) });
+        self
+    }
+
+    /// An increment of the bulk by an item that a client may ask for.
+    #[must_use]
+    pub fn increment(self, operation: u128, item: &str) -> Self {
+        self.increment_by(operation, What::Increment(external_id(item)))
+    }
+
+    /// The same without a key.
+    #[must_use]
+    pub fn increment_once(self, operation: u128, item: &str) -> Self {
+        self.increment_by(operation, What::IncrementOnce(external_id(item)))
+    }
+
+    fn increment_by(mut self, operation: u128, what: What) -> Self {
+        let subject = Subject::IncrementBulk { bulk_id: self.start.bulk.bulk_id.clone() };
+        let operation = pending(operation, subject);
+        self.asked.push(Asked { operation, what });
+        self
+    }
+
+    /// A request to cancel these orders, with this guess of a PIN if they need one.
+    #[must_use]
+    pub fn cancel_orders(mut self, operation: u128, orders: &[OrderNumber], pin: Option<Pin>) -> Self {
+        let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
+        let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
+        let operation = pending(operation, subject);
+        self.asked.push(Asked { operation, what: What::CancelOrders(orders.to_vec(), pin) });
+        self
+    }
+
+    /// A pending item of the bulk, of its first batch.
+    #[must_use]
+    pub fn item(mut self, name: &str) -> Self {
+        self.start.add_item(&external_id(name), 1);
+        self.start.bulk.edit(|bulk| bulk.items += 1);
+        self
+    }
+
+    /// A start of the bulk that was asked for and accepted.
+    #[must_use]
+    pub fn start(mut self, operation: u128) -> Self {
+        let bulk_id = self.start.bulk.bulk_id.clone();
+        let CardFacts { issuing_date, expiration_date, .. } = facts();
+        let progress = Progress::default();
+        let subject = Subject::StartBulk { bulk_id: bulk_id.clone(), issuing_date, expiration_date, progress };
+        let step = StartStep::Plan(PlanCursor::default());
+        self.accept(operation, subject, Instruction::Start(StartBulk { bulk_id, step }));
+        self
+    }
+
+    /// A FULL cancel of the bulk that was asked for and accepted.
+    #[must_use]
+    pub fn cancel(self, operation: u128) -> Self {
+        self.cancel_of(operation, CancelType::Full, CancelStep::PlanAll(PlanCursor::default()))
+    }
+
+    /// A PARTIAL cancel that a client may ask for.
+    #[must_use]
+    pub fn asked_cancel(mut self, operation: u128, names: &[&str]) -> Self {
+        let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
+        self.start.named.edit(|named| _ = named.insert(operation_id(operation), names.clone()));
+        let operation = pending(operation, self.cancel_subject(CancelType::Partial));
+        self.asked.push(Asked { operation, what: What::CancelNamed(names) });
+        self
+    }
+
+    /// A PARTIAL cancel that was asked for and accepted.
+    #[must_use]
+    pub fn cancel_named(mut self, operation: u128, names: &[&str]) -> Self {
+        let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
+        let chunks = u32::try_from(names.len()).expect("few");
+        self.start.named.edit(|named| _ = named.insert(operation_id(operation), names));
+        let batches = self.start.bulk.batches.clone();
+        self.cancel_of(operation, CancelType::Partial, CancelStep::PlanNamed(NamedPlan { chunks, batches }))
+    }
+
+    fn cancel_subject(&self, cancel_type: CancelType) -> Subject {
+        let (bulk_id, progress) = (self.start.bulk.bulk_id.clone(), Progress::default());
+        Subject::CancelBulk { bulk_id, cancel_type, bulk_status: None, progress }
+    }
+
+    fn cancel_of(mut self, operation: u128, cancel_type: CancelType, step: CancelStep) -> Self {
+        let (subject, bulk_id) = (self.cancel_subject(cancel_type), self.start.bulk.bulk_id.clone());
+        let program_id = facts().program_id;
+        self.accept(operation, subject, Instruction::Cancel(CancelBulk { bulk_id, program_id, step }));
+        self
+    }
+
+    /// A bind that was asked for and accepted.
+    #[must_use]
+    pub fn accepted(mut self, operation: u128, bind: Bind) -> Self {
+        let subject = bind_subject(&bind);
+        let instruction = Instruction::Bind(BindCard { bind, card: facts() });
+        self.accept(operation, subject, instruction);
+        self
+    }
+}
