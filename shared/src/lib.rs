@@ -7,6 +7,7 @@
 //! - The edges, of which a function links what it uses:
 //!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `pin` (how PINs are kept), `http` (an endpoint),
 //!   `worker` (a queue's worker; `plan`: one that goes through a bulk).
+//! - [`partners`]: which rows belong together, for who looks at the whole table.
 //!
 //! What belongs to one function alone does not belong here.
 
@@ -24,6 +25,7 @@ pub mod aws;
 mod batching;
 pub mod events;
 pub mod http;
+pub mod partners;
 pub mod pin;
 pub mod plan;
 pub mod queue;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
+use crate::domain::acceptance::Acceptance;
 use crate::domain::bind::Bind;
 use crate::domain::bulk::{PlanCursor, Range};
 use crate::domain::cancel::ItemRef;
@@ -70,6 +71,12 @@ impl<T> Message<T> {
             accepted_at: operation.created_at,
             instruction,
         }
+    }
+
+    /// Returns which operation it belongs to, as it was accepted.
+    #[must_use]
+    pub const fn acceptance(&self) -> Acceptance {
+        Acceptance { operation_id: self.operation_id, accepted_at: self.accepted_at }
     }
 
     /// A further message of the same operation.

@@ -7,10 +7,15 @@ use std::fmt;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
-use crate::domain::ids::OrgId;
+use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::order::PersonId;
+
+/// Bytes of a try's ID: enough for no two to be the same.
+const TRY_ID_BYTES: usize = 16;
 
 /// The secret that PINs are mixed with before they are hashed.
 #[derive(Clone)]
@@ -36,6 +41,15 @@ impl Pepper {
     #[must_use]
     pub fn verify(&self, org: &OrgId, person: PersonId, pin: &str, hash: &str) -> bool {
         Argon2::default().verify_password(self.mix(org, person, pin).as_ref(), hash).is_ok()
+    }
+
+    /// Returns the ID of a try of a PIN: the same whenever the operation tries it. Without the pepper nobody can find out
+    /// which PIN it was.
+    #[must_use]
+    pub fn try_id(&self, org: &OrgId, person: PersonId, operation: OperationId, pin: &str) -> String {
+        // Begins like nothing that `mix` is given.
+        let tag = hmac::sign(&self.0, format!("try\n{org}\n{person}\n{operation}\n{pin}").as_bytes());
+        URL_SAFE_NO_PAD.encode(&tag.as_ref()[..TRY_ID_BYTES])
     }
 
     /// Bound to the person, so that no row's hash is good for another's. No part but the last can hold a line feed.
@@ -65,5 +79,17 @@ mod tests {
         assert!(!pepper.verify(&org, 8, "1234", &hash));
         assert!(!Pepper::new("other").verify(&org, 7, "1234", &hash));
         assert_ne!(pepper.hash(&org, 7, "1234").unwrap(), hash);
+    }
+
+    #[test]
+    fn a_try_is_known_by_all_that_it_is() {
+        let (pepper, org) = (Pepper::new("secret"), "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap());
+        let operation = |number| OperationId::from_uuid(uuid::Uuid::from_u128(number));
+        let id = pepper.try_id(&org, 7, operation(1), "1234");
+        assert_eq!(id, pepper.try_id(&org, 7, operation(1), "1234"));
+        assert_ne!(id, pepper.try_id(&org, 7, operation(1), "1235"));
+        assert_ne!(id, pepper.try_id(&org, 7, operation(2), "1234"));
+        assert_ne!(id, pepper.try_id(&org, 8, operation(1), "1234"));
+        assert_ne!(id, Pepper::new("other").try_id(&org, 7, operation(1), "1234"));
     }
 }

@@ -1,31 +1,46 @@
 //! Planning an operation on a whole bulk: what the workers of such operations share.
 //!
-//! One page of items a message. A plan that went through many pages in one run would send all its chunks
-//! again when it dies at the end.
+//! A plan goes through the bulk page by page. After each page it notes on the operation how far it has come, once SQS has
+//! the messages of the page's chunks. So a delivery that dies, or whose messages SQS does not take, costs one page sent
+//! twice, and a second delivery of the same plan sends nothing that the first is known to have sent. A plan goes on in the
+//! invocation that it began in while there is time, and then in a message of its own.
+//!
+//! No delivery lets its message go because another is further: they may be two deliveries of one message, and letting go
+//! would delete it for both. It goes on from there instead.
 
-use std::collections::BTreeSet;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::clock;
 use crate::domain::bulk::{PlanCursor, PlannedItem};
 use crate::domain::ids::BulkId;
-use crate::domain::operation::Operation;
+use crate::domain::operation::{Operation, Progress};
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::worker::Failure;
+use crate::worker::{Attempt, Failure};
 
-/// Items planned in one run; then the plan goes on in a message of its own.
+/// Items of a page. One Query answers no more than 1 MB of them (AWS limit), so with long external IDs it is fewer.
 const PAGE_ITEMS: usize = 2000;
+/// The part of an invocation's time after which no page is begun, as a divisor. The messages beside a plan's in its batch
+/// are let go when it has ended; and a page takes a fraction of a second.
+const SHARE_OF_TIME: u32 = 2;
 
-/// The operation that the message belongs to.
+/// The operation that the message belongs to, as it was accepted then.
+///
+/// A worker asks for it before it changes anything: what it does must be told, and can be only if it is known. An operation
+/// has no row if the table was restored to a time before it; and one that was accepted again since is another.
 ///
 /// # Errors
 /// [`Failure::Broken`] if it has no row.
 pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Operation, Failure> {
     let operation = store.operation(&message.org_id, message.operation_id, clock::now()).await?;
-    operation.ok_or_else(|| Failure::Broken("the operation has no row".to_owned()))
+    match operation {
+        Some(operation) if operation.acceptance() == message.acceptance() => Ok(operation),
+        Some(_) => Err(Failure::Broken("the operation has no row: its key was used again".to_owned())),
+        None => Err(Failure::Broken("the operation has no row".to_owned())),
+    }
 }
 
 /// That the operation is not one of the worker's.
@@ -42,35 +57,60 @@ pub fn count(items: usize) -> Result<u32, Failure> {
     u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()))
 }
 
-/// Cuts the bulk's next items into chunks and sends their messages, made by `chunk`, and that of the plan's
-/// next page, made by `further`; after the last page notes on the operation how many chunks there are, and
-/// answers it.
-///
-/// `batches` must be the same whenever the plan is made again: then so are the chunks.
-///
-/// # Errors
-/// [`Failure::Retry`] or [`Failure::Broken`].
-pub async fn plan_page<T: Serialize + Sync>(
-    (store, queue): (&Store, &Queue),
-    message: &Message<T>,
-    bulk: &BulkId,
-    batches: &BTreeSet<u32>,
-    from: PlanCursor,
-    chunk: impl Fn(u32, Vec<PlannedItem>) -> Option<T>,
-    further: impl Fn(PlanCursor) -> T,
-) -> Result<Option<Operation>, Failure> {
-    let (org, operation) = (&message.org_id, message.operation_id);
-    let page = store.items_after(org, bulk, from.after.as_ref(), PAGE_ITEMS).await?;
-    let (chunks, cursor) = from.advance(page.items, batches, !page.more);
-    let (count, items) = (cursor.chunks, cursor.items);
-    let mut steps: Vec<T> = chunks.into_iter().filter_map(|(number, items)| chunk(number, items)).collect();
-    if page.more {
-        steps.push(further(cursor));
+/// A delivery of a plan.
+#[derive(Debug)]
+pub struct Plan<'a, T> {
+    /// Reads the bulk's items; keeps how far the plan has come.
+    pub store: &'a Store,
+    /// The worker's own queue.
+    pub queue: &'a Queue,
+    /// The plan's message.
+    pub message: &'a Message<T>,
+    /// The bulk.
+    pub bulk: &'a BulkId,
+    /// How far the operation had come when the delivery began. Its batches are those that count, and the same whenever the
+    /// plan is made again: then so are the chunks.
+    pub progress: &'a Progress,
+    /// Which delivery it is, and how long it can be.
+    pub attempt: Attempt,
+}
+
+impl<T: Serialize + Sync> Plan<'_, T> {
+    /// Cuts the bulk's items into chunks and sends their messages, made by `chunk`: from this cursor on, or from where the
+    /// operation's row says. After the last page notes on the operation how many chunks there are, and answers it. If time
+    /// runs out before, sends the message of the plan's next page, made by `further`, and answers nothing.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] or [`Failure::Broken`].
+    pub async fn go(
+        &self,
+        from: &PlanCursor,
+        chunk: impl Fn(u32, Vec<PlannedItem>) -> Option<T>,
+        further: impl Fn(PlanCursor) -> T,
+    ) -> Result<Option<Operation>, Failure> {
+        let (org, operation, batches) = (&self.message.org_id, self.message.operation_id, &self.progress.batches);
+        let until = Instant::now() + self.attempt.timeout / SHARE_OF_TIME;
+        let mut cursor = from.clone().go_on(self.progress.planned.as_ref());
+        loop {
+            let page = self.store.items_after(org, self.bulk, cursor.after.as_ref(), PAGE_ITEMS).await?;
+            let (chunks, next) = cursor.advance(page.items, batches, !page.more);
+            let planned = next.planned(&chunks);
+            let steps = chunks.into_iter().filter_map(|(number, items)| chunk(number, items));
+            let messages: Vec<_> = steps.map(|step| self.message.next(step)).collect();
+            self.queue.send_all(&messages).await?;
+            if !page.more {
+                return Ok(Some(self.store.set_chunks(org, operation, next.chunks, next.items).await?));
+            }
+            // Of a page of which nothing counts, nothing is noted.
+            if let Some(planned) = planned {
+                self.store.note_planned(org, operation, &planned).await?;
+            }
+            if Instant::now() >= until {
+                // Sent last, and by itself: what was planned before it is noted.
+                self.queue.send(&self.message.next(further(next))).await?;
+                return Ok(None);
+            }
+            cursor = next;
+        }
     }
-    let messages: Vec<_> = steps.into_iter().map(|step| message.next(step)).collect();
-    queue.send_all(&messages).await?;
-    if page.more {
-        return Ok(None);
-    }
-    Ok(Some(store.set_chunks(org, operation, count, items).await?))
 }

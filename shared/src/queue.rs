@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
@@ -10,6 +10,7 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
     SendMessageBatchRequestEntry,
 };
+use aws_smithy_types::retry::RetryConfig;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
@@ -20,11 +21,13 @@ use crate::{batching, config};
 const MAX_BATCH: usize = 10;
 /// Bytes of all messages of one call (AWS limit: 1 MiB), of which we use no more than this.
 const MAX_BATCH_BYTES: usize = 1_000_000;
-/// Calls for the same messages: the first, and those for what was not taken.
-const MAX_ROUNDS: u32 = 4;
+/// Tries of a call: the first, and those for what was not taken.
+const MAX_ROUNDS: u32 = 6;
 /// Calls at the same time, of one request.
 const CONCURRENT_CALLS: usize = 8;
-/// Longest wait before the second call; more for each further one, and drawn at random below that.
+/// Time after which no further try of a call is begun: one more may take as long as a call may (see [`crate::aws`]).
+const LONGEST_SENDING: Duration = Duration::from_secs(1);
+/// Longest wait before the second try; more for each further one, and drawn at random below that.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
 
 /// A queue, through one client.
@@ -83,10 +86,11 @@ impl Queue {
         refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError::new(reason)))
     }
 
-    /// The same, but answers those that SQS said it did not take, by their positions, and why.
+    /// The same, but answers those that SQS is sure not to have taken, by their positions, and why.
     ///
     /// # Errors
-    /// [`SendError`] if SQS did not answer: any of them may have been taken.
+    /// [`SendError`] if any try of a call whose messages were not all taken in the end had no answer: SQS may have taken
+    /// them then.
     pub async fn send_each<T: Serialize + Sync>(
         &self,
         messages: &[Message<T>],
@@ -100,18 +104,32 @@ impl Queue {
     }
 
     /// Sends what fits into one call; answers what SQS said it did not take.
+    ///
+    /// The tries are counted here, and not hidden in the SDK: a message that SQS refuses in one try it may have taken in one
+    /// before, whose answer was lost.
     async fn send_batch(&self, entries: &[SendMessageBatchRequestEntry]) -> Result<Vec<(usize, String)>, SendError> {
-        let mut open = entries.to_vec();
+        let (mut open, started) = (entries.to_vec(), Instant::now());
+        let mut unanswered = None;
         for round in 1.. {
-            let output = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
-            let output = output.send().await.map_err(|error| SendError::new(reason(&error)))?;
-            open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
+            let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
+            let once = aws_sdk_sqs::Config::builder().retry_config(RetryConfig::disabled());
+            let mut refused = Vec::new();
+            match call.customize().config_override(once).send().await {
+                Ok(output) => {
+                    open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
+                    refused = output.failed;
+                }
+                Err(error) => unanswered = Some(reason(&error)),
+            }
             if open.is_empty() {
                 break;
             }
-            if round == MAX_ROUNDS {
+            if round == MAX_ROUNDS || started.elapsed() > LONGEST_SENDING {
+                if let Some(reason) = unanswered {
+                    return Err(SendError::new(reason));
+                }
                 let refused = |entry: &SendMessageBatchRequestEntry| {
-                    let failed = output.failed().iter().find(|failed| failed.id() == entry.id())?;
+                    let failed = refused.iter().find(|failed| failed.id() == entry.id())?;
                     Some((entry.id().parse().ok()?, failed.code().to_owned()))
                 };
                 let refused: Option<Vec<_>> = open.iter().map(refused).collect();

@@ -48,6 +48,9 @@ const ANSWERING_TIME: Duration = Duration::from_millis(100);
 /// For all of these: what is left is for applying.
 pub const KEPT_BACK: Duration = ANSWERING_TIME.saturating_add(BURYING_TIME).saturating_add(PUBLISHING_TIME);
 
+/// Deliveries of a message that find what cannot be before it is given up. Ours.
+const MOST_UNEXPECTED: u32 = 3;
+
 /// What a queue's messages say of themselves, for the log.
 pub trait Envelope: DeserializeOwned {
     /// The tenant, the operation and the correlation ID, as far as they are known.
@@ -90,6 +93,10 @@ pub enum Failure {
     /// It may work after this time.
     #[error("{0}")]
     Wait(String, Duration),
+    /// What was found cannot be, unless it was not all to be seen yet. It is tried again a few times before it is given up,
+    /// since nobody but an operator mends what is given up.
+    #[error("{0}")]
+    Unexpected(String),
     /// It will never work: a bug, or bad data.
     #[error("{0}")]
     Broken(String),
@@ -99,6 +106,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { .. } | StoreError::Retry { .. } => Self::Retry(error.to_string()),
+            StoreError::Unexpected { .. } => Self::Unexpected(error.to_string()),
             StoreError::Broken { .. } => Self::Broken(error.to_string()),
         }
     }
@@ -123,7 +131,7 @@ pub struct Attempt {
     pub number: u32,
     /// Deliveries that are left before the message is given up.
     pub left: u32,
-    /// The function's timeout: no invocation is at work for longer.
+    /// The time that the invocation has: it ends before that.
     pub timeout: Duration,
 }
 
@@ -293,7 +301,10 @@ async fn settle(returns: &Returns, delivery: Delivery, until: Instant) -> Option
         Ok(applied) => Fate::LetGo(applied.outcome),
         Err(Failure::Retry(reason)) if !is_last => Fate::Back(reason, None),
         Err(Failure::Wait(reason, time)) if !is_last => Fate::Back(reason, Some(*time)),
-        Err(Failure::Retry(reason) | Failure::Wait(reason, _) | Failure::Broken(reason)) => Fate::Bury(reason),
+        Err(Failure::Unexpected(reason)) if !is_last && receives < MOST_UNEXPECTED => Fate::Back(reason, None),
+        Err(
+            Failure::Retry(reason) | Failure::Wait(reason, _) | Failure::Unexpected(reason) | Failure::Broken(reason),
+        ) => Fate::Bury(reason),
     };
     log(&delivery, message_id, receives, &fate);
     let gone = match fate {

@@ -1,19 +1,21 @@
 //! Applies binds: the worker of the bind-card queue.
 //!
-//! Four steps, of which the first two are here and the last two in [`shared::worker`]:
+//! Five steps, of which the first three are here and the last two in [`shared::worker`]:
 //!
-//! 1. The conditional write. It binds the card, or finds this operation's mark on it, or finds why it
+//! 1. The operation is read. Without its row, nothing that is done could be told.
+//! 2. The conditional write. It binds the card, or finds this operation's mark on it, or finds why it
 //!    cannot be.
-//! 2. The outcome is stored on the operation if it has none yet; the stored one counts. This is what
+//! 3. The outcome is stored on the operation if it has none yet; the stored one counts. This is what
 //!    makes the event of a refusal the same at every delivery; a success has its mark.
-//! 3. The events are made of what is stored, and published, even if the operation had ended before.
-//! 4. The message is let go.
+//! 4. The events are made of what is stored, and published, even if the operation had ended before.
+//! 5. The message is let go.
 //!
 //! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
 
 use shared::aws::{Aws, Service};
 use shared::domain::bind::{BindOutcome, events};
 use shared::message::{BindCard, Message};
+use shared::plan::operation_of;
 use shared::store::Store;
 use shared::worker::{self, Applied, Failure, Outlets};
 use shared::{Error, clock, config, telemetry};
@@ -33,11 +35,12 @@ impl BindCardWorker {
     pub async fn apply(&self, message: Message<BindCard>) -> Result<Applied, Failure> {
         let BindCard { bind, card } = &message.instruction;
         let now = clock::now();
-        let effect = self.store.bind(&message.org_id, message.operation_id, bind, now).await?;
+        operation_of(&self.store, &message).await?;
+        let effect = self.store.bind(&message.org_id, message.acceptance(), bind, now).await?;
         let outcome = BindOutcome::of(&effect, now);
         let outcome = self.store.end_bind(&message.org_id, message.operation_id, outcome).await?;
         let events = events(&message.event_context(), bind, card, &outcome, &effect)
-            .map_err(|contradiction| Failure::Broken(contradiction.to_string()))?;
+            .map_err(|contradiction| Failure::Unexpected(contradiction.to_string()))?;
         Ok(Applied { outcome: outcome.name(), events })
     }
 }

@@ -4,10 +4,10 @@
 
 use serde_json::Value;
 use shared::aws::{Aws, Service};
-use shared::domain::bind::{Bind, BindRefusal, check_card, check_reissued};
-use shared::domain::ids::{CardId, OrgId};
+use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
+use shared::domain::ids::{CardId, OperationId};
 use shared::domain::operation::Subject;
-use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Scope, accept};
+use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{Error, config, message, telemetry};
@@ -36,14 +36,25 @@ impl BindCard {
         let ticket = call.ticket(ENDPOINT, &bind)?;
         let subject =
             Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None };
-        let prepare = |recorded| self.prepare(&call.identity.org_id, bind.clone(), recorded);
+        let prepare = |recorded| self.prepare(call, ticket.operation_id, bind.clone(), recorded);
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }
 
     /// The message's instruction: the same one whenever it is made, because a card's facts never change.
-    async fn prepare(&self, org: &OrgId, bind: Bind, recorded: bool) -> Result<message::BindCard, Problem> {
+    ///
+    /// If the operation is not recorded, but the card says that it was carried out, then its row has gone away: it is
+    /// recorded anew, as it was accepted then, and told.
+    async fn prepare(
+        &self,
+        call: &Call,
+        operation: OperationId,
+        bind: Bind,
+        recorded: bool,
+    ) -> Result<Prepared<message::BindCard>, Problem> {
+        let org = &call.identity.org_id;
         let card = self.store.card(org, bind.card_id).await?;
-        if !recorded {
+        let accepted_at = carried_out_by(operation, &bind, card.as_ref(), call.now).filter(|_| !recorded);
+        if !recorded && accepted_at.is_none() {
             check_card(card.as_ref()).map_err(refusal)?;
             if let Some(reissued) = bind.reissued_card_id {
                 let reissued = self.store.card(org, reissued).await?;
@@ -51,7 +62,7 @@ impl BindCard {
             }
         }
         let card = card.ok_or_else(|| Problem::broken("the operation's card is gone"))?;
-        Ok(message::BindCard { bind, card: card.facts })
+        Ok(Prepared { instruction: message::BindCard { bind, card: card.facts }, accepted_at })
     }
 }
 

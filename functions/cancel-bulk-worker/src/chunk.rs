@@ -1,16 +1,18 @@
 //! One chunk of a cancel: its items' writes, its result, its events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::clock;
-use shared::domain::cancel::{CancelCode, Canceler, ChunkResult, ChunkState, ItemRef, Step, of_card, step};
+use shared::domain::cancel::{CancelCode, ChunkResult, ChunkState, ItemRef, Step, of_card, of_no_card, step};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameCancellationData};
+use shared::domain::ids::ExternalId;
+use shared::domain::operation::OperationState;
 use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, Message};
-use shared::plan::count;
+use shared::plan::{count, operation_of};
 use shared::store::{Cancellation, Target};
 use shared::worker::{Applied, Attempt, Failure};
 
@@ -23,8 +25,12 @@ const MAX_ROUNDS: usize = 3;
 const CONCURRENT_LOOKS: usize = 4;
 /// Deliveries of a chunk that are left when its held items are given up: one, to say so.
 const LEFT_TO_SAY_SO: u32 = 1;
-/// After so many timeouts of the function, whoever had not read that a chunk is given up has ended, and so have its calls.
-const TIMEOUTS: u32 = 2;
+/// How long after a chunk is given up everybody has ended who had not read that, and so have their calls. An invocation of
+/// any version is at work for less than half of it (`FunctionTimeout` is at most 29 s: infra/template.yaml); the rest is for
+/// clocks that differ.
+const ALL_KNOW_AFTER: Duration = Duration::from_secs(60);
+/// How long a chunk that is given up waits for its last delivery, so that this comes after that by its own clock too.
+const LOOK_AFTER: Duration = Duration::from_secs(75);
 
 /// Items, by what became of them.
 type Outcomes = BTreeMap<CancelCode, Vec<ItemRef>>;
@@ -41,9 +47,13 @@ impl CancelBulkWorker {
         attempt: Attempt,
     ) -> Result<Applied, Failure> {
         let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
+        if operation_of(&self.store, message).await?.state == OperationState::Pending {
+            // Its plan is still to be made: the table was restored to a time before it, and it may cut other chunks now.
+            return Err(Failure::Broken("the operation is not planned".to_owned()));
+        }
         let outcomes = match self.store.chunk_state(org, id, accepted_at, chunk.number).await? {
             Some(ChunkState::Done(stored)) => return self.say(message, chunk, &stored).await,
-            Some(ChunkState::Held { held_since }) => self.look(message, chunk, held_since, attempt.timeout).await?,
+            Some(ChunkState::Held { held_since }) => self.look(message, chunk, held_since).await?,
             None => self.cancel(message, chunk, attempt).await?,
         };
         let result = ChunkResult { at: clock::now(), items: outcomes };
@@ -59,6 +69,9 @@ impl CancelBulkWorker {
         stored: &ChunkResult,
     ) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
+        if !is_of(stored, chunk) {
+            return Err(Failure::Broken("the chunk's result is that of other items".to_owned()));
+        }
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         let events: Vec<Event> = stored.iter().map(|(code, item)| event(message, stored, code, item)).collect();
         self.bus.publish_all(&events).await?;
@@ -81,6 +94,8 @@ impl CancelBulkWorker {
             if attempt.left <= LEFT_TO_SAY_SO {
                 let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
                 self.store.put_held(org, id, accepted_at, chunk.number, clock::now()).await?;
+                let reason = format!("{held} items are held by other transactions to the last");
+                return Err(Failure::Wait(reason, LOOK_AFTER));
             }
             return Err(Failure::Retry(format!("{held} items are held by other transactions")));
         }
@@ -95,7 +110,7 @@ impl CancelBulkWorker {
         items: &[ItemRef],
     ) -> Result<(Outcomes, usize), Failure> {
         let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
-        let mark = Mark { by: message.operation_id, at: clock::now() };
+        let mark = Mark::new(message.acceptance(), clock::now());
         let (mut outcomes, mut held) = (Outcomes::new(), 0);
         let mut open: Vec<(ItemRef, Target)> = items.iter().map(|item| (item.clone(), target(item))).collect();
         for _ in 0..MAX_ROUNDS {
@@ -110,15 +125,19 @@ impl CancelBulkWorker {
                     (Cancellation::Busy, _) => held += 1,
                     (Cancellation::Item(newer), target) => {
                         item.card_id = newer.card_id;
-                        match step(&newer, &canceler(message)) {
+                        match step(&newer, message.acceptance()) {
                             Step::Done(code) => note(&mut outcomes, code, item),
                             Step::CancelCard(card) => open.push((item, Target::Card(card))),
                             Step::CancelItem => open.push((item, target)),
                         }
                     }
-                    (Cancellation::Card(card), target) => match of_card(card.as_ref(), &canceler(message)) {
+                    (Cancellation::Card(card), target) => match of_card(&card, message.acceptance()) {
                         Some(code) => note(&mut outcomes, code, item),
                         None => open.push((item, target)),
+                    },
+                    (Cancellation::NoCard, _) => match self.without_card(message, &item).await? {
+                        Some(code) => note(&mut outcomes, code, item),
+                        None => held += 1,
                     },
                 }
             }
@@ -126,7 +145,17 @@ impl CancelBulkWorker {
                 return Ok((outcomes, held));
             }
         }
-        Err(Failure::Broken("an item was refused that could be canceled".to_owned()))
+        Err(Failure::Unexpected("an item was refused that could be canceled".to_owned()))
+    }
+
+    /// What it means that there is no row of an item's card; `None` if the card is about to be seen.
+    async fn without_card(&self, message: &Message<CancelBulk>, item: &ItemRef) -> Result<Option<CancelCode>, Failure> {
+        let target = Target::Item(item.external_id.clone());
+        let found = self.store.as_it_is(&message.org_id, &message.instruction.bulk_id, &target).await?;
+        Ok(match found {
+            Cancellation::Item(item) => of_no_card(&item, clock::now()),
+            Cancellation::Done | Cancellation::Card(_) | Cancellation::NoCard | Cancellation::Busy => None,
+        })
     }
 
     /// What became of the items of a chunk that was given up: what is not canceled was held, and never will be.
@@ -138,10 +167,11 @@ impl CancelBulkWorker {
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
         held_since: Timestamp,
-        timeout: Duration,
     ) -> Result<Outcomes, Failure> {
-        if u128::from(clock::now().milliseconds_since(held_since)) < (timeout * TIMEOUTS).as_millis() {
-            return Err(Failure::Retry("another delivery may still cancel what is held".to_owned()));
+        let since = Duration::from_millis(clock::now().milliseconds_since(held_since));
+        if since < ALL_KNOW_AFTER {
+            let reason = "another delivery may still cancel what is held".to_owned();
+            return Err(Failure::Wait(reason, LOOK_AFTER.saturating_sub(since)));
         }
         let looks: Vec<_> = chunk.items.iter().map(|item| self.look_at(message, item.clone())).collect();
         let mut outcomes = Outcomes::new();
@@ -158,20 +188,21 @@ impl CancelBulkWorker {
         message: &Message<CancelBulk>,
         mut item: ItemRef,
     ) -> Result<(CancelCode, ItemRef), Failure> {
-        let (org, bulk, canceler) = (&message.org_id, &message.instruction.bulk_id, canceler(message));
+        let (org, bulk, acceptance) = (&message.org_id, &message.instruction.bulk_id, message.acceptance());
         let mut found = self.store.as_it_is(org, bulk, &target(&item)).await?;
         if let Cancellation::Item(newer) = &found
-            && let Step::CancelCard(card) = step(newer, &canceler)
+            && let Step::CancelCard(card) = step(newer, acceptance)
         {
             item.card_id = Some(card);
             found = self.store.as_it_is(org, bulk, &Target::Card(card)).await?;
         }
         let code = match found {
-            Cancellation::Item(newer) => match step(&newer, &canceler) {
+            Cancellation::Item(newer) => match step(&newer, acceptance) {
                 Step::Done(code) => Some(code),
                 Step::CancelItem | Step::CancelCard(_) => None,
             },
-            Cancellation::Card(card) => of_card(card.as_ref(), &canceler),
+            Cancellation::Card(card) => of_card(&card, acceptance),
+            Cancellation::NoCard => self.without_card(message, &item).await?,
             Cancellation::Done | Cancellation::Busy => None,
         };
         Ok((code.unwrap_or(CancelCode::InvalidBulkItemStatus), item))
@@ -189,8 +220,11 @@ fn note_missing(outcomes: &mut Outcomes, chunk: &CancelChunk) {
     }
 }
 
-fn canceler(message: &Message<CancelBulk>) -> Canceler {
-    Canceler { operation_id: message.operation_id, accepted_at: message.accepted_at }
+/// Whether a result is of these items. It is not if the plan was made anew since, after a restore of the table.
+fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
+    let told: BTreeSet<&ExternalId> = result.iter().map(|(_, item)| &item.external_id).collect();
+    let asked = chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing);
+    told == asked.collect()
 }
 
 /// What is said of one item.

@@ -21,7 +21,7 @@ use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
-use shared::plan::{count, operation_of, other_kind, plan_page};
+use shared::plan::{Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
 use shared::worker::{self, Applied, Attempt, Failure, Outlets};
@@ -46,30 +46,35 @@ impl CancelBulkWorker {
     /// [`Failure::Retry`] or [`Failure::Broken`].
     pub async fn apply(&self, message: Message<CancelBulk>, attempt: Attempt) -> Result<Applied, Failure> {
         match &message.instruction.step {
-            CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor).await,
+            CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, attempt).await,
             CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
             CancelStep::Chunk(chunk) => self.chunk(&message, chunk, attempt).await,
         }
     }
 
-    async fn plan_all(&self, message: &Message<CancelBulk>, from: &PlanCursor) -> Result<Applied, Failure> {
+    async fn plan_all(
+        &self,
+        message: &Message<CancelBulk>,
+        from: &PlanCursor,
+        attempt: Attempt,
+    ) -> Result<Applied, Failure> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
-        let operation = if from.after.is_some() {
-            operation_of(&self.store, message).await?
-        } else {
+        let mut operation = operation_of(&self.store, message).await?;
+        if operation.state == OperationState::Pending {
             let bulk = self.store.seal(org, bulk, id).await?;
-            self.store.begin(org, id, &bulk.batches).await?
-        };
-        if operation.state != OperationState::Running {
+            operation = self.store.begin(org, id, &bulk.batches).await?;
+        }
+        let progress = progress(&operation)?;
+        if operation.state != OperationState::Running || progress.is_planned() {
             return self.end_if_complete(message, operation, "ENDED").await;
         }
-        let (outlets, batches) = ((&self.store, &self.queue), &progress(&operation)?.batches);
         let chunk = |number, items: Vec<PlannedItem>| {
             let items = items.into_iter().map(ItemRef::from).collect();
             Some(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
         };
         let further = |cursor| instruction(message, CancelStep::PlanAll(cursor));
-        match plan_page(outlets, message, bulk, batches, from.clone(), chunk, further).await? {
+        let plan = Plan { store: &self.store, queue: &self.queue, message, bulk, progress, attempt };
+        match plan.go(from, chunk, further).await? {
             Some(operation) => self.end_if_complete(message, operation, "PLANNED").await,
             None => Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
@@ -77,8 +82,11 @@ impl CancelBulkWorker {
 
     async fn plan_named(&self, message: &Message<CancelBulk>, plan: &NamedPlan) -> Result<Applied, Failure> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
-        let operation = self.store.begin(org, id, &plan.batches).await?;
-        if operation.state != OperationState::Running {
+        let mut operation = operation_of(&self.store, message).await?;
+        if operation.state == OperationState::Pending {
+            operation = self.store.begin(org, id, &plan.batches).await?;
+        }
+        if operation.state != OperationState::Running || progress(&operation)?.is_planned() {
             return self.end_if_complete(message, operation, "ENDED").await;
         }
         let chunks = self.store.named_chunks(org, id, plan.chunks).await?;
@@ -110,6 +118,9 @@ impl CancelBulkWorker {
     ) -> Result<Applied, Failure> {
         if operation.state == OperationState::Running && progress(&operation)?.is_complete() {
             operation = retrying(|| self.end(message, &operation)).await?;
+        } else if operation.state == OperationState::Succeeded {
+            let bulk = &message.instruction.bulk_id;
+            retrying(|| self.store.see_end(&message.org_id, message.operation_id, bulk)).await?;
         }
         let events = end_event(message, &operation)?;
         Ok(Applied { outcome, events: events.into_iter().collect() })
@@ -130,7 +141,9 @@ impl CancelBulkWorker {
             Ok(()) => Ok(ended),
             // Somebody else who found it complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
-                Some(operation) if operation.state == OperationState::Succeeded => Ok(operation),
+                Some(operation) if operation.state == OperationState::Succeeded => {
+                    self.store.see_end(org, id, bulk_id).await.map(|()| operation)
+                }
                 _ => Err(StoreError::Conflict { call }),
             },
             Err(error) => Err(error),
@@ -178,12 +191,11 @@ pub async fn run() -> Result<(), Error> {
     telemetry::init();
     let [table, queue] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
     let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "CANCEL_BULK_DLQ_URL")?;
-    let worker = CancelBulkWorker {
-        store: Store::new(aws.dynamodb(), table),
-        queue: Queue::new(aws.sqs(), queue),
-        bus: outlets.bus.clone(),
-    };
+    let mut outlets = Outlets::from_env(&aws, "CANCEL_BULK_DLQ_URL")?;
+    let queue = Queue::new(aws.sqs(), queue);
+    // A chunk that is given up says how long it waits.
+    outlets.returns.queue = Some(queue.clone());
+    let worker = CancelBulkWorker { store: Store::new(aws.dynamodb(), table), queue, bus: outlets.bus.clone() };
     aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
     worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

@@ -12,7 +12,7 @@ use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
 use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Accepting, Answer, Call, Invalid, Problem, Scope, open, send};
+use shared::http::{self, Accepting, Answer, Call, Invalid, Prepared, Problem, Scope, open, send};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -68,7 +68,8 @@ impl CancelBulk {
                 CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
                 CancelType::Partial => CancelStep::PlanNamed(NamedPlan { chunks: count, batches: bulk.batches }),
             };
-            Ok(message::CancelBulk { bulk_id: bulk.bulk_id, program_id: bulk.settings.program_id, step })
+            let program_id = bulk.settings.program_id;
+            Ok(Prepared::new(message::CancelBulk { bulk_id: bulk.bulk_id, program_id, step }))
         };
         let message = match open(&self.store, call, &ticket, subject, prepare).await? {
             Accepting::Before(answer) => return Ok(answer),

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use shared::domain::ids::OperationId;
+use shared::domain::operation::RETENTION_DAYS;
 use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
 use shared::domain::person::Person;
+use shared::domain::time::Timestamp;
 use shared::http::{Call, Problem, ProblemCode};
 
 use crate::CancelOrders;
@@ -14,6 +17,16 @@ use crate::wire::{Entry, Pin};
 /// Most PINs that one request may have verified (contract): each takes its time.
 pub const MAX_PINS: usize = 50;
 
+/// What was decided.
+pub(crate) struct Decided {
+    /// The orders whose cancellation is accepted.
+    pub orders: Vec<OrderRef>,
+    /// What each entry is told.
+    pub told: Vec<Told>,
+    /// When the operation was accepted before, if its row has gone away since: its orders still say so.
+    pub accepted_at: Option<Timestamp>,
+}
+
 /// An entry that may be accepted, if the PIN is right.
 struct Candidate<'a> {
     position: usize,
@@ -23,12 +36,13 @@ struct Candidate<'a> {
 }
 
 impl CancelOrders {
-    /// What each entry is told, and the orders of those that are accepted.
+    /// Decides on each entry.
     pub(crate) async fn decide<'a>(
         &self,
         call: &Call,
+        operation: OperationId,
         entries: &'a [Option<Entry>],
-    ) -> Result<(Vec<OrderRef>, Vec<Told>), Problem> {
+    ) -> Result<Decided, Problem> {
         let org = &call.identity.org_id;
         let mut named = BTreeSet::new();
         let asked: Vec<Result<OrderRef, Told>> =
@@ -39,7 +53,8 @@ impl CancelOrders {
         let mut candidates = Vec::new();
         for (position, (entry, asked)) in entries.iter().zip(asked).enumerate() {
             told.push(Told::Accepted);
-            match asked.and_then(|order| check(entry.as_ref(), orders.get(&order))) {
+            let before = |order: &Order| accepted_before(order, operation, call.now).is_some();
+            match asked.and_then(|order| check(entry.as_ref(), orders.get(&order), before)) {
                 Ok((order, creator)) => {
                     let pin = entry.as_ref().and_then(|entry| entry.pin.as_ref());
                     candidates.push(Candidate { position, order, creator, pin });
@@ -57,7 +72,7 @@ impl CancelOrders {
             return Err(Problem::new(ProblemCode::TooMany, detail));
         }
         let pins = candidates.iter().filter(protected).filter_map(pair).collect();
-        let verdicts: Verdicts = self.verify(call, &persons, pins).await?;
+        let verdicts: Verdicts = self.verify(call, operation, &persons, pins).await?;
         let mut accepted = Vec::new();
         for candidate in candidates {
             let told = &mut told[candidate.position];
@@ -68,7 +83,8 @@ impl CancelOrders {
                 accepted.push(candidate.order);
             }
         }
-        Ok((accepted, told))
+        let accepted_at = orders.values().find_map(|order| accepted_before(order, operation, call.now));
+        Ok(Decided { orders: accepted, told, accepted_at })
     }
 
     async fn persons(&self, call: &Call, candidates: &[Candidate<'_>]) -> Result<HashMap<PersonId, Person>, Problem> {
@@ -76,6 +92,12 @@ impl CancelOrders {
         let creators: Vec<PersonId> = creators.into_iter().collect();
         Ok(self.store.persons(&call.identity.org_id, &creators).await?)
     }
+}
+
+/// When the operation was accepted that left a note with the order under this ID, unless its row has expired.
+fn accepted_before(order: &Order, operation: OperationId, now: Timestamp) -> Option<Timestamp> {
+    let note = order.cancellations.get(&operation)?;
+    (note.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(note.accepted_at)
 }
 
 /// The order that an entry names, the first of the request to do so.
@@ -96,11 +118,17 @@ fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<Ord
 
 /// The order and its creator, if it can be canceled on behalf of whom the entry names. That an order is another's is
 /// not told apart from its not being there, whatever its state.
-fn check(entry: Option<&Entry>, order: Option<&Order>) -> Result<(OrderRef, PersonId), Told> {
+fn check(
+    entry: Option<&Entry>,
+    order: Option<&Order>,
+    was_accepted: impl Fn(&Order) -> bool,
+) -> Result<(OrderRef, PersonId), Told> {
     let creator = entry.and_then(|entry| entry.creator_id);
     let order =
         order.filter(|order| creator.is_none_or(|creator| creator == order.creator_id)).ok_or(Told::NotFound)?;
     match order.check_cancelable() {
+        // What this very operation changed must not change its answer.
+        _ if was_accepted(order) => Ok((order.order, order.creator_id)),
         Ok(()) => Ok((order.order, order.creator_id)),
         Err(NotCancelable::NotActive) => Err(Told::NotActive),
         Err(NotCancelable::Pending) => Err(Told::Pending),

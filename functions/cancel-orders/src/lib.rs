@@ -11,9 +11,11 @@ pub mod wire;
 
 use serde::Serialize;
 use shared::aws::{Aws, Service};
-use shared::domain::operation::{Operation, Subject};
+use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::OrderRef;
-use shared::http::{self, Answer, Call, HeaderMap, Problem, ProblemCode, Replay, Scope, record, recorded, text_of};
+use shared::http::{
+    self, Answer, Call, First, HeaderMap, Problem, ProblemCode, Replay, Scope, operation, record, recorded, text_of,
+};
 use shared::message::{CancelOrder, Message};
 use shared::pin::Pepper;
 use shared::queue::Queue;
@@ -21,6 +23,7 @@ use shared::store::Store;
 use shared::{Error, config, secret, telemetry};
 use uuid::Uuid;
 
+use decide::Decided;
 pub use decide::MAX_PINS;
 use told::Told;
 use wire::format::{Answering, of_content_type};
@@ -57,26 +60,25 @@ impl CancelOrders {
         let entries = read(call)?;
         let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
         let ticket = call.ticket(ENDPOINT, &asked)?;
-        let before = recorded(&self.store, call, &ticket).await?;
-        let operation = if let Some(before) = before {
-            before
+        let (operation, first) = if let Some(before) = recorded(&self.store, call, &ticket).await? {
+            (before, First::Perhaps)
         } else {
-            let (orders, told) = self.decide(call, &entries).await?;
-            if orders.is_empty() {
-                // What refuses them may be this very operation, recorded since we looked by the same request sent
-                // twice.
-                match recorded(&self.store, call, &ticket).await? {
-                    Some(since) => since,
-                    None => return Ok(counted(answer(call, &entries, &told), &told)),
-                }
+            let Decided { orders, told, accepted_at } = self.decide(call, ticket.operation_id, &entries).await?;
+            if !orders.is_empty() {
+                let subject = Subject::CancelOrders { orders, told: told::written(&told), repeated: false };
+                let operation = operation(call, &ticket, subject, accepted_at.unwrap_or(call.now));
+                let (operation, first, _) = record(&self.store, call, &ticket, operation).await?;
+                (operation, first)
+            // What refuses them may be this very operation, recorded since we looked by the same request sent twice.
+            } else if let Some(since) = recorded(&self.store, call, &ticket).await? {
+                (since, First::Perhaps)
             } else {
-                let subject = Subject::CancelOrders { orders, told: told::written(&told) };
-                record(&self.store, call, &ticket, subject).await?.0
+                return Ok(counted(answer(call, &entries, &told), &told));
             }
         };
         let replay = ticket.replay(&operation)?;
         let told = match replay {
-            Replay::SendAgain => self.send(&operation, ticket.keyed).await?,
+            Replay::SendAgain => self.send(operation, first, ticket.keyed).await?,
             Replay::AnswerAgain => recorded_orders(&operation)?.1,
         };
         let answer = answer(call, &entries, &told);
@@ -84,17 +86,30 @@ impl CancelOrders {
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 
-    /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that
-    /// SQS did not take did not happen: that is recorded too. With a key it is also recorded that all is sent, so
-    /// that a repetition need not send it again.
-    async fn send(&self, operation: &Operation, keyed: bool) -> Result<Vec<Told>, Problem> {
-        let (orders, mut told) = recorded_orders(operation)?;
-        let message = |order: &OrderRef| Message::of(operation, CancelOrder { order: *order });
+    /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that SQS did not
+    /// take did not happen: that is recorded too. With a key it is also recorded that all is sent, so that a repetition
+    /// need not send it again.
+    ///
+    /// That SQS did not take an entry can be said only while nobody else may have sent it: a repetition of the request says
+    /// so on the operation before it sends anything.
+    async fn send(&self, mut operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
+        let (org, id) = (operation.org_id.clone(), operation.operation_id);
+        if first == First::Perhaps {
+            operation = self.store.note_repeated(&org, id).await?;
+            if operation.state != OperationState::Pending {
+                return Ok(recorded_orders(&operation)?.1);
+            }
+        }
+        let (orders, mut told) = recorded_orders(&operation)?;
+        let message = |order: &OrderRef| Message::of(&operation, CancelOrder { order: *order });
         let messages: Vec<_> = orders.iter().map(message).collect();
         // No answer is no refusal: whether it happens is unknown then (contract: 500).
         let refused = self.queue.send_each(&messages).await.map_err(Problem::broken)?;
         if refused.is_empty() && !keyed {
             return Ok(told);
+        }
+        if !refused.is_empty() && first == First::Perhaps {
+            return Err(unknown());
         }
         let accepted = told.iter_mut().filter(|told| **told == Told::Accepted).enumerate();
         for (_, told) in accepted.filter(|(position, _)| refused.contains_key(position)) {
@@ -107,15 +122,23 @@ impl CancelOrders {
             .map(|(_, order)| *order)
             .collect();
         // Another copy of the request may have been first: all of them are told the same.
-        let (org, id) = (&operation.org_id, operation.operation_id);
-        let operation = self.store.set_told(org, id, &left, &told::written(&told)).await?;
+        let (letters, all_sent) = (told::written(&told), refused.is_empty());
+        let operation = self.store.set_told(&org, id, &left, &letters, all_sent).await?;
+        if !all_sent && operation.state == OperationState::Pending {
+            return Err(unknown());
+        }
         Ok(recorded_orders(&operation)?.1)
     }
 }
 
+/// SQS did not take an entry, and another copy of the request may have sent it (contract: 500).
+fn unknown() -> Problem {
+    Problem::broken("an entry was not sent, but may have been by another copy of the request")
+}
+
 fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<Told>), Problem> {
     match &operation.subject {
-        Subject::CancelOrders { orders, told } => Ok((orders, told::read(told))),
+        Subject::CancelOrders { orders, told, .. } => Ok((orders, told::read(told))),
         _ => Err(Problem::broken("the operation is of another kind")),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use shared::domain::ids::OperationId;
 use shared::domain::order::PersonId;
 use shared::domain::person::{Person, Verdict};
 use shared::http::{Call, Problem};
@@ -23,11 +24,12 @@ impl Verdicts {
 }
 
 impl CancelOrders {
-    /// Verifies each PIN once. No verdict is written before all are verified: a request that runs out of time
+    /// Verifies each PIN once for this operation, whose tries of it count once. No verdict is written before all are verified: a request that runs out of time
     /// while it does has used up no tries.
     pub(crate) async fn verify(
         &self,
         call: &Call,
+        operation: OperationId,
         persons: &HashMap<PersonId, Person>,
         pins: BTreeSet<(PersonId, &str)>,
     ) -> Result<Verdicts, Problem> {
@@ -35,14 +37,15 @@ impl CancelOrders {
         let mut verified = Vec::with_capacity(pins.len());
         for (creator, pin) in pins {
             let Some(person) = persons.get(&creator) else { continue };
-            let is_right = |hash: &str| self.pepper.verify(org, creator, pin, hash);
-            verified.push((person, pin, person.pin_hash.as_deref().is_some_and(is_right)));
+            let is_right = person.pin_hash.as_deref().is_some_and(|hash| self.pepper.verify(org, creator, pin, hash));
+            let wrong = (!is_right).then(|| self.pepper.try_id(org, creator, operation, pin));
+            verified.push((person, pin, wrong));
             // Here the time that is left can end the request.
             tokio::task::yield_now().await;
         }
         let mut verdicts = HashMap::new();
-        for (person, pin, right) in verified {
-            let told = match self.store.judge(org, person, right, call.now).await? {
+        for (person, pin, wrong) in verified {
+            let told = match self.store.judge(org, person, wrong.as_deref(), call.now).await? {
                 Verdict::Right => Told::Accepted,
                 Verdict::Wrong => Told::PinInvalid,
                 Verdict::Locked => Told::PinLocked,

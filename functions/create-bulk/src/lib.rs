@@ -11,7 +11,7 @@ use shared::domain::bulk::{Bulk, BulkSettings, BulkState};
 use shared::domain::ids::{BulkId, ExternalId, ProgramId};
 use shared::domain::operation::Subject;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Answer, Call, Invalid, Problem, Replay, Scope, record};
+use shared::http::{self, Answer, Call, Invalid, Problem, Replay, Scope, operation, record};
 use shared::store::Store;
 use shared::{Error, config, telemetry};
 use std::collections::BTreeSet;
@@ -51,7 +51,8 @@ impl CreateBulk {
         check_count(request.external_ids.len())?;
         let mut bulk_id = BulkId::from_uuid(Uuid::now_v7());
         if ticket.keyed {
-            let (operation, replay) = record(&self.store, call, &ticket, Subject::CreateBulk { bulk_id }).await?;
+            let operation = operation(call, &ticket, Subject::CreateBulk { bulk_id }, call.now);
+            let (operation, _, replay) = record(&self.store, call, &ticket, operation).await?;
             let Subject::CreateBulk { bulk_id: recorded } = operation.subject else {
                 return Err(Problem::broken("the operation is of another kind"));
             };

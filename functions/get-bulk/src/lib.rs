@@ -96,9 +96,15 @@ impl GetBulk {
         let cards = self.store.cards(org, &issued).await?;
         let statuses: HashMap<CardId, CardStatus> = cards.into_iter().map(|card| (card.card_id, card.status)).collect();
         let as_of_now = |item: BulkItem| {
-            let status = item.card_id.and_then(|card| statuses.get(&card));
-            let state = status.map_or(State::Item(item.state), |status| State::Card(*status));
-            ItemBody { external_id: item.external_id, state, card_id: item.card_id }
+            let card = item.card_id.and_then(|card| statuses.get_key_value(&card));
+            let state = match (card, item.state) {
+                (Some((_, status)), _) => State::Card(*status),
+                // The item was seen before its card can be: it is shown as it was before both. (A transaction's rows can be
+                // seen one by one.) Whoever is shown a card's ID finds the card.
+                (None, ItemState::Issued) => State::Item(ItemState::Pending),
+                (None, state) => State::Item(state),
+            };
+            ItemBody { external_id: item.external_id, state, card_id: card.map(|(card, _)| *card) }
         };
         Ok(items.into_iter().map(as_of_now).collect())
     }

@@ -8,16 +8,16 @@
 //! for good, and the item taken over; its own request, should it still live, notices at its commit and
 //! starts again. So every ID comes in once, is counted once, and is lost by neither.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::aws::{Aws, Service};
-use shared::domain::bulk::{Bulk, MAX_ITEMS};
+use shared::domain::bulk::{Bulk, BulkItem, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
-use shared::domain::operation::Subject;
+use shared::domain::operation::{Operation, Subject};
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Replay, Scope, record, recorded};
+use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded};
 use shared::store::{Committed, Opened, Store};
 use shared::{Error, config, telemetry};
 
@@ -52,27 +52,33 @@ impl IncrementBulk {
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
         check_count(ids.len())?;
 
-        let before = recorded(&self.store, call, &ticket).await?;
-        if let Some(before) = &before
-            && ticket.replay(before)? == Replay::AnswerAgain
-        {
-            return answer(self.bulk(org, &bulk_id).await?);
-        }
+        let answer_again = |before: &Option<Operation>| match before {
+            Some(before) => ticket.replay(before).map(|replay| replay == Replay::AnswerAgain),
+            None => Ok(false),
+        };
+        let mut before = recorded(&self.store, call, &ticket).await?;
         if before.is_none() {
             let bulk = self.bulk(org, &bulk_id).await?;
             if bulk.is_sealed() || !self.has_room(org, &bulk, &ids).await? {
-                return Err(closed());
-            }
-            if ticket.keyed {
-                let subject = Subject::IncrementBulk { bulk_id: bulk_id.clone() };
-                if record(&self.store, call, &ticket, subject).await?.1 == Replay::AnswerAgain {
-                    return answer(self.bulk(org, &bulk_id).await?);
+                // What closed the bulk may have come after this very operation, recorded since we looked by the same
+                // request sent twice.
+                before = recorded(&self.store, call, &ticket).await?;
+                if before.is_none() {
+                    return Err(closed());
                 }
+            } else if ticket.keyed {
+                let subject = Subject::IncrementBulk { bulk_id: bulk_id.clone() };
+                let operation = operation(call, &ticket, subject, call.now);
+                before = Some(record(&self.store, call, &ticket, operation).await?.0);
             }
         }
+        if answer_again(&before)? {
+            return answer(self.bulk(org, &bulk_id).await?);
+        }
         let bulk = match self.add(org, &bulk_id, &ids).await {
-            // The first request may have brought them in, and died before it could say so.
-            Err(refusal) if before.is_some() => {
+            // Another copy of the request may have brought them in: then this one is told what that one is, or would have
+            // been, had it not died before it could say so.
+            Err(refusal) if ticket.keyed => {
                 let bulk = self.bulk(org, &bulk_id).await?;
                 if self.missing(org, &bulk, &ids).await? > 0 {
                     return Err(refusal);
@@ -114,8 +120,8 @@ impl IncrementBulk {
             // Requests that aborted each other must not meet again at once.
             let longest = LONGEST_WAIT * attempt;
             tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
-            let bulk = match self.store.open_batch(org, bulk_id).await? {
-                Opened::Yes(bulk) => bulk,
+            let (bulk, aborted) = match self.store.open_batch(org, bulk_id).await? {
+                Opened::Yes { bulk, aborted } => (bulk, aborted),
                 Opened::Unknown => return Err(Problem::not_found()),
                 Opened::Closed => return Err(closed()),
             };
@@ -125,7 +131,7 @@ impl IncrementBulk {
             let batch = bulk.last_batch;
             let present = self.store.add_items(org, bulk_id, batch, ids).await?;
             let written = ids.len() - present.len();
-            let added = written + self.take_over(org, &bulk, present).await?;
+            let added = written + self.take_over(org, &bulk, aborted, present).await?;
             let added = u32::try_from(added).map_err(Problem::broken)?;
             match self.store.commit_batch(org, bulk_id, batch, added).await? {
                 Committed::Yes(bulk) => return Ok(bulk),
@@ -137,38 +143,35 @@ impl IncrementBulk {
     }
 
     /// Takes over, into the bulk's last batch, those of the items that are in no committed one; answers
-    /// how many.
-    async fn take_over(&self, org: &OrgId, bulk: &Bulk, mut ids: Vec<ExternalId>) -> Result<usize, Problem> {
+    /// how many. These batches are known to be aborted.
+    async fn take_over(
+        &self,
+        org: &OrgId,
+        bulk: &Bulk,
+        mut aborted: BTreeSet<u32>,
+        mut ids: Vec<ExternalId>,
+    ) -> Result<usize, Problem> {
         let mine = bulk.last_batch;
         let mut taken = 0;
-        let mut aborted = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
-            let mut open = Vec::new();
-            for item in self.store.items(org, &bulk.bulk_id, &ids).await? {
-                if item.batch == mine {
-                    // Written by this call's own earlier try, whose answer was lost.
-                    taken += 1;
-                    continue;
-                }
-                let gone = match aborted.get(&item.batch) {
-                    _ if bulk.batches.contains(&item.batch) => false,
-                    Some(gone) => *gone,
-                    None => self.store.abort_batch(org, &bulk.bulk_id, item.batch).await?,
-                };
-                aborted.insert(item.batch, gone);
-                if gone {
-                    open.push(item);
-                }
-            }
-            let calls: Vec<_> = open.iter().map(|item| self.store.take_over(org, &bulk.bulk_id, item, mine)).collect();
-            let took: Vec<bool> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
-            taken += took.iter().filter(|took| **took).count();
-            ids = open.into_iter().zip(took).filter(|(_, took)| !took).map(|(item, _)| item.external_id).collect();
             if ids.is_empty() {
                 return Ok(taken);
             }
+            let items = self.store.items(org, &bulk.bulk_id, &ids).await?;
+            // Written by this call's own earlier try, whose answer was lost.
+            taken += items.iter().filter(|item| item.batch == mine).count();
+            let others = items.iter().map(|item| item.batch).filter(|batch| *batch != mine);
+            let open: BTreeSet<u32> =
+                others.filter(|batch| !bulk.batches.contains(batch) && !aborted.contains(batch)).collect();
+            aborted.extend(self.store.abort_batches(org, bulk, open).await?);
+            let open: Vec<&BulkItem> = items.iter().filter(|item| aborted.contains(&item.batch)).collect();
+            let calls: Vec<_> = open.iter().map(|item| self.store.take_over(org, &bulk.bulk_id, item, mine)).collect();
+            let took: Vec<bool> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+            taken += took.iter().filter(|took| **took).count();
+            let left = open.into_iter().zip(took).filter(|(_, took)| !took);
+            ids = left.map(|(item, _)| item.external_id.clone()).collect();
         }
-        Err(Problem::unavailable("other requests kept taking the same items"))
+        if ids.is_empty() { Ok(taken) } else { Err(Problem::unavailable("other requests kept taking the same items")) }
     }
 }
 

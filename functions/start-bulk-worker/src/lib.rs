@@ -14,16 +14,16 @@
 use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
-use shared::domain::event::{CardCreateData, Event, EventData};
+use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::events::EventBus;
 use shared::message::{Message, StartBulk, StartChunk, StartStep};
-use shared::plan::{count, operation_of, other_kind, plan_page};
+use shared::plan::{Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
-use shared::worker::{self, Applied, Failure, Outlets};
+use shared::worker::{self, Applied, Attempt, Failure, Outlets};
 use shared::{Error, clock, config, telemetry};
 
 /// The worker and what it may touch.
@@ -50,48 +50,65 @@ impl StartBulkWorker {
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, message: Message<StartBulk>) -> Result<Applied, Failure> {
+    pub async fn apply(&self, message: Message<StartBulk>, attempt: Attempt) -> Result<Applied, Failure> {
+        let operation = operation_of(&self.store, &message).await?;
         let bulk = self.store.bulk(&message.org_id, &message.instruction.bulk_id).await?;
         let bulk = bulk.ok_or_else(|| Failure::Broken("the bulk has no row".to_owned()))?;
         match &message.instruction.step {
-            StartStep::Plan(cursor) => self.plan(&message, bulk, cursor).await,
-            StartStep::Chunk(chunk) => self.chunk(&message, bulk, chunk).await,
+            StartStep::Plan(cursor) => self.plan(&message, operation, bulk, cursor, attempt).await,
+            StartStep::Chunk(chunk) => self.chunk(&message, &operation, bulk, chunk).await,
         }
     }
 
-    async fn plan(&self, message: &Message<StartBulk>, bulk: Bulk, from: &PlanCursor) -> Result<Applied, Failure> {
+    async fn plan(
+        &self,
+        message: &Message<StartBulk>,
+        mut operation: Operation,
+        bulk: Bulk,
+        from: &PlanCursor,
+        attempt: Attempt,
+    ) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
-        let operation = if from.after.is_some() {
-            operation_of(&self.store, message).await?
-        } else if bulk.is_sealed() {
-            self.store.refuse(org, id, clock::now()).await?
-        } else {
-            self.store.begin(org, id, &bulk.batches).await?
-        };
-        if operation.state != OperationState::Running {
-            return Ok(Applied { outcome: "ENDED", events: Vec::new() });
+        if operation.state == OperationState::Pending {
+            operation = if bulk.is_sealed() {
+                self.store.refuse(org, id, bulk.items, clock::now()).await?
+            } else {
+                self.store.begin(org, id, &bulk.batches).await?
+            };
         }
-        let Start { bulk, progress, .. } = start(&operation, bulk)?;
+        let Start { progress, .. } = start(&operation, bulk.clone())?;
+        if operation.state != OperationState::Running || progress.is_planned() {
+            return self.end_if_complete(message, operation, &bulk, "ENDED").await;
+        }
         if bulk.state == BulkState::Created {
             self.store.mark_started(org, &bulk.bulk_id).await?;
         }
-        let (outlets, batches) = ((&self.store, &self.queue), &progress.batches);
         let instruction = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
         let chunk = |number, items: Vec<PlannedItem>| {
             Range::of(&items).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
         };
         let further = |cursor| instruction(StartStep::Plan(cursor));
-        let planned = plan_page(outlets, message, &bulk.bulk_id, batches, from.clone(), chunk, further).await?;
-        let Some(operation) = planned else {
-            return Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() });
-        };
-        self.end_if_complete(message, operation).await?;
-        Ok(Applied { outcome: "PLANNED", events: Vec::new() })
+        let (store, queue, bulk_id) = (&self.store, &self.queue, &bulk.bulk_id);
+        let plan = Plan { store, queue, message, bulk: bulk_id, progress: &progress, attempt };
+        match plan.go(from, chunk, further).await? {
+            Some(operation) => self.end_if_complete(message, operation, &bulk, "PLANNED").await,
+            None => Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() }),
+        }
     }
 
-    async fn chunk(&self, message: &Message<StartBulk>, bulk: Bulk, chunk: &StartChunk) -> Result<Applied, Failure> {
+    async fn chunk(
+        &self,
+        message: &Message<StartBulk>,
+        operation: &Operation,
+        bulk: Bulk,
+        chunk: &StartChunk,
+    ) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
-        let start = start(&operation_of(&self.store, message).await?, bulk)?;
+        let start = start(operation, bulk)?;
+        if !chunk.range.batches.is_subset(&start.progress.batches) {
+            // The table was restored to a time before its plan, and it cuts other chunks now.
+            return Err(Failure::Broken("the operation is not planned so".to_owned()));
+        }
         let items = retrying(|| self.issue(message, &start, &chunk.range)).await?;
 
         let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
@@ -99,11 +116,10 @@ impl StartBulkWorker {
         self.bus.publish_all(&events).await?;
         let (all, mine) = (count(items.len())?, count(events.len())?);
         let operation = self.store.count_off(org, id, chunk.number, all, mine, 0).await?;
-        self.end_if_complete(message, operation).await?;
-        Ok(Applied { outcome: "CHUNK_DONE", events: Vec::new() })
+        self.end_if_complete(message, operation, &start.bulk, "CHUNK_DONE").await
     }
 
-    /// The chunk's items, once every one of them that was pending has its card.
+    /// The chunk's items, once every one of them that was pending has its card, and can be seen to have it.
     async fn issue(
         &self,
         message: &Message<StartBulk>,
@@ -112,6 +128,13 @@ impl StartBulkWorker {
     ) -> Result<Vec<BulkItem>, StoreError> {
         let (org, bulk) = (&message.org_id, &start.bulk.bulk_id);
         let mut items = self.store.items_of(org, bulk, range).await?;
+        // What an earlier delivery issued is told by this one. Its cards must be there then: a transaction's rows can be
+        // seen one by one, so an item that has its card may be seen before the card.
+        let is_mine = |item: &&BulkItem| item.issued.as_ref().is_some_and(|mark| mark.is_of(message.acceptance()));
+        let before: Vec<CardId> = items.iter().filter(is_mine).filter_map(|item| item.card_id).collect();
+        if self.store.cards(org, &before).await?.len() < before.len() {
+            return Err(StoreError::Conflict { call: "BatchGetItem cards" });
+        }
         let mut pending: Vec<&mut BulkItem> =
             items.iter_mut().filter(|item| item.state == ItemState::Pending).collect();
         if pending.is_empty() {
@@ -125,7 +148,7 @@ impl StartBulkWorker {
                 .zip(card_ids.by_ref())
                 .map(|(item, card_id)| (&**item, new_card(start, item, card_id)))
                 .collect();
-            let mark = Mark { by: message.operation_id, at: clock::now() };
+            let mark = Mark::new(message.acceptance(), clock::now());
             self.store.issue(org, bulk, &cards, &mark).await?;
             let card_ids: Vec<CardId> = cards.into_iter().map(|(_, card)| card.card_id).collect();
             for (item, card_id) in group.iter_mut().zip(card_ids) {
@@ -137,25 +160,47 @@ impl StartBulkWorker {
         Ok(items)
     }
 
-    async fn end_if_complete(&self, message: &Message<StartBulk>, operation: Operation) -> Result<(), Failure> {
-        let Subject::StartBulk { bulk_id, progress, .. } = &operation.subject else {
+    /// Ends the operation if all is done; if it has ended, says so in an event.
+    async fn end_if_complete(
+        &self,
+        message: &Message<StartBulk>,
+        mut operation: Operation,
+        bulk: &Bulk,
+        outcome: &'static str,
+    ) -> Result<Applied, Failure> {
+        let Subject::StartBulk { progress, .. } = &operation.subject else {
             return Err(other_kind());
         };
-        if operation.state != OperationState::Running || !progress.is_complete() {
-            return Ok(());
+        if operation.state == OperationState::Running && progress.is_complete() {
+            operation = retrying(|| self.end(message, &operation, progress.items_changed)).await?;
+        } else if operation.state == OperationState::Succeeded {
+            retrying(|| self.store.see_end(&message.org_id, message.operation_id, &bulk.bulk_id)).await?;
         }
-        let (org, id, now) = (&message.org_id, message.operation_id, clock::now());
-        let end = || async {
-            match self.store.end_start(org, id, bulk_id, progress.items_changed, now).await {
-                // Somebody else who found it complete may have ended it.
-                Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
-                    Some(operation) if operation.state == OperationState::Succeeded => Ok(()),
-                    _ => Err(StoreError::Conflict { call }),
-                },
-                result => result,
-            }
-        };
-        Ok(retrying(end).await?)
+        let data = NonameBulkStartData::of(&operation, bulk).zip(operation.ended_at);
+        let context = message.event_context();
+        let event = |(data, at)| context.event(at, &bulk.bulk_id, EventData::NonameBulkStart(data));
+        Ok(Applied { outcome, events: data.map(event).into_iter().collect() })
+    }
+
+    async fn end(
+        &self,
+        message: &Message<StartBulk>,
+        operation: &Operation,
+        issued: u32,
+    ) -> Result<Operation, StoreError> {
+        let (org, id, bulk, now) = (&message.org_id, message.operation_id, &message.instruction.bulk_id, clock::now());
+        let ended = Operation { state: OperationState::Succeeded, ended_at: Some(now), ..operation.clone() };
+        match self.store.end_start(org, id, bulk, issued, now).await {
+            Ok(()) => Ok(ended),
+            // Somebody else who found it complete may have ended it.
+            Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
+                Some(operation) if operation.state == OperationState::Succeeded => {
+                    self.store.see_end(org, id, bulk).await.map(|()| operation)
+                }
+                _ => Err(StoreError::Conflict { call }),
+            },
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -187,7 +232,7 @@ fn new_card(start: &Start, item: &BulkItem, card_id: CardId) -> Card {
 /// The event of the item's card, if this operation issued it.
 fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option<Event> {
     let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
-    if !mark.is_of(message.operation_id, message.accepted_at) {
+    if !mark.is_of(message.acceptance()) {
         return None;
     }
     let data = CardCreateData::new(
@@ -217,5 +262,5 @@ pub async fn run() -> Result<(), Error> {
         bus: outlets.bus.clone(),
     };
     aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, _| worker.apply(message)).await
+    worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

@@ -8,7 +8,7 @@ use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::ids::BulkId;
 use shared::domain::operation::{Progress, Subject};
-use shared::http::{self, Answer, Call, Problem, ProblemCode, Scope, accept};
+use shared::http::{self, Answer, Call, Prepared, Problem, ProblemCode, Scope, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -50,7 +50,8 @@ impl StartBulk {
                 let detail = "The bulk is being canceled, or was canceled.";
                 return Err(Problem::new(ProblemCode::BulkCanceled, detail));
             }
-            Ok(message::StartBulk { bulk_id: bulk.bulk_id, step: StartStep::Plan(PlanCursor::default()) })
+            let step = StartStep::Plan(PlanCursor::default());
+            Ok(Prepared::new(message::StartBulk { bulk_id: bulk.bulk_id, step }))
         };
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }

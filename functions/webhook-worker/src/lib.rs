@@ -190,7 +190,7 @@ mod tests {
                     assert!(!(200..300).contains(&status) && status != 410, "{status}");
                     assert!(reason.contains(&status.to_string()) && time < Duration::from_secs(13), "{reason}");
                 }
-                Err(Failure::Retry(_)) => panic!("{status}"),
+                Err(Failure::Retry(_) | Failure::Unexpected(_)) => panic!("{status}"),
             }
         }
     }

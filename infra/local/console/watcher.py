@@ -137,7 +137,7 @@ class Watcher:
 
 
 def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
-    """The operation that an event comes of: its ID is made of that, of its type, and of what it is about."""
+    """The operation that an event comes of: its ID is made of that, when it was accepted, type, and what it is about."""
     data = event["data"]
     if "operation_id" in data:
         return data["operation_id"]
@@ -145,7 +145,7 @@ def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
         if operation["cid"] != event["cid"]:
             continue
         for item in ("card_id", "external_id"):
-            name = f"{event['event_type']}\n{data.get(item)}"
+            name = f"{operation['created_at']}\n{event['event_type']}\n{data.get(item)}"
             if str(uuid.uuid5(uuid.UUID(operation["operation_id"]), name)) == event["event_id"]:
                 return operation["operation_id"]
     return ""

@@ -56,7 +56,9 @@ def cards(api: Api) -> dict[str, str]:
     body = {"external_ids": [f"demo-card-{number}" for number in range(1, 7)], "program_id": 1}
     bulk = api.call("POST", "/cards/v1/bulks", 201, json=body).json()["id"]
     api.call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
-    issued = {event["data"]["external_id"]: str(event["data"]["card_id"]) for event in api.events(6)}
+    # One for each card, and one that the start is done.
+    created = [event["data"] for event in api.events(7) if event["event_type"] == "create"]
+    issued = {card["external_id"]: str(card["card_id"]) for card in created}
     api.call("PUT", bind_path(issued["demo-card-4"]), 202)
     api.events(1)
     return {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Answer, Call, Problem, Replay, Ticket};
 use crate::domain::operation::{Operation, OperationState, Subject};
+use crate::domain::time::Timestamp;
 use crate::message::Message;
 use crate::queue::Queue;
 use crate::store::{Recorded, Store};
@@ -16,6 +17,21 @@ pub enum Accepting<T> {
     /// It is recorded, and this is its message. With all that the message needs written, it is to be sent by
     /// [`send`].
     Now(Message<T>),
+}
+
+/// What an endpoint makes of a request.
+pub struct Prepared<T> {
+    /// The message's instruction.
+    pub instruction: T,
+    /// When the operation was accepted before, if its row has gone away since and its effect has not.
+    pub accepted_at: Option<Timestamp>,
+}
+
+impl<T> Prepared<T> {
+    /// An instruction that is new, as far as anybody can know.
+    pub const fn new(instruction: T) -> Self {
+        Self { instruction, accepted_at: None }
+    }
 }
 
 /// Records the instruction as an operation, sends its message, and answers 202.
@@ -32,7 +48,7 @@ pub async fn accept<T, Preparing>(
 ) -> Result<Answer, Problem>
 where
     T: Serialize + Sync,
-    Preparing: Future<Output = Result<T, Problem>>,
+    Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
     match open(store, call, ticket, subject, prepare).await? {
         Accepting::Before(answer) => Ok(answer),
@@ -58,7 +74,7 @@ pub async fn open<T, Preparing>(
     prepare: impl Fn(bool) -> Preparing,
 ) -> Result<Accepting<T>, Problem>
 where
-    Preparing: Future<Output = Result<T, Problem>>,
+    Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
     let before = Accepting::Before(Answer::accepted(ticket.operation_id));
     let mut recorded = recorded(store, call, ticket).await?;
@@ -67,7 +83,7 @@ where
     {
         return Ok(before);
     }
-    let instruction = match prepare(recorded.is_some()).await {
+    let Prepared { instruction, accepted_at } = match prepare(recorded.is_some()).await {
         Err(refusal) if recorded.is_none() => {
             // What refuses may be this very operation, recorded since we looked by the same request sent
             // twice.
@@ -80,12 +96,14 @@ where
         }
         prepared => prepared?,
     };
-    let operation = match recorded {
-        Some(recorded) => recorded,
-        None => match record(store, call, ticket, subject).await? {
-            (operation, Replay::SendAgain) => operation,
-            (_, Replay::AnswerAgain) => return Ok(before),
-        },
+    let operation = if let Some(recorded) = recorded {
+        recorded
+    } else {
+        let operation = operation(call, ticket, subject, accepted_at.unwrap_or(call.now));
+        match record(store, call, ticket, operation).await? {
+            (operation, _, Replay::SendAgain) => operation,
+            (_, _, Replay::AnswerAgain) => return Ok(before),
+        }
     };
     Ok(Accepting::Now(Message::of(&operation, instruction)))
 }
@@ -110,6 +128,30 @@ pub async fn recorded(store: &Store, call: &Call, ticket: &Ticket) -> Result<Opt
     Ok(store.operation(&call.identity.org_id, ticket.operation_id, call.now).await?)
 }
 
+/// Returns the operation of a request, accepted then.
+#[must_use]
+pub fn operation(call: &Call, ticket: &Ticket, subject: Subject, accepted_at: Timestamp) -> Operation {
+    Operation {
+        org_id: call.identity.org_id.clone(),
+        operation_id: ticket.operation_id,
+        state: OperationState::Pending,
+        fingerprint: ticket.fingerprint.clone(),
+        cid: call.cid.clone(),
+        created_at: accepted_at,
+        ended_at: None,
+        subject,
+    }
+}
+
+/// Whether an operation was recorded by the call that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// It was: no other request of its key has come this far before.
+    Yes,
+    /// Another request with the same key may have been first, or this call's own earlier try.
+    Perhaps,
+}
+
 /// Records the operation if none of its ID is. Answers the recorded one, and what is left to do for it.
 ///
 /// # Errors
@@ -118,24 +160,14 @@ pub async fn record(
     store: &Store,
     call: &Call,
     ticket: &Ticket,
-    subject: Subject,
-) -> Result<(Operation, Replay), Problem> {
-    let operation = Operation {
-        org_id: call.identity.org_id.clone(),
-        operation_id: ticket.operation_id,
-        state: OperationState::Pending,
-        fingerprint: ticket.fingerprint.clone(),
-        cid: call.cid.clone(),
-        created_at: call.now,
-        ended_at: None,
-        subject,
-    };
+    operation: Operation,
+) -> Result<(Operation, First, Replay), Problem> {
     match store.record_operation(&operation, call.now).await? {
-        Recorded::New => Ok((operation, Replay::SendAgain)),
+        Recorded::New => Ok((operation, First::Yes, Replay::SendAgain)),
         // A request with the same key came between, or the SDK repeated its own call.
         Recorded::Existing(existing) => {
             let replay = ticket.replay(&existing)?;
-            Ok((*existing, replay))
+            Ok((*existing, First::Perhaps, replay))
         }
     }
 }

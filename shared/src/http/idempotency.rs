@@ -11,8 +11,9 @@ use serde::Serialize;
 use sfv::{BareItem, Item, Parser};
 use uuid::Uuid;
 
+use super::identity::Identity;
 use super::problem::{Invalid, Problem};
-use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::ids::OperationId;
 use crate::domain::operation::{Operation, OperationState};
 
 const HEADER: &str = "idempotency-key";
@@ -35,14 +36,16 @@ impl Ticket {
     /// can be searched).
     pub(super) fn new(
         request: &Request,
-        org: &OrgId,
+        caller: &Identity,
         endpoint: &'static str,
         asked: &impl Serialize,
     ) -> Result<Self, Problem> {
         let key = key(request)?;
-        let operation_id = key
-            .as_deref()
-            .map_or_else(|| OperationId::from_uuid(Uuid::now_v7()), |key| OperationId::from_key(org, endpoint, key));
+        let operation_id = match &key {
+            // Accounts of one organisation do not know of each other's keys.
+            Some(key) => OperationId::from_key(&caller.org_id, caller.account_id, endpoint, key),
+            None => OperationId::from_uuid(Uuid::now_v7()),
+        };
         let asked = serde_json::to_string(&(endpoint, asked)).map_err(Problem::broken)?;
         let hash = digest(&SHA256, asked.as_bytes());
         let fingerprint = URL_SAFE_NO_PAD.encode(hash);
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_same_key_with_another_request_is_a_misuse() {
-        let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
+        let org = Identity { org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(), account_id: None };
         let one = Ticket::new(&request("k"), &org, "bind-card", &1).unwrap();
         let same = Ticket::new(&request("\"k\""), &org, "bind-card", &1).unwrap();
         let other = Ticket::new(&request("k"), &org, "bind-card", &2).unwrap();

@@ -33,7 +33,7 @@ use crate::domain::ids::{CorrelationId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::metrics::Metrics;
 
-pub use accept::{Accepting, accept, open, record, recorded, send};
+pub use accept::{Accepting, First, Prepared, accept, open, operation, record, recorded, send};
 pub use event::Event;
 pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};
@@ -120,7 +120,7 @@ impl Call {
     /// # Errors
     /// 400 if the `Idempotency-Key` is malformed.
     pub fn ticket(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<Ticket, Problem> {
-        Ticket::new(&self.request, &self.identity.org_id, endpoint, asked)
+        Ticket::new(&self.request, &self.identity, endpoint, asked)
     }
 }
 

@@ -223,7 +223,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { .. } | StoreError::Retry { .. } => Self::unavailable(error),
-            StoreError::Broken { .. } => Self::broken(error),
+            StoreError::Unexpected { .. } | StoreError::Broken { .. } => Self::broken(error),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Bulk headers: made once; batches opened, aborted and committed.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
 
@@ -12,7 +14,12 @@ use crate::domain::ids::{BulkId, OperationId, OrgId};
 #[derive(Debug)]
 pub enum Opened {
     /// It is open, under the header's last batch number.
-    Yes(Bulk),
+    Yes {
+        /// The bulk.
+        bulk: Bulk,
+        /// The batches that were aborted.
+        aborted: BTreeSet<u32>,
+    },
     /// There is no such bulk.
     Unknown,
     /// The bulk takes no more: it is being canceled, or has had all the batches it can have.
@@ -35,8 +42,11 @@ struct HeaderRow {
     #[serde(flatten)]
     bulk: Bulk,
     #[serde(default)]
-    aborted: Vec<u32>,
+    aborted: BTreeSet<u32>,
 }
+
+/// Tries to abort batches while others are committed. Ours.
+const MAX_ABORTS: usize = 10;
 
 impl Store {
     /// The bulk's header, read consistently.
@@ -85,27 +95,50 @@ impl Store {
             values: vec![(":one", number(1)), (":most", number(MAX_BATCHES))],
         };
         match self.change(change).await? {
-            Changed::Yes(item) => Ok(Opened::Yes(read(CALL, item)?)),
+            Changed::Yes(item) => {
+                let HeaderRow { bulk, aborted } = read(CALL, item)?;
+                Ok(Opened::Yes { bulk, aborted })
+            }
             Changed::No(Some(_)) => Ok(Opened::Closed),
             Changed::No(None) => Ok(Opened::Unknown),
         }
     }
 
-    /// Makes sure that a batch is never committed from now on; `false` if it has been.
+    /// Makes sure that these batches are never committed from now on, by one write for all; answers those of which that is
+    /// so: all but those that have been committed since the bulk was read.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn abort_batch(&self, org: &OrgId, bulk: &BulkId, batch: u32) -> Result<bool, StoreError> {
+    pub async fn abort_batches(
+        &self,
+        org: &OrgId,
+        bulk: &Bulk,
+        batches: BTreeSet<u32>,
+    ) -> Result<BTreeSet<u32>, StoreError> {
         const CALL: &str = "UpdateItem bulk abort";
-        let change = Change {
-            call: CALL,
-            key: bulk_key(org, bulk),
-            update: "ADD aborted :set",
-            condition: "attribute_exists(pk) AND NOT contains(batches, :batch)",
-            names: Vec::new(),
-            values: vec![(":set", number_set(batch)), (":batch", number(batch))],
-        };
-        Ok(matches!(self.change(change).await?, Changed::Yes(_)))
+        let numbers = |batches: &BTreeSet<u32>| AttributeValue::Ns(batches.iter().map(ToString::to_string).collect());
+        let (mut committed, mut open) = (bulk.batches.clone(), batches);
+        for _ in 0..MAX_ABORTS {
+            open.retain(|batch| !committed.contains(batch));
+            if open.is_empty() {
+                return Ok(open);
+            }
+            let change = Change {
+                call: CALL,
+                key: bulk_key(org, &bulk.bulk_id),
+                update: "ADD aborted :set",
+                // None of them has been committed, because none at all has.
+                condition: "attribute_exists(pk) AND batches = :committed",
+                names: Vec::new(),
+                values: vec![(":set", numbers(&open)), (":committed", numbers(&committed))],
+            };
+            match self.change(change).await? {
+                Changed::Yes(_) => return Ok(open),
+                Changed::No(Some(item)) => committed = read::<Bulk>(CALL, item)?.batches,
+                Changed::No(None) => return Err(StoreError::broken(CALL, "the bulk has no row")),
+            }
+        }
+        Err(StoreError::Conflict { call: CALL })
     }
 
     /// Makes a batch's items visible, `added` of which no other batch brought in.

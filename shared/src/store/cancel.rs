@@ -39,8 +39,10 @@ pub enum Cancellation {
     Done,
     /// The item is not pending; as it is now.
     Item(BulkItem),
-    /// The card is not unbound; as it is now, if there is one.
-    Card(Option<Card>),
+    /// The card is not unbound; as it is now.
+    Card(Card),
+    /// There is no row of the card.
+    NoCard,
     /// Other transactions held it at every try.
     Busy,
 }
@@ -92,7 +94,7 @@ impl Store {
                 (_, Executed::Done) => Cancellation::Done,
                 (_, Executed::Busy) => Cancellation::Busy,
                 (Target::Item(_), Executed::Refused(Some(row))) => Cancellation::Item(read(CALL, row)?),
-                (Target::Card(_), Executed::Refused(Some(row))) => Cancellation::Card(Some(read(CALL, row)?)),
+                (Target::Card(_), Executed::Refused(Some(row))) => Cancellation::Card(read(CALL, row)?),
                 // That there is no row is said for good, so it is not taken from an answer's silence.
                 (target, Executed::Refused(None)) => self.as_it_is(org, bulk, target).await?,
             });
@@ -106,7 +108,7 @@ impl Store {
     /// [`StoreError::Broken`] if there is no such item: one that was found once never goes away.
     pub async fn as_it_is(&self, org: &OrgId, bulk: &BulkId, target: &Target) -> Result<Cancellation, StoreError> {
         match target {
-            Target::Card(card) => Ok(Cancellation::Card(self.card(org, *card).await?)),
+            Target::Card(card) => Ok(self.card(org, *card).await?.map_or(Cancellation::NoCard, Cancellation::Card)),
             Target::Item(id) => {
                 let item = self.items(org, bulk, std::slice::from_ref(id)).await?.pop();
                 item.map(Cancellation::Item)

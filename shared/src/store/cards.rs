@@ -2,9 +2,12 @@
 
 use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, card_key, read, retrying};
-use crate::domain::bind::{Bind, BindEffect, BindRefusal, ReplacedCard, check_card, check_reissued};
+use crate::domain::acceptance::Acceptance;
+use crate::domain::bind::{
+    Bind, BindEffect, BindRefusal, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued, reissued_before,
+};
 use crate::domain::card::{Bound, Card, CardStatus, Replaced};
-use crate::domain::ids::{CardId, OperationId, OrgId};
+use crate::domain::ids::{CardId, OrgId};
 use crate::domain::time::Timestamp;
 
 impl Store {
@@ -26,7 +29,7 @@ impl Store {
         output.item.map(|item| read(CALL, item)).transpose()
     }
 
-    /// Binds the card, and replaces the one that it is to replace, if the rules allow it and this
+    /// Binds the card, and replaces the one that it is to replace, if the rules allow it and the
     /// operation has not done so before.
     ///
     /// # Errors
@@ -34,39 +37,50 @@ impl Store {
     pub async fn bind(
         &self,
         org: &OrgId,
-        operation: OperationId,
+        acceptance: Acceptance,
         bind: &Bind,
         now: Timestamp,
     ) -> Result<BindEffect, StoreError> {
-        let mark = Bound { by: operation, at: now, account_id: bind.account_id, customer_id: bind.customer_id };
+        let mark = bind.mark(acceptance, now);
         match bind.reissued_card_id {
-            None => self.bind_plain(org, bind.card_id, &mark).await,
-            Some(reissued) => retrying(|| self.reissue(org, bind, reissued, &mark)).await,
+            None => self.bind_plain(org, acceptance, bind.card_id, &mark).await,
+            Some(reissued) => retrying(|| self.reissue(org, acceptance, bind, reissued, &mark)).await,
         }
     }
 
     /// One conditional write: it does the bind, finds it done by this operation, or finds why not.
-    async fn bind_plain(&self, org: &OrgId, card: CardId, mark: &Bound) -> Result<BindEffect, StoreError> {
+    async fn bind_plain(
+        &self,
+        org: &OrgId,
+        acceptance: Acceptance,
+        card: CardId,
+        mark: &Bound,
+    ) -> Result<BindEffect, StoreError> {
         const CALL: &str = "UpdateItem card";
         let found = match self.change(bind_change(CALL, org, card, mark)?).await? {
             Changed::Yes(_) => return Ok(BindEffect::Bound { at: mark.at, replaced: None }),
             Changed::No(found) => found,
         };
         let card: Option<Card> = found.map(|item| read(CALL, item)).transpose()?;
-        if let Some(at) = marked(card.as_ref(), mark.by) {
+        if let Some(at) = bound_by(acceptance, card.as_ref()) {
             return Ok(BindEffect::Bound { at, replaced: None });
         }
         match check_card(card.as_ref()) {
             Err(code) => Ok(refused(code, card.as_ref())),
-            Ok(_) => Err(StoreError::broken(CALL, "refused a card that is UNBOUND")),
+            Ok(_) => Err(StoreError::Unexpected { call: CALL, reason: "refused a card that is UNBOUND" }),
         }
     }
 
     /// Reads both cards, decides, and writes both in one transaction on the condition that they are
     /// as they were read.
+    ///
+    /// The two reads are not one: another copy of the message may change the cards between them, or have changed them, and
+    /// only one of them can be seen. So both are asked whether this operation has changed them, and if they do not agree
+    /// they are read again.
     async fn reissue(
         &self,
         org: &OrgId,
+        acceptance: Acceptance,
         bind: &Bind,
         reissued: CardId,
         mark: &Bound,
@@ -74,17 +88,23 @@ impl Store {
         const CALL: &str = "TransactWriteItems reissue";
         let card = self.card(org, bind.card_id).await?;
         let old = self.card(org, reissued).await?;
-        // "Mine already" is asked of the card that was read last. Both marks were written at once: were
-        // the other card asked, a transaction between the two reads would look like somebody else's.
-        if let Some((at, replaced)) = replaced_before(old.as_ref(), mark.by) {
-            return Ok(BindEffect::Bound { at, replaced: Some(replaced) });
+        match reissued_before(acceptance, card.as_ref(), old.as_ref()) {
+            Ok(None) => {}
+            Ok(Some(before)) => return Ok(before),
+            Err(HalfSeen) => return Err(StoreError::Conflict { call: CALL }),
         }
         let checked = check_card(card.as_ref()).and_then(|_| check_reissued(old.as_ref(), bind));
         let (old, new_status) = match checked {
             Ok(checked) => checked,
             Err(code) => return Ok(refused(code, card.as_ref())),
         };
-        let replaced = Replaced { by: mark.by, at: mark.at, new_card_id: bind.card_id, previous_status: old.status };
+        let replaced = Replaced {
+            by: mark.by,
+            accepted_at: mark.accepted_at,
+            at: mark.at,
+            new_card_id: bind.card_id,
+            previous_status: old.status,
+        };
         let writes = vec![
             bind_change(CALL, org, bind.card_id, mark)?.in_transaction(self)?,
             replace_change(CALL, org, reissued, bind, new_status, &replaced)?.in_transaction(self)?,
@@ -139,23 +159,6 @@ fn replace_change(
             (":customer", attribute(call, bind.customer_id)?),
         ],
     })
-}
-
-/// When this operation bound the card, if it did.
-fn marked(card: Option<&Card>, operation: OperationId) -> Option<Timestamp> {
-    card?.bound.as_ref().filter(|bound| bound.by == operation).map(|bound| bound.at)
-}
-
-/// The card as this operation replaced it, and when, if it did.
-fn replaced_before(card: Option<&Card>, operation: OperationId) -> Option<(Timestamp, ReplacedCard)> {
-    let card = card?;
-    let mark = card.replaced.as_ref().filter(|mark| mark.by == operation)?;
-    let replaced = ReplacedCard {
-        card_id: card.card_id,
-        previous_status: mark.previous_status,
-        contactless_enabled: card.facts.contactless_enabled,
-    };
-    Some((mark.at, replaced))
 }
 
 fn refused(code: BindRefusal, card: Option<&Card>) -> BindEffect {

@@ -169,7 +169,7 @@ impl Store {
     /// The range's items, read consistently.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if they are not as many as the range says: items never go away.
+    /// [`StoreError::Unexpected`] if they are not as many as the range says: items never go away.
     pub async fn items_of(&self, org: &OrgId, bulk: &BulkId, range: &Range) -> Result<Vec<BulkItem>, StoreError> {
         const CALL: &str = "Query range";
         let query = self.query_items(org, bulk, &range.first, &range.last).consistent_read(true);
@@ -181,7 +181,11 @@ impl Store {
             let page = read_all::<BulkItem>(CALL, page.items)?;
             items.extend(page.into_iter().filter(|item| range.batches.contains(&item.batch)));
         }
-        if items.len() == range.items { Ok(items) } else { Err(StoreError::broken(CALL, "the range's items changed")) }
+        if items.len() == range.items {
+            Ok(items)
+        } else {
+            Err(StoreError::Unexpected { call: CALL, reason: "the range's items changed" })
+        }
     }
 
     /// The items of these IDs, which are in order, that are in these batches.

@@ -15,6 +15,7 @@ mod items;
 mod operations;
 mod orders;
 mod progress;
+mod rows;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use bulks::{Committed, Opened};
 pub use cancel::{Cancellation, Target};
 pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
+pub use rows::{Row, RowKey, RowPage, keyed};
 
 /// A row as DynamoDB has it.
 pub type Item = HashMap<String, AttributeValue>;
@@ -59,6 +61,14 @@ pub enum StoreError {
         call: &'static str,
         /// What DynamoDB or the SDK said.
         reason: String,
+    },
+    /// The rows say what cannot be, unless they were not all to be seen yet.
+    #[error("DynamoDB {call}: {reason}")]
+    Unexpected {
+        /// The call.
+        call: &'static str,
+        /// What cannot be.
+        reason: &'static str,
     },
     /// It will never work: a bug, or a row that cannot be read.
     #[error("DynamoDB {call}: {reason}")]

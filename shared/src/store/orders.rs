@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::bulks::number;
 use super::change::{Change, Changed, reserved};
-use super::{GONE, Item, Store, StoreError, attribute, key, operation_key, read, write};
+use super::progress::as_it_is;
+use super::{Item, Store, StoreError, attribute, key, operation_key, read, write};
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::order::{
@@ -16,8 +17,11 @@ use crate::domain::order::{
 use crate::domain::person::{LOCK_SECONDS, MAX_TRIES, Person, Verdict};
 use crate::domain::time::Timestamp;
 
-/// As long as fewer wrong PINs came in a row. A row that another tool wrote may not count them yet.
-const MAY_BE_TOLD: &str = "attribute_exists(pk) AND (attribute_not_exists(tries) OR tries < :most)";
+/// As long as fewer wrong PINs came in a row.
+const MAY_BE_TOLD: &str = "attribute_exists(pk) AND (attribute_not_exists(wrong) OR size(wrong) < :most)";
+/// The same, of a try that has not been written.
+const COUNTS: &str = "attribute_exists(pk) AND \
+                      (attribute_not_exists(wrong) OR (size(wrong) < :most AND NOT contains(wrong, :id)))";
 
 impl Store {
     /// The orders of these that are there, read consistently.
@@ -67,6 +71,11 @@ impl Store {
             Changed::No(Some(row)) => read(CALL, row)?,
             Changed::No(None) => return Err(StoreError::broken(CALL, "the order has no row")),
         };
+        if found.is_pending_for_another_of(operation, note.accepted_at) {
+            // What becomes of this one depends on that one's end, and a note of it would take that one's place.
+            let reason = "a cancellation that the key asked for before it expired is pending".to_owned();
+            return Err(StoreError::Retry { call: CALL, reason });
+        }
         let is_noted = found.cancellation(operation, note.accepted_at).is_some();
         if is_noted || found.outcome_without_note(note.accepted_at).is_some() {
             return Ok(found);
@@ -80,8 +89,30 @@ impl Store {
         }
     }
 
+    /// Notes that a repetition of a request to cancel orders may send its messages, too, if they are not known to be sent.
+    /// From then on nobody can say that one of them was not. Answers the operation as it is then.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation.
+    pub async fn note_repeated(&self, org: &OrgId, operation: OperationId) -> Result<Operation, StoreError> {
+        const CALL: &str = "UpdateItem operation repeated";
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET repeated = :true",
+            condition: "#state = :pending",
+            names: reserved(&["state"]),
+            values: vec![
+                (":true", AttributeValue::Bool(true)),
+                (":pending", attribute(CALL, OperationState::Pending)?),
+            ],
+        };
+        as_it_is(CALL, self.change(change).await?)
+    }
+
     /// Records that the messages of a request to cancel orders are sent, what the client is told, and which orders
-    /// it is about; unless another copy of the request did so before. Answers what is recorded then.
+    /// it is about; unless another copy of the request did so before, or, if any was not sent, may be sending it. Answers
+    /// what is recorded then.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such operation.
@@ -91,13 +122,18 @@ impl Store {
         operation: OperationId,
         orders: &[OrderRef],
         told: &str,
+        all_sent: bool,
     ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation told";
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
             update: "SET orders = :orders, told = :told, #state = :running",
-            condition: "#state = :pending",
+            condition: if all_sent {
+                "#state = :pending"
+            } else {
+                "#state = :pending AND attribute_not_exists(repeated)"
+            },
             names: reserved(&["state"]),
             values: vec![
                 (":orders", attribute(CALL, orders)?),
@@ -106,10 +142,7 @@ impl Store {
                 (":running", attribute(CALL, OperationState::Running)?),
             ],
         };
-        match self.change(change).await? {
-            Changed::Yes(row) | Changed::No(Some(row)) => read(CALL, row),
-            Changed::No(None) => Err(StoreError::broken(CALL, GONE)),
-        }
+        as_it_is(CALL, self.change(change).await?)
     }
 
     /// Applies a change of the order system's. Answers the order after it.
@@ -165,8 +198,9 @@ impl Store {
         put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
     }
 
-    /// Writes the verdict on a PIN that was verified already; answers what may be said of it. However many are
-    /// verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from right ones.
+    /// Writes the verdict on a PIN that was verified already; answers what may be said of it. A wrong one is known by this
+    /// ID, and counts once. However many are verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from
+    /// right ones.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -174,32 +208,37 @@ impl Store {
         &self,
         org: &OrgId,
         person: &Person,
-        right: bool,
+        wrong: Option<&str>,
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
         const CALL: &str = "UpdateItem person";
         let change = |update, condition, mut values: Vec<(&'static str, AttributeValue)>| {
-            values.push((":most", number(MAX_TRIES)));
+            values.push((":most", AttributeValue::N(MAX_TRIES.to_string())));
             Change { call: CALL, key: person_key(org, person.creator_id), update, condition, names: Vec::new(), values }
         };
         let seconds = |seconds: i64| AttributeValue::N(seconds.to_string());
-        let zero = || (":zero", number(0));
         if person.lock_has_ended(now) {
-            let values = vec![zero(), (":now", seconds(now.epoch_seconds()))];
-            self.change(change("SET tries = :zero", "tries >= :most AND locked_until <= :now", values)).await?;
+            let condition = "size(wrong) >= :most AND locked_until <= :now";
+            let values = vec![(":now", seconds(now.epoch_seconds()))];
+            self.change(change("REMOVE wrong", condition, values)).await?;
         }
-        let verdict = if right {
-            change("SET tries = :zero", MAY_BE_TOLD, vec![zero()])
-        } else {
-            let until = (":until", seconds(now.epoch_seconds() + LOCK_SECONDS));
-            let update = "SET tries = if_not_exists(tries, :zero) + :one, locked_until = :until";
-            change(update, MAY_BE_TOLD, vec![(":one", number(1)), zero(), until])
+        let Some(id) = wrong else {
+            return Ok(match self.change(change("REMOVE wrong", MAY_BE_TOLD, Vec::new())).await? {
+                Changed::Yes(_) => Verdict::Right,
+                Changed::No(_) => Verdict::Locked,
+            });
         };
-        Ok(match self.change(verdict).await? {
-            Changed::Yes(_) if right => Verdict::Right,
-            Changed::Yes(_) => Verdict::Wrong,
-            Changed::No(_) => Verdict::Locked,
-        })
+        let values = vec![
+            (":try", AttributeValue::Ss(vec![id.to_owned()])),
+            (":id", AttributeValue::S(id.to_owned())),
+            (":until", seconds(now.epoch_seconds() + LOCK_SECONDS)),
+        ];
+        match self.change(change("ADD wrong :try SET locked_until = :until", COUNTS, values)).await? {
+            Changed::Yes(_) => Ok(Verdict::Wrong),
+            // It was counted before: this call's own earlier try, or the same request sent twice.
+            Changed::No(Some(row)) if read::<Person>(CALL, row.clone())?.wrong.contains(id) => Ok(Verdict::Wrong),
+            Changed::No(_) => Ok(Verdict::Locked),
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
 use super::bulks::{number, number_set};
 use super::change::{Change, Changed, reserved};
 use super::{GONE, Store, StoreError, attribute, bulk_key, operation_key, read};
+use crate::domain::bulk::Planned;
 use crate::domain::ids::{BulkId, OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::time::Timestamp;
@@ -36,6 +39,28 @@ impl Store {
                 (":running", attribute(CALL, OperationState::Running)?),
                 (":batches", AttributeValue::Ns(batches)),
             ],
+        };
+        as_it_is(CALL, self.change(change).await?)
+    }
+
+    /// Notes how far the operation is planned, unless it is planned as far already. Answers the operation as it is then.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation.
+    pub async fn note_planned(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        planned: &Planned,
+    ) -> Result<Operation, StoreError> {
+        const CALL: &str = "UpdateItem operation planned";
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "SET planned = :planned",
+            condition: "attribute_exists(pk) AND (attribute_not_exists(planned) OR planned.chunks < :chunks)",
+            names: Vec::new(),
+            values: vec![(":planned", attribute(CALL, planned)?), (":chunks", number(planned.chunks))],
         };
         as_it_is(CALL, self.change(change).await?)
     }
@@ -120,22 +145,52 @@ impl Store {
         self.transact(CALL, writes).await
     }
 
-    /// Ends an operation that found its bulk sealed before it could begin.
+    /// Makes sure that the end of an operation, as another delivery wrote it, can be seen on the bulk's header as well:
+    /// whoever is told of the end may look there. `DynamoDB` shows the rows of a transaction one by one, and refuses to read
+    /// them together until all can be seen (API reference of `TransactGetItems`).
     ///
     /// # Errors
-    /// See [`StoreError`].
-    pub async fn refuse(&self, org: &OrgId, operation: OperationId, now: Timestamp) -> Result<Operation, StoreError> {
+    /// [`StoreError::Conflict`] if it cannot be seen yet.
+    pub async fn see_end(&self, org: &OrgId, operation: OperationId, bulk: &BulkId) -> Result<(), StoreError> {
+        const CALL: &str = "TransactGetItems end";
+        let get = |key| {
+            let get = Get::builder().table_name(&self.table).set_key(Some(key)).projection_expression("pk").build();
+            get.map(|get| TransactGetItem::builder().get(get).build()).map_err(|error| StoreError::broken(CALL, error))
+        };
+        let items = vec![get(operation_key(org, operation))?, get(bulk_key(org, bulk))?];
+        let result = self.client.transact_get_items().set_transact_items(Some(items)).send().await;
+        match result.as_ref().map_err(SdkError::as_service_error) {
+            Ok(_) => Ok(()),
+            Err(Some(TransactGetItemsError::TransactionCanceledException(_))) => {
+                Err(StoreError::Conflict { call: CALL })
+            }
+            Err(_) => result.map(|_| ()).map_err(|error| StoreError::of(CALL, &error)),
+        }
+    }
+
+    /// Ends an operation that found its bulk sealed, with so many items, before it could begin.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation.
+    pub async fn refuse(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        items: u32,
+        now: Timestamp,
+    ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation refuse";
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "SET #state = :failed, ended_at = :now",
+            update: "SET #state = :failed, ended_at = :now, items_total = :items",
             condition: "#state = :pending",
             names: reserved(&["state"]),
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":failed", attribute(CALL, OperationState::Failed)?),
                 (":now", attribute(CALL, now)?),
+                (":items", number(items)),
             ],
         };
         as_it_is(CALL, self.change(change).await?)
@@ -164,7 +219,7 @@ pub(super) fn end_running(
 }
 
 /// The operation as it is now, whether or not the change was (still) to be done.
-fn as_it_is(call: &'static str, changed: Changed) -> Result<Operation, StoreError> {
+pub(super) fn as_it_is(call: &'static str, changed: Changed) -> Result<Operation, StoreError> {
     match changed {
         Changed::Yes(item) | Changed::No(Some(item)) => read(call, item),
         Changed::No(None) => Err(StoreError::broken(call, GONE)),

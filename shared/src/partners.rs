@@ -1,0 +1,176 @@
+//! Which rows refer to which, and what the [rules](crate::domain::consistency) say of them.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::domain::bulk::{Bulk, BulkItem, BulkState};
+use crate::domain::card::{Card, Mark};
+use crate::domain::consistency::{self, Finding, Tally};
+use crate::domain::ids::{CardId, OrgId};
+use crate::domain::operation::{Operation, Subject};
+use crate::domain::time::Timestamp;
+use crate::store::{Row, RowKey};
+
+/// A row that others refer to cannot be read. It is told of by itself, and nothing is said of the others.
+struct Unreadable;
+
+type Found<T> = Result<Option<T>, Unreadable>;
+
+/// The rows that a row refers to. Those of items are asked for with their bulk.
+#[must_use]
+pub fn of_row(key: &RowKey, row: &Row) -> Vec<RowKey> {
+    match (key, row) {
+        (RowKey::Card(org, _), Row::Card(card)) => {
+            let new = card.replaced.as_ref().map(|replaced| RowKey::Card(org.clone(), replaced.new_card_id));
+            let authors = consistency::marks_of_card(card).into_iter().map(|mark| author(org, &mark));
+            item_key(org, card).into_iter().chain(new).chain(authors).collect()
+        }
+        (RowKey::Operation(org, _), Row::Operation(operation)) => match &operation.subject {
+            Subject::BindCard { card_id, reissued_card_id, .. } => {
+                let cards = std::iter::once(*card_id).chain(*reissued_card_id);
+                cards.map(|card| RowKey::Card(org.clone(), card)).collect()
+            }
+            _ => Vec::new(),
+        },
+        (RowKey::Bulk(org, _), Row::Bulk(bulk)) => cancel_key(org, bulk).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The rows that an item refers to.
+#[must_use]
+pub fn of_item(org: &OrgId, row: &Row) -> Vec<RowKey> {
+    let Row::Item(item) = row else { return Vec::new() };
+    let card = item.card_id.map(|card| RowKey::Card(org.clone(), card));
+    let authors = consistency::marks_of_item(item).into_iter().map(|mark| author(org, &mark));
+    card.into_iter().chain(authors).collect()
+}
+
+fn author(org: &OrgId, mark: &Mark) -> RowKey {
+    RowKey::Operation(org.clone(), mark.by)
+}
+
+fn item_key(org: &OrgId, card: &Card) -> Option<RowKey> {
+    let (bulk, item) = card.facts.bulk_id.clone().zip(card.facts.external_id.clone())?;
+    Some(RowKey::Item(org.clone(), bulk, item))
+}
+
+/// The cancel of a bulk that is being canceled.
+fn cancel_key(org: &OrgId, bulk: &Bulk) -> Option<RowKey> {
+    let cancel = bulk.sealed_by.filter(|_| bulk.state == BulkState::Canceling)?;
+    Some(RowKey::Operation(org.clone(), cancel))
+}
+
+/// The rows that others refer to, as far as they are there.
+#[derive(Debug)]
+pub struct Partners(HashMap<RowKey, Row>);
+
+impl From<HashMap<RowKey, Row>> for Partners {
+    fn from(rows: HashMap<RowKey, Row>) -> Self {
+        Self(rows)
+    }
+}
+
+impl Partners {
+    /// Adds more of them.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// The operations that canceled the cards among them.
+    #[must_use]
+    pub fn cancels(&self, org: &OrgId) -> HashSet<RowKey> {
+        let canceled = self.0.values().filter_map(|row| match row {
+            Row::Card(card) => card.canceled.as_ref(),
+            _ => None,
+        });
+        canceled.map(|mark| author(org, mark)).filter(|key| !self.0.contains_key(key)).collect()
+    }
+
+    fn get<'a, T>(&'a self, key: &RowKey, as_kind: impl Fn(&'a Row) -> Option<T>) -> Found<T> {
+        self.0.get(key).map(|row| as_kind(row).ok_or(Unreadable)).transpose()
+    }
+
+    fn card(&self, key: &RowKey) -> Found<&Card> {
+        self.get(key, |row| if let Row::Card(card) = row { Some(&**card) } else { None })
+    }
+
+    fn item(&self, key: &RowKey) -> Found<&BulkItem> {
+        self.get(key, |row| if let Row::Item(item) = row { Some(&**item) } else { None })
+    }
+
+    fn operation(&self, key: &RowKey) -> Found<&Operation> {
+        self.get(key, |row| if let Row::Operation(operation) = row { Some(&**operation) } else { None })
+    }
+
+    /// What the rule says of an organisation's counter, and the highest card of its bulks.
+    #[must_use]
+    pub fn findings_of_counter(&self, key: &RowKey, highest: CardId) -> Option<Finding> {
+        let last = self.get(key, |row| if let Row::Counter(last) = row { Some(*last) } else { None });
+        last.ok().and_then(|last| consistency::counter(highest, last))
+    }
+
+    /// What the rules say of a row. Of items, see [`Self::findings_of_item`].
+    #[must_use]
+    pub fn findings(&self, key: &RowKey, row: &Row, now: Timestamp) -> Vec<Finding> {
+        match (key, row) {
+            (_, Row::Unreadable) => vec![Finding::UnreadableRow],
+            (RowKey::Card(org, _), Row::Card(card)) => self.of_card(org, card, now),
+            (RowKey::Operation(org, _), Row::Operation(operation)) => self.of_operation(org, operation),
+            (RowKey::Bulk(org, _), Row::Bulk(bulk)) => {
+                let cancel = cancel_key(org, bulk).and_then(|key| self.operation(&key).ok());
+                cancel.and_then(|cancel| consistency::canceling(bulk, cancel)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn of_card(&self, org: &OrgId, card: &Card, now: Timestamp) -> Vec<Finding> {
+        let item = item_key(org, card).and_then(|key| self.item(&key).ok());
+        let item = item.and_then(|item| consistency::item_of_card(card, item));
+        let new = card.replaced.as_ref().map(|replaced| RowKey::Card(org.clone(), replaced.new_card_id));
+        let new = new.and_then(|key| self.card(&key).ok()).and_then(|new| consistency::new_card(card, new));
+        let found = consistency::card(card).into_iter().chain(item).chain(new);
+        found.chain(self.authors(org, &consistency::marks_of_card(card), now)).collect()
+    }
+
+    fn of_operation(&self, org: &OrgId, operation: &Operation) -> Vec<Finding> {
+        let Subject::BindCard { card_id, reissued_card_id, .. } = &operation.subject else { return Vec::new() };
+        let card = self.card(&RowKey::Card(org.clone(), *card_id));
+        let reissued = reissued_card_id.map_or(Ok(None), |card| self.card(&RowKey::Card(org.clone(), card)));
+        let (Ok(card), Ok(reissued)) = (card, reissued) else { return Vec::new() };
+        consistency::bind(operation, card, reissued).into_iter().collect()
+    }
+
+    /// What the rules say of an item of this bulk.
+    #[must_use]
+    pub fn findings_of_item(&self, bulk: &Bulk, key: &RowKey, row: &Row, now: Timestamp) -> Vec<Finding> {
+        let (RowKey::Item(org, ..), Row::Item(item)) = (key, row) else { return Vec::new() };
+        let card = item.card_id.map_or(Ok(None), |card| self.card(&RowKey::Card(org.clone(), card)));
+        let card = card.ok().and_then(|card| consistency::card_of_item(&bulk.bulk_id, item, card));
+        let found = consistency::item(item).into_iter().chain(consistency::batch_of_item(bulk, item)).chain(card);
+        found.chain(self.authors(org, &consistency::marks_of_item(item), now)).collect()
+    }
+
+    fn authors(&self, org: &OrgId, marks: &[Mark], now: Timestamp) -> Vec<Finding> {
+        let rule = |mark: &Mark| consistency::author(mark, self.operation(&author(org, mark)).ok()?, now);
+        marks.iter().filter_map(rule).collect()
+    }
+
+    /// The tally with an item, if that counts; `None` if that cannot be known.
+    #[must_use]
+    pub fn add(&self, mut tally: Tally, bulk: &Bulk, org: &OrgId, row: &Row, now: Timestamp) -> Option<Tally> {
+        let Row::Item(item) = row else { return None };
+        if !bulk.batches.contains(&item.batch) {
+            return Some(tally);
+        }
+        let card = item.card_id.map_or(Ok(None), |card| self.card(&RowKey::Card(org.clone(), card))).ok()?;
+        let marks = consistency::marks_of_item(item).into_iter().chain(card.and_then(|card| card.canceled.clone()));
+        let mut operations = Vec::new();
+        for mark in marks {
+            operations.extend(self.operation(&author(org, &mark)).ok()?);
+        }
+        let operation = |id| operations.iter().copied().find(|operation: &&Operation| operation.operation_id == id);
+        tally.add(item, card, operation, now);
+        Some(tally)
+    }
+}
