@@ -47,6 +47,18 @@ impl Output {
         }
     }
 
+    /// Prints one object of many on a line of its own; people see these lines, all but the first indented.
+    pub fn passage(self, object: &Value, lines: &[String]) {
+        if self.json {
+            println!("{object}");
+            return;
+        }
+        for (number, line) in lines.iter().enumerate() {
+            let indent = if number == 0 { "" } else { "  " };
+            println!("{indent}{}", cell(&Value::from(line.as_str())));
+        }
+    }
+
     /// A bar for so many steps, if it is known how many, on standard error; none that is seen where that is no terminal,
     /// or for JSON.
     pub fn progress(self, steps: Option<u64>) -> ProgressBar {
