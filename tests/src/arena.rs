@@ -14,10 +14,13 @@ use shared::aws::Aws;
 use shared::store::Store;
 use uuid::Uuid;
 
+use crate::commits::Commits;
 use crate::contract;
 
 /// Rows of a call that reads all: more take an emulator longer than a client waits.
 const SCAN_PAGE: i32 = 500;
+/// How long a transaction's row stays unseen at most. Short enough that tests with thousands of rows stay short.
+const APART: Duration = Duration::from_millis(20);
 
 /// The test's own resources.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Arena {
     pub dlq_url: String,
     /// The bus.
     pub bus: String,
+    /// How [`Exposed`](crate::traffic::Exposed) functions see transactions; nobody else has anything to do with it.
+    pub commits: Commits,
     events_url: String,
     /// Events that were taken out of their queue, and that nobody has asked for.
     gathered: Arc<Mutex<Vec<String>>>,
@@ -68,6 +73,7 @@ impl Arena {
             queue_url,
             dlq_url,
             bus: name,
+            commits: Commits::new(APART, 1),
             events_url,
             gathered: Arc::default(),
         }

@@ -3,6 +3,7 @@
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
 //! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
+//! - [`commits`]: transactions that are seen row by row.
 //! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
 //! - [`capacity`]: what a flow costs in DynamoDB.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
@@ -23,6 +24,7 @@
 pub mod arena;
 pub mod bulks;
 pub mod capacity;
+pub mod commits;
 pub mod contract;
 pub mod function;
 pub mod operator;

@@ -81,7 +81,8 @@ impl Tenant {
 
     /// How often in a row the person's PIN was guessed wrong.
     pub async fn tries(&self, person: i32) -> u64 {
-        self.row(&format!("PERSON#{person}"), "PERSON").await.unwrap()["tries"].as_u64().unwrap()
+        let row = self.row(&format!("PERSON#{person}"), "PERSON").await.unwrap();
+        row["wrong"].as_array().map_or(0, |wrong| wrong.len() as u64)
     }
 
     /// Lets the time pass for which the person's PIN is locked.

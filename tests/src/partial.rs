@@ -14,10 +14,21 @@ enum Batch {
     Reads,
 }
 
+/// A call of which a part is done.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The body of the call of what is done, if anything is.
+    pub left: Option<Bytes>,
+    /// What is not.
+    pub rest: Rest,
+}
+
 /// What was left out of a call, to be told in its answer.
 #[derive(Debug)]
 pub(crate) struct Rest {
     batch: Batch,
+    /// What is said of a statement that is not done.
+    code: &'static str,
     /// Where the entries stand in the request.
     place: String,
     request: Value,
@@ -25,9 +36,14 @@ pub(crate) struct Rest {
     done: Vec<bool>,
 }
 
-/// Draws which entries of the call are done: what is left of it (nothing, if none is), and the rest. `None` if the
-/// call is all or nothing.
-pub(crate) fn split(target: &str, body: &[u8], seed: u64) -> Option<(Option<Bytes>, Rest)> {
+/// Draws which entries of the call are done. `None` if the call is all or nothing.
+pub(crate) fn draw(target: &str, body: &[u8], seed: u64) -> Option<Part> {
+    let mut rng = Rng::with_seed(seed);
+    split(target, body, "ThrottlingError", |_| rng.bool())
+}
+
+/// Has the entries of the call done that `is_done` says, by their number. `None` if the call is all or nothing.
+pub(crate) fn split(target: &str, body: &[u8], code: &'static str, is_done: impl FnMut(usize) -> bool) -> Option<Part> {
     let mut request: Value = serde_json::from_slice(body).ok()?;
     let of_table =
         |request: &Value| Some(format!("/RequestItems/{}", request["RequestItems"].as_object()?.keys().next()?));
@@ -39,14 +55,13 @@ pub(crate) fn split(target: &str, body: &[u8], seed: u64) -> Option<(Option<Byte
         "BatchGetItem" => (Batch::Reads, of_table(&request)? + "/Keys"),
         _ => return None,
     };
-    let mut rng = Rng::with_seed(seed);
     let entries = request.pointer_mut(&place)?.as_array_mut()?;
-    let done: Vec<bool> = entries.iter().map(|_| rng.bool()).collect();
-    let rest = Rest { batch, place, done, request: request.clone() };
+    let done: Vec<bool> = (0..entries.len()).map(is_done).collect();
+    let rest = Rest { batch, code, place, done, request: request.clone() };
     let entries = request.pointer_mut(&rest.place)?;
     *entries = rest.entries(true).into();
     let left = rest.done.contains(&true).then(|| Bytes::from(request.to_string()));
-    Some((left, rest))
+    Some(Part { left, rest })
 }
 
 impl Rest {
@@ -71,11 +86,11 @@ impl Rest {
                 answer["Entries"] = self.in_place(&answer["Entries"], &failed);
             }
             Batch::Statements => {
-                let failed = json!({ "Error": { "Code": "ThrottlingError", "Message": "m" } });
+                let failed = json!({ "Error": { "Code": self.code, "Message": "m" } });
                 answer["Responses"] = self.in_place(&answer["Responses"], &failed);
             }
-            Batch::Writes => answer["UnprocessedItems"] = self.unprocessed(),
-            Batch::Reads => answer["UnprocessedKeys"] = self.unprocessed(),
+            Batch::Writes => answer["UnprocessedItems"] = self.unprocessed(&answer["UnprocessedItems"]),
+            Batch::Reads => answer["UnprocessedKeys"] = self.unprocessed(&answer["UnprocessedKeys"]),
         }
         Bytes::from(answer.to_string())
     }
@@ -86,8 +101,11 @@ impl Rest {
         self.done.iter().map(|done| if *done { answers.next().unwrap() } else { failed }.clone()).collect()
     }
 
-    fn unprocessed(&self) -> Value {
-        let entries = self.entries(false);
+    /// The entries that are not done, and those of what was left of the call that were not done either.
+    fn unprocessed(&self, of_left: &Value) -> Value {
+        let mut entries = self.entries(false);
+        let of_left = of_left.pointer(self.place.trim_start_matches("/RequestItems"));
+        entries.extend(of_left.and_then(Value::as_array).into_iter().flatten().cloned());
         if entries.is_empty() {
             return Value::Object(Map::new());
         }

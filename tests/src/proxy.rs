@@ -1,15 +1,17 @@
 //! Stands between a function and the emulator, so that a test can step in between two of its calls.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, HOST};
-use axum::http::{HeaderMap, HeaderName, Method, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::partial;
+use crate::commits::{self, Commits};
+use crate::partial::{self, Part, Rest};
 
 /// Where a call is when the test may step in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Call<'a> {
 struct Proxy {
     upstream: String,
     dynamodb: String,
+    commits: Commits,
     client: reqwest::Client,
     hook: Hook,
 }
@@ -72,9 +75,19 @@ pub async fn start(hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static)
 
 /// The same, before another DynamoDB.
 pub async fn start_before(dynamodb: &str, hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
+    start_among(dynamodb, &Commits::default(), hook).await
+}
+
+/// The same, as one of the proxies through which transactions are seen row by row.
+pub async fn start_among(
+    dynamodb: &str,
+    commits: &Commits,
+    hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static,
+) -> String {
     let proxy = Proxy {
         upstream: crate::variable("AWS_ENDPOINT_URL"),
         dynamodb: dynamodb.to_owned(),
+        commits: commits.clone(),
         client: reqwest::Client::new(),
         hook: Arc::new(Mutex::new(Box::new(hook))),
     };
@@ -98,6 +111,35 @@ impl Request {
     fn header(&self, name: &str) -> String {
         self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// What the emulator answers.
+#[derive(Debug, Default)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    /// When all is seen that was written, if that is later.
+    seen: Option<Instant>,
+}
+
+impl Answer {
+    /// The emulator's refusal, though it was not asked.
+    fn refused(body: &Value) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, body: Bytes::from(body.to_string()), ..Self::default() }
+    }
+
+    /// The same, if it is no refusal, with what is said of the rest of the call.
+    fn with(mut self, rest: &Rest) -> Self {
+        if self.status.is_success() {
+            self.body = rest.told(&self.body);
+        }
+        self
+    }
 }
 
 async fn forward(
@@ -107,7 +149,7 @@ async fn forward(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let mut request = Request { method, uri, headers, body };
+    let request = Request { method, uri, headers, body };
     let (target, signed, asked) =
         (request.header("x-amz-target"), request.header("authorization"), request.body.clone());
     let caller = signed.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -115,45 +157,121 @@ async fn forward(
         let mut hook = proxy.hook.lock().unwrap();
         hook(&Call { target: &target, caller, body: &asked }, moment)
     };
-    let mut rest = None;
-    let mut nothing_left = false;
-    match ask(Moment::Before) {
+    let part = match ask(Moment::Before) {
         Step::Late(time) => {
             tokio::spawn(async move {
                 tokio::time::sleep(time).await;
-                proxy.send(request).await
+                proxy.serve(request).await
             });
             return cut(Bytes::new());
         }
-        Step::Partly(seed) => {
-            if let Some((left, of_others)) = partial::split(&target, &request.body, seed) {
-                nothing_left = left.is_none();
-                request.body = left.unwrap_or_default();
-                rest = Some(of_others);
-            }
-        }
+        Step::Partly(seed) => partial::draw(&target, &request.body, seed),
         step => {
             if let Some(answer) = instead(step, &Bytes::new()).await {
                 return answer;
             }
+            None
         }
+    };
+    let answer = match part {
+        Some(Part { left: None, rest }) => Answer::default().with(&rest),
+        Some(Part { left: Some(body), rest }) => proxy.serve(Request { body, ..request }).await.with(&rest),
+        None => proxy.serve(request).await,
+    };
+    let step = ask(Moment::After);
+    // A transaction is answered when its rows are seen. What loses its answer need not wait for that.
+    let is_lost = matches!(step, Step::Cut | Step::Half | Step::Answer(..));
+    if let Some(seen) = answer.seen.filter(|_| !is_lost) {
+        tokio::time::sleep_until(seen.into()).await;
     }
-    let (status, headers, mut bytes) =
-        if nothing_left { (StatusCode::OK, HeaderMap::new(), Bytes::new()) } else { proxy.send(request).await };
-    if let Some(rest) = rest.filter(|_| status.is_success()) {
-        bytes = rest.told(&bytes);
-    }
-    if let Some(answer) = instead(ask(Moment::After), &bytes).await {
+    if let Some(answer) = instead(step, &answer.body).await {
         return answer;
     }
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
     response
 }
 
 impl Proxy {
-    async fn send(&self, request: Request) -> (StatusCode, HeaderMap, Bytes) {
+    /// Has the emulator do the call as DynamoDB does: its transactions are seen row by row.
+    async fn serve(&self, request: Request) -> Answer {
+        let target = request.header("x-amz-target");
+        let Some(name) = target.strip_prefix("DynamoDB_20120810.").filter(|_| self.commits.is_on()) else {
+            return self.send(request).await;
+        };
+        let (proxy, name) = (self.clone(), name.to_owned());
+        // What the emulator has begun is done, whether its caller waits or not.
+        let served = tokio::spawn(async move {
+            match name.as_str() {
+                "GetItem" | "BatchGetItem" | "Query" | "Scan" => proxy.read(&name, request).await,
+                "TransactWriteItems" => proxy.transact(&name, request).await,
+                "TransactGetItems" => proxy.read_together(request).await,
+                _ => proxy.write(&name, request).await,
+            }
+        });
+        served.await.unwrap()
+    }
+
+    async fn read(&self, name: &str, request: Request) -> Answer {
+        let mut answer = self.send(request).await;
+        if answer.status.is_success() {
+            let mut body = serde_json::from_slice(&answer.body).unwrap();
+            self.commits.show(name, &mut body, Instant::now());
+            answer.body = Bytes::from(body.to_string());
+        }
+        answer
+    }
+
+    /// A transaction that reads is refused while another one's rows are to be seen.
+    async fn read_together(&self, request: Request) -> Answer {
+        let rows = commits::read_together(&request.json());
+        let answer = self.send(request).await;
+        match self.commits.refuse_reading(&rows, Instant::now()) {
+            Some(refusal) => Answer::refused(&refusal),
+            None => answer,
+        }
+    }
+
+    async fn write(&self, name: &str, request: Request) -> Answer {
+        let rows = commits::written(name, &request.json());
+        let may = self.commits.begin(&rows, Instant::now());
+        let answer = if may.iter().all(|may| *may) {
+            self.send(request).await
+        } else {
+            match partial::split(name, &request.body, "TransactionConflict", |entry| may[entry]) {
+                None => Answer::refused(&commits::refusal("TransactionConflictException")),
+                Some(Part { left: None, rest }) => Answer::default().with(&rest),
+                Some(Part { left: Some(body), rest }) => self.send(Request { body, ..request }).await.with(&rest),
+            }
+        };
+        self.commits.end(rows.iter().zip(may).filter(|(_, may)| *may).map(|(row, _)| row));
+        answer
+    }
+
+    async fn transact(&self, name: &str, request: Request) -> Answer {
+        let asked = request.json();
+        let rows = commits::written(name, &asked);
+        if let Err(refusal) = self.commits.prepare(&rows, &asked["ClientRequestToken"], Instant::now()) {
+            return Answer::refused(&refusal);
+        }
+        self.commits.hold(&rows, &self.rows(request.clone(), commits::table_of(&asked), &rows).await);
+        let answer = self.send(request).await;
+        let seen = self.commits.decide(&rows, answer.status.is_success(), Instant::now());
+        Answer { seen: Some(seen), ..answer }
+    }
+
+    /// The rows as the emulator has them, asked for in the manner of another request.
+    async fn rows(&self, mut request: Request, table: &str, rows: &[commits::Key]) -> Vec<Value> {
+        let keys: Vec<_> = rows.iter().map(|(pk, sk)| json!({ "pk": { "S": pk }, "sk": { "S": sk } })).collect();
+        let asked = json!({ "RequestItems": { table: { "Keys": keys, "ConsistentRead": true } } });
+        request.body = Bytes::from(asked.to_string());
+        request.headers.insert("x-amz-target", HeaderValue::from_static("DynamoDB_20120810.BatchGetItem"));
+        let answer: Value = serde_json::from_slice(&self.send(request).await.body).unwrap();
+        answer["Responses"][table].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+    }
+
+    async fn send(&self, request: Request) -> Answer {
         /// DynamoDB's checksum of an answer, which may be changed here.
         const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
         let is_dynamodb = request.header("x-amz-target").starts_with("DynamoDB");
@@ -166,7 +284,7 @@ impl Proxy {
         let (status, mut headers) = (answer.status(), answer.headers().clone());
         headers.remove(CONTENT_LENGTH);
         headers.remove(CHECKSUM);
-        (status, headers, answer.bytes().await.unwrap())
+        Answer { status, headers, body: answer.bytes().await.unwrap(), seen: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Cards that were issued before the test: there is no endpoint that makes one in another state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::Client;
@@ -43,11 +43,14 @@ pub fn unbound(card_id: u64) -> Card {
 /// A card that an account and a customer have had for a while.
 #[must_use]
 pub fn bound(card_id: u64, status: CardStatus, account: u64, customer: u64) -> Card {
+    let long_ago = Timestamp::new(OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap());
     let bound = Bound {
         by: OperationId::from_uuid(Uuid::new_v4()),
-        at: Timestamp::new(OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap()),
+        accepted_at: long_ago,
+        at: long_ago,
         account_id: AccountId::new(account).unwrap(),
         customer_id: CustomerId::new(customer).unwrap(),
+        reissued_card_id: None,
     };
     Card { status, bound: Some(bound), ..unbound(card_id) }
 }
@@ -61,7 +64,8 @@ pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
 
 /// Puts a person whose PIN is required, and is none that anybody knows.
 pub async fn person(client: &Client, table: &str, org: &str, person: i32) {
-    let row = Person { creator_id: person, pin_required: true, pin_hash: None, tries: 0, locked_until: 0 };
+    let row =
+        Person { creator_id: person, pin_required: true, pin_hash: None, wrong: BTreeSet::new(), locked_until: 0 };
     let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
     item.insert("pk".to_owned(), AttributeValue::S(format!("{org}#PERSON#{person}")));
     item.insert("sk".to_owned(), AttributeValue::S("PERSON".to_owned()));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use shared::aws::Aws;
@@ -66,6 +67,16 @@ impl Tenant {
     /// Deletes the card's row, as nothing in Bindery does.
     pub async fn remove_card(&self, card: u64) {
         seed::remove(&self.dynamodb, &variable("TABLE_NAME"), &self.org, card).await;
+    }
+
+    /// Has the item's card be one that was issued so long ago that, without a row, it is missing.
+    pub async fn issued_long_ago(&self, bulk: &str, item: &str) {
+        let text = |text: String| AttributeValue::S(text);
+        let update = self.dynamodb.update_item().table_name(variable("TABLE_NAME"));
+        let update = update.key("pk", text(format!("{}#BULK#{bulk}", self.org))).key("sk", text(format!("I#{item}")));
+        let update = update.update_expression("SET issued.#at = :at").expression_attribute_names("#at", "at");
+        let long_ago = text("2026-01-01T00:00:00.000Z".to_owned());
+        update.expression_attribute_values(":at", long_ago).send().await.unwrap();
     }
 
     /// A request with this token.

@@ -13,7 +13,8 @@ use crate::function::{Function, Invocation};
 use crate::payloads::{batch, failed};
 use crate::proxy::{self, Call, Moment, Step};
 
-/// A function whose calls go through a proxy, and that can be killed between any two of them.
+/// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
+/// by row, as all of its arena do.
 pub struct Exposed {
     function: Function,
     /// Calls until it is killed, before or after one of them.
@@ -30,7 +31,7 @@ impl Exposed {
         let fuse = Arc::new(Mutex::new(None::<u32>));
         let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
         let (burning, kill) = (Arc::clone(&fuse), Arc::clone(&killer));
-        let url = proxy::start_before(&arena.dynamodb_url, move |call, moment| {
+        let url = proxy::start_among(&arena.dynamodb_url, &arena.commits, move |call, moment| {
             let mut burning = burning.lock().unwrap();
             match *burning {
                 Some(0) => {
@@ -234,10 +235,12 @@ impl Traffic {
 impl State {
     fn add(&mut self, messages: Vec<String>, how: &Delivery) {
         for body in messages {
-            // A plan that is repeated repeats all that follows of it: enough of that comes of deaths.
-            let copies = if body.contains(r#""step":{"plan"#) { 1 } else { how.copies };
-            for _ in 0..copies {
-                let visible = Instant::now() + how.delay.mul_f64(self.rng.f64());
+            let mut visible = Instant::now();
+            for copy in 0..how.copies {
+                // Half of the copies come at once: else two workers would hardly ever meet in a transaction.
+                if copy == 0 || self.rng.bool() {
+                    visible = Instant::now() + how.delay.mul_f64(self.rng.f64());
+                }
                 self.waiting.push(Waiting { visible, ..Waiting::new(body.clone()) });
             }
         }

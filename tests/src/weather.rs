@@ -12,12 +12,15 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use serde_json::json;
 
+use crate::commits::Commits;
 use crate::proxy::{Call, Moment, Step};
 
 /// Longer than a function waits for an answer (`ATTEMPT_TIMEOUT` in `shared::aws`: 1.5 s).
 const TOO_LONG: Duration = Duration::from_millis(1700);
 /// How long a call may still be under way after its caller has gone.
 pub const LATEST_EFFECT: Duration = Duration::from_millis(800);
+/// How long a transaction's row stays unseen at most, if that is a fault.
+pub const APART: Duration = Duration::from_millis(60);
 /// How likely a call, or its answer, meets a fault that is the only one.
 const ALONE: f64 = 0.08;
 /// How likely it meets each of several.
@@ -50,6 +53,8 @@ pub enum Fault {
     SlowAnswers,
     /// The connection breaks, and the call is done later all the same.
     LateEffects,
+    /// The rows of a transaction are seen one after the other.
+    SeenApart,
     /// Functions die between any two of their calls.
     Deaths,
     /// Every message is delivered twice, in any order.
@@ -74,7 +79,7 @@ impl fmt::Display for Fault {
 
 impl Fault {
     /// All that can come at any time.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Throttling,
         Self::Conflicts,
         Self::PartialAnswers,
@@ -83,6 +88,7 @@ impl Fault {
         Self::BrokenAnswers,
         Self::SlowAnswers,
         Self::LateEffects,
+        Self::SeenApart,
         Self::Deaths,
         Self::Duplicates,
         Self::ClockSkew,
@@ -105,6 +111,7 @@ impl Fault {
 #[derive(Debug, Clone)]
 pub struct Weather {
     faults: Arc<[Fault]>,
+    commits: Commits,
     state: Arc<Mutex<State>>,
 }
 
@@ -118,12 +125,13 @@ struct State {
 }
 
 impl Weather {
-    /// Of these faults.
+    /// Of these faults; `commits` are the transactions of where it is.
     #[must_use]
-    pub fn new(faults: &[Fault], seed: u64) -> Self {
-        let state =
-            State { rng: Rng::with_seed(seed), is_calm: false, is_down: false, spell: None, met: BTreeMap::new() };
-        Self { faults: faults.into(), state: Arc::new(Mutex::new(state)) }
+    pub fn new(faults: &[Fault], seed: u64, commits: &Commits) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        commits.show_apart(if faults.contains(&Fault::SeenApart) { APART } else { Duration::ZERO }, rng.u64(..));
+        let state = State { rng, is_calm: false, is_down: false, spell: None, met: BTreeMap::new() };
+        Self { faults: faults.into(), commits: commits.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Whether this fault is among its faults, and it is not calm.
@@ -135,6 +143,7 @@ impl Weather {
     /// From now on nothing goes wrong.
     pub fn calm(&self) {
         self.state.lock().unwrap().is_calm = true;
+        self.commits.show_apart(Duration::ZERO, 0);
     }
 
     fn is_calm(&self) -> bool {
@@ -154,7 +163,12 @@ impl Weather {
     /// How often each fault was met.
     #[must_use]
     pub fn met(&self) -> BTreeMap<Fault, usize> {
-        self.state.lock().unwrap().met.clone()
+        let mut met = self.state.lock().unwrap().met.clone();
+        let shown = self.commits.shown();
+        if self.faults.contains(&Fault::SeenApart) && shown > 0 {
+            met.insert(Fault::SeenApart, shown);
+        }
+        met
     }
 
     /// What happens to a call now.

@@ -42,9 +42,13 @@ async fn a_bulk_is_created_grown_started_and_read() {
     assert_eq!(operation["kind"], "START_BULK");
     assert_eq!(operation["chunks"], json!({ "total": 1, "done": 1 }));
     assert_eq!(operation["counts"], json!({ "total": 4, "done": 4, "succeeded": 4, "failed": 0 }));
-    let events = tenant.events(4).await;
-    let issued: BTreeMap<String, Option<u64>> = events
-        .values()
+    let events = tenant.events(4 + 1).await;
+    let (ends, created): (Vec<_>, Vec<_>) =
+        events.values().partition(|event| event["event_type"] == "noname_bulk_start");
+    let end = |name: &str| ends[0]["data"][name].clone();
+    assert_eq!((end("status"), end("requested"), end("issued")), (json!("SUCCESS"), json!(4), json!(4)));
+    let issued: BTreeMap<String, Option<u64>> = created
+        .into_iter()
         .map(|event| (event["data"]["external_id"].as_str().unwrap().to_owned(), event["data"]["card_id"].as_u64()))
         .collect();
     assert_eq!(issued.keys().cloned().collect::<BTreeSet<_>>(), all.into());
@@ -85,8 +89,8 @@ async fn a_bulk_is_created_grown_started_and_read() {
     assert_eq!(start(&tenant, bulk).await["counts"], json!({ "total": 5, "done": 5, "succeeded": 1, "failed": 0 }));
     assert_eq!(counts(&tenant, bulk).await, json!({ "items": 5, "issued": 5, "canceled": 0 }));
     assert_eq!(tenant.card(card).await["status"], "CREATED");
-    // The first four, the bind, and the last.
-    assert_eq!(tenant.events(2).await.len(), 2);
+    // The first four, the bind, and the last; and of each start its end.
+    assert_eq!(tenant.events(2 + 2).await.len(), 4);
 }
 
 #[rstest]
@@ -172,7 +176,7 @@ async fn a_key_makes_one_bulk_one_growth_and_one_start() {
         join_all((0..4).map(|_| async { parts(keyed(post(&tenant, &path)).send().await.unwrap()).await })).await;
     assert!(started.iter().all(|answer| *answer == started[0] && answer.0 == 202));
     tenant.ended(&started[0].1).await;
-    tenant.events(90).await;
+    tenant.events(90 + 1).await;
     // As it is now, not as it was.
     assert_eq!(create().await.2["counts"], json!({ "items": 90, "issued": 90, "canceled": 0 }));
 }
@@ -208,8 +212,10 @@ async fn racing_starts_issue_each_card_once() {
     let operations = join_all((0..3).map(|_| start(&tenant, &bulk))).await;
     let issued: u64 = operations.iter().map(|operation| operation["counts"]["succeeded"].as_u64().unwrap()).sum();
     assert_eq!(issued, 150);
-    let events = tenant.events(150).await;
-    let cards: BTreeSet<u64> = events.values().map(|event| event["data"]["card_id"].as_u64().unwrap()).collect();
+    let events = tenant.events(150 + 3).await;
+    let cards: BTreeSet<u64> = events.values().filter_map(|event| event["data"]["card_id"].as_u64()).collect();
+    let told: u64 = events.values().filter_map(|event| event["data"]["issued"].as_u64()).sum();
+    assert_eq!(told, 150);
     let of_items: BTreeSet<u64> =
         items(&tenant, &bulk, 1000).await.into_values().filter_map(|(_, card)| card).collect();
     assert_eq!((cards.len(), &cards), (150, &of_items));

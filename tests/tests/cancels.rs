@@ -68,7 +68,8 @@ async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
     tenant.ended(&location).await;
     put(&tenant, &bulk).json(&json!({ "external_ids": ["pending"] })).send().await.unwrap();
     tenant.remove_card(issued["gone"].1.unwrap()).await;
-    tenant.events(5).await;
+    tenant.issued_long_ago(&bulk, "gone").await;
+    tenant.events(5 + 1).await;
 
     let names = ["unbound", "bound", "gone", "pending", "unknown", &odd, "unbound"].map(str::to_owned);
     let operation = canceled(&tenant, &bulk, &partial(&names)).await;
@@ -261,7 +262,7 @@ async fn of_a_cancel_and_a_bind_one_wins_each_card() {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..CARDS)).await;
     start(&tenant, &bulk).await;
-    tenant.events(CARDS).await;
+    tenant.events(CARDS + 1).await;
     let cards: BTreeMap<String, u64> =
         items(&tenant, &bulk, 1000).await.into_iter().map(|(id, (_, card))| (id, card.unwrap())).collect();
     // As many at a time as the emulator answers in time; one that it does not is sent again with its key.

@@ -354,7 +354,7 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
         (format!("not JSON {marker}"), "unreadable message: not JSON at line 1 column 2"),
         (message(2, ""), "unreadable message: not of the known form"),
         (message(1, r#","surprise":1"#), "unreadable message: not of the known form"),
-        (message(1, ""), "DynamoDB UpdateItem operation: the operation has no row"),
+        (message(1, ""), "the operation has no row"),
         // As large as SQS takes: its reason finds no room beside it, and SQS moves it there itself.
         (format!("{marker}{}", "x".repeat(1024 * 1024 - marker.len())), ""),
     ];

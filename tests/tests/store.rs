@@ -1,14 +1,19 @@
 //! The table's conditional writes, against a real DynamoDB emulator. Each test has a table of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::json;
+use shared::domain::acceptance::Acceptance;
 use shared::domain::bind::{Bind, BindEffect, BindOutcome, BindRefusal};
+use shared::domain::bulk::Bulk;
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::person::{Person, Verdict};
 use shared::domain::time::Timestamp;
-use shared::store::{Recorded, StoreError};
+use shared::store::{Committed, Opened, Recorded, StoreError};
 use tests::arena::Arena;
 use tests::seed;
 use time::OffsetDateTime;
@@ -27,6 +32,10 @@ fn at(seconds: i64) -> Timestamp {
 
 fn new_operation_id() -> OperationId {
     OperationId::from_uuid(Uuid::new_v4())
+}
+
+fn new_acceptance() -> Acceptance {
+    Acceptance { operation_id: new_operation_id(), accepted_at: at(0) }
 }
 
 fn bind(card: u64, reissued: Option<u64>) -> Bind {
@@ -63,7 +72,7 @@ async fn with_cards(cards: &[Card]) -> Arena {
 async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
     let arena = with_cards(&[seed::unbound(1)]).await;
     let store = arena.store();
-    let (mine, yours) = (new_operation_id(), new_operation_id());
+    let (mine, yours) = (new_acceptance(), new_acceptance());
     let bound = BindEffect::Bound { at: at(0), replaced: None };
     assert_eq!(store.bind(&org(), mine, &bind(1, None), at(0)).await.unwrap(), bound);
     let after = arena.rows().await;
@@ -91,7 +100,7 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
 #[tokio::test]
 async fn another_organisations_card_is_no_card() {
     let arena = with_cards(&[seed::unbound(1)]).await;
-    let effect = arena.store().bind(&OTHER_ORG.parse().unwrap(), new_operation_id(), &bind(1, None), at(0)).await;
+    let effect = arena.store().bind(&OTHER_ORG.parse().unwrap(), new_acceptance(), &bind(1, None), at(0)).await;
     assert_eq!(effect.unwrap(), BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None });
 }
 
@@ -100,7 +109,7 @@ async fn a_reissue_is_all_or_nothing() {
     let old = seed::bound(1, CardStatus::Normal, 8, 9);
     let arena = with_cards(&[old, seed::unbound(2), seed::unbound(3)]).await;
     let store = arena.store();
-    let (mine, yours) = (new_operation_id(), new_operation_id());
+    let (mine, yours) = (new_acceptance(), new_acceptance());
     let effect = store.bind(&org(), mine, &bind(2, Some(1)), at(0)).await.unwrap();
     let BindEffect::Bound { at: first, replaced: Some(replaced) } = &effect else { panic!("{effect:?}") };
     assert_eq!((*first, replaced.previous_status), (at(0), CardStatus::Normal));
@@ -128,7 +137,7 @@ async fn racing_reissues_of_one_card_have_one_winner() {
     let store = arena.store();
     let effects = futures_util::future::join_all((2..=9).map(|card| {
         let store = store.clone();
-        async move { store.bind(&org(), new_operation_id(), &bind(card, Some(1)), at(0)).await.unwrap() }
+        async move { store.bind(&org(), new_acceptance(), &bind(card, Some(1)), at(0)).await.unwrap() }
     }))
     .await;
     let won = effects.iter().filter(|effect| matches!(effect, BindEffect::Bound { .. })).count();
@@ -178,15 +187,39 @@ async fn the_first_outcome_counts() {
     assert_eq!((stored.state, stored.ended_at), (OperationState::Failed, Some(at(1))));
 }
 
+/// Many batches are aborted by one write, those that were committed meanwhile excepted; none of them is committed later.
+#[tokio::test]
+async fn batches_are_aborted_together() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let settings = json!({ "program_id": 5, "pin_length": 4, "contactless_enabled": true });
+    let bulk = json!({
+        "bulk_id": "b", "state": "CREATED", "settings": settings, "batches": [1], "last_batch": 400, "items": 0,
+        "issued": 0, "canceled": 0,
+    });
+    let bulk: Bulk = serde_json::from_value(bulk).unwrap();
+    store.put_bulk(&org(), &bulk).await.unwrap();
+    assert!(matches!(store.commit_batch(&org(), &bulk.bulk_id, 7, 0).await.unwrap(), Committed::Yes(_)));
+    // The bulk was read before that.
+    let aborted = store.abort_batches(&org(), &bulk, (2..=400).collect()).await.unwrap();
+    assert_eq!(aborted, (2..=400).filter(|batch| *batch != 7).collect());
+    for batch in [2, 400] {
+        assert!(matches!(store.commit_batch(&org(), &bulk.bulk_id, batch, 0).await.unwrap(), Committed::Aborted));
+    }
+    let Opened::Yes { aborted: known, .. } = store.open_batch(&org(), &bulk.bulk_id).await.unwrap() else { panic!() };
+    assert_eq!(known, aborted);
+}
+
 /// However many guesses are judged at once, five wrong ones are told apart; honest ones are never locked out.
 #[tokio::test]
 async fn two_hundred_guesses_at_once_get_five_verdicts() {
     let arena = Arena::new().await;
     let store = arena.store();
-    let person = Person { creator_id: 7, pin_required: true, pin_hash: None, tries: 0, locked_until: 0 };
+    let person = Person { creator_id: 7, pin_required: true, pin_hash: None, wrong: BTreeSet::new(), locked_until: 0 };
     seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
     let judge = async |count: usize, right: bool, at: Timestamp| {
-        let judging = (0..count).map(|_| async { store.judge(&org(), &person, right, at).await.unwrap() });
+        let tries: Vec<Option<String>> = (0..count).map(|number| (!right).then(|| format!("try {number}"))).collect();
+        let judging = tries.iter().map(async |id| store.judge(&org(), &person, id.as_deref(), at).await.unwrap());
         futures_util::future::join_all(judging).await
     };
     let of = |verdicts: &[Verdict], wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
@@ -199,8 +232,29 @@ async fn two_hundred_guesses_at_once_get_five_verdicts() {
     let persons = store.persons(&org(), &[7]).await.unwrap();
     assert!(!persons[&7].lock_has_ended(at(15 * 60 - 1)));
     assert!(persons[&7].lock_has_ended(at(15 * 60)));
-    let again = store.judge(&org(), &persons[&7], false, at(15 * 60)).await.unwrap();
-    assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].tries), (Verdict::Wrong, 1));
+    let again = store.judge(&org(), &persons[&7], Some("again"), at(15 * 60)).await.unwrap();
+    assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].wrong.len()), (Verdict::Wrong, 1));
+}
+
+/// However often a wrong try is written, it counts once, is told the same, and does not make a lock longer.
+#[tokio::test]
+async fn a_try_of_a_pin_counts_once() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
+    let person = async || store.persons(&org(), &[7]).await.unwrap().remove(&7).unwrap();
+    for seconds in 0..10 {
+        let verdict = store.judge(&org(), &person().await, Some("one"), at(seconds)).await.unwrap();
+        assert_eq!((verdict, person().await.wrong.len()), (Verdict::Wrong, 1));
+    }
+    for other in ["two", "three", "four", "five"] {
+        assert_eq!(store.judge(&org(), &person().await, Some(other), at(10)).await.unwrap(), Verdict::Wrong);
+    }
+    let locked = person().await;
+    assert_eq!(store.judge(&org(), &locked, Some("five"), at(60)).await.unwrap(), Verdict::Wrong);
+    assert_eq!(store.judge(&org(), &locked, Some("six"), at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(store.judge(&org(), &locked, None, at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(person().await, locked);
 }
 
 #[tokio::test]

@@ -14,14 +14,14 @@ use shared::queue::Queue;
 use shared::worker::{Applied, Attempt, Failure, Outlets, Returns, run_batch};
 use tests::arena::{Arena, drain};
 
-/// A record whose instruction is this word.
-fn record(word: &str) -> Value {
+/// A record whose instruction is this word, delivered so often, this time included.
+fn record(word: &str, receives: u32) -> Value {
     let body = json!({
         "version": 1, "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "cid": word,
         "operation_id": "00000000-0000-7000-8000-000000000000", "accepted_at": "2026-11-22T00:00:00.000Z",
         "instruction": word,
     });
-    json!({ "messageId": word, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": "1" } })
+    json!({ "messageId": word, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": receives.to_string() } })
 }
 
 /// Does what the instruction says.
@@ -31,6 +31,7 @@ async fn obey(message: Message<String>, _attempt: Attempt) -> Result<Applied, Fa
         "panic" => panic!("as told"),
         "hang" => std::future::pending().await,
         "retry" => Err(Failure::Retry("not yet".to_owned())),
+        "wonder" => Err(Failure::Unexpected("as told".to_owned())),
         _ => Err(Failure::Broken("as told".to_owned())),
     }
 }
@@ -49,16 +50,16 @@ async fn each_message_of_a_batch_has_its_own_fate() {
             metrics,
         },
     };
-    let words = ["succeed", "panic", "hang", "retry", "break"];
-    let event: SqsEvent = serde_json::from_value(json!({ "Records": words.map(record) })).unwrap();
+    let words = ["succeed", "panic", "hang", "retry", "break", "wonder"].map(|word| record(word, 1));
+    let event: SqsEvent = serde_json::from_value(json!({ "Records": words })).unwrap();
     let deadline = SystemTime::now() + Duration::from_secs(2);
     let mut context = Context::default();
     context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
 
-    let response = run_batch(&outlets, LambdaEvent::new(event, context), obey).await;
+    let response = run_batch(&outlets, LambdaEvent::new(event, context.clone()), obey).await;
     assert!(SystemTime::now() < deadline);
     let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
-    assert_eq!(failed, ["hang", "retry"]);
+    assert_eq!(failed, ["hang", "retry", "wonder"]);
     let mut buried: Vec<_> = drain(&arena.sqs, &arena.dlq_url)
         .await
         .iter()
@@ -66,4 +67,14 @@ async fn each_message_of_a_batch_has_its_own_fate() {
         .collect();
     buried.sort();
     assert_eq!(buried, ["break", "panic"]);
+
+    // What cannot be is tried a few times, in case it was not all to be seen, and not to the last.
+    for (receives, is_buried) in [(2, false), (3, true)] {
+        let event = serde_json::from_value(json!({ "Records": [record("wonder", receives)] })).unwrap();
+        let deadline = SystemTime::now() + Duration::from_secs(2);
+        context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+        let response = run_batch(&outlets, LambdaEvent::new(event, context.clone()), obey).await;
+        assert_eq!(response.batch_item_failures.is_empty(), is_buried);
+        assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), usize::from(is_buried));
+    }
 }

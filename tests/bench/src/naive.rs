@@ -214,7 +214,8 @@ impl Naive {
 
     /// A mark as ours: by whom, and when.
     fn update(key: Item, mark: &'static str) -> TransactWriteItem {
-        let by = json!({ "by": Uuid::now_v7(), "at": "2026-11-25T00:00:00.000Z" });
+        const AT: &str = "2026-11-25T00:00:00.000Z";
+        let by = json!({ "by": Uuid::now_v7(), "accepted_at": AT, "at": AT });
         let update = Update::builder().table_name(TABLE).set_key(Some(key)).update_expression("SET #mark = :by");
         let update = update.condition_expression("attribute_exists(pk)").expression_attribute_names("#mark", mark);
         let update = update.expression_attribute_values(":by", serde_dynamo::to_attribute_value(by).unwrap());

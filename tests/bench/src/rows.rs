@@ -48,7 +48,7 @@ pub fn of_cards(cards: &[Card]) -> Vec<Item> {
 /// The bulk of these cards: its header and its items.
 pub fn of_bulk(bulk: &str, cards: &[Card]) -> Vec<Item> {
     let partition = format!("BULK#{bulk}");
-    let issued = json!({ "by": Uuid::now_v7(), "at": clock::now() });
+    let issued = json!({ "by": Uuid::now_v7(), "accepted_at": clock::now(), "at": clock::now() });
     let item = |card: &Card| {
         let id = card.facts.external_id.clone().unwrap();
         let item = json!({

@@ -264,7 +264,7 @@ impl Workers {
             ),
             ("cancel-orders-worker", serve!(outlets(), orders, |message, _attempt, worker| worker.apply(message))),
             ("order-feed-worker", serve!(outlets(), feed, |message, _attempt, worker| worker.apply(message))),
-            ("start-bulk-worker", serve!(outlets(), start, |message, _attempt, worker| worker.apply(message))),
+            ("start-bulk-worker", serve!(outlets(), start, |message, attempt, worker| worker.apply(message, attempt))),
             ("webhook-worker", function(webhook, deliver)),
         ]);
         Self { aws, endpoint, functions }

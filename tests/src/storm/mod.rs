@@ -12,6 +12,7 @@
 pub mod checker;
 mod clients;
 mod instructions;
+mod pairs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use serde_json::Value;
-use shared::domain::card::CardStatus;
+use shared::domain::card::{Card, CardStatus};
 
 use crate::arena::{Arena, drain};
 use crate::capacity::dynoxide;
@@ -150,9 +151,10 @@ impl Storm {
     pub async fn run(&self) -> Report {
         let started = Instant::now();
         let mut rng = Rng::with_seed(self.seed);
+        let arena = Arena::with_table_at(&dynoxide().await).await;
         let scene = Scene {
-            arena: Arena::with_table_at(&dynoxide().await).await,
-            weather: Weather::new(&self.faults, rng.u64(..)),
+            weather: Weather::new(&self.faults, rng.u64(..), &arena.commits),
+            arena,
             traffic: Traffic::open(self.delivery(), rng.fork()),
             world: Mutex::new(World::new(self.flow)),
         };
@@ -255,13 +257,18 @@ fn skew(weather: &Weather, rng: &mut Rng) -> i64 {
     rng.i64(-MAX_SKEW_SECONDS..=MAX_SKEW_SECONDS)
 }
 
+/// Of no bulk: theirs would have no row.
 async fn seed_cards(arena: &Arena) {
+    let of_no_bulk = |mut card: Card| {
+        (card.facts.bulk_id, card.facts.external_id) = (None, None);
+        card
+    };
     let usable = [CardStatus::Normal, CardStatus::Created, CardStatus::Blocked];
     for org in ORGS {
         for number in 0..CARDS {
-            let blank = seed::unbound(FIRST_CARD + number);
+            let blank = of_no_bulk(seed::unbound(FIRST_CARD + number));
             let status = usable[usize::try_from(number).unwrap() % usable.len()];
-            let bound = seed::bound(FIRST_CARD + CARDS + number, status, ACCOUNT, CUSTOMER);
+            let bound = of_no_bulk(seed::bound(FIRST_CARD + CARDS + number, status, ACCOUNT, CUSTOMER));
             seed::put(&arena.dynamodb, &arena.table, org, &blank).await;
             seed::put(&arena.dynamodb, &arena.table, org, &bound).await;
         }

@@ -30,7 +30,8 @@ impl Bulks {
         Self::on(Arena::with_table_at(&dynoxide().await).await).await
     }
 
-    async fn on(arena: Arena) -> Self {
+    /// With a table that is there.
+    pub async fn on(arena: Arena) -> Self {
         let environment = arena.environment();
         Self {
             create: Function::new("create-bulk", environment.clone()).await,

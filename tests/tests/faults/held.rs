@@ -18,7 +18,7 @@ use super::{ACCOUNT, CUSTOMER, batch, failed};
 
 /// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as
 /// many times as are left.
-async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) -> String {
+pub async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) -> String {
     let item = format!("I#{item}");
     proxy::start(move |call, moment| {
         let mut left = left.lock().unwrap();
@@ -38,7 +38,8 @@ async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) ->
     .await
 }
 
-async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
+/// Has all of the bulk canceled, and planned; answers the correlation ID and the message of the first chunk.
+pub async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
     let plan = bulks.cancel(bulk, None).await;
     let worker = Function::new(CANCELER, bulks.arena.environment()).await;
     worker.invoke(batch(&[(plan.clone(), 1)])).await;
@@ -63,7 +64,7 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
 }
 
 /// A time by which all that is at work now has ended.
-async fn wait_for_others(arena: &Arena) {
+pub async fn wait_for_others(arena: &Arena) {
     let rows = arena.rows().await;
     let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("none was given up");
     let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();

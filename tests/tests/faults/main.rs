@@ -4,11 +4,19 @@
 
 mod bulks;
 mod cancels;
+mod copies;
 mod crew;
 mod deaths;
+mod gone;
+mod half_seen;
 mod held;
+mod increments;
 mod lies;
 mod orders;
+mod rows;
+mod seen_apart;
+mod torn;
+mod unsure;
 
 use shared::domain::card::Card;
 use tests::arena::Arena;

@@ -22,14 +22,14 @@ fn change(order: i32, status: &str, version: u64) -> String {
     change.to_string()
 }
 
-async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
+pub async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
     let how = Delivery::default();
     let orders = orders.map(|order| change(order, "ACTIVE", 1)).collect();
     deliver_with_deaths(arena, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
 }
 
 /// A request to cancel these, with a key.
-fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
+pub fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
     let entries: Vec<Value> = orders.map(|order| json!({ "OrderID": order })).collect();
     let key = json!({ "idempotency-key": "k" });
     let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));

@@ -47,13 +47,36 @@ pub(super) fn answer(action: &str, request: &Value, fate: Fate, rows: &mut Rows)
         ("PutItem", _) => put(request, fate, rows),
         ("UpdateItem", _) => {
             let row = rows.get(&key(&request["Key"]));
+            let row = if matches!(fate, Fate::Well | Fate::More) { row.map(|row| updated(row, request)) } else { row };
             one(fate, row, text(&request["Key"]["pk"]))
         }
         ("TransactWriteItems", _) => transact(request, fate, rows),
+        ("TransactGetItems", Fate::Busy) => transact_get(request),
+        ("TransactGetItems", Fate::Well | Fate::More | Fate::Empty) => Reply::ok(json!({ "Responses": [] })),
         ("BatchWriteItem", _) => batch_write(request, fate, rows),
         ("BatchExecuteStatement", _) => batch_execute(request, fate, rows),
         _ => Reply::error("InternalServerError"),
     }
+}
+
+/// The row after what an update sets plainly: `SET #name = :value`. (It is answered so, and not kept.)
+fn updated(mut row: Value, request: &Value) -> Value {
+    let update = request["UpdateExpression"].as_str().unwrap_or_default();
+    for (name, value) in update.trim_start_matches("SET ").split(", ").filter_map(|set| set.split_once(" = ")) {
+        let name = request["ExpressionAttributeNames"][name].as_str().unwrap_or(name);
+        if let Some(value) = request["ExpressionAttributeValues"].get(value) {
+            row[name] = value.clone();
+        }
+    }
+    row
+}
+
+/// Another transaction is at one of the rows.
+fn transact_get(request: &Value) -> Reply {
+    let mut reply = Reply::error("TransactionCanceledException");
+    let reasons = list(&request["TransactItems"]).iter().map(|_| json!({ "Code": "TransactionConflict" }));
+    reply.body["CancellationReasons"] = reasons.collect();
+    reply
 }
 
 /// One write of a row, which is this before and after.

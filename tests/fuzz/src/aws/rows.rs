@@ -14,6 +14,8 @@ use crate::world::{ACCOUNT, CUSTOMER, PERSON, PIN_HASH};
 /// What an input can change.
 const KINDS: [&str; 7] = ["bulk", "card", "item", "operation", "order", "person", "result"];
 
+/// When operations were accepted, as the messages say.
+const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
 const TIME: &str = "2026-11-22T00:00:00.000Z";
 /// The year 2100, in seconds.
 const NEVER: u64 = 4_102_444_800;
@@ -95,7 +97,7 @@ impl Rows {
             ("OP", _) => {
                 let operation = json!({
                     "org_id": org, "operation_id": id, "state": "RUNNING", "fingerprint": "f", "cid": "c",
-                    "created_at": TIME, "expires_at": NEVER,
+                    "created_at": ACCEPTED, "expires_at": NEVER,
                 });
                 only_if_said("operation", operation)
             }
@@ -114,7 +116,7 @@ fn card(id: u64) -> Value {
         let number = |digits: &str| digits.parse::<u64>().unwrap();
         let by = "01a20000-0000-7000-8000-000000000000";
         card["status"] = "NORMAL".into();
-        card["bound"] = json!({ "by": by, "at": TIME, "account_id": number(ACCOUNT), "customer_id": number(CUSTOMER) });
+        card["bound"] = json!({ "by": by, "accepted_at": TIME, "at": TIME, "account_id": number(ACCOUNT), "customer_id": number(CUSTOMER) });
     }
     card
 }

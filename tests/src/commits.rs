@@ -1,0 +1,355 @@
+//! Transactions that are seen row by row, as DynamoDB shows them; its emulators change all rows at once.
+//!
+//! DynamoDB does a transaction in two phases. Each row's node prepares its write, and from then on refuses any other;
+//! then each commits on its own, and who reads meanwhile sees one row new and another one as it was. So the proxies of a
+//! run share a registry of rows. While a row is held by a transaction that has not committed it, reads are shown the row
+//! as it was, and writes are refused. [`proxy`](crate::proxy) asks the registry about every call. README.md in the
+//! tests' folder names the sources.
+//!
+//! A row is known by `pk` and `sk` alone: a registry is of one table. Bindery deletes no row in a transaction, so that is
+//! not played here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+mod rows;
+
+pub(crate) use rows::{Key, read_together, table_of, written};
+
+use rows::key_of;
+
+/// The rows that are being written. Clones are the same registry; the default takes no part in anything.
+#[derive(Debug, Clone, Default)]
+pub struct Commits {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rng: Rng,
+    /// How long a row stays unseen at most.
+    longest: Duration,
+    rows: HashMap<Key, Row>,
+    shown: usize,
+}
+
+#[derive(Debug)]
+enum Row {
+    /// So many writes of this row alone are under way.
+    Written(usize),
+    /// A transaction holds it.
+    Held(Held),
+}
+
+#[derive(Debug)]
+struct Held {
+    /// By which DynamoDB knows the transaction again.
+    token: Value,
+    /// The row as it was, null if there was none. Before this is known, the transaction has not been handed on.
+    before: Option<Value>,
+    /// When the row is seen. Before this is known, the transaction is not decided.
+    until: Option<Instant>,
+}
+
+impl Commits {
+    /// A registry of transactions whose rows stay unseen for up to `longest`, each as long as the seed has it.
+    #[must_use]
+    pub fn new(longest: Duration, seed: u64) -> Self {
+        let commits = Self::default();
+        commits.show_apart(longest, seed);
+        commits
+    }
+
+    /// From now on rows stay unseen for up to `longest`. With zero, transactions are seen at once.
+    pub fn show_apart(&self, longest: Duration, seed: u64) {
+        let mut state = self.state.lock().unwrap();
+        (state.longest, state.rng) = (longest, Rng::with_seed(seed));
+    }
+
+    /// How often a reader was shown a row as it was before a transaction that had been done.
+    #[must_use]
+    pub fn shown(&self) -> usize {
+        self.state.lock().unwrap().shown
+    }
+
+    /// Whether there is anything to look at in a call.
+    pub(crate) fn is_on(&self) -> bool {
+        let state = self.at(Instant::now());
+        !state.longest.is_zero() || !state.rows.is_empty()
+    }
+
+    /// The registry at this time, without the rows that are seen by then.
+    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap();
+        let is_seen = |row: &Row| matches!(row, Row::Held(Held { until: Some(until), .. }) if *until <= now);
+        state.rows.retain(|_, row| !is_seen(row));
+        state
+    }
+
+    /// Notes writes of single rows; answers which of them may be done. Each of those must [`end`](Self::end).
+    pub(crate) fn begin(&self, rows: &[Key], now: Instant) -> Vec<bool> {
+        let mut state = self.at(now);
+        let mut may = |key: &Key| match state.rows.entry(key.clone()).or_insert(Row::Written(0)) {
+            Row::Written(writes) => {
+                *writes += 1;
+                true
+            }
+            Row::Held(_) => false,
+        };
+        rows.iter().map(&mut may).collect()
+    }
+
+    /// Notes that these writes, which might be done, have been answered.
+    pub(crate) fn end<'a>(&self, rows: impl IntoIterator<Item = &'a Key>) {
+        let mut state = self.state.lock().unwrap();
+        for key in rows {
+            let Some(Row::Written(writes)) = state.rows.get_mut(key) else { panic!("nobody writes {key:?}") };
+            *writes -= 1;
+            if *writes == 0 {
+                state.rows.remove(key);
+            }
+        }
+    }
+
+    /// Holds the rows for a transaction, all or none.
+    ///
+    /// # Errors
+    /// DynamoDB's refusal, if others write one of them. (DynamoDB lets a single write that came first be done, and then
+    /// the transaction. A refusal is no less than what it may do, and nobody has to wait here.)
+    pub(crate) fn prepare(&self, rows: &[Key], token: &Value, now: Instant) -> Result<(), Value> {
+        let mut state = self.at(now);
+        let of_same = |row: &Row| matches!(row, Row::Held(held) if held.token.is_string() && held.token == *token);
+        if rows.iter().any(|key| state.rows.get(key).is_some_and(of_same)) {
+            return Err(refusal("TransactionInProgressException"));
+        }
+        if let Some(canceled) = canceled(rows, |key| state.rows.contains_key(key)) {
+            return Err(canceled);
+        }
+        for key in rows {
+            let held = Held { token: token.clone(), before: None, until: None };
+            state.rows.insert(key.clone(), Row::Held(held));
+        }
+        Ok(())
+    }
+
+    /// DynamoDB's refusal to read these rows together, if a transaction holds one of them.
+    pub(crate) fn refuse_reading(&self, rows: &[Key], now: Instant) -> Option<Value> {
+        let state = self.at(now);
+        canceled(rows, |key| matches!(state.rows.get(key), Some(Row::Held(_))))
+    }
+
+    /// Notes what is shown of these rows, which are held, until they are seen: `found`, or that there is none.
+    pub(crate) fn hold(&self, rows: &[Key], found: &[Value]) {
+        let found: HashMap<Key, &Value> = found.iter().map(|row| (key_of(row), row)).collect();
+        let mut state = self.state.lock().unwrap();
+        for key in rows {
+            let before = found.get(key).map_or(Value::Null, |row| (*row).clone());
+            state.held(key).before = Some(before);
+        }
+    }
+
+    /// Notes what became of the transaction that holds these rows; answers when all of them are seen.
+    pub(crate) fn decide(&self, rows: &[Key], is_done: bool, now: Instant) -> Instant {
+        let mut state = self.state.lock().unwrap();
+        let mut last = now;
+        for key in rows {
+            if is_done {
+                let until = now + state.longest.mul_f64(state.rng.f64());
+                state.held(key).until = Some(until);
+                last = last.max(until);
+            } else {
+                state.rows.remove(key);
+            }
+        }
+        last
+    }
+
+    /// Makes the answer to a read of this name what DynamoDB shows at this time.
+    pub(crate) fn show(&self, name: &str, answer: &mut Value, now: Instant) {
+        let mut state = self.at(now);
+        match name {
+            "GetItem" => {
+                let mut items: Vec<Value> = answer.as_object_mut().unwrap().remove("Item").into_iter().collect();
+                state.show(&mut items);
+                if let Some(item) = items.pop() {
+                    answer["Item"] = item;
+                }
+            }
+            "BatchGetItem" => {
+                for (_, items) in answer["Responses"].as_object_mut().into_iter().flatten() {
+                    state.show(items.as_array_mut().unwrap());
+                }
+            }
+            _ => {
+                let items = answer["Items"].as_array_mut().unwrap();
+                let absent = state.show(items);
+                for count in ["Count", "ScannedCount"] {
+                    answer[count] = (answer[count].as_u64().unwrap() - absent).into();
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn held(&mut self, key: &Key) -> &mut Held {
+        let Some(Row::Held(held)) = self.rows.get_mut(key) else { panic!("no transaction holds {key:?}") };
+        held
+    }
+
+    /// Makes these rows what they were if they are held; answers how many were not there.
+    fn show(&mut self, items: &mut Vec<Value>) -> u64 {
+        let all = items.len();
+        items.retain_mut(|item| {
+            let Some(Row::Held(Held { before: Some(before), .. })) = self.rows.get(&key_of(item)) else { return true };
+            if item != before {
+                self.shown += 1;
+                item.clone_from(before);
+            }
+            !item.is_null()
+        });
+        (all - items.len()) as u64
+    }
+}
+
+/// DynamoDB's refusal of a transaction on these rows, if one of them is busy.
+fn canceled(rows: &[Key], is_busy: impl Fn(&Key) -> bool) -> Option<Value> {
+    let reason = |key: &Key| {
+        if is_busy(key) {
+            json!({ "Code": "TransactionConflict", "Message": "Transaction is ongoing for the item" })
+        } else {
+            json!({ "Code": "None" })
+        }
+    };
+    let mut canceled = refusal("TransactionCanceledException");
+    canceled["CancellationReasons"] = rows.iter().map(reason).collect();
+    rows.iter().any(is_busy).then_some(canceled)
+}
+
+/// What DynamoDB answers with status 400.
+pub(crate) fn refusal(exception: &str) -> Value {
+    json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"), "message": "Transaction is ongoing" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    fn key(name: &str) -> Key {
+        (name.to_owned(), "CARD".to_owned())
+    }
+
+    fn row(name: &str, status: &str) -> Value {
+        json!({ "pk": { "S": name }, "sk": { "S": "CARD" }, "status": { "S": status } })
+    }
+
+    /// Two rows, of which the first was there, both written by a transaction that is done; and when each is seen.
+    fn done() -> (Commits, [Key; 2], [Instant; 2]) {
+        let (commits, rows, start) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
+        commits.prepare(&rows, &Value::Null, start).unwrap();
+        commits.hold(&rows, &[row("a", "OLD")]);
+        let last = commits.decide(&rows, true, start);
+        let seen = rows.clone().map(|key| {
+            let mut state = commits.state.lock().unwrap();
+            state.held(&key).until.unwrap()
+        });
+        assert_eq!(last, seen[0].max(seen[1]));
+        assert!(seen[0] > start && seen[1] > start && seen[0] != seen[1] && last <= start + LONGEST);
+        (commits, rows, seen)
+    }
+
+    /// What a read of each kind shows at this time of the two rows, whose new status the emulator has.
+    fn shown(commits: &Commits, at: Instant) -> [Value; 2] {
+        let new = ["a", "b"].map(|name| row(name, "NEW"));
+        let mut query = json!({ "Items": new, "Count": 2, "ScannedCount": 2 });
+        commits.show("Query", &mut query, at);
+        let mut batch = json!({ "Responses": { "table": new } });
+        commits.show("BatchGetItem", &mut batch, at);
+        let found = query["Items"].as_array().unwrap();
+        assert_eq!(&query["Items"], &batch["Responses"]["table"]);
+        assert_eq!((&query["Count"], &query["ScannedCount"]), (&json!(found.len()), &json!(found.len())));
+        ["a", "b"].map(|name| {
+            let mut one = json!({ "Item": row(name, "NEW") });
+            commits.show("GetItem", &mut one, at);
+            assert_eq!(one.get("Item"), found.iter().find(|row| key_of(row) == key(name)));
+            one["Item"]["status"]["S"].clone()
+        })
+    }
+
+    #[test]
+    fn a_read_between_two_commits_sees_one_row_new_and_one_as_it_was() {
+        let (commits, _, seen) = done();
+        let (old, new) = ([json!("OLD"), Value::Null], json!("NEW"));
+        let (first, last) = (seen[0].min(seen[1]), seen[0].max(seen[1]));
+        assert_eq!(shown(&commits, first.checked_sub(Duration::from_nanos(1)).unwrap()), old);
+        let between = if seen[0] < seen[1] { [new.clone(), Value::Null] } else { [json!("OLD"), new.clone()] };
+        assert_eq!(shown(&commits, first), between);
+        assert_eq!(shown(&commits, last.checked_sub(Duration::from_nanos(1)).unwrap()), between);
+        // Two rows by three reads, and one of them by twice three.
+        assert_eq!(commits.shown(), 12);
+        assert_eq!(shown(&commits, last), [new.clone(), new]);
+        assert_eq!(commits.shown(), 12);
+    }
+
+    #[test]
+    fn a_row_that_is_not_seen_yet_is_not_written() {
+        let (commits, rows, seen) = done();
+        let (first, last) = (seen[0].min(seen[1]), seen[0].max(seen[1]));
+        assert_eq!(commits.begin(&rows, first), seen.map(|seen| seen == first));
+        commits.end(rows.iter().zip(seen).filter(|(_, seen)| *seen == first).map(|(row, _)| row));
+        assert!(commits.refuse_reading(&rows, first).is_some());
+        let three = [&rows[..], &[key("c")]].concat();
+        let refusal = commits.prepare(&three, &Value::Null, first).unwrap_err();
+        assert!(refusal["__type"].as_str().unwrap().ends_with("#TransactionCanceledException"));
+        let codes = refusal["CancellationReasons"].as_array().unwrap().iter().map(|reason| reason["Code"].clone());
+        let expected = [seen[0] > first, seen[1] > first, false];
+        let expected = expected.map(|is_held| json!(if is_held { "TransactionConflict" } else { "None" }));
+        assert_eq!(codes.collect::<Vec<_>>(), expected);
+        // Afterwards all may be read together, and written, by whom it was refused too.
+        assert!(commits.refuse_reading(&rows, last).is_none());
+        assert_eq!(commits.begin(&three, last), [true; 3]);
+    }
+
+    #[test]
+    fn a_row_that_is_written_is_not_prepared() {
+        let (commits, rows, now) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
+        assert_eq!(commits.begin(&[key("b"), key("b")], now), [true; 2]);
+        for _ in 0..2 {
+            assert_eq!(
+                commits.prepare(&rows, &Value::Null, now).unwrap_err()["CancellationReasons"][0]["Code"],
+                "None"
+            );
+            commits.end(&[key("b")]);
+        }
+        commits.prepare(&rows, &Value::Null, now).unwrap();
+    }
+
+    #[test]
+    fn a_transaction_that_was_refused_leaves_no_trace() {
+        let (commits, rows, now) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
+        commits.prepare(&rows, &Value::Null, now).unwrap();
+        commits.hold(&rows, &[row("a", "OLD")]);
+        assert_eq!(commits.decide(&rows, false, now), now);
+        assert!(commits.state.lock().unwrap().rows.is_empty());
+        assert_eq!(shown(&commits, now), [json!("NEW"), json!("NEW")]);
+        assert_eq!(commits.begin(&rows, now), [true; 2]);
+    }
+
+    #[test]
+    fn a_transaction_that_comes_again_is_told_that_it_is_in_progress() {
+        let (commits, rows, now) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
+        let exception = |token: &str| {
+            let refusal = commits.prepare(&rows, &json!(token), now).err()?;
+            Some(refusal["__type"].as_str().unwrap().split_once('#').unwrap().1.to_owned())
+        };
+        assert_eq!(exception("one"), None);
+        assert_eq!(exception("one").as_deref(), Some("TransactionInProgressException"));
+        assert_eq!(exception("two").as_deref(), Some("TransactionCanceledException"));
+    }
+}

@@ -1,0 +1,166 @@
+//! A plan of many pages while SQS fails now and then: a page that is tried again must not make the pages after it come
+//! twice, and those after them four times.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+use tests::arena::{Arena, drain};
+use tests::function::{Function, Invocation};
+use tests::payloads::{ORG, external_id};
+use tests::proxy::{self, Call, Moment, Step};
+
+use super::cancels::CANCELER;
+use super::crew::Bulks;
+use super::rows::{call, operation_of, row_at, take};
+use super::{batch, failed};
+
+/// Items of the bulk. A page of a plan is what DynamoDB answers at once: 1 MB, which some 490 of these are.
+const ITEMS: usize = 24_300;
+const PAGES: usize = 50;
+const CHUNKS: usize = ITEMS.div_ceil(100);
+/// How often SQS fails. Three tries in a row, which is one call of the SDK, fail then at every tenth call.
+const FAILURES: f64 = 0.46;
+/// Has no page read more than twice if its chunks are sent before the next page is, and a call is tried three times or
+/// more. Most seeds have one read three times or more, which is bad luck and no copy.
+const SEED: u64 = 2;
+/// Most reads of one page: it is read again when some of its messages were not taken.
+const MOST_READS: usize = 3;
+/// As the template has it (`BulkMaxReceives`).
+const MAX_RECEIVES: &str = "20";
+
+/// The longest external ID that there is.
+fn longest_id(number: usize) -> String {
+    format!("{number:05}{}", "😀".repeat(250))
+}
+
+/// Puts the items into the bulk, as the endpoints would.
+async fn fill(arena: &Arena, bulk: &str) {
+    let put = |number: usize| {
+        let id = longest_id(number);
+        json!({ "PutRequest": { "Item": {
+            "pk": { "S": format!("{ORG}#BULK#{bulk}") }, "sk": { "S": format!("I#{id}") },
+            "external_id": { "S": id }, "batch": { "N": "1" }, "state": { "S": "PENDING" },
+        } } })
+    };
+    for first in (0..ITEMS).step_by(25) {
+        let puts: Vec<Value> = (first..ITEMS.min(first + 25)).map(put).collect();
+        let mut request = json!({ "RequestItems": {} });
+        request["RequestItems"][&arena.table] = puts.into();
+        let answer: Value = serde_json::from_str(&call(arena, "BatchWriteItem", &request).await).unwrap();
+        assert_eq!(answer["UnprocessedItems"], json!({}), "{answer}");
+    }
+    arena.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ITEMS)).await;
+}
+
+/// A queue that fails now and then, and a table whose reads are counted.
+#[derive(Default)]
+struct Seen {
+    /// How often each page was read, by where it starts.
+    reads: BTreeMap<String, usize>,
+    /// Messages of further pages that were taken, and that nobody has delivered.
+    plans: VecDeque<String>,
+    /// The numbers of the chunks that were taken, and how often.
+    chunks: BTreeMap<usize, usize>,
+    /// What is drawn for the tries of each call, by the first of its messages.
+    draws: BTreeMap<String, Rng>,
+}
+
+/// What a message is about, without reading all of it.
+fn step_of(body: &str) -> String {
+    let step = body.split_once(r#""step":{"#).unwrap().1;
+    let end = step.find([',', '}']).unwrap();
+    step[..end].to_owned()
+}
+
+impl Seen {
+    fn step(&mut self, call: &Call<'_>, moment: Moment, queue: &str) -> Step {
+        let name = call.target.rsplit('.').next().unwrap();
+        if moment == Moment::After || !matches!(name, "Query" | "SendMessage" | "SendMessageBatch") {
+            return Step::Pass;
+        }
+        let request: Value = serde_json::from_slice(call.body).unwrap();
+        if name == "Query" {
+            let start = request["ExclusiveStartKey"]["sk"]["S"].as_str().unwrap_or_default();
+            *self.reads.entry(start.chars().take(7).collect()).or_default() += 1;
+            return Step::Pass;
+        }
+        if request["QueueUrl"] != queue {
+            return Step::Pass;
+        }
+        let single = [request.clone()];
+        let entries: &[Value] = request["Entries"].as_array().map_or(&single, Vec::as_slice);
+        let bodies: Vec<&str> = entries.iter().map(|entry| entry["MessageBody"].as_str().unwrap()).collect();
+        if self.fails(&step_of(bodies[0])) {
+            return Step::Answer(500, "{}".to_owned());
+        }
+        for body in bodies {
+            match step_of(body).split_once(r#""chunk":{"number":"#) {
+                Some((_, number)) => *self.chunks.entry(number.parse().unwrap()).or_default() += 1,
+                None => self.plans.push_back(body.to_owned()),
+            }
+        }
+        let taken = |entry: &Value| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" });
+        let taken: Vec<Value> = entries.iter().map(taken).collect();
+        let answer = json!({ "Successful": taken, "Failed": [], "MessageId": "m", "MD5OfMessageBody": "0" });
+        Step::Answer(200, answer.to_string())
+    }
+
+    /// Draws whether this try fails. Each call has draws of its own, so the order of those beside it does not matter.
+    fn fails(&mut self, first: &str) -> bool {
+        self.draws.entry(first.to_owned()).or_insert_with(|| draws_of(first)).f64() < FAILURES
+    }
+}
+
+fn draws_of(first: &str) -> Rng {
+    let hash = digest(&SHA256, format!("{SEED} {first}").as_bytes());
+    Rng::with_seed(u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap()))
+}
+
+/// A plan whose pages come back now and then: each comes to its own chunks and to one next page, however often.
+#[tokio::test]
+async fn copies_of_a_page_do_not_multiply() {
+    let bulks = Bulks::of_thousands().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    take(arena, &format!("BULK#{bulk}"), &format!("I#{}", external_id(0))).await;
+    fill(arena, &bulk).await;
+    let plan = bulks.cancel(&bulk, None).await;
+    let operation = operation_of(&plan);
+
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let (hook, queue) = (Arc::clone(&seen), arena.queue_url.clone());
+    let hook = move |call: &Call<'_>, moment| hook.lock().unwrap().step(call, moment, &queue);
+    let url = proxy::start_before(&arena.dynamodb_url, hook).await;
+    let mut environment = arena.environment_behind(&url);
+    environment.push(("MAX_RECEIVES".to_owned(), MAX_RECEIVES.to_owned()));
+    let worker = Function::new(CANCELER, environment).await;
+
+    let (mut waiting, mut deliveries) = (VecDeque::from([(plan, 1)]), 0);
+    while let Some((message, receives)) = waiting.pop_front() {
+        let answer = worker.invoke(batch(&[(message.clone(), receives)])).await;
+        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+        deliveries += 1;
+        if failed(&answer).contains(&0) {
+            waiting.push_back((message, receives + 1));
+        }
+        let mut seen = seen.lock().unwrap();
+        waiting.extend(seen.plans.drain(..).map(|plan| (plan, 1)));
+        let reads: Vec<usize> = seen.reads.values().copied().collect();
+        assert!(reads.iter().all(|reads| *reads <= MOST_READS), "after {deliveries} deliveries, by page: {reads:?}");
+    }
+    {
+        let seen = seen.lock().unwrap();
+        println!("{deliveries} deliveries; {} chunk messages of {CHUNKS}", seen.chunks.values().sum::<usize>());
+        // A page that comes back begins at the end of a chunk, which need not be where it began before.
+        assert!((PAGES..PAGES * 2).contains(&seen.reads.len()), "{} pages", seen.reads.len());
+        assert!(seen.chunks.values().all(|copies| *copies <= MOST_READS), "by chunk: {:?}", seen.chunks);
+        let expected: BTreeSet<usize> = (0..CHUNKS).collect();
+        assert_eq!(seen.chunks.keys().copied().collect::<BTreeSet<_>>(), expected);
+    }
+    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    let operation = row_at(arena, &operation, "OP").await.unwrap();
+    assert_eq!((&operation["chunks"], &operation["items_total"]), (&json!(CHUNKS), &json!(ITEMS)));
+}

@@ -1,0 +1,309 @@
+//! Transactions that are seen row by row: DynamoDB does both writes of one or neither, but shows them one after the
+//! other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
+use tests::arena::{Arena, drain};
+use tests::function::{Function, Invocation};
+use tests::payloads::external_id;
+use tests::proxy::{self, Moment, Step};
+use tests::seed;
+use tokio::sync::watch;
+
+use super::cancels::{CANCELER, codes, row_of};
+use super::crew::{Bulks, answered};
+use super::held::{conflicting, planned, wait_for_others};
+use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
+use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed, http_event};
+
+fn handled() -> Invocation {
+    Invocation::Answered(json!({ "batchItemFailures": [] }))
+}
+
+/// What two deliveries of a reissue, of card 2 by card 1, know of each other.
+struct Reissue {
+    arena: Arena,
+    message: String,
+    /// Set once the second delivery has come to where it waits for the first.
+    reached: watch::Sender<bool>,
+    /// Set once the transaction of the first delivery is done.
+    done: watch::Sender<bool>,
+    /// Set once the first delivery may hear that it is.
+    told: watch::Sender<bool>,
+}
+
+impl Reissue {
+    async fn accepted() -> Self {
+        let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+        let message = accept(&arena, &[(1, Some(2))]).await.remove(0);
+        let new = || watch::Sender::new(false);
+        Self { arena, message, reached: new(), done: new(), told: new() }
+    }
+
+    /// The worker that does it, once the second has reached its place.
+    async fn first(&self) -> Function {
+        let (reached, done, told) = (self.reached.subscribe(), self.done.clone(), self.told.subscribe());
+        let url = proxy::start(move |call, moment| match moment {
+            _ if !call.target.ends_with("TransactWriteItems") => Step::Pass,
+            Moment::Before => Step::Until(reached.clone()),
+            Moment::After => {
+                done.send_replace(true);
+                Step::Until(told.clone())
+            }
+        })
+        .await;
+        Function::new("bind-card-worker", self.arena.environment_behind(&url)).await
+    }
+
+    /// Another worker, whose first call of this name waits until the first has done it. From then on, it is answered
+    /// this of this card, as often as is left.
+    async fn second(&self, waits_at: &'static str, card: u64, answer: String, left: Arc<Mutex<usize>>) -> Function {
+        let (reached, done, pk) = (self.reached.clone(), self.done.subscribe(), format!("CARD#{card}"));
+        let url = proxy::start(move |call, moment| {
+            if moment == Moment::After {
+                return Step::Pass;
+            }
+            if !*done.borrow() && call.target.ends_with(waits_at) {
+                reached.send_replace(true);
+                return Step::Until(done.clone());
+            }
+            let mut left = left.lock().unwrap();
+            if *done.borrow() && *left > 0 && is_about(call, "GetItem", &pk) {
+                *left -= 1;
+                return Step::Answer(200, answer.clone());
+            }
+            Step::Pass
+        })
+        .await;
+        Function::new("bind-card-worker", self.arena.environment_behind(&url)).await
+    }
+
+    /// Delivers the message again, and all of it must have come to one reissue.
+    async fn assert_is_one(&self, before: BTreeMap<String, Value>) {
+        let worker = Function::new("bind-card-worker", self.arena.environment()).await;
+        let again = worker.invoke(batch(&[(self.message.clone(), 2)])).await;
+        let mut events = before;
+        for (id, event) in self.arena.events().await {
+            let before = events.insert(id, event.clone());
+            assert!(before.is_none_or(|before| before == event), "{event:#} was told otherwise before");
+        }
+        let told: BTreeMap<_, _> = events
+            .values()
+            .map(|event| (event["event_type"].as_str().unwrap(), event["data"]["status"].clone()))
+            .collect();
+        assert_eq!(told.keys().collect::<Vec<_>>(), [&"bind_card", &"update"], "{events:#?}");
+        assert_eq!((events.len(), &told["bind_card"]), (2, &json!("SUCCESS")), "{events:#?}");
+        assert_eq!(again, handled());
+        assert!(drain(&self.arena.sqs, &self.arena.dlq_url).await.is_empty());
+        let state = async |pk: &str, sk: &str, name: &str| row_at(&self.arena, pk, sk).await.unwrap()[name].clone();
+        assert_eq!(state("CARD#1", "CARD", "status").await, "CREATED");
+        assert_eq!(state("CARD#2", "CARD", "status").await, "REISSUED");
+        assert_eq!(state(&operation_of(&self.message), "OP", "state").await, "SUCCEEDED");
+    }
+}
+
+/// The new card is seen bound by this very operation, and the old one not replaced yet: that is no refusal.
+#[rstest::rstest]
+#[case::at_the_first_look("GetItem")]
+#[case::after_a_conflict("TransactWriteItems")]
+#[tokio::test]
+async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] waits_at: &'static str) {
+    let reissue = Reissue::accepted().await;
+    let old = answer_now(&reissue.arena, "CARD#2", "CARD").await;
+    let left = Arc::new(Mutex::new(1));
+    let (first, second) = (reissue.first().await, reissue.second(waits_at, 2, old, Arc::clone(&left)).await);
+    let message = batch(&[(reissue.message.clone(), 1)]);
+    let (one, other) = futures_util::future::join(first.invoke(message.clone()), async {
+        let other = second.invoke(message.clone()).await;
+        reissue.told.send_replace(true);
+        other
+    })
+    .await;
+    assert_eq!(*left.lock().unwrap(), 0, "the old card was not looked at");
+    println!("first {one:?}, second {other:?}");
+    let events = reissue.arena.events().await;
+    reissue.assert_is_one(events).await;
+}
+
+/// The old card is seen replaced by this very operation, and the new one still unbound: nothing is said of either
+/// before both are seen.
+#[tokio::test]
+async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_seen() {
+    let reissue = Reissue::accepted().await;
+    let unbound = answer_now(&reissue.arena, "CARD#1", "CARD").await;
+    let left = Arc::new(Mutex::new(usize::MAX));
+    let (first, second) =
+        (reissue.first().await, reissue.second("TransactWriteItems", 1, unbound, Arc::clone(&left)).await);
+    let message = batch(&[(reissue.message.clone(), 1)]);
+    let (_, before) = futures_util::future::join(first.invoke(message.clone()), async {
+        let other = second.invoke(message.clone()).await;
+        let before = reissue.arena.events().await;
+        assert!(before.is_empty(), "said before both cards were seen: {before:#?}");
+        let Invocation::Answered(answer) = other else { panic!("{other:?}") };
+        assert_eq!(failed(&answer), BTreeSet::from([0]));
+        let operation = row_at(&reissue.arena, &operation_of(&reissue.message), "OP").await.unwrap();
+        assert_eq!((&operation["state"], &operation["outcome"]), (&json!("PENDING"), &Value::Null));
+        *left.lock().unwrap() = 0;
+        reissue.told.send_replace(true);
+        before
+    })
+    .await;
+    reissue.assert_is_one(before).await;
+}
+
+/// Starts the bulk; answers the messages of its chunks.
+async fn started(bulks: &Bulks, bulk: &str) -> Vec<String> {
+    let plan = bulks.start(bulk).await;
+    let worker = Function::new("start-bulk-worker", bulks.arena.environment()).await;
+    assert_eq!(worker.invoke(batch(&[(plan, 1)])).await, handled());
+    bulks.arena.take_messages().await
+}
+
+/// A worker that finds no row when it asks for this card alone.
+async fn blind(arena: &Arena, name: &str, card: u64, mut of_statements: Option<Value>) -> Function {
+    let pk = format!("CARD#{card}");
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && is_about(call, "GetItem", &pk) {
+            return Step::Answer(200, "{}".to_owned());
+        }
+        if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
+            return of_statements.take().map_or(Step::Pass, |answer| Step::Answer(200, answer.to_string()));
+        }
+        Step::Pass
+    })
+    .await;
+    Function::new(name, arena.environment_behind(&url)).await
+}
+
+/// A chunk that was given up is looked at while a start commits: its item is seen issued, its card is not. The card was
+/// not missing.
+#[tokio::test]
+async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let start = started(&bulks, &bulk).await.remove(0);
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
+    let held = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    held.invoke(batch(&[(chunk.clone(), 4)])).await;
+    wait_for_others(arena).await;
+    let starter = Function::new("start-bulk-worker", arena.environment()).await;
+    assert_eq!(starter.invoke(batch(&[(start, 1)])).await, handled());
+    let card = Bulks::card_of(&arena.rows().await, 0);
+    arena.events().await;
+
+    let canceler = blind(arena, CANCELER, card, None).await;
+    let Invocation::Answered(answer) = canceler.invoke(batch(&[(chunk.clone(), 3)])).await else { panic!() };
+    let mut events = arena.events().await;
+    if failed(&answer).contains(&0) {
+        assert!(events.is_empty(), "{events:#?}");
+        let canceler = Function::new(CANCELER, arena.environment()).await;
+        assert_eq!(canceler.invoke(batch(&[(chunk, 4)])).await, handled());
+        events = arena.events().await;
+    }
+    assert_eq!(codes(&events, &cid)[&external_id(0)], "INVALID_BULK_ITEM_STATUS");
+    assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
+    assert_eq!(row_at(arena, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "UNBOUND");
+}
+
+/// The statement on a card is refused without a row, and the card cannot be seen either: it is tried again later.
+#[tokio::test]
+async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker"], vec![start]).await;
+    arena.events().await;
+    let card = Bulks::card_of(&arena.rows().await, 0);
+    let (cid, chunk) = planned(&bulks, &bulk).await;
+    let refused = json!({ "Responses": [{ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } }] });
+    let worker = blind(arena, CANCELER, card, Some(refused)).await;
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    let events = arena.events().await;
+    assert!(events.is_empty(), "{events:#?}");
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert!(!arena.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")), "something is stored already");
+
+    let worker = Function::new(CANCELER, arena.environment()).await;
+    assert_eq!(worker.invoke(batch(&[(chunk, 2)])).await, handled());
+    let events = arena.events().await;
+    assert_eq!(codes(&events, &cid)[&external_id(0)], "EXTERNAL_ID_AND_CARD_CANCELED");
+    assert_eq!(row_at(arena, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "CANCELED");
+}
+
+/// A client that reads between the two rows of an issue sees the item as it was before.
+#[tokio::test]
+async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(2).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker"], vec![start]).await;
+    let rows = arena.rows().await;
+    let (unseen, seen) = (Bulks::card_of(&rows, 0), Bulks::card_of(&rows, 1));
+    let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
+    let endpoint = Function::new("get-bulk", arena.environment()).await;
+    let shown = async || {
+        let mut get =
+            http_event("GET", &format!("/cards/v1/bulks/{bulk}"), &json!({ "bulkID": bulk }), &json!({}), None);
+        get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("cards:read");
+        let items = answered(endpoint.invoke(get).await, 200)["items"].take();
+        let items = items.as_array().unwrap().iter().map(|item| (item["external_id"].to_string(), item.clone()));
+        items.collect::<BTreeMap<_, _>>().into_values().collect::<Vec<_>>()
+    };
+    let item = |number: usize, state: &str, card: Option<u64>| {
+        let mut item = json!({ "external_id": external_id(number), "state": state });
+        if let Some(card) = card {
+            item["card_id"] = json!(card);
+        }
+        item
+    };
+    let sorted = |mut items: Vec<Value>| {
+        items.sort_by_key(|item| item["external_id"].to_string());
+        items
+    };
+    assert_eq!(shown().await, sorted(vec![item(0, "PENDING", None), item(1, "UNBOUND", Some(seen))]));
+    put_back(arena, card).await;
+    assert_eq!(shown().await, sorted(vec![item(0, "UNBOUND", Some(unseen)), item(1, "UNBOUND", Some(seen))]));
+}
+
+/// The worker issued the cards and died before it could say so. Who reads of a card in its event must be able to see
+/// it.
+#[tokio::test]
+async fn a_card_is_told_when_it_can_be_seen() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(2).await;
+    let chunk = started(&bulks, &bulk).await.remove(0);
+    let url = proxy::start(|call, _| {
+        let is_event = call.target == "AWSEvents.PutEvents";
+        if is_event { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+    })
+    .await;
+    let dying = Function::new("start-bulk-worker", arena.environment_behind(&url)).await;
+    let Invocation::Answered(answer) = dying.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    let unseen = Bulks::card_of(&arena.rows().await, 0);
+    let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
+
+    let worker = Function::new("start-bulk-worker", arena.environment()).await;
+    let told = |events: &BTreeMap<String, Value>| -> BTreeSet<u64> {
+        let created = events.values().filter(|event| event["event_type"] == "create");
+        created.map(|event| event["data"]["card_id"].as_u64().unwrap()).collect()
+    };
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 2)])).await else { panic!() };
+    let events = arena.events().await;
+    assert!(!told(&events).contains(&unseen), "told before it can be seen: {events:#?}");
+    assert_eq!(failed(&answer), BTreeSet::from([0]));
+
+    put_back(arena, card).await;
+    assert_eq!(worker.invoke(batch(&[(chunk, 3)])).await, handled());
+    let events = arena.events().await;
+    assert!(told(&events).contains(&unseen), "{events:#?}");
+    assert_eq!(row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap()["issued"], 2);
+}

@@ -1,0 +1,113 @@
+//! Two copies of one keyed increment at once, and the bulk is canceled between the two.
+
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::proxy::{self, Moment, Step};
+use tokio::sync::watch;
+
+use super::cancels::CANCELER;
+use super::crew::{Bulks, answered};
+use super::rows::{is_about, row_at};
+use super::{batch, http_event};
+
+fn signal() -> watch::Sender<bool> {
+    watch::Sender::new(false)
+}
+
+fn request(bulk: &str) -> Value {
+    let (path, key) = (format!("/cards/v1/bulks/{bulk}"), json!({ "idempotency-key": "k" }));
+    http_event("PUT", &path, &json!({ "bulkID": bulk }), &key, Some(&json!({ "external_ids": ["late"] })))
+}
+
+/// Seals the bulk, by the plan of a FULL cancel that was accepted before.
+async fn seal(canceler: &Function, plan: String) {
+    let answer = canceler.invoke(batch(&[(plan, 1)])).await;
+    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+}
+
+/// The bulk, as both copies must be told: sealed now, and its second item in.
+async fn assert_is_in(arena: &Arena, bulk: &str, (first, second): (Invocation, Invocation)) {
+    let header = row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap();
+    assert!(header["sealed_by"].is_string(), "{header}");
+    assert_eq!(header["items"], 2);
+    let (first, second) = (answered(first, 200), answered(second, 200));
+    assert_eq!((&first["counts"]["items"], &second["counts"]["items"]), (&json!(2), &json!(2)));
+}
+
+/// The second copy finds no operation, and then its bulk sealed: the first was told 200 in between.
+#[tokio::test]
+async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_as_the_first() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let plan = bulks.cancel(&bulk, None).await;
+    let (looked, sealed) = (signal(), signal());
+    let (has_looked, when, pk) = (looked.clone(), sealed.subscribe(), format!("BULK#{bulk}"));
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::Before && is_about(call, "GetItem", &pk) {
+            has_looked.send_replace(true);
+            return Step::Until(when.clone());
+        }
+        Step::Pass
+    })
+    .await;
+    let copy = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let first = Function::new("increment-bulk", arena.environment()).await;
+    let canceler = Function::new(CANCELER, arena.environment()).await;
+    futures_util::future::join3(copy.start(), first.start(), canceler.start()).await;
+    let (second, first) = futures_util::future::join(copy.invoke(request(&bulk)), async {
+        looked.subscribe().wait_for(|has_looked| *has_looked).await.unwrap();
+        let first = first.invoke(request(&bulk)).await;
+        seal(&canceler, plan).await;
+        sealed.send_replace(true);
+        first
+    })
+    .await;
+    assert_is_in(arena, &bulk, (first, second)).await;
+}
+
+/// Both copies find no operation and the bulk open. The second finds the first's operation recorded and pending when it
+/// records its own, and the bulk sealed when it opens its batch.
+#[tokio::test]
+async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_first() {
+    let bulks = Bulks::new().await;
+    let arena = &bulks.arena;
+    let bulk = bulks.create(1).await;
+    let plan = bulks.cancel(&bulk, None).await;
+    let (recorded, found, sealed) = (signal(), signal(), signal());
+
+    let (has_recorded, when) = (recorded.clone(), found.subscribe());
+    let url = proxy::start(move |call, moment| match moment {
+        Moment::After if call.target.ends_with(".PutItem") => {
+            has_recorded.send_replace(true);
+            Step::Until(when.clone())
+        }
+        _ => Step::Pass,
+    })
+    .await;
+    let first = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let (has_found, first_is_in, is_sealed) = (found.clone(), recorded.subscribe(), sealed.subscribe());
+    let pk = format!("BULK#{bulk}");
+    let url = proxy::start(move |call, moment| match moment {
+        Moment::Before if call.target.ends_with(".PutItem") => Step::Until(first_is_in.clone()),
+        Moment::After if call.target.ends_with(".PutItem") => {
+            has_found.send_replace(true);
+            Step::Pass
+        }
+        Moment::Before if is_about(call, "UpdateItem", &pk) => Step::Until(is_sealed.clone()),
+        _ => Step::Pass,
+    })
+    .await;
+    let copy = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let canceler = Function::new(CANCELER, arena.environment()).await;
+    futures_util::future::join3(copy.start(), first.start(), canceler.start()).await;
+    let (second, first) = futures_util::future::join(copy.invoke(request(&bulk)), async {
+        let first = first.invoke(request(&bulk)).await;
+        seal(&canceler, plan).await;
+        sealed.send_replace(true);
+        first
+    })
+    .await;
+    assert_is_in(arena, &bulk, (first, second)).await;
+}

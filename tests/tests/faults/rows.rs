@@ -1,0 +1,79 @@
+//! Rows of an arena as DynamoDB has them: taken away, put back, and answered as they once were.
+
+use std::sync::LazyLock;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use serde_json::{Value, json};
+use shared::store::Item;
+use tests::arena::Arena;
+use tests::payloads::ORG;
+use tests::proxy::Call;
+
+/// Returns the tail of the partition key of the operation that the message belongs to.
+pub fn operation_of(message: &str) -> String {
+    let message: Value = serde_json::from_str(message).unwrap();
+    format!("OP#{}", message["operation_id"].as_str().unwrap())
+}
+
+/// Deletes the row, and returns it.
+pub async fn take(arena: &Arena, pk: &str, sk: &str) -> Item {
+    let text = |text: String| AttributeValue::S(text);
+    let delete = arena.dynamodb.delete_item().table_name(&arena.table).return_values(ReturnValue::AllOld);
+    let delete = delete.key("pk", text(format!("{ORG}#{pk}"))).key("sk", text(sk.to_owned()));
+    delete.send().await.unwrap().attributes.expect("there is no such row")
+}
+
+/// Puts a row back that was taken.
+pub async fn put_back(arena: &Arena, row: Item) {
+    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(row)).send().await.unwrap();
+}
+
+/// Returns the row, or `None` if there is none.
+pub async fn row_at(arena: &Arena, pk: &str, sk: &str) -> Option<Value> {
+    arena.rows().await.remove(&(format!("{ORG}#{pk}"), sk.to_owned()))
+}
+
+/// Returns what DynamoDB answers now when it is asked for the row.
+pub async fn answer_now(arena: &Arena, pk: &str, sk: &str) -> String {
+    let key = json!({ "pk": { "S": format!("{ORG}#{pk}") }, "sk": { "S": sk } });
+    let request = json!({ "TableName": arena.table, "Key": key, "ConsistentRead": true });
+    let answer = call(arena, "GetItem", &request).await;
+    assert!(answer.contains(pk), "{answer}");
+    answer
+}
+
+/// Calls the arena's DynamoDB without an SDK, and returns its answer as it came.
+pub async fn call(arena: &Arena, name: &str, request: &Value) -> String {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    let scope = format!("test/20261122/{}/dynamodb/aws4_request", tests::variable("AWS_REGION"));
+    let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+    let call = CLIENT.post(&arena.dynamodb_url).header("x-amz-target", format!("DynamoDB_20120810.{name}"));
+    let call = call.header("content-type", "application/x-amz-json-1.0").header("authorization", signed);
+    let call = call.header("x-amz-date", "20261122T030405Z");
+    let answer = call.body(request.to_string()).send().await.unwrap();
+    let (status, answer) = (answer.status(), answer.text().await.unwrap());
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+/// Whether the call asks for, or changes, one row whose partition key ends so.
+pub fn is_about(call: &Call<'_>, name: &str, pk: &str) -> bool {
+    call.target.ends_with(&format!(".{name}")) && String::from_utf8_lossy(call.body).contains(&format!("#{pk}\""))
+}
+
+/// Takes all messages out of the dead-letter queue; returns the reason that stands beside each.
+pub async fn reasons_of_dead_letters(arena: &Arena) -> Vec<String> {
+    let mut reasons = Vec::new();
+    loop {
+        let receive = arena.sqs.receive_message().queue_url(&arena.dlq_url).message_attribute_names("All");
+        let Some(messages) = receive.send().await.unwrap().messages.filter(|messages| !messages.is_empty()) else {
+            return reasons;
+        };
+        for message in messages {
+            let attributes = message.message_attributes.unwrap_or_default();
+            reasons.push(attributes["reason"].string_value.clone().unwrap());
+            let delete = arena.sqs.delete_message().queue_url(&arena.dlq_url);
+            delete.receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Tables whose rows were torn apart, as a restore can leave them, and what `bindery check` says of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::capacity::Meter;
+use tests::function::Function;
+use tests::operator;
+use tests::payloads::{ORG, external_id};
+
+use super::crew::{Bulks, answered};
+use super::{ACCOUNT, CUSTOMER, bind_event};
+
+type Rows = BTreeMap<(String, String), Value>;
+
+/// What `bindery check` finds, what it counts, and whether it is content.
+struct Checked {
+    findings: Vec<Value>,
+    end: Value,
+    is_content: bool,
+}
+
+impl Checked {
+    async fn of(arena: &Arena) -> Self {
+        let variables = [("AWS_ENDPOINT_URL_DYNAMODB", arena.dynamodb_url.as_str())];
+        let output = operator::output(&["--json", "check", "--table", &arena.table], "", &variables).await;
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(![ACCOUNT, CUSTOMER].iter().any(|secret| said.contains(&secret.to_string())), "{said}");
+        let mut findings: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let end = findings.pop().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        Self { findings, end, is_content: output.status.success() }
+    }
+
+    /// What was found, and in which kind of row.
+    fn names(&self) -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let name = |finding: &Value| {
+            assert!(text(&finding["pk"]).starts_with(ORG) && finding["do"].is_string(), "{finding}");
+            format!("{} of {}", text(&finding["finding"]), text(&finding["sk"]).split('#').next().unwrap())
+        };
+        let mut names: Vec<String> = self.findings.iter().map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+async fn put(arena: &Arena, row: &Value) {
+    let item = serde_dynamo::to_item(row).unwrap();
+    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(item)).send().await.unwrap();
+}
+
+async fn delete(arena: &Arena, row: &Value) {
+    let key = json!({ "pk": row["pk"], "sk": row["sk"] });
+    let key = serde_dynamo::to_item(key).unwrap();
+    arena.dynamodb.delete_item().table_name(&arena.table).set_key(Some(key)).send().await.unwrap();
+}
+
+/// A table that has seen everything that Bindery does to cards.
+struct Table {
+    arena: Arena,
+    rows: Rows,
+    /// The cards of the first items, by number.
+    cards: Vec<u64>,
+}
+
+impl Table {
+    /// A bulk of seven items. Five are issued: the first's card is bound and replaced by the second's, the third's is
+    /// canceled, the fifth's is bound by one of two. The sixth is canceled without a card, the last is pending. And a
+    /// bulk that is canceled whole.
+    async fn new() -> Self {
+        let bulks = Bulks::new().await;
+        let bulk = bulks.create(5).await;
+        let start = bulks.start(&bulk).await;
+        bulks.work(&["start-bulk-worker"], vec![start]).await;
+        bulks.grow(&bulk, 5..7).await;
+        let rows = bulks.arena.rows().await;
+        let cards: Vec<u64> = (0..5).map(|number| Bulks::card_of(&rows, number)).collect();
+        let endpoint = Function::new("bind-card", bulks.arena.environment()).await;
+        let bind = async |binds: &[(u64, Option<u64>, &str)]| {
+            for (card, reissued, key) in binds {
+                answered(endpoint.invoke(bind_event(*card, *reissued, key)).await, 202);
+            }
+            bulks.work(&["bind-card-worker"], bulks.arena.take_messages().await).await;
+        };
+        bind(&[(cards[0], None, "first"), (cards[4], None, "one"), (cards[4], None, "another")]).await;
+        bind(&[(cards[1], Some(cards[0]), "reissue")]).await;
+        let cancels = [
+            bulks.cancel(&bulk, Some(vec![external_id(2)])).await,
+            bulks.cancel(&bulk, Some(vec![external_id(5)])).await,
+        ];
+        let second = bulks.create(2).await;
+        let full = bulks.cancel(&second, None).await;
+        bulks.work(&["cancel-bulk-worker"], [&cancels[..], &[full]].concat()).await;
+        let Bulks { arena, .. } = bulks;
+        Self { rows: arena.rows().await, arena, cards }
+    }
+
+    fn row(&self, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.rows.values().find(|row| is_it(row)).unwrap().clone()
+    }
+
+    fn card(&self, number: usize) -> Value {
+        self.row(|row| row["sk"] == "CARD" && row["card_id"] == self.cards[number])
+    }
+
+    fn item(&self, number: usize) -> Value {
+        self.row(|row| row["batch"].is_u64() && row["external_id"] == external_id(number))
+    }
+
+    fn bulk(&self, state: &str) -> Value {
+        self.row(|row| row["sk"] == "BULK" && row["state"] == state)
+    }
+
+    /// The bind of this card that had its way, or the other.
+    fn bind(&self, number: usize, state: &str) -> Value {
+        self.row(|row| row["kind"] == "BIND_CARD" && row["card_id"] == self.cards[number] && row["state"] == state)
+    }
+
+    /// Changes these rows, or removes those without members, looks, and puts all back.
+    async fn torn(&self, (what, torn, expected): Tear) {
+        for row in &torn {
+            if row.as_object().unwrap().len() > 2 {
+                put(&self.arena, row).await;
+            } else {
+                delete(&self.arena, row).await;
+            }
+        }
+        let checked = Checked::of(&self.arena).await;
+        assert_eq!(checked.names(), expected, "{what}");
+        assert_eq!((&checked.end["findings"], checked.is_content), (&json!(expected.len()), false));
+        for row in torn {
+            put(&self.arena, &self.row(|other| (&other["pk"], &other["sk"]) == (&row["pk"], &row["sk"]))).await;
+        }
+    }
+}
+
+/// The row with these members changed; those that are null are removed.
+fn with(mut row: Value, members: Value) -> Value {
+    let of_row = row.as_object_mut().unwrap();
+    of_row.extend(members.as_object().unwrap().clone());
+    of_row.retain(|_, value| !value.is_null());
+    row
+}
+
+/// No row, where this one is.
+fn no(row: &Value) -> Value {
+    json!({ "pk": row["pk"], "sk": row["sk"] })
+}
+
+/// What is torn, the rows that make it so, and what must be found.
+type Tear = (&'static str, Vec<Value>, &'static [&'static str]);
+
+/// Each half of what one transaction did, without the other.
+fn halves(table: &Table) -> Vec<Tear> {
+    let blank = json!({ "status": "UNBOUND", "bound": null });
+    let pending = json!({ "state": "PENDING", "card_id": null, "issued": null });
+    let not_replaced = json!({ "status": "CREATED", "replaced": null });
+    let not_ended = with(table.row(|row| row["kind"] == "START_BULK"), json!({ "state": "RUNNING" }));
+    let bulk = |members| with(table.bulk("PARTIALLY_CANCELED"), members);
+    let canceling = with(table.bulk("CANCELED"), json!({ "state": "CANCELING" }));
+    vec![
+        ("a link without card", vec![no(&table.card(3))], &["CARD_MISSING of I"]),
+        (
+            "a card without link",
+            vec![with(table.item(3), pending)],
+            &["ISSUED_COUNT of BULK", "ITEM_NOT_ISSUED of CARD"],
+        ),
+        (
+            "an old card without its new one",
+            vec![with(table.card(1), blank)],
+            &["NEW_CARD_NOT_BOUND of CARD", "SUCCEEDED_WITHOUT_BIND of OP"],
+        ),
+        ("a new card without its old one", vec![with(table.card(0), not_replaced)], &["OLD_CARD_NOT_REPLACED of OP"]),
+        ("a start that was not counted", vec![bulk(json!({ "issued": 0 }))], &["ISSUED_COUNT of BULK"]),
+        ("a count whose start has not ended", vec![not_ended], &["ISSUED_COUNT of BULK"]),
+        (
+            "a cancel that was not counted",
+            vec![bulk(json!({ "canceled": 0, "state": "STARTED" }))],
+            &["CANCELED_COUNT of BULK"],
+        ),
+        ("a bulk that is canceled for ever", vec![canceling], &["CANCEL_ENDED of BULK"]),
+    ]
+}
+
+/// Whatever else does not fit together.
+fn others(table: &Table) -> Vec<Tear> {
+    let (winner, loser) = (table.bind(4, "SUCCEEDED"), table.bind(4, "FAILED"));
+    let by_loser = with(
+        table.card(4)["bound"].clone(),
+        json!({ "by": loser["operation_id"], "accepted_at": loser["created_at"] }),
+    );
+    let canceling = with(table.bulk("CANCELED"), json!({ "state": "CANCELING" }));
+    let grown = with(table.bulk("PARTIALLY_CANCELED"), json!({ "items": 5 }));
+    let counter = with(table.row(|row| row["last"].is_u64()), json!({ "last": 1 }));
+    let card = |number, members| vec![with(table.card(number), members)];
+    let item = |number, members| vec![with(table.item(number), members)];
+    vec![
+        (
+            "a card without item",
+            vec![no(&table.item(3))],
+            &["ISSUED_COUNT of BULK", "ITEM_COUNT of BULK", "ITEM_NOT_ISSUED of CARD"],
+        ),
+        (
+            "an outcome without its bind",
+            card(4, json!({ "status": "UNBOUND", "bound": null })),
+            &["SUCCEEDED_WITHOUT_BIND of OP"],
+        ),
+        (
+            "a bind against both outcomes",
+            card(4, json!({ "bound": by_loser })),
+            &["FAILED_WITH_BIND of OP", "SUCCEEDED_WITHOUT_BIND of OP"],
+        ),
+        ("a bind without its operation", vec![no(&winner)], &["OPERATION_GONE of CARD"]),
+        ("a growth that was not counted", vec![grown], &["ITEM_COUNT of BULK"]),
+        (
+            "a cancel that is gone",
+            vec![canceling, no(&table.row(|row| row["cancel_type"] == "FULL"))],
+            &["CANCEL_GONE of BULK", "OPERATION_GONE of I"],
+        ),
+        ("a counter of before", vec![counter], &["COUNTER_BEHIND of CARD"]),
+        (
+            "two items of one card",
+            item(3, json!({ "card_id": table.cards[4] })),
+            &["CARD_OF_ANOTHER_ITEM of I", "ITEM_HAS_ANOTHER_CARD of CARD"],
+        ),
+        (
+            "an issued item of no batch",
+            item(3, json!({ "batch": 77 })),
+            &["ISSUED_COUNT of BULK", "ITEM_COUNT of BULK", "ITEM_OF_NO_BATCH of I"],
+        ),
+        ("a card's marks", card(3, json!({ "status": "CREATED" })), &["CARD_MARKS of CARD"]),
+        ("an item's marks", item(6, json!({ "state": "CANCELED" })), &["ITEM_MARKS of I"]),
+        ("a row that nobody can read", card(3, json!({ "status": "SHINY" })), &["UNREADABLE_ROW of CARD"]),
+    ]
+}
+
+/// All of that is found, and nothing else; nothing is changed; and a table that nobody has torn is left in peace.
+#[tokio::test]
+async fn what_a_restore_tears_apart_is_found() {
+    let table = Table::new().await;
+    let content = Checked::of(&table.arena).await;
+    assert_eq!((content.names(), content.is_content), (Vec::new(), true));
+    assert_eq!(content.end, json!({ "rows": table.rows.len(), "findings": 0 }));
+    assert_eq!(table.arena.rows().await, table.rows);
+    for tear in halves(&table).into_iter().chain(others(&table)) {
+        table.torn(tear).await;
+    }
+}
+
+/// Of more rows than a page has, each is read, and what is torn is found wherever it is.
+#[tokio::test]
+async fn a_table_of_many_pages_is_read_to_its_end() {
+    const CARDS: u16 = 1200;
+    let meter = Meter::new().await;
+    let bulks = Bulks::on(Arena::with_table_at(&meter.url).await).await;
+    let bulk = bulks.create(CARDS.into()).await;
+    let start = bulks.start(&bulk).await;
+    bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;
+    let rows = bulks.arena.rows().await;
+    meter.take();
+    let content = Checked::of(&bulks.arena).await;
+    // As its help says, without the scan.
+    let reads = meter.take().reads / f64::from(CARDS);
+    assert!((2.0..2.1).contains(&reads), "{reads} read units a card");
+    assert_eq!((content.names(), content.end), (Vec::new(), json!({ "rows": rows.len(), "findings": 0 })));
+    assert!(rows.len() > 2 * usize::from(CARDS));
+
+    let last = rows.values().rfind(|row| row["card_id"].is_u64() && row["state"] == "ISSUED").unwrap();
+    delete(&bulks.arena, rows.values().find(|row| row["sk"] == "CARD" && row["card_id"] == last["card_id"]).unwrap())
+        .await;
+    let torn = Checked::of(&bulks.arena).await;
+    assert_eq!(torn.names(), ["CARD_MISSING of I"]);
+    assert_eq!((&torn.findings[0]["card_id"], &torn.findings[0]["sk"]), (&last["card_id"], &last["sk"]));
+
+    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", bulks.arena.dynamodb_url.as_str())];
+    let shown = operator::output(&["check", "--table", &bulks.arena.table], "", &variables).await;
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("\n  Do: Put the card's row") && shown.ends_with("1 finding(s).\n"), "{shown}");
+}

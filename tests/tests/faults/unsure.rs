@@ -1,0 +1,179 @@
+//! Cancellations of orders whose answers are lost: what is unknown is not told as if it were known, and what is tried
+//! twice for one request counts once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::orders::CREATOR;
+use tests::payloads::ORG;
+use tests::proxy::{self, Moment, Step};
+use tests::seed;
+
+use super::crew::answered;
+use super::http_event;
+use super::orders::{feed_orders, request};
+use super::rows::is_about;
+
+/// What SQS answers when it has taken all but order 2.
+fn all_but_the_second(body: &[u8]) -> String {
+    let request: Value = serde_json::from_slice(body).unwrap();
+    let (mut taken, mut failed) = (Vec::new(), Vec::new());
+    for entry in request["Entries"].as_array().unwrap() {
+        if entry["MessageBody"].as_str().unwrap().contains(r#"{"order_id":2}"#) {
+            failed.push(json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false }));
+        } else {
+            taken.push(json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" }));
+        }
+    }
+    json!({ "Successful": taken, "Failed": failed }).to_string()
+}
+
+/// The first try was taken and its answer lost; every later one says that it does not take order 2. Its message is in
+/// the queue all the same.
+#[rstest]
+#[tokio::test]
+async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(true, false)] keyed: bool) {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=3).await;
+    let mut tries = 0;
+    let url = proxy::start(move |call, moment| {
+        if call.target != "AmazonSQS.SendMessageBatch" {
+            return Step::Pass;
+        }
+        tries += usize::from(moment == Moment::Before);
+        match (tries, moment) {
+            (1, Moment::Before) => Step::Pass,
+            (1, Moment::After) => Step::Answer(500, "{}".to_owned()),
+            _ => Step::Answer(200, all_but_the_second(call.body)),
+        }
+    })
+    .await;
+    let mut event = request(1..=3);
+    if !keyed {
+        event["headers"].as_object_mut().unwrap().remove("idempotency-key");
+    }
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
+    let sent = arena.take_messages().await;
+    assert!(sent.iter().any(|message| message.contains(r#"{"order_id":2}"#)), "{sent:?}");
+    assert_eq!(
+        (&answer["statusCode"], &answer["body"]),
+        (&json!(500), &json!("\"Internal server error.\"")),
+        "{answer:#}"
+    );
+    if keyed {
+        let healthy = Function::new("cancel-orders", arena.environment()).await;
+        let results = answered(healthy.invoke(event).await, 200);
+        assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
+        let operation = arena.rows().await.into_values().find(|row| row["kind"] == "CANCEL_ORDERS").unwrap();
+        assert_eq!(operation["orders"].as_array().unwrap().len(), 3, "{operation}");
+    }
+}
+
+/// An order of a person whose PIN is required, and is none of those that are tried here.
+async fn protected() -> Arena {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=1).await;
+    seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+    arena
+}
+
+/// A request to cancel the order with this PIN.
+fn guess(pin: &str, key: Option<&str>) -> Value {
+    let headers = key.map_or(json!({}), |key| json!({ "idempotency-key": key }));
+    let entries = json!([{ "OrderID": 1, "CreatorID": CREATOR, "PIN": pin }]);
+    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&entries));
+    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    event
+}
+
+const WRONG: &str = "PIN is invalid.";
+const LOCKED: &str = "PIN is locked.";
+
+/// Answers what the client is told.
+fn told(invocation: Invocation) -> String {
+    let results = answered(invocation, 200);
+    assert_eq!(results[0]["Success"], false, "{results}");
+    results[0]["Errors"][0].as_str().unwrap().to_owned()
+}
+
+/// How many further wrong PINs, each in a request of its own, are told to be wrong before the lock is.
+async fn wrong_before_the_lock(arena: &Arena) -> usize {
+    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    for wrong in 0..10 {
+        let told = told(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
+        if told == LOCKED {
+            return wrong;
+        }
+        assert_eq!(told, WRONG);
+    }
+    panic!("it is never locked");
+}
+
+/// The SDK tries again a wrong PIN that was counted, but whose answer was lost.
+#[tokio::test]
+async fn a_wrong_pin_whose_answer_is_lost_counts_once() {
+    let arena = protected().await;
+    let mut lost = 2;
+    let url = proxy::start(move |call, moment| {
+        if moment == Moment::After && lost > 0 && is_about(call, "UpdateItem", &format!("PERSON#{CREATOR}")) {
+            lost -= 1;
+            return Step::Answer(500, "{}".to_owned());
+        }
+        Step::Pass
+    })
+    .await;
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    assert_eq!(told(endpoint.invoke(guess("0001", None)).await), WRONG);
+    assert_eq!(wrong_before_the_lock(&arena).await, 4);
+}
+
+/// A client that repeats a request because it got no answer has not guessed again.
+#[tokio::test]
+async fn a_wrong_pin_that_is_repeated_with_its_key_counts_once() {
+    let arena = protected().await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    for _ in 0..7 {
+        assert_eq!(told(endpoint.invoke(guess("0001", Some("k"))).await), WRONG);
+    }
+    assert_eq!(wrong_before_the_lock(&arena).await, 4);
+}
+
+/// But who tries another PIN with the same key has.
+#[tokio::test]
+async fn another_wrong_pin_with_the_same_key_counts_again() {
+    let arena = protected().await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    let pins = ["0001", "0001", "0002", "0003", "0004", "0005"];
+    let mut all = Vec::new();
+    for pin in pins {
+        all.push(told(endpoint.invoke(guess(pin, Some("k"))).await));
+    }
+    assert_eq!(all, [WRONG; 6]);
+    assert_eq!(told(endpoint.invoke(guess("0006", Some("k"))).await), LOCKED);
+}
+
+/// Both copies have verified their PIN before either's verdict is written.
+#[rstest]
+#[case::of_the_same_pin("0001", 4)]
+#[case::of_two_pins("0002", 3)]
+#[tokio::test]
+async fn two_copies_at_once_count_their_pins(#[case] other: &str, #[case] left: usize) {
+    let arena = protected().await;
+    let url = proxy::start(move |call, moment| {
+        let is_verdict = moment == Moment::Before && is_about(call, "UpdateItem", &format!("PERSON#{CREATOR}"));
+        if is_verdict { Step::Wait(Duration::from_millis(300)) } else { Step::Pass }
+    })
+    .await;
+    let new = || Function::new("cancel-orders", arena.environment_behind(&url));
+    let (one, two) = (new().await, new().await);
+    futures_util::future::join(one.start(), two.start()).await;
+    let copies = futures_util::future::join(one.invoke(guess("0001", Some("k"))), two.invoke(guess(other, Some("k"))));
+    let (one, two) = copies.await;
+    assert_eq!(BTreeSet::from([told(one), told(two)]), BTreeSet::from([WRONG.to_owned()]));
+    assert_eq!(wrong_before_the_lock(&arena).await, left);
+}
