@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -13,6 +14,8 @@ ACCOUNT, CUSTOMER = 4001, 7001
 CARD, OLD = 1001, 1002
 OTHER = "0192d1c0-0000-7000-8000-000000000002"
 LONG_AGO = "2025-10-09T08:53:20.000Z"
+# An operation of then has not expired yet.
+RECENTLY = (datetime.now(UTC) - timedelta(days=10)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
@@ -64,19 +67,21 @@ def plain(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in ("bulk_id", "external_id")}
 
 
-def bound(by: str = OTHER, account: int = ACCOUNT) -> Row:
+def bound(by: str = OTHER, account: int = ACCOUNT, accepted_at: str = LONG_AGO, **more: Any) -> Row:
     """A mark of being bound."""
-    return {"bound": {"by": by, "at": LONG_AGO, "account_id": account, "customer_id": CUSTOMER}}
+    mark = {"by": by, "accepted_at": accepted_at, "at": LONG_AGO, "account_id": account, "customer_id": CUSTOMER}
+    return {"bound": {**mark, **more}}
 
 
-def replaced(by: str) -> Row:
+def replaced(by: str, accepted_at: str = LONG_AGO) -> Row:
     """A mark of being replaced by the card."""
-    return {"replaced": {"by": by, "at": LONG_AGO, "new_card_id": CARD, "previous_status": "NORMAL"}}
+    mark = {"by": by, "accepted_at": accepted_at, "at": LONG_AGO}
+    return {"replaced": {**mark, "new_card_id": CARD, "previous_status": "NORMAL"}}
 
 
 def operation_id(key: str) -> str:
-    """The operation that a key names."""
-    return str(uuid.uuid5(uuid.UUID("6f1d6c0e-3b0a-4f3c-9a55-1b1de29c0b47"), f"{ORG}\nbind-card\n{key}"))
+    """The operation that a key names for the account."""
+    return str(uuid.uuid5(uuid.UUID("6f1d6c0e-3b0a-4f3c-9a55-1b1de29c0b47"), f"{ORG}\n{ACCOUNT}\nbind-card\n{key}"))
 
 
 def operation(id: str, fingerprint: str = "?", **more: Any) -> Row:

@@ -10,6 +10,8 @@ from check_cases import (
     CUSTOMER,
     OLD,
     ORG,
+    OTHER,
+    RECENTLY,
     Case,
     Row,
     batch,
@@ -34,6 +36,10 @@ CANCELED = error(
 FAILED_ENTRY = (200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "InternalFailure", "ErrorMessage": "no"}]})
 HALF_FAILED = (200, {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "ThrottlingException"}, {"EventId": "e"}]})
 
+# The condition does not hold, and the row is not there, or looks as if it did.
+NO_ROW = error("ConditionalCheckFailedException")
+STILL_UNBOUND = error("ConditionalCheckFailedException", Item=card())
+
 UNBOUND, BOUND = card(), card(status="CREATED", **bound())
 MINE = operation_id("k")
 # That of `request()`.
@@ -46,6 +52,7 @@ def endpoint_cases() -> list[Case]:
     recorded = operation(MINE, FINGERPRINT)
     reissue = {"reissued_card_id": OLD}
     old = card(OLD, "NORMAL", **bound())
+    other_account = {"tenant_id": ORG, "account_id": "4002", "scope": "cards:write"}
     encoded = {"body": base64.b64encode(json.dumps(reissue).encode()).decode(), "isBase64Encoded": True}
     wrong_claims = {
         "no scope": {"tenant_id": ORG, "account_id": str(ACCOUNT), "scope": "cards:writer"},
@@ -110,6 +117,10 @@ def endpoint_cases() -> list[Case]:
         Case("repeated, expired", [UNBOUND, operation(MINE, "other", expires_at=1)], [request()]),
         Case("recorded in between", [UNBOUND], [request()], between={("PutItem", 1): [recorded]}),
         Case("refused by itself", [BOUND], [request()], between={("GetItem", 2): [recorded]}),
+        Case(
+            "the same key of another account", [UNBOUND, recorded], [request(x_account_id=4002, claims=other_account)]
+        ),
+        *gone_cases(recorded),
         Case("no card", [], [request()]),
         Case("a bound card", [BOUND], [request()]),
         Case("a bound card that looks unbound", [card(**bound())], [request(key=None)]),
@@ -131,14 +142,38 @@ def endpoint_cases() -> list[Case]:
     ]
 
 
+def gone_cases(recorded: Row) -> list[Case]:
+    """Those of an operation that has no row, and of a card that says what it did."""
+    done = bound(MINE, accepted_at=RECENTLY)
+    reissued = card(status="CREATED", **bound(MINE, accepted_at=RECENTLY, reissued_card_id=OLD))
+    replaced_old = card(OLD, "REISSUED", **bound(), **replaced(MINE, RECENTLY))
+    not_this = {
+        "long ago": card(status="CREATED", **bound(MINE)),
+        "by another": card(status="CREATED", **bound(accepted_at=RECENTLY)),
+        "for another account": card(status="CREATED", **bound(MINE, 4002, RECENTLY)),
+        "for another customer": card(status="CREATED", **bound(MINE, accepted_at=RECENTLY, customer_id=7002)),
+        "with another card replaced": reissued,
+    }
+    return [
+        Case("carried out, and gone", [card(status="CREATED", **done)], [request(), request()]),
+        Case("carried out, and gone; blocked since", [card(status="BLOCKED", **done)], [request()]),
+        Case("carried out, and gone; a reissue", [reissued, replaced_old], [request(body={"reissued_card_id": OLD})]),
+        Case(
+            "carried out, and gone; recorded in between",
+            [card(status="CREATED", **done)],
+            [request()],
+            between={("PutItem", 1): [recorded]},
+        ),
+        *(Case(f"carried out {name}, and gone", [row], [request()]) for name, row in not_this.items()),
+    ]
+
+
 def worker_cases() -> list[Case]:
     """Those of the worker."""
     ours = message()
     id = ours["operation_id"]
     started, done = operation(id), card(status="CREATED", **bound(id))
     reissue, old = message(reissued=OLD), card(OLD, "NORMAL", **bound())
-    failed = {"status": "FAILURE", "at": "2025-10-10T00:00:00.000Z", "code": "CARD_NOT_FOUND", "card_status": "UNBOUND"}
-    ended = operation(id, state="FAILED", outcome=failed, ended_at=failed["at"])
     both = [UNBOUND, old, started]
     three = [message(f"0192d1c0-0000-7000-8000-00000000010{n}", card_id=2000 + n) for n in range(3)]
     rows = [card(2000), card(2001), *(operation(one["operation_id"]) for one in three)]
@@ -161,6 +196,7 @@ def worker_cases() -> list[Case]:
         "external ID": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],
                         "external_id": "x" * 256}}},
     }  # fmt: skip
+    reissued = card(status="CREATED", **bound(id, reissued_card_id=OLD))
     replaced_before = card(OLD, "REISSUED", **bound(), **replaced(id))
     return [
         Case("a bind", [UNBOUND, started], [batch(ours)]),
@@ -169,9 +205,12 @@ def worker_cases() -> list[Case]:
         Case("a bind of before, later blocked", [card(status="BLOCKED", **bound(id)), started], [batch(ours)]),
         Case("a bound card", [BOUND, started], [batch(ours), batch(ours)]),
         Case("no card", [started], [batch(ours)]),
-        Case("refused before", [BOUND, ended], [batch(ours)]),
-        Case("a contradiction", [done, ended], [batch(ours)]),
-        Case("no operation", [UNBOUND], [batch(ours)]),
+        Case(
+            "a time written otherwise",
+            [UNBOUND, started],
+            [batch({**ours, "accepted_at": "2025-10-09T10:53:20+02:00"})],
+        ),
+        *acceptance_cases(),
         Case("a reissue", both, [batch(reissue), batch(reissue)]),
         *(
             Case(
@@ -181,7 +220,8 @@ def worker_cases() -> list[Case]:
             )
             for status in ("CREATED", "BLOCKED", "WARNING", "LOST", "REISSUED", "UNBOUND")
         ),  # fmt: skip
-        Case("a reissue of before", [done, replaced_before, started], [batch(reissue)]),
+        Case("a reissue of before", [reissued, replaced_before, started], [batch(reissue)]),
+        *half_seen_cases(),
         Case("a reissue of none", [UNBOUND, started], [batch(reissue)]),
         Case("a reissue of a foreign card", [UNBOUND, card(OLD, **bound(account=1)), started], [batch(reissue)]),
         Case("a reissue by a bound card", [BOUND, old, started], [batch(reissue)]),
@@ -192,6 +232,7 @@ def worker_cases() -> list[Case]:
         Case("three, one without a card", rows, [batch(*three)]),
         Case("ten, two refused, and broken ones", ten_rows, [batch(*ten, *ten[:2], "x", {"version": 1})]),
         *(Case(f"unreadable: {name}", [UNBOUND, started], [batch(body)]) for name, body in unreadable.items()),
+        Case("DynamoDB throttles the first read", [UNBOUND, started], [batch(ours)], failing("GetItem", THROTTLED)),
         Case("DynamoDB throttles", [UNBOUND, started], [batch(ours)], failing("UpdateItem", THROTTLED)),
         Case("the last try", [UNBOUND, started], [batch(ours, receives=5)], failing("UpdateItem", THROTTLED)),
         Case("DynamoDB refuses", [UNBOUND, started], [batch(ours)], failing("UpdateItem", INVALID)),
@@ -200,4 +241,63 @@ def worker_cases() -> list[Case]:
         Case("half of the events fail", both, [batch(reissue)], failing("PutEvents", HALF_FAILED, FAILED_ENTRY)),
         Case("the bus is down", [UNBOUND, started], [batch(ours)], failing("PutEvents", error("InternalFailure", 500))),
         Case("no burying", [], [batch("x")], failing("SendMessage", error("InternalFailure", 500))),
+    ]
+
+
+def acceptance_cases() -> list[Case]:
+    """Those of an operation that is gone, is another, or says what cannot be."""
+    ours, reissue = message(), message(reissued=OLD)
+    id = ours["operation_id"]
+    started, done, old = operation(id), card(status="CREATED", **bound(id)), card(OLD, "NORMAL", **bound())
+    failed = {"status": "FAILURE", "at": "2025-10-10T00:00:00.000Z", "code": "CARD_NOT_FOUND", "card_status": "UNBOUND"}
+    ended = operation(id, state="FAILED", outcome=failed, ended_at=failed["at"])
+    bound_otherwise = card(status="CREATED", **bound(id, accepted_at=RECENTLY))
+    reissued_otherwise = card(status="CREATED", **bound(id, accepted_at=RECENTLY, reissued_card_id=OLD))
+    replaced_otherwise = card(OLD, "REISSUED", **bound(), **replaced(id, RECENTLY))
+    return [
+        Case("no operation", [UNBOUND], [batch(ours)]),
+        Case("no operation, and a reissue", [UNBOUND, old], [batch(reissue)]),
+        Case("no operation, and carried out", [done], [batch(ours)]),
+        Case("an operation of another time", [UNBOUND, operation(id, created_at=RECENTLY)], [batch(ours)]),
+        Case("an expired operation", [UNBOUND, operation(id, expires_at=1)], [batch(ours)]),
+        Case("an operation gone in between", [UNBOUND, started], [batch(ours)], failing("UpdateItem", None, NO_ROW)),
+        Case("bound by another acceptance", [bound_otherwise, started], [batch(ours)]),
+        Case("reissued by another acceptance", [reissued_otherwise, replaced_otherwise, started], [batch(reissue)]),
+        Case("refused before", [BOUND, ended], [batch(ours)]),
+        *(Case(f"a contradiction, delivery {n}", [done, ended], [batch(ours, receives=n)]) for n in (1, 2, 3, 5)),
+        *(
+            Case(
+                f"refused though UNBOUND, delivery {n}",
+                [UNBOUND, started],
+                [batch(ours, receives=n)],
+                failing("UpdateItem", STILL_UNBOUND),
+            )
+            for n in (1, 2, 3, 5)
+        ),
+    ]
+
+
+def half_seen_cases() -> list[Case]:
+    """Those of a reissue, by this operation or another, of which one card shows its mark and the other not yet."""
+    reissue, old = message(reissued=OLD), card(OLD, "NORMAL", **bound())
+    id = reissue["operation_id"]
+    started = operation(id)
+    reissued = card(status="CREATED", **bound(id, reissued_card_id=OLD))
+    replaced_before = card(OLD, "REISSUED", **bound(), **replaced(id))
+    reissued_by_other = card(status="CREATED", **bound(reissued_card_id=OLD))
+    replaced_by_other = card(OLD, "REISSUED", **bound(), **replaced(OTHER))
+    # What is seen first, and what is seen after that.
+    half_seen = {
+        "the new card's half": ([reissued, old], [replaced_before]),
+        "the old card's half": ([UNBOUND, replaced_before], [reissued]),
+        "another's half": ([UNBOUND, replaced_by_other], [reissued_by_other]),
+    }
+    return [
+        # The operation is read first, then both cards; the fourth call reads the cards again.
+        *(
+            Case(f"{name} seen", [*seen, started], [batch(reissue)], between={("GetItem", 4): then})
+            for name, (seen, then) in half_seen.items()
+        ),
+        *(Case(f"{name} seen for long", [*seen, started], [batch(reissue)]) for name, (seen, _) in half_seen.items()),
+        Case("half seen, the last try", [UNBOUND, replaced_before, started], [batch(reissue, receives=5)]),
     ]

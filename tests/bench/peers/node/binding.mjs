@@ -14,12 +14,14 @@ import {
   Conflict,
   REFUSALS,
   TABLE,
+  Unexpected,
   cardKey,
   checkCard,
   checkReissued,
   dynamodb,
   fromItem,
   get,
+  getOperation,
   operationKey,
   retrying,
   toItem,
@@ -35,47 +37,47 @@ const BUSY_CODES = [
 
 /** Binds the card, and stores the outcome on the operation if it has none; answers it, and its events. */
 export async function apply(message) {
-  const { org_id: org, operation_id: operation, instruction } = message;
+  const { org_id: org, operation_id: operation, accepted_at, instruction } = message;
   const { bind } = instruction;
-  const now = new Date().toISOString();
+  const started = new Date();
+  // What is done must be told, and can be only if the operation is known.
+  const known = await getOperation(org, operation, started);
+  if (known?.created_at !== accepted_at) throw new Broken("the operation has no row");
+  // What begins each of its marks, and tells them from those of others.
+  const accepted = { by: operation, accepted_at };
+  const now = started.toISOString();
   const effect = bind.reissued_card_id
-    ? await retrying(() => reissue(org, operation, bind, now))
-    : await bindPlain(org, operation, bind, now);
+    ? await retrying(() => reissue(org, accepted, bind, now))
+    : await bindPlain(org, accepted, bind, now);
   const { at, code, card_status, replaced } = effect;
   const found = code ? { status: "FAILURE", at: now, code, card_status } : { status: "SUCCESS", at };
   const outcome = await end(org, operation, found);
   if ((outcome.status === "FAILURE") !== (code !== undefined)) {
-    throw new Broken("the stored outcome contradicts the card's marks");
+    throw new Unexpected("the stored outcome contradicts the card's marks");
   }
   return { outcome: outcome.status, events: events(message, outcome, replaced) };
 }
 
 /** One conditional write: it does the bind, finds it done by this operation, or finds why not. */
-async function bindPlain(org, operation, bind, now) {
-  const { done, row: card } = await change(bindChange(org, operation, bind, now));
+async function bindPlain(org, accepted, bind, now) {
+  const { done, row: card } = await change(bindChange(org, accepted, bind, now));
   if (done) return { at: now };
-  if (card?.bound?.by === operation) return { at: card.bound.at };
+  if (isMine(card?.bound, accepted)) return { at: card.bound.at };
   const code = checkCard(card);
   if (code) return refused(code, card);
-  throw new Broken("DynamoDB refused a card that is UNBOUND");
+  throw new Unexpected("DynamoDB refused a card that is UNBOUND");
 }
 
 /** Reads both cards, decides, and writes both at once on the condition that they are as they were read. */
-async function reissue(org, operation, bind, now) {
+async function reissue(org, accepted, bind, now) {
   const card = await get(cardKey(org, bind.card_id));
   const old = await get(cardKey(org, bind.reissued_card_id));
-  const replaced = (previous_status) => ({
-    previous_status,
-    card_id: old.card_id,
-    contactless_enabled: old.contactless_enabled,
-  });
-  if (old?.replaced?.by === operation) {
-    return { at: old.replaced.at, replaced: replaced(old.replaced.previous_status) };
-  }
+  const before = reissuedBefore(accepted, card, old);
+  if (before) return before;
   const code = checkCard(card) ?? checkReissued(old, bind);
   if (code) return refused(code, card);
-  const mark = { by: operation, at: now, new_card_id: bind.card_id, previous_status: old.status };
-  const writes = [bindChange(org, operation, bind, now), replaceChange(org, bind, AFTER_REISSUE[old.status], mark)];
+  const mark = { ...accepted, at: now, new_card_id: bind.card_id, previous_status: old.status };
+  const writes = [bindChange(org, accepted, bind, now), replaceChange(org, bind, AFTER_REISSUE[old.status], mark)];
   const TransactItems = writes.map((write) => ({ Update: update(write) }));
   try {
     await dynamodb.send(new TransactWriteItemsCommand({ TransactItems }));
@@ -85,20 +87,39 @@ async function reissue(org, operation, bind, now) {
       error.CancellationReasons.every((reason) => BUSY_CODES.includes(reason.Code));
     throw isBusy ? new Conflict() : error;
   }
-  return { at: now, replaced: replaced(old.status) };
+  return { at: now, replaced: replaced(old, old.status) };
 }
+
+/** What this reissue did before, if it did; a conflict if one of a reissue's two marks is not to be seen yet. */
+function reissuedBefore(accepted, card, old) {
+  const mine = [card?.bound, old?.replaced].map((mark) => isMine(mark, accepted));
+  if (mine.every(Boolean)) return { at: card.bound.at, replaced: replaced(old, old.replaced.previous_status) };
+  const isBlankAndNew = card && !card.bound && old?.replaced?.new_card_id === card.card_id;
+  if (mine.some(Boolean) || isBlankAndNew) throw new Conflict();
+  return undefined;
+}
+
+/** Whether this operation left the mark, as it was accepted then. */
+const isMine = (mark, { by, accepted_at }) => mark?.by === by && mark.accepted_at === accepted_at;
+
+/** What an event says of the card that was replaced. */
+const replaced = ({ card_id, contactless_enabled }, previous_status) => ({
+  previous_status,
+  card_id,
+  contactless_enabled,
+});
 
 /** The card does not carry the operation's mark, and never will. One that is gone was last known UNBOUND. */
 const refused = (code, card) => ({ code, card_status: card?.status ?? "UNBOUND" });
 
 /** UNBOUND → CREATED, with the mark. */
-function bindChange(org, operation, { card_id, account_id, customer_id }, at) {
+function bindChange(org, accepted, { card_id, ...whose }, at) {
   return {
     key: cardKey(org, card_id),
     expression: "SET #status = :created, #bound = :mark",
     condition: "#status = :unbound AND attribute_not_exists(#bound)",
     names: ["status", "bound"],
-    values: { ":unbound": "UNBOUND", ":created": "CREATED", ":mark": { by: operation, at, account_id, customer_id } },
+    values: { ":unbound": "UNBOUND", ":created": "CREATED", ":mark": { ...accepted, at, ...whose } },
   };
 }
 
@@ -209,8 +230,8 @@ function events(message, { at, code, card_status, status }, old) {
 }
 
 /** The envelope; the same for every repetition of one fact. */
-const event = ({ operation_id, org_id, cid }, timestamp, event_type, item, data) => ({
-  event_id: uuid5(`${event_type}\n${item}`, operation_id),
+const event = ({ operation_id, accepted_at, org_id, cid }, timestamp, event_type, item, data) => ({
+  event_id: uuid5(`${accepted_at}\n${event_type}\n${item}`, operation_id),
   schema_version: 1,
   domain: "cards",
   event_type,

@@ -47,6 +47,8 @@ const CONFLICT_WAIT_MS = 20;
 
 /** It will never work: a bug, or bad data. */
 export class Broken extends Error {}
+/** What was found cannot be, unless it was not all to be seen yet. */
+export class Unexpected extends Error {}
 /** Another transaction holds the rows, or they changed between read and write. */
 export class Conflict extends Error {}
 
@@ -63,6 +65,14 @@ export async function get(key) {
 
 export const cardKey = (org, card) => ({ pk: `${org}#CARD#${card}`, sk: "CARD" });
 export const operationKey = (org, operationId) => ({ pk: `${org}#OP#${operationId}`, sk: "OP" });
+
+export const seconds = (date) => Math.trunc(date / 1000);
+
+/** The operation's row, unless it has expired. */
+export async function getOperation(org, operationId, now) {
+  const operation = await get(operationKey(org, operationId));
+  return operation?.expires_at > seconds(now) ? operation : undefined;
+}
 
 /** Why the card may not be bound, if it may not. */
 export function checkCard(card) {

@@ -22,9 +22,11 @@ import {
   dynamodb,
   fromItem,
   get,
+  getOperation,
   isFinal,
   log,
   operationKey,
+  seconds,
   sqs,
   toItem,
   trace,
@@ -102,17 +104,18 @@ async function accept(request) {
   const before = { operationId, sent: false };
   let known = await recorded(request);
   if (known && isUnderWay(known, request)) return before;
-  let instruction;
+  let prepared;
   try {
-    instruction = await prepare(request, known !== undefined);
+    prepared = await prepare(request, known !== undefined);
   } catch (problem) {
     // What refuses may be this very operation, recorded since by the same request sent twice.
     known = known ? undefined : await recorded(request);
     if (!known) throw problem;
     if (isUnderWay(known, request)) return before;
-    instruction = await prepare(request, true);
+    prepared = await prepare(request, true);
   }
-  const operation = known ?? (await record(request));
+  const { instruction, acceptedAt } = prepared;
+  const operation = known ?? (await record(request, acceptedAt ?? request.now));
   if (!operation) return before;
   const message = {
     version: 1,
@@ -140,12 +143,9 @@ async function accept(request) {
 const asciiJson = (value) =>
   JSON.stringify(value).replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-const seconds = (date) => Math.trunc(date / 1000);
-
 /** The operation of an earlier request with the same key. */
 async function recorded({ org, operationId, keyed, now }) {
-  const operation = keyed ? await get(operationKey(org, operationId)) : undefined;
-  return operation?.expires_at > seconds(now) ? operation : undefined;
+  return keyed ? getOperation(org, operationId, now) : undefined;
 }
 
 /** Whether nothing is left to do but to answer; else its message may still have to be sent. */
@@ -156,10 +156,15 @@ function isUnderWay(operation, { fingerprint }) {
   return operation.state !== "PENDING";
 }
 
-/** The message's instruction; the cards' state counts only before the operation is recorded. */
-async function prepare({ org, bind }, isRecorded) {
+/**
+ * The message's instruction, and when it was accepted if its row has gone away since it was carried out. The cards' state
+ * counts only before the operation is recorded.
+ */
+async function prepare(request, isRecorded) {
+  const { org, bind } = request;
   const card = await get(cardKey(org, bind.card_id));
-  if (!isRecorded) {
+  const acceptedAt = isRecorded ? undefined : carriedOut(request, card);
+  if (!isRecorded && !acceptedAt) {
     let code = checkCard(card);
     if (!code && bind.reissued_card_id) {
       code = checkReissued(await get(cardKey(org, bind.reissued_card_id)), bind);
@@ -169,11 +174,20 @@ async function prepare({ org, bind }, isRecorded) {
     }
   }
   if (!card) throw broken("the operation's card is gone");
-  return { bind, card: Object.fromEntries(FACTS.map((name) => [name, card[name]])) };
+  return { instruction: { bind, card: Object.fromEntries(FACTS.map((name) => [name, card[name]])) }, acceptedAt };
+}
+
+/** When the operation was accepted that the card says has done this very bind, unless it would have expired. */
+function carriedOut({ operationId, bind, now }, card) {
+  const mark = card?.bound;
+  const isThis = ["account_id", "customer_id", "reissued_card_id"].every((name) => mark?.[name] === bind[name]);
+  if (mark?.by !== operationId || !isThis) return undefined;
+  const acceptedAt = new Date(mark.accepted_at);
+  return acceptedAt.getTime() + RETENTION_SECONDS * 1000 > now ? acceptedAt : undefined;
 }
 
 /** Records the operation, if none of its ID is; `undefined` if one is, and is under way. */
-async function record(request) {
+async function record(request, acceptedAt) {
   const { org, operationId, fingerprint, cid, now, bind } = request;
   const operation = {
     org_id: org,
@@ -181,12 +195,13 @@ async function record(request) {
     state: "PENDING",
     fingerprint,
     cid,
-    created_at: now.toISOString(),
+    created_at: acceptedAt.toISOString(),
     kind: "BIND_CARD",
     card_id: bind.card_id,
     ...(bind.reissued_card_id && { reissued_card_id: bind.reissued_card_id }),
   };
-  const row = { ...operation, ...operationKey(org, operationId), expires_at: seconds(now) + RETENTION_SECONDS };
+  const expires_at = seconds(acceptedAt) + RETENTION_SECONDS;
+  const row = { ...operation, ...operationKey(org, operationId), expires_at };
   const command = new PutItemCommand({
     TableName: TABLE,
     Item: toItem(row),

@@ -11,6 +11,8 @@ export function read(body) {
     throw new Broken("unreadable message: not JSON");
   }
   if (!isMessage(message)) throw new Broken("unreadable message: not of the known form");
+  // As marks and operations have it, which it is compared with.
+  message.accepted_at = new Date(message.accepted_at).toISOString();
   return message;
 }
 

@@ -45,7 +45,7 @@ export function read(event, org, account, cid) {
     now: new Date(),
     bind,
     keyed,
-    operationId: keyed ? uuid5(`${org}\nbind-card\n${key}`, OPERATION_NAMESPACE) : uuid7(),
+    operationId: keyed ? uuid5(`${org}\n${account}\nbind-card\n${key}`, OPERATION_NAMESPACE) : uuid7(),
     fingerprint: createHash("sha256").update(JSON.stringify(["bind-card", bind])).digest("base64url"),
   };
 }

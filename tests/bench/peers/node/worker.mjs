@@ -7,7 +7,7 @@ import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { apply } from "./binding.mjs";
 import { serve } from "./bootstrap.mjs";
-import { Broken, CONFIG, Conflict, Metrics, isFinal, log, sleep, sqs } from "./common.mjs";
+import { Broken, CONFIG, Conflict, Metrics, Unexpected, isFinal, log, sleep, sqs } from "./common.mjs";
 import { read } from "./message.mjs";
 
 const eventbridge = new EventBridgeClient(CONFIG);
@@ -16,6 +16,8 @@ const BUS = process.env.EVENT_BUS_NAME;
 const DEAD_LETTERS = process.env.BIND_CARD_DLQ_URL;
 const MAX_RECEIVES = Number(process.env.MAX_RECEIVES);
 
+// Deliveries that find what cannot be before their message is given up.
+const MAX_UNEXPECTED = 3;
 const MAX_ENTRIES = 10;
 const MAX_ROUNDS = 3;
 const ROUND_WAIT_MS = 50;
@@ -40,7 +42,8 @@ async function deliver({ messageId: id, body, attributes }) {
     delivery.message = read(body);
     Object.assign(delivery, await apply(delivery.message));
   } catch (error) {
-    delivery.isBroken = error instanceof Broken || (isFinal(error) && !(error instanceof Conflict));
+    if (error instanceof Unexpected) delivery.isBroken = receives >= MAX_UNEXPECTED;
+    else delivery.isBroken = error instanceof Broken || (isFinal(error) && !(error instanceof Conflict));
     delivery.failure = error instanceof Conflict ? "the rows are busy" : error.message;
   }
   return delivery;

@@ -16,13 +16,14 @@ from common import (
     dynamodb,
     from_item,
     get,
+    get_operation,
     operation_key,
     retrying,
     timestamp,
     to_item,
     utc_now,
 )
-from message import Broken
+from message import Broken, Unexpected
 
 BUSY_CODES = {
     "None",
@@ -36,50 +37,56 @@ BUSY_CODES = {
 def apply(message: Row) -> tuple[str, list[Row]]:
     """Binds the card, and stores the outcome on the operation if it has none; answers it, and its events."""
     org, operation, bind = message["org_id"], message["operation_id"], message["instruction"]["bind"]
-    now = timestamp(utc_now())
+    accepted_at, now = message["accepted_at"], utc_now()
+    # What is done must be told, and can be only if the operation is known.
+    known = get_operation(org, operation, now)
+    if known is None or known["created_at"] != accepted_at:
+        raise Broken("the operation has no row")
+    # What begins each of its marks, and tells them from those of others.
+    accepted, now = {"by": operation, "accepted_at": accepted_at}, timestamp(now)
     if "reissued_card_id" in bind:
-        effect = retrying(lambda: reissue(org, operation, bind, now))
+        effect = retrying(lambda: reissue(org, accepted, bind, now))
     else:
-        effect = bind_plain(org, operation, bind, now)
+        effect = bind_plain(org, accepted, bind, now)
     if "code" in effect:
         outcome = {"status": "FAILURE", "at": now, "code": effect["code"], "card_status": effect["card_status"]}
     else:
         outcome = {"status": "SUCCESS", "at": effect["at"]}
     outcome = end(org, operation, outcome)
     if (outcome["status"] == "FAILURE") != ("code" in effect):
-        raise Broken("the stored outcome contradicts the card's marks")
+        raise Unexpected("the stored outcome contradicts the card's marks")
     return outcome["status"], events(message, outcome, effect.get("replaced"))
 
 
-def bind_plain(org: str, operation: str, bind: Row, now: str) -> Row:
+def bind_plain(org: str, accepted: Row, bind: Row, now: str) -> Row:
     """One conditional write: it does the bind, finds it done by this operation, or finds why not."""
-    done, card = change(**bind_change(org, operation, bind, now))
+    done, card = change(**bind_change(org, accepted, bind, now))
     if done:
         return {"at": now}
     bound = card.get("bound", {}) if card else {}
-    if bound.get("by") == operation:
+    if is_mine(bound, accepted):
         return {"at": bound["at"]}
     try:
         check_card(card)
     except Refused as refused:
         return refusal(refused, card)
-    raise Broken("DynamoDB refused a card that is UNBOUND")
+    raise Unexpected("DynamoDB refused a card that is UNBOUND")
 
 
-def reissue(org: str, operation: str, bind: Row, now: str) -> Row:
+def reissue(org: str, accepted: Row, bind: Row, now: str) -> Row:
     """Reads both cards, decides, and writes both at once on the condition that they are as they were read."""
     card = get(card_key(org, bind["card_id"]))
     old = get(card_key(org, bind["reissued_card_id"]))
-    mark = old.get("replaced", {}) if old else {}
-    if mark.get("by") == operation:
-        return {"at": mark["at"], "replaced": replaced(old, mark["previous_status"])}
+    before = reissued_before(accepted, card, old)
+    if before:
+        return before
     try:
         check_card(card)
         status = check_reissued(old, bind)
     except Refused as refused:
         return refusal(refused, card)
-    mark = {"by": operation, "at": now, "new_card_id": bind["card_id"], "previous_status": old["status"]}
-    writes = [bind_change(org, operation, bind, now), replace_change(org, bind, status, mark)]
+    mark = {**accepted, "at": now, "new_card_id": bind["card_id"], "previous_status": old["status"]}
+    writes = [bind_change(org, accepted, bind, now), replace_change(org, bind, status, mark)]
     try:
         dynamodb.transact_write_items(TransactItems=[{"Update": update(**write)} for write in writes])
     except dynamodb.exceptions.TransactionCanceledException as error:
@@ -87,6 +94,22 @@ def reissue(org: str, operation: str, bind: Row, now: str) -> Row:
             raise Conflict from error
         raise
     return {"at": now, "replaced": replaced(old, old["status"])}
+
+
+def reissued_before(accepted: Row, card: Row | None, old: Row | None) -> Row | None:
+    """What this reissue did before, if it did; a conflict if one of a reissue's two marks is not to be seen yet."""
+    bound, mark = card.get("bound", {}) if card else {}, old.get("replaced", {}) if old else {}
+    mine = is_mine(bound, accepted), is_mine(mark, accepted)
+    if all(mine):
+        return {"at": bound["at"], "replaced": replaced(old, mark["previous_status"])}
+    if any(mine) or (card and not bound and mark.get("new_card_id") == card["card_id"]):
+        raise Conflict
+    return None
+
+
+def is_mine(mark: Row, accepted: Row) -> bool:
+    """Whether this operation left the mark, as it was accepted then."""
+    return accepted.items() <= mark.items()
 
 
 def refusal(refused: Refused, card: Row | None) -> Row:
@@ -100,9 +123,9 @@ def replaced(card: Row, previous_status: str) -> Row:
     return {"previous_status": previous_status, **{name: card[name] for name in names}}
 
 
-def bind_change(org: str, operation: str, bind: Row, now: str) -> Row:
+def bind_change(org: str, accepted: Row, bind: Row, now: str) -> Row:
     """UNBOUND → CREATED, with the mark."""
-    mark = {"by": operation, "at": now, "account_id": bind["account_id"], "customer_id": bind["customer_id"]}
+    mark = {**accepted, "at": now, **{name: bind[name] for name in bind if name != "card_id"}}
     return {
         "key": card_key(org, bind["card_id"]),
         "expression": "SET #status = :created, #bound = :mark",
@@ -218,8 +241,9 @@ def events(message: Row, outcome: Row, old: Row | None) -> list[Row]:
 
 def event(message: Row, at: str, event_type: str, item: int, data: Row) -> Row:
     """The envelope; the same for every repetition of one fact."""
+    name = f"{message['accepted_at']}\n{event_type}\n{item}"
     return {
-        "event_id": str(uuid.uuid5(uuid.UUID(message["operation_id"]), f"{event_type}\n{item}")),
+        "event_id": str(uuid.uuid5(uuid.UUID(message["operation_id"]), name)),
         "schema_version": 1,
         "domain": "cards",
         "event_type": event_type,

@@ -97,6 +97,12 @@ def operation_key(org: str, operation_id: str) -> Row:
     return {"pk": f"{org}#OP#{operation_id}", "sk": "OP"}
 
 
+def get_operation(org: str, operation_id: str, now: datetime) -> Row | None:
+    """The operation's row, unless it has expired."""
+    operation = get(operation_key(org, operation_id))
+    return operation if operation and operation["expires_at"] > int(now.timestamp()) else None
+
+
 def check_card(card: Row | None) -> None:
     """Refuses a card that may not be bound."""
     if card is None:

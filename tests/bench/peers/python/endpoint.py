@@ -7,6 +7,7 @@ capitals, lone surrogates in JSON, parameters of a structured-field key.
 import json
 import os
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,6 +27,7 @@ from common import (
     dynamodb,
     from_item,
     get,
+    get_operation,
     is_final,
     log,
     operation_key,
@@ -40,7 +42,7 @@ from request import Problem, Request, broken, integer_id, invalid, part, unavail
 
 QUEUE_URL = os.environ["BIND_CARD_QUEUE_URL"]
 
-RETENTION_SECONDS = 90 * 24 * 60 * 60
+RETENTION = timedelta(days=90)
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -131,7 +133,7 @@ def accept(request: Request) -> tuple[str, bool]:
     if known and is_under_way(known, request):
         return request.operation_id, False
     try:
-        instruction = prepare(request, known is not None)
+        instruction, accepted_at = prepare(request, known is not None)
     except Problem:
         # What refuses may be this very operation, recorded since by the same request sent twice.
         known = None if known else recorded(request)
@@ -139,8 +141,8 @@ def accept(request: Request) -> tuple[str, bool]:
             raise
         if is_under_way(known, request):
             return request.operation_id, False
-        instruction = prepare(request, True)
-    operation = known or record(request)
+        instruction, accepted_at = prepare(request, True)
+    operation = known or record(request, accepted_at or request.now)
     if operation is None:
         return request.operation_id, False
     message = {
@@ -162,8 +164,7 @@ def accept(request: Request) -> tuple[str, bool]:
 
 def recorded(request: Request) -> Row | None:
     """The operation of an earlier request with the same key."""
-    operation = get(operation_key(request.org, request.operation_id)) if request.keyed else None
-    return operation if operation and operation["expires_at"] > int(request.now.timestamp()) else None
+    return get_operation(request.org, request.operation_id, request.now) if request.keyed else None
 
 
 def is_under_way(operation: Row, request: Request) -> bool:
@@ -173,11 +174,15 @@ def is_under_way(operation: Row, request: Request) -> bool:
     return operation["state"] != "PENDING"
 
 
-def prepare(request: Request, is_recorded: bool) -> Row:
-    """The message's instruction; the cards' state counts only before the operation is recorded."""
+def prepare(request: Request, is_recorded: bool) -> tuple[Row, datetime | None]:
+    """The message's instruction, and when it was accepted if its row has gone away since it was carried out.
+
+    The cards' state counts only before the operation is recorded.
+    """
     bind = request.bind
     card = get(card_key(request.org, bind["card_id"]))
-    if not is_recorded:
+    accepted_at = None if is_recorded else carried_out(request, card)
+    if not is_recorded and not accepted_at:
         try:
             check_card(card)
             if "reissued_card_id" in bind:
@@ -188,10 +193,22 @@ def prepare(request: Request, is_recorded: bool) -> Row:
             raise Problem(REFUSAL_STATUS.get(code, 409), name, REFUSALS[code]) from refused
     if card is None:
         raise broken("the operation's card is gone")
-    return {"bind": bind, "card": {name: card[name] for name in FACTS if name in card or name not in OPTIONAL_FACTS}}
+    facts = {name: card[name] for name in FACTS if name in card or name not in OPTIONAL_FACTS}
+    return {"bind": bind, "card": facts}, accepted_at
 
 
-def record(request: Request) -> Row | None:
+def carried_out(request: Request, card: Row | None) -> datetime | None:
+    """When the operation was accepted that the card says has done this very bind, unless it would have expired."""
+    mark = card.get("bound", {}) if card else {}
+    names = ("account_id", "customer_id", "reissued_card_id")
+    is_this = all(mark.get(name) == request.bind.get(name) for name in names)
+    if mark.get("by") != request.operation_id or not is_this:
+        return None
+    accepted_at = datetime.fromisoformat(mark["accepted_at"])
+    return accepted_at if accepted_at + RETENTION > request.now else None
+
+
+def record(request: Request, accepted_at: datetime) -> Row | None:
     """Records the operation, if none of its ID is; `None` if one is, and is under way."""
     operation = {
         "org_id": request.org,
@@ -199,18 +216,18 @@ def record(request: Request) -> Row | None:
         "state": "PENDING",
         "fingerprint": request.fingerprint,
         "cid": request.cid,
-        "created_at": timestamp(request.now),
+        "created_at": timestamp(accepted_at),
         "kind": "BIND_CARD",
         **{name: value for name, value in request.bind.items() if name in ("card_id", "reissued_card_id")},
     }
-    now = int(request.now.timestamp())
-    row = {**operation, **operation_key(request.org, request.operation_id), "expires_at": now + RETENTION_SECONDS}
+    expires_at = int((accepted_at + RETENTION).timestamp())
+    row = {**operation, **operation_key(request.org, request.operation_id), "expires_at": expires_at}
     try:
         dynamodb.put_item(
             TableName=TABLE,
             Item=to_item(row),
             ConditionExpression="attribute_not_exists(pk) OR expires_at <= :now",
-            ExpressionAttributeValues=to_item({":now": now}),
+            ExpressionAttributeValues=to_item({":now": int(request.now.timestamp())}),
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
     except dynamodb.exceptions.ConditionalCheckFailedException as error:

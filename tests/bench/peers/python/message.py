@@ -3,16 +3,20 @@
 import json
 import re
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from common import CORRELATION_ID, MAX_INTEGER_ID, OPTIONAL_FACTS, ORG, Row
+from common import CORRELATION_ID, MAX_INTEGER_ID, OPTIONAL_FACTS, ORG, Row, timestamp
 
 OPERATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Broken(Exception):  # noqa: N818
     """It will never work."""
+
+
+class Unexpected(Exception):  # noqa: N818
+    """What was found cannot be, unless it was not all to be seen yet."""
 
 
 def read(body: str) -> Row:
@@ -27,6 +31,8 @@ def read(body: str) -> Row:
         known = False
     if not known:
         raise Broken("unreadable message: not of the known form")
+    # As marks and operations have it, which it is compared with.
+    message["accepted_at"] = timestamp(datetime.fromisoformat(message["accepted_at"]).astimezone(UTC))
     return message
 
 

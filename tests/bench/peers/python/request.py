@@ -34,7 +34,7 @@ class Request:
         self.bind = read_bind(event, account)
         key = read_key(event["headers"])
         self.keyed = key is not None
-        name = f"{org}\nbind-card\n{key}"
+        name = f"{org}\n{account}\nbind-card\n{key}"
         self.operation_id = str(uuid.uuid5(OPERATION_NAMESPACE, name)) if self.keyed else uuid7()
         asked = hashlib.sha256(to_json(["bind-card", self.bind]).encode()).digest()
         self.fingerprint = base64.urlsafe_b64encode(asked).rstrip(b"=").decode()

@@ -16,7 +16,7 @@ import boto3
 from binding import apply
 from botocore.exceptions import BotoCoreError, ClientError
 from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, to_json, utc_now
-from message import Broken, read
+from message import Broken, Unexpected, read
 
 eventbridge = boto3.client("events", config=CONFIG)
 # As many as a batch has messages.
@@ -26,6 +26,8 @@ BUS = os.environ["EVENT_BUS_NAME"]
 DEAD_LETTERS = os.environ["BIND_CARD_DLQ_URL"]
 MAX_RECEIVES = int(os.environ["MAX_RECEIVES"])
 
+# Deliveries that find what cannot be before their message is given up.
+MAX_UNEXPECTED = 3
 MAX_ENTRIES = 10
 MAX_ROUNDS = 3
 ROUND_WAIT = 0.05
@@ -47,6 +49,8 @@ class Delivery:
             self.failure = "the rows are busy"
         except (BotoCoreError, ClientError) as error:
             self.failure, self.is_broken = str(error), isinstance(error, ClientError) and is_final(error)
+        except Unexpected as error:
+            self.failure, self.is_broken = str(error), self.receives >= MAX_UNEXPECTED
         except Broken as error:
             self.failure, self.is_broken = str(error), True
         except Exception as error:
