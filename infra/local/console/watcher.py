@@ -137,7 +137,7 @@ class Watcher:
 
 
 def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
-    """The operation that an event comes of: its ID is made of that, when it was accepted, type, and what it is about."""
+    """The operation that an event comes of: its ID is made of that, its time, the type, and what it is about."""
     data = event["data"]
     if "operation_id" in data:
         return data["operation_id"]

@@ -33,7 +33,7 @@ const GOALS: [Goal; 25] = [
     number_of("worker: batch of ten, × of one, services here", 2.5, ("batch", "worker", "ratio")),
     number_of("worker: batch of ten, × of one, services 20 ms away", 2.5, ("remote batch", "worker", "ratio")),
     number_of("bind: write units", 3.0, ("costs units", "bind", "write units")),
-    number_of("bind, with a key: read units", 2.0, ("costs units", "bind, with a key", "read units")),
+    number_of("bind, with a key: read units", 3.0, ("costs units", "bind, with a key", "read units")),
     number_of("reissue: write units", 6.0, ("costs units", "reissue, with a key", "write units")),
     number_of("cancel FULL: write units a card", 1.15, ("costs units", "cancel FULL, a card", "write units")),
     number_of("cancel PARTIAL: write units a card", 1.15, ("costs units", "cancel PARTIAL, a card", "write units")),
