@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +24,9 @@ use uuid::Uuid;
 /// As in the local environment of infra/samconfig.toml.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The most that the template's `FunctionTimeout` can be.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
+
 /// Longest time for a process to ask for its first event.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,8 @@ pub enum Invocation {
 
 #[derive(Clone)]
 struct RuntimeApi {
+    /// What each invocation is given, in seconds.
+    timeout_seconds: Arc<AtomicU64>,
     /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
     skew_seconds: Arc<AtomicI64>,
     /// When it was first asked for an event.
@@ -115,6 +120,7 @@ impl Function {
     pub async fn of(program: Program, environment: Vec<(String, String)>) -> Self {
         let (send, receive) = mpsc::unbounded_channel();
         let api = RuntimeApi {
+            timeout_seconds: Arc::new(AtomicU64::new(FUNCTION_TIMEOUT.as_secs())),
             skew_seconds: Arc::default(),
             asked: watch::Sender::default(),
             events: Arc::new(tokio::sync::Mutex::new(receive)),
@@ -142,6 +148,14 @@ impl Function {
     #[must_use]
     pub fn logging(self, level: &str) -> Self {
         Self { log_level: level.to_owned(), ..self }
+    }
+
+    /// The same function, with the longest timeout that the template allows: for tests of what it does, not of how it
+    /// ends in time.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.api.timeout_seconds.store(LONGEST_TIMEOUT.as_secs(), Ordering::Relaxed);
+        self
     }
 
     /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/requirements.txt),
@@ -261,7 +275,7 @@ async fn next(State(api): State<RuntimeApi>) -> Response {
     api.asked.send_if_modified(|asked| asked.is_none() && asked.replace(Instant::now()).is_none());
     // Lambda holds the request until there is an event; without a test there is none any more.
     let Some((id, event)) = api.events.lock().await.recv().await else { return std::future::pending().await };
-    let deadline = SystemTime::now() + FUNCTION_TIMEOUT;
+    let deadline = SystemTime::now() + Duration::from_secs(api.timeout_seconds.load(Ordering::Relaxed));
     let deadline = i64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let deadline = deadline + 1000 * api.skew_seconds.load(Ordering::Relaxed);
     let mut headers = HeaderMap::new();

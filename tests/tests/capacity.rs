@@ -43,7 +43,7 @@ impl Measured {
     async fn function(&self, name: &str) -> Function {
         let mut environment = self.arena.environment_behind(&self.proxy);
         environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), self.meter.url.clone()));
-        Function::new(name, environment).await
+        Function::new(name, environment).await.patient()
     }
 
     /// What was spent since this was asked last.

@@ -177,8 +177,9 @@ impl Finding {
                  it with the card's owner."
             }
             Self::OperationGone { .. } => {
-                "Nothing, if the client repeats its request with the same key: that records the operation anew. Else \
-                 compare the row with the archive's events."
+                "Compare the row with the archive's events. If it is a bind, and its client repeats the request with the \
+                 same key, it is recorded anew and this finding goes. A start or a cancel that is repeated is another \
+                 operation, whatever its ID, and the finding stays."
             }
             Self::ItemCount { .. } => "Set the header's `items` to what was found.",
             Self::IssuedCount { .. } => "Set the header's `issued` to what was found.",
