@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -14,13 +15,14 @@ from .settings import DEMO_TENANT, StackError, binary
 CREATOR = 98765
 OTHER_CREATOR = 98766
 PIN_CREATOR = 98767
+ORDER_IDS = 2_000_000_000
 JSON = {"Content-Type": "application/json"}
 XML = {"Content-Type": "application/xml", "Accept": "application/xml"}
 
 
 def run(api: Api) -> None:
     """Feeds the orders, cancels three of them, answers the requests, and shows what comes of it."""
-    first = int(time.time()) % 2_000_000_000
+    first = new_order_id()
     uid = f"6269c403-5b9f-47dd-b8c3-{first:012x}"
     domestic = [{"order_id": number, "creator_id": CREATOR} for number in (first, first + 1, first + 2)]
     international = {"international_order_uid": uid, "creator_id": OTHER_CREATOR}
@@ -53,9 +55,14 @@ def run(api: Api) -> None:
     show("The operation of the first request", api.call("GET", operation, 200).json())
 
 
+def new_order_id() -> int:
+    """Answers an order ID of nobody. One of the clock would meet those of a run shortly before."""
+    return 1 + secrets.randbelow(ORDER_IDS)
+
+
 def order_with_pin(api: Api) -> dict[str, str]:
     """Feeds an order whose creator's PIN is 1234; answers the variable that names it."""
-    order = {"order_id": int(time.time()) % 2_000_000_000 + 100, "creator_id": PIN_CREATOR}
+    order = {"order_id": new_order_id(), "creator_id": PIN_CREATOR}
     feed(api, order, "ACTIVE", version=1)
     # As `bindery pin` does, which may not be built yet.
     command = [str(binary("local-runner")), "set-pin", DEMO_TENANT, str(PIN_CREATOR), "1234"]

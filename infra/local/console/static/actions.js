@@ -9,7 +9,7 @@ const NEW_ITEMS = 5;
 
 /** Asks for a bulk's items, and creates it. */
 export async function createBulk() {
-  const name = Date.now().toString(36);
+  const name = crypto.randomUUID().slice(0, 8);
   const suggested = Array.from({ length: NEW_ITEMS }, (_, index) => `${name}-${index + 1}`).join("\n");
   const asked = await ask({
     title: "New bulk",
