@@ -103,13 +103,15 @@ fn every_function_is_watched() {
             |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));
         let errors = of_lambda("Errors");
         assert_eq!((errors.len(), of_lambda("Duration").len(), of_lambda("Throttles").len()), (1, 1, 1), "{name}");
+        let is_worker = name.ends_with("-worker");
+        assert_eq!(of_lambda("RecursiveInvocationsDropped").len(), usize::from(is_worker), "{name}");
         // A 5xx, or a message that was not finished. The alarm that stops a deployment wakes nobody; of workers, which
         // no client complains about, another one does.
         let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", full_name)];
         let failed = watching(&alarms, &metric("Bindery", "Failed", &of_us));
         let (wakes, stops): (BTreeSet<_>, BTreeSet<_>) =
             failed.into_iter().partition(|id| alarms[id]["Properties"].get("AlarmActions").is_some());
-        assert_eq!((wakes.len(), stops.len()), (usize::from(name.ends_with("-worker")), 1), "{name}");
+        assert_eq!((wakes.len(), stops.len()), (usize::from(is_worker), 1), "{name}");
         let deployment = &properties["DeploymentPreference"]["Alarms"]["Fn::If"];
         assert_eq!((&deployment[0], named(&deployment[1][0])), (&"DeploysAnyway".into(), "AWS::NoValue".to_owned()));
         let stopped_by: BTreeSet<String> = list(&deployment[2]).iter().map(named).collect();

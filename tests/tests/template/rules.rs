@@ -149,6 +149,25 @@ fn every_worker_and_its_queue_agree() {
     assert_eq!(sources, with_dead_letters.map(|(id, _)| id.clone()).collect());
 }
 
+/// Lambda stops a chain of invocations of one function after 16, unless it is told to allow it
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>).
+#[test]
+fn who_sends_to_its_own_queue_and_nobody_else_may_be_recursive() {
+    let template = Template::read();
+    let mut recursive = BTreeSet::new();
+    for Function { name, properties, .. } in template.functions() {
+        let source = properties["Events"].get("Queue").map(|mapping| named(&mapping["Properties"]["Queue"]));
+        let sends_to = |queue: &str| {
+            let mut statements = template.statements(&named(&properties["Role"])).into_iter();
+            statements.any(|one| one.actions.contains("sqs:SendMessage") && one.resources.contains(queue))
+        };
+        let is_recursive = source.is_some_and(|queue| sends_to(&queue));
+        assert_eq!(properties.get("RecursiveLoop"), is_recursive.then_some(&json!("Allow")), "{name}");
+        recursive.extend(is_recursive.then_some(name));
+    }
+    assert_eq!(recursive, ["cancel-bulk-worker", "start-bulk-worker"].map(ToOwned::to_owned).into());
+}
+
 #[test]
 fn every_function_has_a_role_and_a_log_group_of_its_own() {
     let template = Template::read();
