@@ -102,24 +102,26 @@ fn no_queue_loses_messages_or_tells_them() {
         assert!(source.ends_with(&format!(":{name}")), "{id}: {source} is not {name}");
         assert_eq!(named(&dead_letters["QueueName"]), format!("{name}-dead-letters"), "{id}");
     }
-    let tls_only: BTreeSet<String> = queue_statements(&template)
-        .iter()
-        .filter(|one| one["Effect"] == "Deny" && one["Condition"]["Bool"]["aws:SecureTransport"] == "false")
-        .flat_map(|statement| list(&statement["Resource"]))
-        .map(|resource| named(&resource))
-        .collect();
-    assert_eq!(tls_only, queues.keys().cloned().collect());
-    for (id, policy) in template.resources("AWS::SQS::QueuePolicy") {
-        let names = |value: &Value| list(value).iter().map(named).collect::<BTreeSet<_>>();
-        let about = list(&policy["Properties"]["PolicyDocument"]["Statement"]);
-        let about: BTreeSet<_> = about.iter().flat_map(|statement| names(&statement["Resource"])).collect();
-        assert_eq!(names(&policy["Properties"]["Queues"]), about, "{id}: the queues that it is put on, and is about");
-    }
+    let tls_only = queue_statements(&template).into_iter().filter(|(_, statement)| {
+        statement["Effect"] == "Deny" && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
+    });
+    assert_eq!(tls_only.flat_map(|(queues, _)| queues).collect::<BTreeSet<_>>(), queues.keys().cloned().collect());
 }
 
-fn queue_statements(template: &Template) -> Vec<Value> {
-    let policies = template.resources("AWS::SQS::QueuePolicy");
-    policies.values().flat_map(|policy| list(&policy["Properties"]["PolicyDocument"]["Statement"])).collect()
+/// The statements about queues, with the queues that each is put on.
+///
+/// None names a queue itself: SQS has refused a statement that names several
+/// (<https://github.com/remind101/stacker_blueprints/issues/71>), and about its own queue it is anyhow.
+fn queue_statements(template: &Template) -> Vec<(BTreeSet<String>, Value)> {
+    let mut statements = Vec::new();
+    for (id, policy) in template.resources("AWS::SQS::QueuePolicy") {
+        let queues: BTreeSet<String> = list(&policy["Properties"]["Queues"]).iter().map(named).collect();
+        for statement in list(&policy["Properties"]["PolicyDocument"]["Statement"]) {
+            assert_eq!(statement["Resource"], "*", "{id}");
+            statements.push((queues.clone(), statement));
+        }
+    }
+    statements
 }
 
 #[test]
@@ -205,11 +207,13 @@ fn nothing_is_allowed_on_everything() {
     let known = ON_SEVERAL.iter().map(|(action, resource, _)| ((*action).to_owned(), (*resource).to_owned()));
     assert_eq!(several, known.collect());
     let mut fed = BTreeMap::new();
-    for statement in queue_statements(&template).iter().filter(|statement| statement["Effect"] != "Deny") {
+    for (queues, statement) in queue_statements(&template) {
+        if statement["Effect"] == "Deny" {
+            continue;
+        }
         assert_eq!(statement["Principal"], json!({ "Service": "events.amazonaws.com" }));
         assert_eq!(statement["Action"], "sqs:SendMessage");
         let rule = named(&statement["Condition"]["ArnEquals"]["aws:SourceArn"]);
-        let queues: BTreeSet<String> = list(&statement["Resource"]).iter().map(named).collect();
         assert!(fed.insert(rule, queues).is_none(), "{statement}");
     }
     // Each rule may put events into its own queues, and nowhere else.
@@ -302,6 +306,8 @@ fn the_api_has_limits_for_its_routes_and_logs_no_token() {
         assert!(limit("ThrottlingRateLimit") > 0 && limit("ThrottlingBurstLimit") > 0, "{route}");
         assert_eq!(settings["DetailedMetricsEnabled"], true, "{route}");
     }
+    let logs = &template.resources("AWS::Logs::LogGroup")["ApiLogs"]["Properties"]["LogGroupName"];
+    assert!(named(logs).starts_with("/aws/vendedlogs/"), "{logs}: the account's policy for others may be full");
     let format: BTreeMap<String, String> =
         serde_json::from_str(api["AccessLogSettings"]["Format"].as_str().unwrap()).unwrap();
     for (name, value) in format {
