@@ -69,7 +69,7 @@ struct Search<'a> {
     now: Timestamp,
     rows: usize,
     findings: usize,
-    /// Operations that are gone, of which the first row was told: thousands may have their marks.
+    /// Operations that are gone, of which the first row was reported: thousands may have their marks.
     gone: HashSet<(OrgId, OperationId)>,
     /// The highest card of each organisation's bulks.
     highest: BTreeMap<OrgId, CardId>,
@@ -85,7 +85,7 @@ impl Search<'_> {
             let refers_to = page.rows.iter().flat_map(|(key, row)| partners::of_row(key, row));
             let partners = self.read(refers_to.collect()).await?;
             for (key, row) in &page.rows {
-                self.tell(key, partners.findings(key, row, self.now));
+                self.report(key, partners.findings(key, row, self.now));
                 match (key, row) {
                     (RowKey::Card(org, card), Row::Card(row)) if row.facts.bulk_id.is_some() => {
                         let highest = self.highest.entry(org.clone()).or_insert(*card);
@@ -111,7 +111,7 @@ impl Search<'_> {
                 self.read(page.rows.iter().flat_map(|(_, row)| partners::of_item(org, row)).collect()).await?;
             partners.extend(self.read(partners.cancels(org)).await?);
             for (key, row) in &page.rows {
-                self.tell(key, partners.findings_of_item(bulk, key, row, self.now));
+                self.report(key, partners.findings_of_item(bulk, key, row, self.now));
                 tally = tally.and_then(|tally| partners.add(tally, bulk, org, row, self.now));
             }
             match page.next {
@@ -119,8 +119,8 @@ impl Search<'_> {
                 None => break,
             }
         }
-        // One that has a row that cannot be read, which is told of there, is not counted.
-        self.tell(header, tally.map(|tally| tally.compare(bulk)).unwrap_or_default());
+        // A bulk with a row that cannot be read is not counted: that row has its own finding.
+        self.report(header, tally.map(|tally| tally.compare(bulk)).unwrap_or_default());
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Search<'_> {
         let counters = self.read(self.highest.keys().cloned().map(RowKey::Counter).collect()).await?;
         for (org, highest) in std::mem::take(&mut self.highest) {
             let key = RowKey::Counter(org);
-            self.tell(&key, counters.findings_of_counter(&key, highest));
+            self.report(&key, counters.findings_of_counter(&key, highest));
         }
         Ok(())
     }
@@ -137,23 +137,23 @@ impl Search<'_> {
         Ok(Partners::from(patiently(|| self.store.rows(keys.iter().cloned())).await?))
     }
 
-    fn tell(&mut self, key: &RowKey, findings: impl IntoIterator<Item = Finding>) {
+    fn report(&mut self, key: &RowKey, findings: impl IntoIterator<Item = Finding>) {
         for finding in findings {
-            if self.is_told(key, &finding) {
+            if self.is_reported(key, &finding) {
                 continue;
             }
             self.findings += 1;
             let (pk, sk) = key.texts();
             let lines = [format!("{pk} {sk}"), finding.to_string(), format!("Do: {}", finding.remedy())];
-            let mut told = json!({ "pk": pk, "sk": sk, "what": finding.to_string(), "do": finding.remedy() });
-            if let (Value::Object(told), Ok(Value::Object(facts))) = (&mut told, serde_json::to_value(&finding)) {
-                told.extend(facts);
+            let mut record = json!({ "pk": pk, "sk": sk, "what": finding.to_string(), "do": finding.remedy() });
+            if let (Value::Object(record), Ok(Value::Object(facts))) = (&mut record, serde_json::to_value(&finding)) {
+                record.extend(facts);
             }
-            self.bar.suspend(|| self.output.passage(&told, &lines));
+            self.bar.suspend(|| self.output.passage(&record, &lines));
         }
     }
 
-    fn is_told(&mut self, key: &RowKey, finding: &Finding) -> bool {
+    fn is_reported(&mut self, key: &RowKey, finding: &Finding) -> bool {
         match (finding, key) {
             (Finding::OperationGone { operation_id }, RowKey::Card(org, _) | RowKey::Item(org, ..)) => {
                 !self.gone.insert((org.clone(), *operation_id))

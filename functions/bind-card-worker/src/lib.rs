@@ -2,7 +2,7 @@
 //!
 //! Five steps, of which the first three are here and the last two in [`shared::worker`]:
 //!
-//! 1. The operation is read. Without its row, nothing that is done could be told.
+//! 1. The operation is read. Without its row, an effect could have no outcome and no event.
 //! 2. The conditional write. It binds the card, or finds this operation's mark on it, or finds why it
 //!    cannot be.
 //! 3. The outcome is stored on the operation if it has none yet; the stored one counts. This is what

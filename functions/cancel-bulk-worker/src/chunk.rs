@@ -222,9 +222,9 @@ fn note_missing(outcomes: &mut Outcomes, chunk: &CancelChunk) {
 
 /// Whether a result is of these items. It is not if the plan was made anew since, after a restore of the table.
 fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
-    let told: BTreeSet<&ExternalId> = result.iter().map(|(_, item)| &item.external_id).collect();
+    let stored: BTreeSet<&ExternalId> = result.iter().map(|(_, item)| &item.external_id).collect();
     let asked = chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing);
-    told == asked.collect()
+    stored == asked.collect()
 }
 
 /// What is said of one item.
