@@ -27,12 +27,14 @@ pub struct Statement {
     pub actions: BTreeSet<String>,
     /// On what: `Table`, as a resource's logical ID, or what else is written there.
     pub resources: BTreeSet<String>,
-    /// The rows that it is limited to, as `CARD#*`.
-    pub rows: BTreeSet<String>,
+    /// What it is limited to: of the table, kinds of rows, as `CARD#*`; of the key, services that use it, as `sqs`.
+    pub limits: BTreeSet<String>,
 }
 
 /// What every limit to rows begins with: any organisation, and nothing that is none.
 const ANY_ORGANISATION: &str = "TN-????????-????-????-????-????????????#";
+/// What every limit to services ends with.
+const HERE: &str = ".${AWS::Region}.amazonaws.com";
 /// The table that was restored, as a name and as a resource: what alone may stand in the table's place.
 const RESTORED: [&str; 2] =
     ["RestoredTable", "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${RestoredTable}"];
@@ -69,7 +71,7 @@ impl Template {
         self.resources("AWS::Serverless::Function").into_iter().map(function).collect()
     }
 
-    /// The statements of a role's own policies. Those on the table are limited to rows.
+    /// The statements of a role's own policies. Those on the table are limited to rows, those on the key to services.
     #[must_use]
     pub fn statements(&self, role: &str) -> Vec<Statement> {
         let policies = self.0["Resources"][role]["Properties"]["Policies"].as_array().unwrap();
@@ -98,17 +100,37 @@ impl Statement {
         assert_eq!(statement["Effect"], "Allow", "{role}");
         let actions: BTreeSet<String> = list(&statement["Action"]).iter().map(named).collect();
         let resources = list(&statement["Resource"]).iter().map(named).collect();
-        let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-        let kind = |row: &Value| row.as_str().unwrap().strip_prefix(ANY_ORGANISATION).map(ToOwned::to_owned);
-        let rows = list(keys).iter().map(|row| kind(row).unwrap_or_else(|| panic!("{role}: {row}"))).collect();
-        // A call that names no row matches all values of none, so it must name one.
-        let limited = json!({
-            "Null": { "dynamodb:LeadingKeys": "false" }, "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys },
-        });
-        let is_of_table = actions.iter().any(|action| action.starts_with("dynamodb:"));
-        assert_eq!(statement.get("Condition"), is_of_table.then_some(&limited), "{role}");
-        Self { actions, resources, rows }
+        let is_of = |service: &str| actions.iter().any(|action| action.starts_with(service));
+        let condition = &statement["Condition"];
+        let keys = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+        let services = &condition["StringEquals"]["kms:ViaService"];
+        let (limited, limits) = if is_of("dynamodb:") {
+            // A call that names no row matches all values of none, so it must name one.
+            let named = json!({ "dynamodb:LeadingKeys": "false" });
+            let rows = json!({ "Null": named, "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
+            (Some(rows), list(keys).iter().map(named_kind).collect())
+        } else if is_of("kms:") {
+            let through = json!({ "StringEquals": { "kms:ViaService": services } });
+            (Some(through), list(services).iter().map(named_service).collect())
+        } else {
+            (None, BTreeSet::new())
+        };
+        assert_eq!(statement.get("Condition"), limited.as_ref(), "{role}");
+        assert_eq!(limits.is_empty(), limited.is_none(), "{role}");
+        Self { actions, resources, limits }
     }
+}
+
+/// The kind of rows, as `CARD#*`.
+fn named_kind(rows: &Value) -> String {
+    let kind = rows.as_str().unwrap().strip_prefix(ANY_ORGANISATION);
+    kind.unwrap_or_else(|| panic!("{rows}: whose are these?")).to_owned()
+}
+
+/// The service, as `sqs`.
+fn named_service(host: &Value) -> String {
+    let host = named(host);
+    host.strip_suffix(HERE).unwrap_or_else(|| panic!("{host}: where is that?")).to_owned()
 }
 
 /// One or many.

@@ -105,9 +105,12 @@ fn every_function_is_watched() {
         assert_eq!((errors.len(), of_lambda("Duration").len(), of_lambda("Throttles").len()), (1, 1, 1), "{name}");
         let is_worker = name.ends_with("-worker");
         assert_eq!(of_lambda("RecursiveInvocationsDropped").len(), usize::from(is_worker), "{name}");
+        // What has a plan can be stuck.
+        let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", full_name.clone())];
+        let stuck = watching(&alarms, &metric("Bindery", "StuckOperations", &of_us));
+        assert_eq!(stuck.len(), usize::from(properties.get("RecursiveLoop").is_some()), "{name}");
         // A 5xx, or a message that was not finished. The alarm that stops a deployment wakes nobody; of workers, which
         // no client complains about, another one does.
-        let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", full_name)];
         let failed = watching(&alarms, &metric("Bindery", "Failed", &of_us));
         let (wakes, stops): (BTreeSet<_>, BTreeSet<_>) =
             failed.into_iter().partition(|id| alarms[id]["Properties"].get("AlarmActions").is_some());

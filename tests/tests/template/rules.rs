@@ -244,6 +244,30 @@ fn data_is_kept_and_every_rule_has_a_dead_letter_queue() {
     }
 }
 
+/// What keeps something, and where it says under which key.
+const KEPT: [(&str, &str); 6] = [
+    ("AWS::DynamoDB::Table", "/SSESpecification/KMSMasterKeyId"),
+    ("AWS::Events::Archive", "/KmsKeyIdentifier"),
+    ("AWS::Events::EventBus", "/KmsKeyIdentifier"),
+    ("AWS::Logs::LogGroup", "/KmsKeyId"),
+    ("AWS::SQS::Queue", "/KmsMasterKeyId"),
+    ("AWS::SecretsManager::Secret", "/KmsKeyId"),
+];
+
+#[test]
+fn a_key_of_ones_own_is_for_all_that_is_kept() {
+    let template = Template::read();
+    let own = json!({ "Fn::If": ["HasKey", { "Ref": "KmsKeyArn" }, { "Ref": "AWS::NoValue" }] });
+    for (kind, place) in KEPT {
+        let resources = template.resources(kind);
+        assert!(!resources.is_empty(), "{kind}");
+        for (id, resource) in resources {
+            assert_eq!(resource["Properties"].pointer(place), Some(&own), "{id}");
+        }
+    }
+    assert_eq!(template.section("Globals")["Function"]["KmsKeyArn"], own);
+}
+
 /// The subscribers that a deployment may have, by what their resources' names begin with.
 const SUBSCRIBERS: [(&str, &str); 3] =
     [("ApiDestination", "HasApiDestination"), ("Event", "HasEventsQueue"), ("Webhook", "HasWebhook")];

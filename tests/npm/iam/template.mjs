@@ -1,0 +1,149 @@
+// What CloudFormation makes of the template's roles, queues, rules and policies, in an account that does not exist.
+
+export const ACCOUNT = "111122223333";
+export const REGION = "eu-central-1";
+const STACK = "bindery-test";
+const KEY = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
+const RESTORED = "bindery-restored";
+// With every subscriber.
+const ALWAYS = {
+  WithEventsQueue: "true",
+  WebhookUrl: "https://consumer.example",
+  ApiDestinationUrl: "https://consumer.example",
+  ApiDestinationSecret: arn("secretsmanager", "secret:api-key-a1b2c3"),
+};
+const NO_VALUE = Symbol("AWS::NoValue");
+const PSEUDO = {
+  "AWS::AccountId": ACCOUNT,
+  "AWS::NoValue": NO_VALUE,
+  "AWS::Partition": "aws",
+  "AWS::Region": REGION,
+  "AWS::StackName": STACK,
+};
+
+export function arn(service, resource) {
+  return `arn:aws:${service}:${REGION}:${ACCOUNT}:${resource}`;
+}
+
+/** What a resource's `Ref` and its `Arn` are, by its type. */
+const IDENTITIES = {
+  "AWS::DynamoDB::Table": (id) => [`${STACK}-${id}`, arn("dynamodb", `table/${STACK}-${id}`)],
+  "AWS::Events::ApiDestination": (id, { Name }) => [Name, arn("events", `api-destination/${Name}/1234abcd`)],
+  "AWS::Events::Connection": (id, { Name }) => [Name, arn("events", `connection/${Name}/1234abcd`)],
+  "AWS::Events::EventBus": (id, { Name }) => [Name, arn("events", `event-bus/${Name}`)],
+  "AWS::Events::Rule": (id, { EventBusName, Name }) => [Name, arn("events", `rule/${EventBusName}/${Name}`)],
+  "AWS::IAM::Role": (id) => [id, `arn:aws:iam::${ACCOUNT}:role/${id}`],
+  "AWS::Logs::LogGroup": (id, { LogGroupName }) => [LogGroupName, arn("logs", `log-group:${LogGroupName}:*`)],
+  "AWS::SecretsManager::Secret": (id) => Array(2).fill(arn("secretsmanager", `secret:${id}-a1b2c3`)),
+  // A queue's Ref is its URL, which no policy names: with its ARN in that place, a target finds its queue again.
+  "AWS::SQS::Queue": (id, { QueueName }) => Array(2).fill(arn("sqs", QueueName)),
+};
+
+/** A template with values for its parameters. */
+class Resolver {
+  constructor(template, parameters) {
+    this.template = template;
+    const defaults = Object.entries(template.Parameters).map(([name, { Default }]) => [name, Default]);
+    this.parameters = { ...Object.fromEntries(defaults), ...parameters };
+  }
+
+  identity(id) {
+    const { Type } = this.template.Resources[id] ?? {};
+    if (!IDENTITIES[Type]) throw new Error(`${id} is a ${Type}: what is that called?`);
+    return IDENTITIES[Type](id, this.properties(id));
+  }
+
+  properties(id) {
+    return this.value(this.template.Resources[id].Properties ?? {});
+  }
+
+  /** The resources of this type that there are with these parameters. */
+  ofType(type) {
+    const is = ([, one]) => one.Type === type && (!one.Condition || this.holds(one.Condition));
+    return Object.entries(this.template.Resources).filter(is).map(([id]) => id);
+  }
+
+  holds(condition) {
+    return this.value(this.template.Conditions[condition]);
+  }
+
+  reference(name) {
+    if (name in PSEUDO) return PSEUDO[name];
+    return name in this.parameters ? this.parameters[name] : this.identity(name)[0];
+  }
+
+  attribute([id, name]) {
+    if (name !== "Arn") throw new Error(`${id}.${name} is not known`);
+    return this.identity(id)[1];
+  }
+
+  value(given) {
+    if (Array.isArray(given)) return given.map((one) => this.value(one)).filter((one) => one !== NO_VALUE);
+    if (given === null || typeof given !== "object") return given;
+    const [[name, argument] = [], ...more] = Object.entries(given);
+    if (more.length === 0 && (name === "Ref" || name?.startsWith("Fn::"))) return this.call(name, argument);
+    const members = Object.entries(given).map(([key, one]) => [key, this.value(one)]);
+    return Object.fromEntries(members.filter(([, one]) => one !== NO_VALUE));
+  }
+
+  call(name, argument) {
+    switch (name) {
+      case "Ref":
+        return this.reference(argument);
+      case "Fn::GetAtt":
+        return this.attribute(Array.isArray(argument) ? argument : argument.split("."));
+      case "Fn::Sub":
+        return argument.replaceAll(/\$\{([^}]+)\}/g, (_, one) => this.reference(one));
+      case "Fn::If":
+        return this.value(argument[this.holds(argument[0]) ? 1 : 2]);
+      case "Fn::Equals":
+        return this.value(argument[0]) === this.value(argument[1]);
+      case "Fn::Not":
+        return !this.value(argument[0]);
+      default:
+        throw new Error(`${name} is not known`);
+    }
+  }
+}
+
+/** Statements of all these policies. */
+const statements = (policies) => policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
+
+/**
+ * All that the checks look at, by logical ID, and roles by their functions' names; with a key and a restored table, or
+ * with neither. `keyPolicy` names account, region and stack by placeholders.
+ */
+export function world(template, keyPolicy, withKey) {
+  const parameters = { ...ALWAYS, ...(withKey ? { KmsKeyArn: KEY, RestoredTable: RESTORED } : {}) };
+  const resolver = new Resolver(template, parameters);
+  const arns = (type) => Object.fromEntries(resolver.ofType(type).map((id) => [id, resolver.identity(id)[1]]));
+  const roles = resolver.ofType("AWS::IAM::Role").map((id) => [id, statements(resolver.properties(id).Policies)]);
+  const byId = Object.fromEntries(roles);
+  const functions = resolver.ofType("AWS::Serverless::Function").map((id) => {
+    const { Metadata, Properties } = template.Resources[id];
+    return [Metadata.BuildProperties.Binary, byId[Properties.Role["Fn::GetAtt"][0]]];
+  });
+  const policies = resolver.ofType("AWS::SQS::QueuePolicy").map((id) => resolver.properties(id));
+  const ofQueue = (queue) => statements(policies.filter(({ Queues }) => Queues.includes(queue)));
+  const queues = arns("AWS::SQS::Queue");
+  const own = arns("AWS::DynamoDB::Table").Table;
+  return {
+    roles: byId,
+    functions: Object.fromEntries(functions),
+    queues,
+    queuePolicies: Object.fromEntries(Object.entries(queues).map(([id, queue]) => [id, ofQueue(queue)])),
+    rules: resolver.ofType("AWS::Events::Rule").map((id) => ({
+      arn: resolver.identity(id)[1],
+      targets: resolver.properties(id).Targets.flatMap((target) => [target.Arn, target.DeadLetterConfig.Arn]),
+    })),
+    table: withKey ? arn("dynamodb", `table/${RESTORED}`) : own,
+    otherTables: withKey ? [own, arn("dynamodb", "table/another")] : [arn("dynamodb", "table/another")],
+    buses: arns("AWS::Events::EventBus"),
+    secrets: arns("AWS::SecretsManager::Secret"),
+    logs: arns("AWS::Logs::LogGroup"),
+    key: withKey ? KEY : undefined,
+    keyPolicy: JSON.parse(
+      JSON.stringify(keyPolicy).replaceAll("ACCOUNT", ACCOUNT).replaceAll("REGION", REGION).replaceAll("STACK", STACK),
+    ),
+  };
+}
