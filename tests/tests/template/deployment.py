@@ -2,13 +2,21 @@
 
 What `./deploy` leaves is translated as CloudFormation would: SAM names a function's version by what it hashes, and
 only a version of another name is published, and gets the alias.
+
+What it looks at before, it looks at with a `sam` that does nothing, and an `aws` that answers what is wanted.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +26,24 @@ from samtranslator.translator.transform import transform
 ROOT = Path(__file__).resolve().parents[3]
 COPY = Path(os.environ["BINDERY_LOCAL_DIR"]).resolve() / "deployment"
 INFRA = COPY / "infra"
+CONFIG = INFRA / "samconfig.toml"
+FAKES = COPY / "fakes"
 BUILT = INFRA / ".aws-sam" / "build" / "template.yaml"
 TOOLS = Path(sys.executable).parent
 # What the local stack says once everything is packaged: these it does not have.
 UNKNOWN = ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup", "AWS::Events::Archive")
 AT_LAST = f"Unrecognized resource types: [{', '.join(UNKNOWN)}]"
+WELL_KNOWN = "/.well-known/openid-configuration"
+# Says where to; and to whom, and what it was asked for, or that it may not.
+SAM = """#!/bin/sh
+echo "sam deploys to ${AWS_DEFAULT_REGION-}"
+"""
+AWS = """#!/bin/sh
+echo "$@" >"${0%/*}/asked"
+[ -n "${QUOTA-}" ] && echo "$QUOTA"
+"""
+# All that ./deploy calls but sam and aws.
+CALLED = ("awk", "bash", "cksum", "curl", "cut", "dirname", "grep", "mv", "sed")
 
 
 def run(*command: str | Path, folder: Path = INFRA, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -60,21 +81,145 @@ def deploy(*options: str) -> set[str]:
     return versions
 
 
+@contextmanager
+def issuer() -> Iterator[tuple[str, dict[str, bytes | str]]]:
+    """An issuer on this machine, and what it serves, by path: a document, or where that has moved to."""
+    served: dict[str, bytes | str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 (the base class's name)
+            found = served.get(self.path)
+            body = found if isinstance(found, bytes) else b""
+            self.send_response(404 if found is None else 200 if body else 302)
+            if isinstance(found, str):
+                self.send_header("Location", found)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Is silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", served
+    server.shutdown()
+
+
+def discovery(issuer: str) -> bytes:
+    """The issuer's discovery document."""
+    return json.dumps({"issuer": issuer, "jwks_uri": f"{issuer}/keys"}).encode()
+
+
+def change(pattern: str, becomes: str) -> None:
+    """Changes the first that matches in the environment dev."""
+    before, dev = CONFIG.read_text().split("[dev.deploy.parameters]")
+    changed, times = re.subn(pattern, becomes, dev, count=1)
+    assert times == 1, pattern
+    CONFIG.write_text("[dev.deploy.parameters]".join((before, changed)))
+
+
+def look(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Has ./deploy look, and do nothing."""
+    return run("./deploy", *arguments, **{"PATH": f"{FAKES}:{os.environ['PATH']}", "QUOTA": "1000", **variables})
+
+
+def refused(issuer: str, *words: str) -> None:
+    """Such an issuer is not deployed, and one line says what is wrong, and where that is set."""
+    change('JwtIssuer=[^"]*', f"JwtIssuer={issuer}")
+    done = look("dev")
+    assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1, done
+    assert all(word in done.stderr for word in (*words, "samconfig.toml, environment dev")), done
+
+
+def deployed(*arguments: str, **variables: str) -> tuple[str, str]:
+    """Nothing is in the way of it; answers what ./deploy has said, and where to it would deploy."""
+    done = look("dev", *arguments, **variables)
+    assert done.returncode == 0 and done.stdout.startswith("sam deploys to "), done
+    return done.stderr, done.stdout.split()[-1]
+
+
+def issuers_are_looked_at(url: str, served: dict[str, bytes | str]) -> None:
+    """Only one whose document can be read, and is its own, to the letter."""
+    for placeholder in ("https://issuer.example", "https://login.issuer.example:443/a"):
+        refused(placeholder, placeholder, "placeholder")
+    assert look("local").stderr.count("there is no issuer") == 1
+    refused("http://issuer.internal", "https")
+    refused("http://127.0.0.1:1", f"http://127.0.0.1:1{WELL_KNOWN}", "curl: (7)")
+    refused(url, f"{url}{WELL_KNOWN}", "404")
+    served["/document"] = discovery(url)
+    served[WELL_KNOWN] = "/document"
+    refused(url, "redirects")
+    for no_object in (b"<html></html>", b"[]", b"\xff"):
+        served[WELL_KNOWN] = no_object
+        refused(url, "JSON")
+    served[WELL_KNOWN] = json.dumps({"issuer": url}).encode()
+    refused(url, "jwks_uri")
+    served[WELL_KNOWN] = b"{}"
+    refused(url, url, "null")
+    # One path for both, and yet two issuers.
+    served[WELL_KNOWN] = discovery(f"{url}/")
+    refused(url, f" {url} ", f'"{url}/"')
+    change('JwtIssuer=[^"]*', f"JwtIssuer={url}/")
+    assert deployed()[0] == ""
+    served[WELL_KNOWN] = discovery(url)
+    refused(f"{url}/", f" {url}/ ", f'"{url}"')
+    change('JwtIssuer=[^"]*', f"JwtIssuer={url}")
+    assert deployed()[0] == ""
+    assert look("dev", "--help", QUOTA="").stderr == "", "help needs neither issuer nor account"
+
+
+def accounts_are_looked_at() -> None:
+    """A small one is told; one that cannot be asked is no obstacle. Both are asked where sam will deploy to."""
+    template = yaml_parse(BUILT.read_text())
+    events = [event for one in template["Resources"].values() for event in one["Properties"].get("Events", {}).values()]
+    limits = [event["Properties"]["ScalingConfig"]["MaximumConcurrency"] for event in events if event["Type"] == "SQS"]
+    together = str(sum(template["Parameters"][limit["Ref"]]["Default"] for limit in limits))
+    said, _ = deployed(QUOTA="10")
+    assert said.startswith("deploy: WARNING") and " 10 " in said and f" {together}:" in said, (said, together)
+    assert deployed(QUOTA="99")[0] and not deployed(QUOTA="100")[0]
+    for answer in ("", "None"):
+        said, _ = deployed(QUOTA=answer)
+        assert "could not be asked" in said and said.count("\n") == 1, said
+    bare = COPY / "bare"
+    bare.mkdir()
+    (bare / "sam").symlink_to(FAKES / "sam")
+    (bare / "python3").symlink_to(sys.executable)
+    for command in CALLED:
+        (bare / command).symlink_to(shutil.which(command) or "")
+    said, _ = deployed(PATH=str(bare))
+    assert "could not be asked" in said and said.count("\n") == 1, said
+
+    asked = FAKES / "asked"
+    change("resolve_s3", 'region = "eu-west-1"\nprofile = "of-dev"\nresolve_s3')
+    deployed()
+    assert "--region eu-west-1 --profile of-dev" in asked.read_text()
+    deployed("--region", "eu-west-2", "--profile=another")
+    assert "--region eu-west-2 --profile another" in asked.read_text()
+    change("region = .*\nprofile = .*\n", "")
+    assert deployed(AWS_REGION="eu-west-3", AWS_DEFAULT_REGION="eu-west-1") == ("", "eu-west-3")
+    assert "--region" not in asked.read_text() and "--profile" not in asked.read_text()
+
+
 def main() -> None:
     """Deploys as it is, and then, without asking the local stack, again and with another parameter."""
     build()
-    config = INFRA / "samconfig.toml"
-    as_it_is = deploy("--no-execute-changeset")
-    assert deploy("--help") == as_it_is, "nothing has changed, and yet there are new versions"
-    section = config.read_text().split("[dev.deploy.parameters]")
-    section[1] = section[1].replace('RestoredTable=""', "RestoredTable=bindery-dev-restored", 1)
-    config.write_text("[dev.deploy.parameters]".join(section))
-    assert deploy("--help").isdisjoint(as_it_is), "another table does not reach the functions that run"
+    FAKES.mkdir()
+    for name, script in (("sam", SAM), ("aws", AWS)):
+        (FAKES / name).write_text(script)
+        (FAKES / name).chmod(0o755)
+    with issuer() as (url, served):
+        issuers_are_looked_at(url, served)
+        accounts_are_looked_at()
+        as_it_is = deploy("--no-execute-changeset")
+        assert deploy("--help") == as_it_is, "nothing has changed, and yet there are new versions"
+        change('RestoredTable=""', "RestoredTable=bindery-dev-restored")
+        assert deploy("--help").isdisjoint(as_it_is), "another table does not reach the functions that run"
 
-    refused = run("./deploy", "dev", "--parameter-overrides", "Paused=true")
-    assert refused.returncode == 1 and "samconfig.toml" in refused.stderr, refused
-    assert run("./deploy", "nowhere").returncode == 1
-    deploy_a_release()
+        overridden = run("./deploy", "dev", "--parameter-overrides", "Paused=true")
+        assert overridden.returncode == 1 and "samconfig.toml" in overridden.stderr, overridden
+        assert run("./deploy", "nowhere").returncode == 1
+        deploy_a_release()
 
 
 def deploy_a_release() -> None:
