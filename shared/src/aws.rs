@@ -17,6 +17,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use futures_util::future::{BoxFuture, join_all};
 
 use crate::config::{self, ConfigError};
+use crate::connections;
 
 // A call must give up before its function does, or all that is seen is "Task timed out". The shortest
 // function timeout in use is 3 seconds (infra/samconfig.toml).
@@ -81,9 +82,9 @@ impl Aws {
     pub fn from_env() -> Result<Self, ConfigError> {
         let [region, key, secret] = config::required(["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])?;
         Ok(Self {
-            http_client: aws_smithy_http_client::Builder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .build_https(),
+            http_client: connections::renewed(|| {
+                aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+            }),
             region,
             credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
         })

@@ -1,0 +1,79 @@
+//! Connections that died while Lambda had the process frozen: whatever the pool holds, the next event is handled. It makes one
+//! call at a time, whose tries could all meet dead connections.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::link::{Death, Link};
+use tests::payloads::batch;
+use tests::seed;
+
+use super::orders::{feed_orders, request};
+use super::{accept, arena_with};
+
+/// Most calls that an endpoint makes at once.
+const MOST_AT_ONCE: usize = 8;
+/// Orders of one call of SQS.
+const ORDERS_OF_A_CALL: i32 = 10;
+
+/// A function that has no connection yet, and reaches these services by this link.
+async fn function(name: &str, arena: &Arena, services: &[&str], link: &Link) -> Function {
+    let mut environment = arena.environment();
+    environment.push(("WARM_UP".to_owned(), "off".to_owned()));
+    environment.extend(services.iter().map(|service| (format!("AWS_ENDPOINT_URL_{service}"), link.url.clone())));
+    Function::new(name, environment).await.as_deployed()
+}
+
+async fn link() -> Link {
+    Link::to(&tests::variable("AWS_ENDPOINT_URL")).await
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_worker_handles_its_next_messages(
+    #[values(Death::Reset, Death::Silence)] death: Death,
+    #[values(1, 3, 10, 20)] count: usize,
+) {
+    let cards: Vec<_> = (1..=1 + count as u64).map(seed::unbound).collect();
+    let arena = arena_with(&cards).await;
+    let binds: Vec<_> = cards.iter().map(|card| (card.card_id.get(), None)).collect();
+    let messages: Vec<_> = accept(&arena, &binds).await.into_iter().map(|message| (message, 1)).collect();
+    let (before, after) = messages.split_at(count);
+    let link = link().await;
+    let worker = function("bind-card-worker", &arena, &["DYNAMODB"], &link).await;
+    let all_done = Invocation::Answered(json!({ "batchItemFailures": [] }));
+    assert_eq!(worker.invoke(batch(before)).await, all_done);
+    assert!(link.alive() >= count, "{} connections", link.alive());
+    let done = worker.invoke_after_freeze(|| link.die(death), batch(after)).await;
+    assert_eq!(done, all_done, "{}", worker.log());
+    assert_eq!(arena.events().await.len(), cards.len());
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_endpoint_answers_its_next_request(
+    #[values(Death::Reset, Death::Silence)] death: Death,
+    #[values(1, 3, 10, 20)] count: usize,
+    #[values(&["SQS"], &["SQS", "DYNAMODB"])] services: &[&str],
+) {
+    let arena = Arena::new().await;
+    let before = ORDERS_OF_A_CALL * i32::try_from(count).unwrap();
+    feed_orders(&arena, 1..=before + 1).await;
+    let link = link().await;
+    let endpoint = function("cancel-orders", &arena, services, &link).await;
+    all_canceled(&endpoint.invoke(request(1..=before)).await, &endpoint);
+    assert!(link.alive() >= count.min(MOST_AT_ONCE), "{} connections", link.alive());
+    let mut again = request(before + 1..=before + 1);
+    again["headers"]["idempotency-key"] = "another".into();
+    let answer = endpoint.invoke_after_freeze(|| link.die(death), again).await;
+    all_canceled(&answer, &endpoint);
+}
+
+#[track_caller]
+fn all_canceled(answer: &Invocation, endpoint: &Function) {
+    let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer["statusCode"], 200, "{answer} {}", endpoint.log());
+    let results: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
+}
