@@ -3,11 +3,21 @@
 use std::fmt;
 
 use lambda_http::http::header::CONTENT_TYPE;
-use lambda_http::{Body, Request};
+use lambda_http::{Body, Request, RequestExt};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::event::SPOILT_BODY;
 use super::problem::{Invalid, Problem};
+
+/// Refuses a request whose body could not be read out of the gateway's event.
+///
+/// # Errors
+/// 400.
+pub(super) fn check(request: &Request) -> Result<(), Problem> {
+    let is_spoilt = request.stage_variables_ref().is_some_and(|variables| variables.first(SPOILT_BODY).is_some());
+    if is_spoilt { Err(Problem::invalid(vec![Invalid::body("", "is no text, or not valid Base64")])) } else { Ok(()) }
+}
 
 /// The body's bytes.
 pub(super) fn bytes(request: &Request, limit: usize) -> Result<&[u8], Problem> {

@@ -292,6 +292,7 @@ async fn respond(
         let identity = identity::identify(&request, scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        body::check(&request)?;
         handler(Call { request, identity, cid: cid.clone(), now: clock::now() }).await
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();

@@ -19,7 +19,7 @@ use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation, signature};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 use super::identity::Claims;
@@ -110,7 +110,7 @@ impl Verifier {
         if data.claims.iat > clock::now().epoch_seconds() {
             return Err(Problem::unauthorized());
         }
-        Ok(data.claims.into())
+        Ok(Claims::read(&data.claims.others))
     }
 }
 
@@ -156,24 +156,8 @@ struct TokenClaims {
     /// The library compares it, but takes a list of issuers too.
     #[serde(rename = "iss")]
     _issuer: String,
-    #[serde(default)]
-    tenant_id: Value,
-    #[serde(default)]
-    account_id: Value,
-    #[serde(default)]
-    scope: Value,
-}
-
-impl From<TokenClaims> for Claims {
-    /// As the gateway hands them on: numbers as their digits, anything that is no text or number not.
-    fn from(claims: TokenClaims) -> Self {
-        let text = |value: Value| match value {
-            Value::String(text) => Some(text),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
-        Self { tenant_id: text(claims.tenant_id), account_id: text(claims.account_id), scope: text(claims.scope) }
-    }
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// RS256 through `ring`, which the TLS stack links already: a second crypto library for one signature
