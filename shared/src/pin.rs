@@ -4,15 +4,18 @@
 //! invalid.
 
 use std::fmt;
+use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
+use tokio::sync::OnceCell;
 
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::order::PersonId;
+use crate::secret::{self, Client, SecretError};
 
 /// Bytes of a try's ID: enough for no two to be the same.
 const TRY_ID_BYTES: usize = 16;
@@ -61,6 +64,32 @@ impl Pepper {
 impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pepper")
+    }
+}
+
+/// The pepper, as Secrets Manager has it: read when it is first needed, and kept from then on.
+#[derive(Debug, Clone)]
+pub struct PepperSecret {
+    client: Client,
+    name: String,
+    pepper: Arc<OnceCell<Pepper>>,
+}
+
+impl PepperSecret {
+    /// Returns the pepper of this secret.
+    #[must_use]
+    pub fn new(client: Client, name: String) -> Self {
+        Self { client, name, pepper: Arc::default() }
+    }
+
+    /// Returns the pepper. If it cannot be read, it is read again the next time.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub async fn get(&self) -> Result<&Pepper, SecretError> {
+        let read = async || Ok(Pepper::new(&secret::read(&self.client, &self.name).await?));
+        let pepper = self.pepper.get_or_try_init(read).await;
+        pepper.inspect_err(|error| tracing::error!(%error, "the pepper cannot be read: no PIN can be verified"))
     }
 }
 

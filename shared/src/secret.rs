@@ -4,7 +4,7 @@ pub use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 
 /// The secret cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("Secrets Manager GetSecretValue: {0}")]
 pub struct SecretError(String);
 

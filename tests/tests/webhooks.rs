@@ -185,10 +185,11 @@ async fn several_keys_sign_and_none_is_told() {
 async fn keys_are_read_again() {
     let webhook = Webhook::new().await;
     let secrets = || Aws::from_env().unwrap().secretsmanager();
-    let sign = async |keyring: &Keyring| keyring.keys().await.sign("a", 1, "b");
+    let sign = async |keyring: &Keyring| keyring.keys().await.unwrap().sign("a", 1, "b");
     let [at_once, later] = [Duration::ZERO, Duration::from_secs(300)];
-    let eager = Keyring::read(secrets(), webhook.secret.clone(), at_once).await.unwrap();
-    let calm = Keyring::read(secrets(), webhook.secret.clone(), later).await.unwrap();
+    let eager = Keyring::new(secrets(), webhook.secret.clone(), at_once);
+    let calm = Keyring::new(secrets(), webhook.secret.clone(), later);
+    sign(&calm).await;
     let old = sign(&eager).await;
     webhook.keys(OTHER_KEY).await;
     let new = sign(&eager).await;
@@ -199,7 +200,10 @@ async fn keys_are_read_again() {
         webhook.keys(broken).await;
         assert_eq!(sign(&eager).await, new);
     }
-    assert!(Keyring::read(secrets(), webhook.secret.clone(), at_once).await.is_err());
+    let late = Keyring::new(secrets(), webhook.secret.clone(), at_once);
+    assert!(late.keys().await.is_err());
+    webhook.keys(OTHER_KEY).await;
+    assert_eq!(sign(&late).await, new, "it is mended without a new process");
 }
 
 #[rstest]
@@ -207,16 +211,41 @@ async fn keys_are_read_again() {
 #[case("https://169.254.169.254/latest/of-nobody-else", "names an address that is not public")]
 #[case("https://[::ffff:10.0.0.1]/", "names an address that is not public")]
 #[tokio::test]
-async fn an_endpoint_inside_is_refused_at_the_start(#[case] url: &str, #[case] reason: &str) {
+async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &str, #[case] reason: &str) {
     let (arena, webhook) = (Arena::new().await, Webhook::new().await);
     let mut environment = arena.environment();
     environment.extend(webhook.variables());
     environment.push(("WEBHOOK_URL".to_owned(), url.to_owned()));
     let worker = Function::new("webhook-worker", environment).await;
-    assert_eq!(worker.invoke(batch(&[(event(1), 1)])).await, Invocation::Died);
-    let log = worker.log();
-    assert!(log.contains("Address") || log.contains("NotHttps") || log.contains(reason), "{log}");
-    assert!(!log.contains("of-nobody-else"), "{log}");
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{}", worker.log()) };
+    assert_eq!(failed(&answer).len(), 1);
+    assert!(worker.log().contains(reason), "{}", worker.log());
+    assert!(!worker.log().contains("of-nobody-else"), "{}", worker.log());
+    assert!(webhook.requests().is_empty());
+}
+
+/// A key that is none, or Secrets Manager out of reach, at a cold start: the process lives, and events wait.
+#[rstest]
+#[case::spoilt(Some("whsec_none"), "key 1 is not base64")]
+#[case::out_of_reach(None, "GetSecretValue")]
+#[tokio::test]
+async fn events_wait_for_a_key_and_the_log_says_so(#[case] key: Option<&str>, #[case] reason: &str) {
+    let (arena, webhook) = (Arena::new().await, Webhook::new().await);
+    let mut environment = arena.environment();
+    environment.extend(webhook.variables());
+    match key {
+        Some(key) => webhook.keys(key).await,
+        None => environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), proxy::start(|_, _| Step::Cut).await)),
+    }
+    let worker = Function::new("webhook-worker", environment).await.patient();
+    let batch = batch(&[(event(1), 1), (event(2), 1)]);
+    let Invocation::Answered(answer) = worker.invoke(batch).await else { panic!("{}", worker.log()) };
+    assert_eq!(failed(&answer).len(), 2);
+    let lines = worker.log();
+    let waits: Vec<_> = lines.lines().filter(|line| line.contains("not yet") && line.contains("wait_s")).collect();
+    assert_eq!(waits.len(), 2, "{lines}");
+    assert!(waits.iter().all(|line| line.contains(reason)), "{lines}");
+    assert!(webhook.requests().is_empty());
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ use shared::http::{
     self, Answer, Call, First, HeaderMap, Problem, ProblemCode, Replay, Scope, operation, record, recorded, text_of,
 };
 use shared::message::{CancelOrder, Message};
-use shared::pin::Pepper;
+use shared::pin::PepperSecret;
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::{Error, config, secret, telemetry};
+use shared::{Error, config, telemetry};
 use uuid::Uuid;
 
 use decide::Decided;
@@ -44,7 +44,7 @@ pub struct CancelOrders {
     /// Takes the instructions.
     pub queue: Queue,
     /// What PINs are hashed with.
-    pub pepper: Pepper,
+    pub pepper: PepperSecret,
 }
 
 /// What makes an entry what it is: all but the PIN, since a hash of four digits can be searched.
@@ -205,9 +205,10 @@ pub async fn run() -> Result<(), Error> {
     let endpoint = CancelOrders {
         store: Store::new(aws.dynamodb(), table),
         queue: Queue::new(aws.sqs(), queue_url),
-        pepper: Pepper::new(&secret::read(&aws.secretsmanager(), &pepper).await?),
+        pepper: PepperSecret::new(aws.secretsmanager(), pepper),
     };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
+    // Read in advance: only requests with PINs fail without it, and they read it again.
+    let (_, ()) = tokio::join!(endpoint.pepper.get(), aws.warm_up(&[Service::DYNAMODB, Service::SQS]));
     http::run_saying(Scope::OrdersCancel, Some(error), move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }

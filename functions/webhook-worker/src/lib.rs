@@ -24,7 +24,7 @@ use shared::worker::{self, About, Applied, Attempt, Envelope, Failure, Returns};
 use shared::{Error, clock, config, telemetry};
 use uuid::Uuid;
 
-use crate::client::{Answer, Client, Endpoint, SendError};
+use crate::client::{Answer, Client, Endpoint, EndpointError, SendError};
 use crate::sign::{FRESH, Keyring};
 
 /// Of an invocation's time, what is kept back to read the keys, to sign, and to judge the answer.
@@ -78,25 +78,28 @@ impl Envelope for BusEvent {
 pub struct WebhookWorker {
     /// Sends.
     pub client: Client,
-    /// Where to.
-    pub endpoint: Endpoint,
+    /// Where to, if that can be.
+    pub endpoint: Result<Endpoint, EndpointError>,
     /// Signed with.
     pub keyring: Keyring,
 }
 
 impl WebhookWorker {
-    /// Delivers an event.
+    /// Delivers an event. What keeps it from being sent at all, such as keys that are none, has it wait as an endpoint does
+    /// that is down: it can be mended while events wait.
     ///
     /// # Errors
     /// [`Failure::Wait`] if the endpoint did not take it, [`Failure::Broken`] if it never will.
     pub async fn apply(&self, event: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
         let (id, body) = (event.names.event_id.to_string(), event.detail.get());
-        let keys = self.keyring.keys().await;
+        let again = |reason: String| Failure::Wait(reason, backoff::wait(attempt.number, None, fastrand::f64()));
+        let endpoint = self.endpoint.as_ref().map_err(|error| again(error.to_string()))?;
+        let keys = self.keyring.keys().await.map_err(|error| again(error.to_string()))?;
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
         let time = time_to_answer(attempt.timeout);
-        let answer = self.client.post(&self.endpoint, &headers, body.to_owned(), time).await;
+        let answer = self.client.post(endpoint, &headers, body.to_owned(), time).await;
         judge(answer, attempt.number)
     }
 }
@@ -138,10 +141,11 @@ pub async fn run() -> Result<(), Error> {
     let reach = Reach::of_this_build();
     let worker = WebhookWorker {
         client: Client::new(reach)?,
-        endpoint: Endpoint::parse(&url, reach)?,
-        keyring: Keyring::read(aws.secretsmanager(), secret, FRESH).await?,
+        endpoint: Endpoint::parse(&url, reach),
+        keyring: Keyring::new(aws.secretsmanager(), secret, FRESH),
     };
-    aws.warm_up(&[Service::SQS]).await;
+    // Read in advance; a failure is logged, and is every event's.
+    let (_, ()) = tokio::join!(worker.keyring.keys(), aws.warm_up(&[Service::SQS]));
     worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await
 }
 

@@ -25,7 +25,7 @@ const FRESH_ENOUGH: Duration = Duration::from_secs(30);
 pub struct Keys(Vec<hmac::Key>);
 
 /// What is wrong with the text of the keys. Nothing of it is told.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// None, or too many.
     #[error("between one and {MAX_KEYS} keys are needed")]
@@ -74,12 +74,21 @@ pub struct Keyring {
     client: Client,
     secret: String,
     fresh: Duration,
-    /// And until when they are used.
-    keys: Mutex<(Arc<Keys>, Instant)>,
+    held: Mutex<Held>,
+}
+
+/// What was read last.
+#[derive(Debug, Default)]
+struct Held {
+    keys: Option<Arc<Keys>>,
+    /// Why they could not be read the last time.
+    failure: Option<KeyringError>,
+    /// When they are read again.
+    until: Option<Instant>,
 }
 
 /// The keys cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyringError {
     /// At all.
     #[error(transparent)]
@@ -90,30 +99,42 @@ pub enum KeyringError {
 }
 
 impl Keyring {
-    /// Reads them from this secret; to be read again after this time ([`FRESH`]).
+    /// Returns the keys of this secret, to be read when they are first asked for, and again after this time ([`FRESH`]).
+    #[must_use]
+    pub fn new(client: Client, secret: String, fresh: Duration) -> Self {
+        Self { client, secret, fresh, held: Mutex::default() }
+    }
+
+    /// Returns the keys. What cannot be read again stays as it was.
     ///
     /// # Errors
-    /// [`KeyringError`].
-    pub async fn read(client: Client, secret: String, fresh: Duration) -> Result<Self, KeyringError> {
-        let keys = Keys::parse(&secret::read(&client, &secret).await?)?;
-        Ok(Self { client, secret, fresh, keys: Mutex::new((Arc::new(keys), Instant::now() + fresh)) })
-    }
-
-    /// The keys. What cannot be read again stays as it was.
-    pub async fn keys(&self) -> Arc<Keys> {
-        let mut held = self.keys.lock().await;
-        let (keys, until) = &mut *held;
-        if Instant::now() >= *until {
-            *until = Instant::now() + self.fresh.min(FRESH_ENOUGH);
-            match self.read_again().await {
-                Ok(read) => (*keys, *until) = (Arc::new(read), Instant::now() + self.fresh),
-                Err(error) => tracing::error!(%error, "the webhook's old keys stay in use"),
+    /// [`KeyringError`] if they could never be read.
+    pub async fn keys(&self) -> Result<Arc<Keys>, KeyringError> {
+        let mut held = self.held.lock().await;
+        if held.until.is_none_or(|until| Instant::now() >= until) {
+            match self.read().await {
+                Ok(keys) => {
+                    *held = Held { keys: Some(Arc::new(keys)), failure: None, until: Some(self.after(self.fresh)) }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the webhook's keys cannot be read; old ones stay in use");
+                    held.failure = Some(error);
+                    held.until = Some(self.after(FRESH_ENOUGH));
+                }
             }
         }
-        Arc::clone(keys)
+        match (&held.keys, &held.failure) {
+            (Some(keys), _) => Ok(Arc::clone(keys)),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Err(KeyError::Count.into()),
+        }
     }
 
-    async fn read_again(&self) -> Result<Keys, KeyringError> {
+    fn after(&self, time: Duration) -> Instant {
+        Instant::now() + self.fresh.min(time)
+    }
+
+    async fn read(&self) -> Result<Keys, KeyringError> {
         Ok(Keys::parse(&secret::read(&self.client, &self.secret).await?)?)
     }
 }

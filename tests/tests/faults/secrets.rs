@@ -1,0 +1,48 @@
+//! Secrets Manager out of reach while a function starts: it lives, and does what it can without.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::Function;
+use tests::orders::CREATOR;
+use tests::payloads::ORG;
+use tests::proxy::{self, Step};
+use tests::seed;
+
+use super::crew::answered;
+use super::orders::{feed_orders, request};
+
+#[tokio::test]
+async fn only_requests_with_pins_need_the_pepper() {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=3).await;
+    let is_reached = Arc::new(AtomicBool::new(false));
+    let reached = Arc::clone(&is_reached);
+    let secrets = proxy::start(move |_, _| if reached.load(Ordering::Relaxed) { Step::Pass } else { Step::Cut }).await;
+    let mut environment = arena.environment();
+    environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), secrets));
+    let endpoint = Function::new("cancel-orders", environment).await.patient();
+    let mut keys = 0;
+    let mut ask = async |entry: Value, status| {
+        keys += 1;
+        let mut event = request(1..=1);
+        (event["body"], event["headers"]["idempotency-key"]) =
+            (json!([entry]).to_string().into(), keys.to_string().into());
+        answered(endpoint.invoke(event).await, status)
+    };
+    let results = ask(json!({ "OrderID": 1 }), 200).await;
+    assert_eq!(results[0]["Success"], true, "{results}");
+
+    seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+    let with_pin = json!({ "OrderID": 2, "PIN": "1234" });
+    ask(with_pin.clone(), 503).await;
+    let results = ask(json!({ "OrderID": 2 }), 200).await;
+    assert_eq!(results[0]["Success"], false, "without a PIN it cannot be: {results}");
+
+    is_reached.store(true, Ordering::Relaxed);
+    let results = ask(with_pin, 200).await;
+    assert_eq!(results[0]["Success"], false, "nobody's PIN is that: {results}");
+    assert!(endpoint.log().contains("the pepper cannot be read"));
+}
