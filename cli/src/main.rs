@@ -14,6 +14,7 @@ mod output;
 mod pin;
 mod queues;
 mod replay;
+mod resume;
 mod stack;
 
 use std::process::ExitCode;
@@ -53,6 +54,10 @@ enum Command {
     Replay(replay::Replay),
     /// An operation: how far it has come, and what came of it.
     Operation(operation::Read),
+    /// Has an operation on a bulk planned again, which does not end although no message of it waits or is dead.
+    ///
+    /// What is done is not done again, but told again: consumers get events a second time, under their old IDs.
+    Resume(resume::Resume),
     /// Sets a person's PIN.
     Pin(pin::Set),
     /// Looks for rows that do not fit together, as a restore can leave them, and says what to do about each.
@@ -88,6 +93,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Redrive(redrive) => redrive.run(&stack, output, yes).await,
         Command::Replay(replay) => replay.run(&stack, output, yes).await,
         Command::Operation(read) => read.run(&stack, output).await,
+        Command::Resume(resume) => resume.run(&stack, output, yes).await,
         Command::Pin(set) => set.run(&stack, output, yes).await,
         Command::Check(check) => check.run(&stack, output).await,
     }

@@ -16,6 +16,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 pub mod clock;
 pub mod config;
+mod connections;
 pub mod domain;
 pub mod message;
 pub mod metrics;
@@ -31,4 +32,5 @@ pub mod plan;
 pub mod queue;
 pub mod secret;
 pub mod store;
+mod trace;
 pub mod worker;

@@ -134,7 +134,14 @@ pub enum StartStep {
     Plan(PlanCursor),
     /// Issue the cards of one chunk.
     Chunk(StartChunk),
+    /// See whether the operation has ended.
+    Watch(Watch),
 }
+
+/// A look at an operation that should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {}
 
 /// Some of a start's items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +175,8 @@ pub enum CancelStep {
     PlanNamed(NamedPlan),
     /// Cancel one chunk.
     Chunk(CancelChunk),
+    /// See whether the operation has ended.
+    Watch(Watch),
 }
 
 /// What a client named.

@@ -85,6 +85,11 @@ impl Metrics {
         self.failed();
     }
 
+    /// An operation should have ended, and has not.
+    pub fn stuck(&self) {
+        self.count("StuckOperations", 1);
+    }
+
     /// An event is on the bus.
     pub fn published(&self, event: &Event) {
         let now = clock::now();

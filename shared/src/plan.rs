@@ -8,24 +8,30 @@
 //! No delivery lets its message go because another is further: they may be two deliveries of one message, and letting go
 //! would delete it for both. It goes on from there instead.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::clock;
 use crate::domain::bulk::{PlanCursor, PlannedItem};
 use crate::domain::ids::BulkId;
-use crate::domain::operation::{Operation, Progress};
+use crate::domain::operation::{Operation, OperationState, Progress};
 use crate::message::Message;
+use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::worker::{Attempt, Failure};
+use crate::worker::{Applied, Attempt, Failure};
 
 /// Items of a page. One Query answers no more than 1 MB of them (AWS limit), so with long external IDs it is fewer.
 const PAGE_ITEMS: usize = 2000;
 /// The part of an invocation's time after which no page is begun, as a divisor. The messages beside a plan's in its batch
 /// are let go when it has ended; and a page takes a fraction of a second.
 const SHARE_OF_TIME: u32 = 2;
+
+/// After how long an operation is looked at, and looked at again: the longest that SQS delays a message (AWS limit).
+const WATCH_AFTER: Duration = Duration::from_secs(15 * 60);
+/// After how long an operation should have ended. Ours: one on the largest bulk takes minutes.
+const LONGEST_OPERATION: Duration = Duration::from_secs(60 * 60);
 
 /// The operation that the message belongs to, as it was accepted then.
 ///
@@ -41,6 +47,41 @@ pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Oper
         Some(_) => Err(Failure::Broken("the operation has no row: its key was used again".to_owned())),
         None => Err(Failure::Broken("the operation has no row".to_owned())),
     }
+}
+
+/// Has somebody look whether the operation has ended, some time from now: `watch` is what the message says.
+///
+/// A worker does so before its operation begins. However its messages may be lost then, the operation is not forgotten.
+///
+/// # Errors
+/// [`Failure::Retry`] if SQS did not take the message.
+pub async fn watch_later<T: Serialize + Sync>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), Failure> {
+    Ok(queue.send_later(&message.next(watch), WATCH_AFTER).await?)
+}
+
+/// Looks whether the operation has ended. One that has not is looked at again, and is counted if it should have.
+///
+/// # Errors
+/// [`Failure::Retry`] if SQS did not take the message of the next look.
+pub async fn watch<T: Serialize + Sync>(
+    queue: &Queue,
+    metrics: &Metrics,
+    message: &Message<T>,
+    operation: &Operation,
+    watch: T,
+) -> Result<Applied, Failure> {
+    let applied = |outcome| Ok(Applied { outcome, events: Vec::new() });
+    match operation.state {
+        OperationState::Pending | OperationState::Running => {}
+        OperationState::Succeeded | OperationState::Failed => return applied("ENDED"),
+    }
+    watch_later(queue, message, watch).await?;
+    let age = Duration::from_millis(clock::now().milliseconds_since(operation.created_at));
+    if age < LONGEST_OPERATION {
+        return applied("NOT_ENDED");
+    }
+    metrics.stuck();
+    applied("STUCK")
 }
 
 /// That the operation is not one of the worker's.

@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use crate::message::Message;
-use crate::{batching, config};
+use crate::{batching, trace};
 
 /// Messages of one call (AWS limit).
 const MAX_BATCH: usize = 10;
@@ -25,7 +25,8 @@ const MAX_BATCH_BYTES: usize = 1_000_000;
 const MAX_ROUNDS: u32 = 6;
 /// Calls at the same time, of one request.
 const CONCURRENT_CALLS: usize = 8;
-/// Time after which no further try of a call is begun: one more may take as long as a call may (see [`crate::aws`]).
+/// Time after which no further try of a call is begun but the second: one more may take as long as a call may (see
+/// [`crate::aws`]), and the first may have met a dead connection (see [`crate::connections`]).
 const LONGEST_SENDING: Duration = Duration::from_secs(1);
 /// Longest wait before the second try; more for each further one, and drawn at random below that.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
@@ -64,12 +65,25 @@ impl Queue {
     /// # Errors
     /// [`SendError`] if SQS did not say that it has it.
     pub async fn send<T: Serialize + Sync>(&self, message: &Message<T>) -> Result<(), SendError> {
+        self.send_later(message, Duration::ZERO).await
+    }
+
+    /// The same, but the message cannot be received before this time has passed: 15 minutes at most (AWS limit).
+    ///
+    /// # Errors
+    /// [`SendError`] if SQS did not say that it has it.
+    pub async fn send_later<T: Serialize + Sync>(
+        &self,
+        message: &Message<T>,
+        after: Duration,
+    ) -> Result<(), SendError> {
         let body = ascii_json(message).map_err(|error| SendError::new(error.to_string()))?;
         self.client
             .send_message()
             .queue_url(&self.url)
             .message_group_id(message.org_id.as_str())
-            .set_message_system_attributes(trace()?)
+            .set_message_system_attributes(trace())
+            .set_delay_seconds(Some(seconds(after)).filter(|seconds| *seconds > 0))
             .message_body(body)
             .send()
             .await
@@ -124,7 +138,7 @@ impl Queue {
             if open.is_empty() {
                 break;
             }
-            if round == MAX_ROUNDS || started.elapsed() > LONGEST_SENDING {
+            if round == MAX_ROUNDS || round > 1 && started.elapsed() > LONGEST_SENDING {
                 if let Some(reason) = unanswered {
                     return Err(SendError::new(reason));
                 }
@@ -171,9 +185,8 @@ impl Queue {
     /// # Errors
     /// [`SendError`] if SQS did not say that it will: then it comes back after the visibility timeout.
     pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
-        let seconds = i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
-        let done = call.visibility_timeout(seconds).send().await;
+        let done = call.visibility_timeout(seconds(time)).send().await;
         done.map_err(|error| SendError { call: "ChangeMessageVisibility", reason: reason(&error) })?;
         Ok(())
     }
@@ -185,7 +198,7 @@ fn batch_entry<T: Serialize>(
     SendMessageBatchRequestEntry::builder()
         .id(index.to_string())
         .message_group_id(message.org_id.as_str())
-        .set_message_system_attributes(trace()?)
+        .set_message_system_attributes(trace())
         .message_body(ascii_json(message).map_err(|error| SendError::new(error.to_string()))?)
         .build()
         .map_err(|error| SendError::new(error.to_string()))
@@ -193,13 +206,15 @@ fn batch_entry<T: Serialize>(
 
 type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>;
 
-/// What makes the worker's trace a part of this invocation's, which the runtime names in the environment. SQS does
-/// not count it into the message's size.
-fn trace() -> Result<Option<SystemAttributes>, SendError> {
-    let Some(header) = config::optional("_X_AMZN_TRACE_ID") else { return Ok(None) };
-    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
-    let value = value.map_err(|error| SendError::new(error.to_string()))?;
-    Ok(Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)])))
+/// What makes the worker's trace a part of this invocation's. SQS does not count it into the message's size.
+fn trace() -> Option<SystemAttributes> {
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace::header()?).build();
+    value.ok().map(|value| HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
+}
+
+/// A time as SQS counts it.
+fn seconds(time: Duration) -> i32 {
+    i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
 }
 
 fn reason<E: ProvideErrorMetadata, R>(error: &aws_sdk_sqs::error::SdkError<E, R>) -> String {

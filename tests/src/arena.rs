@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use serde_json::{Value, json};
 use shared::aws::Aws;
 use shared::store::Store;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::commits::Commits;
 use crate::contract;
+use crate::payloads::Sent;
 
 /// Rows of a call that reads all: more take an emulator longer than a client waits.
 const SCAN_PAGE: i32 = 500;
@@ -87,9 +88,14 @@ impl Arena {
 
     /// The bodies of all messages now in the queue, which are gone from it then. Each must have its form.
     pub async fn take_messages(&self) -> Vec<String> {
-        let messages = drain(&self.sqs, &self.queue_url).await;
+        self.take_sent().await.into_iter().map(|message| message.body).collect()
+    }
+
+    /// The same, with what SQS has beside the bodies.
+    pub async fn take_sent(&self) -> Vec<Sent> {
+        let messages = drain_sent(&self.sqs, &self.queue_url).await;
         for message in &messages {
-            contract::check_message(message);
+            contract::check_message(&message.body);
         }
         messages
     }
@@ -222,18 +228,25 @@ pub(crate) async fn subscribe(
     url
 }
 
-/// Takes everything out of a queue.
+/// Takes everything out of a queue; answers the bodies.
 pub async fn drain(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<String> {
-    let mut bodies = Vec::new();
+    drain_sent(sqs, url).await.into_iter().map(|message| message.body).collect()
+}
+
+async fn drain_sent(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<Sent> {
+    let mut sent = Vec::new();
     loop {
-        let answer = sqs.receive_message().queue_url(url).max_number_of_messages(10).send().await.unwrap();
-        let messages = answer.messages.unwrap_or_default();
+        let receive = sqs.receive_message().queue_url(url).max_number_of_messages(10);
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::AwsTraceHeader);
+        let messages = receive.send().await.unwrap().messages.unwrap_or_default();
         if messages.is_empty() {
-            return bodies;
+            return sent;
         }
         let mut entries = Vec::new();
         for (index, message) in messages.into_iter().enumerate() {
-            bodies.push(message.body.unwrap());
+            let trace_header =
+                message.attributes.unwrap_or_default().remove(&MessageSystemAttributeName::AwsTraceHeader);
+            sent.push(Sent { body: message.body.unwrap(), trace_header });
             let entry = DeleteMessageBatchRequestEntry::builder().id(index.to_string());
             entries.push(entry.receipt_handle(message.receipt_handle.unwrap()).build().unwrap());
         }

@@ -14,6 +14,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -21,8 +22,13 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use crate::lineage::{self, Lineage};
+
 /// As in the local environment of infra/samconfig.toml.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The template's `FunctionTimeout`, unless an environment says another.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that the template's `FunctionTimeout` can be.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
@@ -39,6 +45,8 @@ pub enum Invocation {
     Failed(Value),
     /// The process died first.
     Died,
+    /// Lambda did not run it: it would be the next one of a chain that is too long.
+    Stopped,
 }
 
 #[derive(Clone)]
@@ -49,8 +57,15 @@ struct RuntimeApi {
     skew_seconds: Arc<AtomicI64>,
     /// When it was first asked for an event.
     asked: watch::Sender<Option<Instant>>,
-    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<(String, Value)>>>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Handed>>>,
     answers: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
+}
+
+/// An event on its way to the process.
+struct Handed {
+    id: String,
+    trace_header: String,
+    event: Value,
 }
 
 /// What is run.
@@ -102,12 +117,14 @@ pub struct Function {
     program: Program,
     environment: Vec<(String, String)>,
     address: String,
-    send: mpsc::UnboundedSender<(String, Value)>,
+    send: mpsc::UnboundedSender<Handed>,
     api: RuntimeApi,
     child: Arc<tokio::sync::Mutex<Option<Child>>>,
     log_level: String,
     log: File,
     log_path: PathBuf,
+    /// Whether chains of it may be longer than [`lineage::MOST`].
+    is_recursive: bool,
 }
 
 impl Function {
@@ -141,7 +158,8 @@ impl Function {
         let log_path = logs.join(format!("{name}-{}.log", Uuid::new_v4().simple()));
         let log = File::create(&log_path).unwrap();
         let (child, log_level) = (Arc::new(tokio::sync::Mutex::new(None)), "INFO".to_owned());
-        Self { program, environment, address, send, api, child, log_level, log, log_path }
+        let is_recursive = lineage::is_allowed(&program.name);
+        Self { program, environment, address, send, api, child, log_level, log, log_path, is_recursive }
     }
 
     /// The same function, which logs from this level on.
@@ -156,6 +174,19 @@ impl Function {
     pub fn patient(self) -> Self {
         self.api.timeout_seconds.store(LONGEST_TIMEOUT.as_secs(), Ordering::Relaxed);
         self
+    }
+
+    /// The same function, with the timeout that the template has where nobody says another.
+    #[must_use]
+    pub fn as_deployed(self) -> Self {
+        self.api.timeout_seconds.store(DEFAULT_TIMEOUT.as_secs(), Ordering::Relaxed);
+        self
+    }
+
+    /// The same function, whose `RecursiveLoop` is not set.
+    #[must_use]
+    pub fn terminated(self) -> Self {
+        Self { is_recursive: false, ..self }
     }
 
     /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/requirements.txt),
@@ -194,11 +225,15 @@ impl Function {
 
     /// Hands it this event, starting a process if none lives, and waits for what comes of it.
     pub async fn invoke(&self, event: Value) -> Invocation {
+        let Lineage { header: trace_header, count } = Lineage::of(&self.program.name, &event);
+        if count > lineage::MOST && !self.is_recursive {
+            return Invocation::Stopped;
+        }
         self.ensure_running().await;
         let id = Uuid::new_v4().to_string();
         let (answer, mut wait) = oneshot::channel();
         self.api.answers.lock().unwrap().insert(id.clone(), answer);
-        self.send.send((id, event)).unwrap();
+        self.send.send(Handed { id, trace_header, event }).unwrap();
         loop {
             match tokio::time::timeout(Duration::from_millis(20), &mut wait).await {
                 Ok(result) => return result.unwrap(),
@@ -244,6 +279,19 @@ impl Function {
         }
     }
 
+    /// Freezes the process, as Lambda does between two events, does this meanwhile, and hands it the next event.
+    pub async fn invoke_after_freeze(&self, meanwhile: impl FnOnce(), event: Value) -> Invocation {
+        let process = Pid::from_raw(i32::try_from(self.id().await).unwrap());
+        kill(process, Signal::SIGSTOP).unwrap();
+        meanwhile();
+        let thaw = async {
+            // The network is quicker than that.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            kill(process, Signal::SIGCONT).unwrap();
+        };
+        tokio::join!(self.invoke(event), thaw).0
+    }
+
     async fn ensure_running(&self) {
         if !self.has_died().await {
             return;
@@ -274,7 +322,8 @@ impl Function {
 async fn next(State(api): State<RuntimeApi>) -> Response {
     api.asked.send_if_modified(|asked| asked.is_none() && asked.replace(Instant::now()).is_none());
     // Lambda holds the request until there is an event; without a test there is none any more.
-    let Some((id, event)) = api.events.lock().await.recv().await else { return std::future::pending().await };
+    let handed = api.events.lock().await.recv().await;
+    let Some(Handed { id, trace_header, event }) = handed else { return std::future::pending().await };
     let deadline = SystemTime::now() + Duration::from_secs(api.timeout_seconds.load(Ordering::Relaxed));
     let deadline = i64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let deadline = deadline + 1000 * api.skew_seconds.load(Ordering::Relaxed);
@@ -283,6 +332,7 @@ async fn next(State(api): State<RuntimeApi>) -> Response {
         ("content-type", "application/json".to_owned()),
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", deadline.to_string()),
+        ("lambda-runtime-trace-id", trace_header),
         ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:test".to_owned()),
     ] {
         headers.insert(name, HeaderValue::from_str(&value).unwrap());

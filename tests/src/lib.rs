@@ -27,6 +27,8 @@ pub mod capacity;
 pub mod commits;
 pub mod contract;
 pub mod function;
+pub mod lineage;
+pub mod link;
 pub mod operator;
 pub mod orders;
 mod partial;

@@ -47,15 +47,42 @@ pub fn bind_event(card: u64, reissued: Option<u64>, key: &str) -> Value {
     http_event("PUT", &path, &json!({ "cardId": card.to_string() }), &headers, body.as_ref())
 }
 
-/// An SQS event of these messages; the IDs are their positions.
+/// A message that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// What it says.
+    pub body: String,
+    /// Its attribute `AWSTraceHeader`, if it has one.
+    pub trace_header: Option<String>,
+}
+
+impl From<String> for Sent {
+    /// One that came of no invocation.
+    fn from(body: String) -> Self {
+        Self { body, trace_header: None }
+    }
+}
+
+/// An SQS event of these messages, which came of no invocation; the IDs are their positions.
 #[must_use]
 pub fn batch(messages: &[(String, u32)]) -> Value {
-    let record = |(position, (body, receives)): (usize, &(String, u32))| {
-        json!({
-            "messageId": position.to_string(), "receiptHandle": "r", "body": body,
+    let sent: Vec<_> = messages.iter().map(|(body, receives)| (Sent::from(body.clone()), *receives)).collect();
+    batch_of(&sent)
+}
+
+/// An SQS event of these messages, and how often each was received; the IDs are their positions.
+#[must_use]
+pub fn batch_of(messages: &[(Sent, u32)]) -> Value {
+    let record = |(position, (message, receives)): (usize, &(Sent, u32))| {
+        let mut record = json!({
+            "messageId": position.to_string(), "receiptHandle": "r", "body": message.body,
             "attributes": { "ApproximateReceiveCount": receives.to_string() },
             "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
-        })
+        });
+        if let Some(header) = &message.trace_header {
+            record["attributes"]["AWSTraceHeader"] = header.as_str().into();
+        }
+        record
     };
     json!({ "Records": messages.iter().enumerate().map(record).collect::<Vec<_>>() })
 }

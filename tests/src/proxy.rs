@@ -35,6 +35,8 @@ pub enum Step {
     Hang,
     /// Let it pass, but only after this.
     Wait(Duration),
+    /// Before: ask this instead.
+    Ask(String),
     /// Let it pass, but not before this is true.
     Until(watch::Receiver<bool>),
     /// Before: cut the connection, and still have the call done after this, when nobody waits for it any more.
@@ -149,7 +151,7 @@ async fn forward(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let request = Request { method, uri, headers, body };
+    let mut request = Request { method, uri, headers, body };
     let (target, signed, asked) =
         (request.header("x-amz-target"), request.header("authorization"), request.body.clone());
     let caller = signed.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
@@ -166,6 +168,10 @@ async fn forward(
             return cut(Bytes::new());
         }
         Step::Partly(seed) => partial::draw(&target, &request.body, seed),
+        Step::Ask(body) => {
+            request.body = Bytes::from(body);
+            None
+        }
         step => {
             if let Some(answer) = instead(step, &Bytes::new()).await {
                 return answer;
@@ -291,7 +297,7 @@ impl Proxy {
 /// What is answered instead of these bytes, if anything is.
 async fn instead(step: Step, bytes: &Bytes) -> Option<Response<Body>> {
     match step {
-        Step::Pass | Step::Late(_) | Step::Partly(_) => None,
+        Step::Pass | Step::Ask(_) | Step::Late(_) | Step::Partly(_) => None,
         Step::Wait(time) => {
             tokio::time::sleep(time).await;
             None

@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::arena::{Arena, drain};
 use crate::contract::queue_of;
 use crate::function::{Function, Invocation};
-use crate::payloads::{batch, failed};
+use crate::lineage::Lineage;
+use crate::payloads::{Sent, batch_of, failed};
 use crate::proxy::{self, Call, Moment, Step};
 
 /// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
@@ -55,6 +56,12 @@ impl Exposed {
         Self { function: self.function.skewed(seconds), ..self }
     }
 
+    /// The same function, whose `RecursiveLoop` is not set.
+    #[must_use]
+    pub fn terminated(self) -> Self {
+        Self { function: self.function.terminated(), ..self }
+    }
+
     /// Hands it this event, and kills it after so many moments before or after a call.
     pub async fn invoke(&self, event: Value, fuse: Option<u32>) -> Invocation {
         *self.fuse.lock().unwrap() = fuse;
@@ -88,7 +95,7 @@ impl Default for Delivery {
 /// A message that waits for a worker.
 #[derive(Debug)]
 struct Waiting {
-    body: String,
+    message: Sent,
     /// How often it was received before.
     receives: u32,
     /// When it may be received again.
@@ -96,8 +103,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(body: String) -> Self {
-        Self { body, receives: 0, visible: Instant::now() }
+    fn new(message: Sent) -> Self {
+        Self { message, receives: 0, visible: Instant::now() }
     }
 }
 
@@ -108,6 +115,10 @@ pub struct Run {
     pub deliveries: usize,
     /// Workers that died.
     pub deaths: usize,
+    /// Invocations of the longest chain.
+    pub longest_chain: u32,
+    /// Messages that Lambda did not hand to a worker: their chains would have been too long. They are gone.
+    pub stopped: usize,
 }
 
 /// Messages on their way, and how many workers are busy with others.
@@ -133,7 +144,7 @@ impl Traffic {
     /// These messages, each as often as it is listed, and what comes of them.
     #[must_use]
     pub fn of(messages: Vec<String>, how: Delivery, rng: Rng) -> Self {
-        let waiting = messages.into_iter().map(Waiting::new).collect();
+        let waiting = messages.into_iter().map(|body| Waiting::new(body.into())).collect();
         Self {
             state: Mutex::new(State { waiting, busy: 0, is_open: false, is_calm: false, run: Run::default(), rng }),
             how,
@@ -160,7 +171,7 @@ impl Traffic {
 
     /// Adds messages, each as often as those that workers send.
     pub fn add(&self, messages: Vec<String>) {
-        self.state.lock().unwrap().add(messages, &self.how);
+        self.state.lock().unwrap().add(messages.into_iter().map(Sent::from).collect(), &self.how);
     }
 
     /// How it went so far.
@@ -178,10 +189,12 @@ impl Traffic {
             }
             let moments = self.how.moments * u32::try_from(taken.len()).unwrap() + 2;
             let fuse = self.fuse(moments);
-            let invocation = worker.invoke(batch(&taken), fuse).await;
-            let sent = arena.take_messages().await;
+            let event = batch_of(&taken);
+            let chain = Lineage::of(name, &event).count;
+            let invocation = worker.invoke(event, fuse).await;
+            let sent = arena.take_sent().await;
             arena.gather_events().await;
-            self.settle(taken, invocation, sent);
+            self.settle(taken, invocation, sent, chain);
         }
     }
 
@@ -192,7 +205,7 @@ impl Traffic {
     }
 
     /// Some of the messages for this worker, in random order; `None` once all is done.
-    fn take(&self, name: &str) -> Option<Vec<(String, u32)>> {
+    fn take(&self, name: &str) -> Option<Vec<(Sent, u32)>> {
         let mut state = self.state.lock().unwrap();
         let state = &mut *state;
         if state.waiting.is_empty() && state.busy == 0 && !state.is_open {
@@ -200,48 +213,53 @@ impl Traffic {
         }
         state.rng.shuffle(&mut state.waiting);
         let now = Instant::now();
-        let is_mine =
-            |waiting: &Waiting| waiting.visible <= now && name.strip_suffix("-worker") == Some(queue_of(&waiting.body));
+        let is_mine = |waiting: &Waiting| {
+            waiting.visible <= now && name.strip_suffix("-worker") == Some(queue_of(&waiting.message.body))
+        };
         let (mut mine, others): (Vec<_>, Vec<_>) = state.waiting.drain(..).partition(is_mine);
         state.waiting = others;
         let taken = mine.split_off(mine.len() - mine.len().min(state.rng.usize(1..=self.how.batch)));
         state.waiting.extend(mine);
         state.busy += usize::from(!taken.is_empty());
         state.run.deliveries += taken.len();
-        Some(taken.into_iter().map(|Waiting { body, receives, .. }| (body, receives + 1)).collect())
+        Some(taken.into_iter().map(|Waiting { message, receives, .. }| (message, receives + 1)).collect())
     }
 
-    fn settle(&self, taken: Vec<(String, u32)>, invocation: Invocation, sent: Vec<String>) {
+    fn settle(&self, taken: Vec<(Sent, u32)>, invocation: Invocation, sent: Vec<Sent>, chain: u32) {
         let mut state = self.state.lock().unwrap();
         state.busy -= 1;
+        if invocation != Invocation::Stopped {
+            state.run.longest_chain = state.run.longest_chain.max(chain);
+        }
         match invocation {
             Invocation::Answered(answer) => {
                 let failed = failed(&answer);
                 let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
                 let visible = Instant::now() + self.how.visibility;
-                state.waiting.extend(back.map(|(_, (body, receives))| Waiting { body, receives, visible }));
+                state.waiting.extend(back.map(|(_, (message, receives))| Waiting { message, receives, visible }));
             }
             Invocation::Died => {
                 state.run.deaths += 1;
                 // A dead letter only ever comes of five real tries; here deaths alone use them up.
-                state.waiting.extend(taken.into_iter().map(|(body, _)| Waiting::new(body)));
+                state.waiting.extend(taken.into_iter().map(|(message, _)| Waiting::new(message)));
             }
             Invocation::Failed(error) => panic!("{error}"),
+            Invocation::Stopped => state.run.stopped += taken.len(),
         }
         state.add(sent, &self.how);
     }
 }
 
 impl State {
-    fn add(&mut self, messages: Vec<String>, how: &Delivery) {
-        for body in messages {
+    fn add(&mut self, messages: Vec<Sent>, how: &Delivery) {
+        for message in messages {
             let mut visible = Instant::now();
             for copy in 0..how.copies {
                 // Half of the copies come at once: else two workers would hardly ever meet in a transaction.
                 if copy == 0 || self.rng.bool() {
                     visible = Instant::now() + how.delay.mul_f64(self.rng.f64());
                 }
-                self.waiting.push(Waiting { visible, ..Waiting::new(body.clone()) });
+                self.waiting.push(Waiting { visible, ..Waiting::new(message.clone()) });
             }
         }
     }
@@ -257,5 +275,6 @@ pub async fn deliver_with_deaths(arena: &Arena, crew: &[&str], messages: Vec<Str
     };
     futures_util::future::join_all(crew.iter().map(labour)).await;
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    assert_eq!(traffic.run().stopped, 0, "a chain is too long for Lambda");
     traffic.run()
 }

@@ -175,8 +175,7 @@ impl Weather {
     #[must_use]
     pub fn step(&self, call: &Call<'_>, moment: Moment) -> Step {
         let mut state = self.state.lock().unwrap();
-        // The pepper is read while a function starts: one that cannot start is Lambda's affair.
-        if state.is_calm || call.target.starts_with("secretsmanager") {
+        if state.is_calm {
             return Step::Pass;
         }
         let now = Instant::now();

@@ -20,8 +20,9 @@ use shared::domain::cancel::{ItemRef, state_after};
 use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
-use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
-use shared::plan::{Plan, count, operation_of, other_kind};
+use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan, Watch};
+use shared::metrics::Metrics;
+use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
 use shared::worker::{self, Applied, Attempt, Failure, Outlets};
@@ -36,6 +37,8 @@ pub struct CancelBulkWorker {
     pub queue: Queue,
     /// Takes the events of the items.
     pub bus: EventBus,
+    /// Counts operations that should have ended.
+    pub metrics: Metrics,
 }
 
 impl CancelBulkWorker {
@@ -49,6 +52,11 @@ impl CancelBulkWorker {
             CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, attempt).await,
             CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
             CancelStep::Chunk(chunk) => self.chunk(&message, chunk, attempt).await,
+            CancelStep::Watch(_) => {
+                let operation = operation_of(&self.store, &message).await?;
+                let again = message.instruction.clone();
+                plan::watch(&self.queue, &self.metrics, &message, &operation, again).await
+            }
         }
     }
 
@@ -61,6 +69,7 @@ impl CancelBulkWorker {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
+            self.watch_later(message).await?;
             let bulk = self.store.seal(org, bulk, id).await?;
             operation = self.store.begin(org, id, &bulk.batches).await?;
         }
@@ -80,10 +89,15 @@ impl CancelBulkWorker {
         }
     }
 
+    async fn watch_later(&self, message: &Message<CancelBulk>) -> Result<(), Failure> {
+        plan::watch_later(&self.queue, message, instruction(message, CancelStep::Watch(Watch {}))).await
+    }
+
     async fn plan_named(&self, message: &Message<CancelBulk>, plan: &NamedPlan) -> Result<Applied, Failure> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
+            self.watch_later(message).await?;
             operation = self.store.begin(org, id, &plan.batches).await?;
         }
         if operation.state != OperationState::Running || progress(&operation)?.is_planned() {
@@ -195,7 +209,8 @@ pub async fn run() -> Result<(), Error> {
     let queue = Queue::new(aws.sqs(), queue);
     // A chunk that is given up says how long it waits.
     outlets.returns.queue = Some(queue.clone());
-    let worker = CancelBulkWorker { store: Store::new(aws.dynamodb(), table), queue, bus: outlets.bus.clone() };
+    let (bus, metrics) = (outlets.bus.clone(), outlets.returns.metrics.clone());
+    let worker = CancelBulkWorker { store: Store::new(aws.dynamodb(), table), queue, bus, metrics };
     aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
     worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

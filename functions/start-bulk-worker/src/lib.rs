@@ -19,8 +19,9 @@ use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
 use shared::events::EventBus;
-use shared::message::{Message, StartBulk, StartChunk, StartStep};
-use shared::plan::{Plan, count, operation_of, other_kind};
+use shared::message::{Message, StartBulk, StartChunk, StartStep, Watch};
+use shared::metrics::Metrics;
+use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
 use shared::worker::{self, Applied, Attempt, Failure, Outlets};
@@ -35,6 +36,8 @@ pub struct StartBulkWorker {
     pub queue: Queue,
     /// Takes the events of the cards.
     pub bus: EventBus,
+    /// Counts operations that should have ended.
+    pub metrics: Metrics,
 }
 
 /// What is true of all cards of one start.
@@ -57,6 +60,10 @@ impl StartBulkWorker {
         match &message.instruction.step {
             StartStep::Plan(cursor) => self.plan(&message, operation, bulk, cursor, attempt).await,
             StartStep::Chunk(chunk) => self.chunk(&message, &operation, bulk, chunk).await,
+            StartStep::Watch(_) => {
+                let again = message.instruction.clone();
+                plan::watch(&self.queue, &self.metrics, &message, &operation, again).await
+            }
         }
     }
 
@@ -69,7 +76,9 @@ impl StartBulkWorker {
         attempt: Attempt,
     ) -> Result<Applied, Failure> {
         let (org, id) = (&message.org_id, message.operation_id);
+        let instruction = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
         if operation.state == OperationState::Pending {
+            plan::watch_later(&self.queue, message, instruction(StartStep::Watch(Watch {}))).await?;
             operation = if bulk.is_sealed() {
                 self.store.refuse(org, id, bulk.items, clock::now()).await?
             } else {
@@ -83,7 +92,6 @@ impl StartBulkWorker {
         if bulk.state == BulkState::Created {
             self.store.mark_started(org, &bulk.bulk_id).await?;
         }
-        let instruction = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
         let chunk = |number, items: Vec<PlannedItem>| {
             Range::of(&items).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
         };
@@ -260,6 +268,7 @@ pub async fn run() -> Result<(), Error> {
         store: Store::new(aws.dynamodb(), table),
         queue: Queue::new(aws.sqs(), queue),
         bus: outlets.bus.clone(),
+        metrics: outlets.returns.metrics.clone(),
     };
     aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
     worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await

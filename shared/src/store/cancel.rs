@@ -189,6 +189,17 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.ids).collect())
     }
 
+    /// Returns how many chunks of named items are stored with the operation, read consistently.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn count_named_chunks(&self, org: &OrgId, operation: OperationId) -> Result<u32, StoreError> {
+        const CALL: &str = "Query chunks";
+        let range = (chunk_sort_key(0), chunk_sort_key(u32::MAX));
+        let rows: Vec<ChunkRow> = self.operation_rows(CALL, org, operation, range, None).await?;
+        u32::try_from(rows.len()).map_err(|error| StoreError::broken(CALL, error))
+    }
+
     /// How far a chunk has come, read consistently, if that is stored.
     ///
     /// # Errors

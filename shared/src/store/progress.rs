@@ -88,6 +88,25 @@ impl Store {
         as_it_is(CALL, self.change(change).await?)
     }
 
+    /// Forgets how far a running operation is planned, so that its plan begins anew. What is done stays done. An operation
+    /// that does not run is left alone, and so is one that is complete: somebody may be about to end it. Answers the
+    /// operation as it is then.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if there is no such operation.
+    pub async fn forget_plan(&self, org: &OrgId, operation: OperationId) -> Result<Operation, StoreError> {
+        const CALL: &str = "UpdateItem operation forget plan";
+        let change = Change {
+            call: CALL,
+            key: operation_key(org, operation),
+            update: "REMOVE planned, chunks, items_total",
+            condition: "#state = :running AND (attribute_not_exists(chunks) OR attribute_not_exists(done) OR size(done) < chunks)",
+            names: reserved(&["state"]),
+            values: vec![(":running", attribute(CALL, OperationState::Running)?)],
+        };
+        as_it_is(CALL, self.change(change).await?)
+    }
+
     /// Counts a chunk off, once: its items, how many of them the operation changed, and how many it was
     /// refused.
     ///

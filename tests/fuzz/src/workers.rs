@@ -251,8 +251,8 @@ impl Workers {
             let answer = answers.lock().unwrap().clone().ok_or(SendError::Time);
             ready(judge(answer, attempt.number))
         };
-        let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
-        let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus() };
+        let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus(), metrics: world::metrics() };
+        let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus(), metrics: world::metrics() };
         let bind = BindCardWorker { store: store() };
         let orders = CancelOrdersWorker { store: store() };
         let feed = OrderFeedWorker { store: store() };

@@ -59,6 +59,8 @@ pub enum Broken {
     /// A page of a plan is not known as planned, and is planned again by every copy of its message; and the message of the
     /// next page is sent with the page's chunks.
     PlansAgain,
+    /// The plan of an operation is forgotten although nothing is left but to end it.
+    ForgetsComplete,
     /// A card's event is published before the card can be seen.
     CreateBeforeCard,
     /// A card that an item names, and that cannot be seen yet, is told as missing.

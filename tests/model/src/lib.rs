@@ -51,6 +51,8 @@
 //! - **Old readings.** What an eventually consistent read finds, a consistent one found before, and its process waited.
 //! - **Calls in one.** Entries of a batch (`SendMessageBatch`, `PutEvents`, BatchExecuteStatement) are done or not each
 //!   on its own: each is a call here. Messages of a worker's batch go their own ways: each is a process here.
+//! - **Watching.** The message by which a worker looks whether its operation has ended changes nothing. It is not sent
+//!   here.
 //! - **Reads of what never changes**, and the counter of card IDs, are no steps: nobody can tell when they are done.
 //! - **Answers that are lost.** Where it may matter, the SDK makes a call twice (`How::Again`). An error is a death: the
 //!   message comes back, the client has a 5xx.

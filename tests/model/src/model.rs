@@ -35,6 +35,8 @@ pub enum Action {
     Commit(Key),
     /// The operation's row goes away: the table was restored to a time before it, say. All workers rest then.
     Forget(OperationId),
+    /// An operator has the operation planned again, from its first page on.
+    Resume(OperationId),
     /// The card comes to another status outside this system.
     Outside(CardId, CardStatus),
 }
@@ -74,6 +76,10 @@ impl Bindery {
                 world.results.retain(|(of, _), _| *of != operation);
                 world.held.retain(|(of, _)| *of != operation);
                 "goes away"
+            }
+            Action::Resume(operation) => {
+                world.forget_plan(operation, self.broken)?;
+                "is resumed"
             }
             Action::Outside(card, status) => {
                 world.cards.get_mut(&card)?.edit(|card| card.row.status = status);
@@ -139,7 +145,7 @@ impl Bindery {
     /// The ways in which a call may be answered.
     fn ways(&self) -> &'static [How] {
         match self.scenario.odd {
-            Odd::Nothing => &[How::Well, How::Again],
+            Odd::Nothing | Odd::Resumed => &[How::Well, How::Again],
             Odd::Held => &[How::Well, How::Again, How::Held, How::HeldAfterAll],
             Odd::Late => &[How::Well, How::Again, How::Late],
             Odd::Sending => &[How::Well, How::Again, How::Refused, How::Lost],
@@ -181,6 +187,9 @@ impl Model for Bindery {
         actions.extend(state.prepared.keys().cloned().map(Action::Commit));
         if state.is_at_rest() && self.scenario.has_one_to_forget(state) {
             actions.extend(state.operations.keys().copied().map(Action::Forget));
+        }
+        if self.scenario.odd == Odd::Resumed {
+            actions.extend(state.operations.keys().copied().map(Action::Resume));
         }
         if self.scenario.outside {
             let can_change = |id: &CardId| !state.prepared.contains_key(&Key::Card(*id));

@@ -75,6 +75,13 @@ pub const A_PLAN_IS_MET: Reached = ("a plan is made again, and goes on where it 
     let mut processes = world.processes.iter();
     processes.any(|process| process.remembered().any(of_start) || process.remembered().any(of_cancel))
 });
+/// An operation whose chunks are all done, two of them, is to be planned from its first page on.
+pub const PLANNED_ANEW: Reached = ("what is done is planned anew", |_, world| {
+    world.operations.values().any(|operation| {
+        let progress = progress(operation);
+        progress.done.len() == 2 && progress.planned.is_none() && progress.chunks.is_none()
+    })
+});
 /// A batch is aborted, and its item taken over.
 pub const TAKEN_OVER: Reached =
     ("an item is taken over", |_, world| !world.aborted.is_empty() && world.bulk.batches.len() > 1);

@@ -22,7 +22,7 @@ pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
     match &message.instruction {
         Instruction::Bind(bind) => said_of_bind(world, message, operation, bind),
         Instruction::Start(instruction) => match &instruction.step {
-            StartStep::Plan(_) => Some(Vec::new()),
+            StartStep::Plan(_) | StartStep::Watch(_) => Some(Vec::new()),
             StartStep::Chunk(chunk) => {
                 let (start, items) = (start::Start::of(world, operation)?, world.items_of(&chunk.range));
                 let open = items.iter().any(|item| item.row.state == ItemState::Pending);
@@ -31,7 +31,7 @@ pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
             }
         },
         Instruction::Cancel(instruction) => match &instruction.step {
-            CancelStep::PlanAll(_) | CancelStep::PlanNamed(_) => Some(Vec::new()),
+            CancelStep::PlanAll(_) | CancelStep::PlanNamed(_) | CancelStep::Watch(_) => Some(Vec::new()),
             CancelStep::Chunk(chunk) => {
                 let result = world.results.get(&(message.operation_id, chunk.number))?;
                 Some(cancel::events(message, instruction, result))

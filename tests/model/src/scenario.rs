@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bind::Bind;
-use shared::domain::bulk::{Bulk, BulkSettings, BulkState};
+use shared::domain::bulk::{Bulk, BulkSettings, BulkState, PlanCursor};
 use shared::domain::card::{Bound, Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -62,6 +62,8 @@ pub enum Odd {
     Held,
     /// A plan's time runs out after any page.
     Late,
+    /// An operator has operations planned again, at any time.
+    Resumed,
     /// Calls that send several messages have no answer, or send some of them.
     Sending,
 }
@@ -304,7 +306,20 @@ pub(crate) fn is_plan(message: &AnyMessage) -> bool {
     match &message.instruction {
         Instruction::Bind(_) | Instruction::CancelOrder(_) => false,
         Instruction::Start(start) => matches!(start.step, StartStep::Plan(_)),
-        Instruction::Cancel(cancel) => !matches!(cancel.step, CancelStep::Chunk(_)),
+        Instruction::Cancel(cancel) => !matches!(cancel.step, CancelStep::Chunk(_) | CancelStep::Watch(_)),
+    }
+}
+
+/// Whether the message is the one that its operation began with.
+pub(crate) fn is_first_plan(message: &AnyMessage) -> bool {
+    match &message.instruction {
+        Instruction::Bind(_) | Instruction::CancelOrder(_) => false,
+        Instruction::Start(start) => start.step == StartStep::Plan(PlanCursor::default()),
+        Instruction::Cancel(cancel) => match &cancel.step {
+            CancelStep::PlanAll(cursor) => *cursor == PlanCursor::default(),
+            CancelStep::PlanNamed(_) => true,
+            CancelStep::Chunk(_) | CancelStep::Watch(_) => false,
+        },
     }
 }
 

@@ -143,7 +143,7 @@ pub struct World {
     pub gone: BTreeMap<OperationId, usize>,
     /// The chunks of each operation that are known to be planned: a delivery of its plan has said so on its row, or let
     /// its message go. For the properties alone.
-    pub planned: BTreeMap<OperationId, u32>,
+    pub planned: BTreeMap<OperationId, Option<u32>>,
     /// Whether a delivery sent a chunk again that was known to be planned before it began.
     pub planned_again: bool,
     /// Orders, and the person whose PIN they need.

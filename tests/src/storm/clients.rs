@@ -155,6 +155,7 @@ fn read(invocation: Invocation, took: Duration) -> Answer {
     let answer = match invocation {
         Invocation::Answered(answer) => answer,
         Invocation::Died => Value::Null,
+        Invocation::Stopped => panic!("no message invoked it"),
         Invocation::Failed(error) => panic!("{error}"),
     };
     let header = |name: &str| answer["headers"][name].as_str().map(ToOwned::to_owned);

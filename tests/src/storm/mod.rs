@@ -127,7 +127,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { deliveries, deaths } = self.run;
+        let Run { deliveries, deaths, .. } = self.run;
         let (asked, accepted) = (self.evidence.records.len(), self.accepted());
         let events = self.evidence.events.len();
         write!(

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tests::arena::{Arena, drain};
+use tests::arena::drain;
 use tests::function::{Function, Invocation};
-use tests::payloads::{ORG, external_id};
+use tests::payloads::external_id;
 use tests::proxy::{self, Call, Moment, Step};
 
 use super::cancels::CANCELER;
 use super::crew::Bulks;
-use super::rows::{call, operation_of, row_at, take};
+use super::rows::{fill, operation_of, row_at, take};
 use super::{batch, failed};
 
 /// Items of the bulk. A page of a plan is what DynamoDB answers at once: 1 MB, which some 490 of these are.
@@ -34,25 +34,6 @@ const MAX_RECEIVES: &str = "20";
 /// The longest external ID that there is.
 fn longest_id(number: usize) -> String {
     format!("{number:05}{}", "😀".repeat(250))
-}
-
-/// Puts the items into the bulk, as the endpoints would.
-async fn fill(arena: &Arena, bulk: &str) {
-    let put = |number: usize| {
-        let id = longest_id(number);
-        json!({ "PutRequest": { "Item": {
-            "pk": { "S": format!("{ORG}#BULK#{bulk}") }, "sk": { "S": format!("I#{id}") },
-            "external_id": { "S": id }, "batch": { "N": "1" }, "state": { "S": "PENDING" },
-        } } })
-    };
-    for first in (0..ITEMS).step_by(25) {
-        let puts: Vec<Value> = (first..ITEMS.min(first + 25)).map(put).collect();
-        let mut request = json!({ "RequestItems": {} });
-        request["RequestItems"][&arena.table] = puts.into();
-        let answer: Value = serde_json::from_str(&call(arena, "BatchWriteItem", &request).await).unwrap();
-        assert_eq!(answer["UnprocessedItems"], json!({}), "{answer}");
-    }
-    arena.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ITEMS)).await;
 }
 
 /// A queue that fails now and then, and a table whose reads are counted.
@@ -126,7 +107,7 @@ async fn copies_of_a_page_do_not_multiply() {
     let arena = &bulks.arena;
     let bulk = bulks.create(1).await;
     take(arena, &format!("BULK#{bulk}"), &format!("I#{}", external_id(0))).await;
-    fill(arena, &bulk).await;
+    fill(arena, &bulk, (0..ITEMS).map(longest_id)).await;
     let plan = bulks.cancel(&bulk, None).await;
     let operation = operation_of(&plan);
 

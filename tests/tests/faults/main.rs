@@ -7,14 +7,18 @@ mod cancels;
 mod copies;
 mod crew;
 mod deaths;
+mod freeze;
 mod gone;
 mod half_seen;
 mod held;
 mod increments;
 mod lies;
 mod orders;
+mod recursion;
 mod rows;
+mod secrets;
 mod seen_apart;
+mod stuck;
 mod torn;
 mod unsure;
 

@@ -30,7 +30,10 @@ pub async fn put_back(arena: &Arena, row: Item) {
 
 /// Returns the row, or `None` if there is none.
 pub async fn row_at(arena: &Arena, pk: &str, sk: &str) -> Option<Value> {
-    arena.rows().await.remove(&(format!("{ORG}#{pk}"), sk.to_owned()))
+    let text = |text: String| AttributeValue::S(text);
+    let get = arena.dynamodb.get_item().table_name(&arena.table).consistent_read(true);
+    let get = get.key("pk", text(format!("{ORG}#{pk}"))).key("sk", text(sk.to_owned()));
+    get.send().await.unwrap().item.map(|item| serde_dynamo::from_item(item).unwrap())
 }
 
 /// Returns what DynamoDB answers now when it is asked for the row.
@@ -40,6 +43,25 @@ pub async fn answer_now(arena: &Arena, pk: &str, sk: &str) -> String {
     let answer = call(arena, "GetItem", &request).await;
     assert!(answer.contains(pk), "{answer}");
     answer
+}
+
+/// Puts pending items into the bulk's first batch, as the endpoints would.
+pub async fn fill(arena: &Arena, bulk: &str, ids: impl Iterator<Item = String>) {
+    let put = |id: &String| {
+        json!({ "PutRequest": { "Item": {
+            "pk": { "S": format!("{ORG}#BULK#{bulk}") }, "sk": { "S": format!("I#{id}") },
+            "external_id": { "S": id }, "batch": { "N": "1" }, "state": { "S": "PENDING" },
+        } } })
+    };
+    let ids: Vec<String> = ids.collect();
+    for ids in ids.chunks(25) {
+        let puts: Vec<Value> = ids.iter().map(put).collect();
+        let mut request = json!({ "RequestItems": {} });
+        request["RequestItems"][&arena.table] = puts.into();
+        let answer: Value = serde_json::from_str(&call(arena, "BatchWriteItem", &request).await).unwrap();
+        assert_eq!(answer["UnprocessedItems"], json!({}), "{answer}");
+    }
+    arena.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ids.len())).await;
 }
 
 /// Calls the arena's DynamoDB without an SDK, and returns its answer as it came.

@@ -26,6 +26,7 @@ pub use fate::{Fate, Plan};
 use rows::Rows;
 
 use crate::input::Input;
+use crate::world::PEPPER;
 
 /// A service of AWS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +74,8 @@ pub struct Aws {
     pub sqs: aws_sdk_sqs::Client,
     /// Of `EventBridge`.
     pub eventbridge: aws_sdk_eventbridge::Client,
+    /// Secrets Manager, which always answers.
+    pub secrets: aws_sdk_secretsmanager::Client,
     services: Arc<Mutex<Services>>,
 }
 
@@ -99,6 +102,7 @@ impl Aws {
             dynamodb: client!(aws_sdk_dynamodb, http),
             sqs: client!(aws_sdk_sqs, http),
             eventbridge: client!(aws_sdk_eventbridge, http),
+            secrets: client!(aws_sdk_secretsmanager, http),
             services,
         }
     }
@@ -168,6 +172,10 @@ impl HttpConnector for Wire {
 impl Services {
     fn answer(&mut self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let (prefix, action) = request.headers().get("x-amz-target").unwrap().split_once('.').unwrap();
+        if prefix == "secretsmanager" {
+            let secret = SdkBody::from(json!({ "SecretString": PEPPER }).to_string());
+            return Ok(HttpResponse::new(200.try_into().unwrap(), secret));
+        }
         let service = match prefix {
             "DynamoDB_20120810" => Service::DynamoDb,
             "AmazonSQS" => Service::Sqs,

@@ -30,11 +30,17 @@ pub(super) fn event(route: &Route, input: &Input<'_>) -> Value {
     let parameters: Map<String, Value> =
         route.parameter().into_iter().map(|parameter| (parameter.to_owned(), value.as_str().into())).collect();
     let (body, is_base64) = body(route, input);
-    json!({
+    let mut event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path,
         "rawQueryString": input.setting("query").unwrap_or_default(), "headers": headers(input),
         "requestContext": context, "pathParameters": parameters, "body": body, "isBase64Encoded": is_base64,
-    })
+    });
+    if let Some((pointer, value)) = input.setting("put").and_then(|put| put.split_once(' '))
+        && let Some(place) = event.pointer_mut(pointer)
+    {
+        *place = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    event
 }
 
 /// The organisation that the caller's token names.

@@ -9,6 +9,7 @@
 //! | `:tenant`, `:account`, `:scope TEXT` | the claims, if not those of a caller who may do everything; without text: none |
 //! | `:no-gateway` | no claims: the function verifies the bearer token itself, and nothing decodes the path before |
 //! | `:base64` | the body comes in Base64, even if it is text |
+//! | `:put POINTER JSON` | any JSON in any place of the event; a text that is no JSON is one |
 //! | `:dynamodb`, `:sqs LETTERS` | how calls are answered: [`crate::aws::Fate`] |
 //! | `:card`, `:bulk`, … `JSON` | what rows hold |
 //! | `:expect STATUS` | of a seed: how it is answered |
@@ -32,7 +33,7 @@ use lambda_http::{Error, LambdaEvent, Service};
 use serde::Serialize;
 use serde_json::Value;
 use shared::http::{self, Event, Scope, Verifier};
-use shared::pin::Pepper;
+use shared::pin::PepperSecret;
 use shared::queue::Queue;
 use shared::store::Store;
 use start_bulk::StartBulk;
@@ -41,7 +42,7 @@ use tokio::runtime::Runtime;
 use crate::Outcome;
 use crate::aws::Aws;
 use crate::input::Input;
-use crate::world::{self, KEYS, PEPPER, context};
+use crate::world::{self, KEYS, context};
 use contract::Route;
 use promises::Exchange;
 
@@ -109,7 +110,7 @@ impl Endpoints {
         let aws = Aws::new();
         let store = || Store::new(aws.dynamodb.clone(), "table".to_owned());
         let queue = || Queue::new(aws.sqs.clone(), "https://sqs.test/queue".to_owned());
-        let pepper = Pepper::new(PEPPER);
+        let pepper = PepperSecret::new(aws.secrets.clone(), "pepper".to_owned());
         let orders = CancelOrders { store: store(), queue: queue(), pepper };
         let functions = BTreeMap::from([
             ("bind-card", serve!(CardsWrite, None, BindCard { store: store(), queue: queue() })),

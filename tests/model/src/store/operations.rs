@@ -10,10 +10,12 @@ use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Timestamp;
 
 use super::Conflict;
+use crate::broken::Broken;
 use crate::process::Process;
 use crate::row::Row;
+use crate::scenario::is_first_plan;
 use crate::transaction::Key;
-use crate::world::World;
+use crate::world::{AnyMessage, Place, Task, World};
 
 /// The operation as it is now, whether or not the change was (still) to be done; nothing if there is none.
 pub type AsItIs = Option<Row<Operation>>;
@@ -166,8 +168,38 @@ impl World {
 
     /// So many chunks are known to be planned.
     pub(crate) fn know_planned(&mut self, operation: OperationId, chunks: u32) {
-        let known = self.planned.entry(operation).or_default();
-        *known = (*known).max(chunks);
+        if let Some(known) = self.planned.entry(operation).or_insert(Some(0)) {
+            *known = (*known).max(chunks);
+        }
+    }
+
+    /// `bindery resume`: `UpdateItem` operation forget plan, and the plan's first message is sent again. Nothing if there is
+    /// no plan to forget. (While a delivery of that message is at work, neither: equal messages are one place here, so it
+    /// would let the new one go as well.)
+    pub(crate) fn forget_plan(&mut self, operation: OperationId, broken: Broken) -> Option<()> {
+        let planned = |operation: &Operation| {
+            let progress = progress(operation);
+            let is_planned = progress.planned.is_some() || progress.is_planned();
+            let is_complete = progress.is_complete() && broken != Broken::ForgetsComplete;
+            operation.state == OperationState::Running && is_planned && !is_complete
+        };
+        let first = |message: &AnyMessage| message.operation_id == operation && is_first_plan(message);
+        let at_work = |process: &Process| matches!(&process.task, Task::Message(message) if first(message));
+        if self.processes.iter().any(at_work) || !planned(self.operations.get(&operation)?) {
+            return None;
+        }
+        if self.prepared.contains_key(&Key::Operation(operation)) {
+            return None;
+        }
+        self.update(operation, planned, |operation| {
+            if let Some(progress) = progress_mut(operation) {
+                (progress.planned, progress.chunks, progress.items_total) = (None, None, None);
+            }
+        })?;
+        // What it has planned before, it may plan again.
+        self.planned.insert(operation, None);
+        self.messages.iter_mut().filter(|(message, _)| first(message)).for_each(|(_, place)| *place = Place::Queue);
+        Some(())
     }
 
     /// `UpdateItem` operation count off: so many items, so many changed, so many failed. Even if it was counted

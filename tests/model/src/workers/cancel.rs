@@ -38,6 +38,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &Cancel
         CancelStep::PlanAll(cursor) => cancel.plan_all(run, cursor),
         CancelStep::PlanNamed(plan) => cancel.plan_named(run, plan),
         CancelStep::Chunk(chunk) => cancel.chunk(run, chunk),
+        CancelStep::Watch(_) => Ok(Vec::new()),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Begun {
 impl Begun {
     /// This operation, as it was found.
     pub fn new(world: &World, operation: Row<Operation>) -> Self {
-        let known = world.planned.get(&operation.operation_id).copied().unwrap_or_default();
+        let known = world.planned.get(&operation.operation_id).copied().flatten().unwrap_or_default();
         Self { operation, known }
     }
 

@@ -26,6 +26,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartB
     match &instruction.step {
         StartStep::Plan(cursor) => plan(run, message, cursor, now),
         StartStep::Chunk(chunk) => self::chunk(run, message, chunk, now),
+        StartStep::Watch(_) => Ok(Vec::new()),
     }
 }
 

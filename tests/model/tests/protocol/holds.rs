@@ -31,6 +31,8 @@ fn the_protocol_holds(
         restored_chunks(),
         start(),
         plan(),
+        resumed_start(),
+        resumed_cancel(),
         keyed_increment(),
         orders(),
         pins(),
@@ -91,6 +93,7 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::GoneIsNew, restored_binds(), ANSWERED)]
 #[case(Broken::GoneIsNew, restored_reissue(), ANSWERED)]
 #[case(Broken::PlansAgain, plan(), PLANNED_ONCE)]
+#[case(Broken::ForgetsComplete, resumed_cancel(), COUNTED)]
 #[case(Broken::TakenToldNotSent, orders(), SENT)]
 #[case(Broken::IncrementLooksOnce, keyed_increment(), ANSWERED)]
 #[case(Broken::CardToBeIsMissing, held(), SO)]

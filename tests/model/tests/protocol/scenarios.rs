@@ -96,6 +96,18 @@ pub fn plan() -> Scenario {
     bulk.one_clock().late_copies().odd(Odd::Late).reaches(reached)
 }
 
+/// A start of two items that an operator has planned again at any time, while chunks are done and it ends.
+pub fn resumed_start() -> Scenario {
+    let reached = [reached::ISSUED, reached::PLANNED_ANEW];
+    Scenario::new("a resumed start", 2).item("a").item("b").start(1).odd(Odd::Resumed).one_clock().reaches(reached)
+}
+
+/// A FULL cancel that an operator has planned again at any time.
+pub fn resumed_cancel() -> Scenario {
+    let reached = [reached::CANCELED, reached::PLANNED_ANEW];
+    Scenario::new("a resumed cancel", 2).item("a").item("b").cancel(1).odd(Odd::Resumed).one_clock().reaches(reached)
+}
+
 /// A start, while the bulk grows at its front.
 pub fn start_and_increment() -> Scenario {
     let reached = [reached::ISSUED, reached::THE_BULK_GROWS, reached::GROWN_SINCE_THE_PLAN];

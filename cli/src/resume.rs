@@ -1,0 +1,98 @@
+//! `bindery resume`: has an operation on a bulk planned again, whose messages are lost.
+//!
+//! The plan begins anew and sends a message for every chunk. Those of chunks that are done change nothing any more, and say
+//! once more what came of them, as any message does that is delivered again.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use shared::clock;
+use shared::domain::bulk::{Bulk, PlanCursor};
+use shared::domain::cancel::CancelType;
+use shared::domain::ids::{BulkId, OperationId, OrgId};
+use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::message::{CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep};
+use shared::queue::Queue;
+use shared::store::{Store, StoreError};
+
+use crate::ask;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::stack::{QueueName, Stack};
+
+/// Flags of `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The operation.
+    operation: OperationId,
+    /// Its organisation.
+    #[arg(long, env = "BINDERY_TENANT")]
+    tenant: OrgId,
+}
+
+impl Resume {
+    /// Sends the plan's message again, once the operator agrees.
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+        let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
+        let (org, id) = (&self.tenant, self.operation);
+        let operation = store.operation(org, id, clock::now()).await.map_err(failed)?;
+        let operation = operation.ok_or_else(|| Failure::new(format!("{org} has no operation {id}")))?;
+        if !matches!(operation.state, OperationState::Pending | OperationState::Running) {
+            return Err(Failure::new(format!("operation {id} has ended")));
+        }
+        ask::before(&format!("Have operation {id} planned again in {}", stack.name), yes)?;
+        match &operation.subject {
+            Subject::StartBulk { bulk_id, .. } => {
+                let step = StartStep::Plan(PlanCursor::default());
+                let start = StartBulk { bulk_id: bulk_id.clone(), step };
+                plan_again(stack, &store, QueueName::StartBulk, &operation, start).await?;
+            }
+            Subject::CancelBulk { bulk_id, cancel_type, .. } => {
+                let Bulk { settings, batches, .. } = bulk(&store, org, bulk_id).await?;
+                let step = match cancel_type {
+                    CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
+                    CancelType::Partial => {
+                        let chunks = store.count_named_chunks(org, id).await.map_err(failed)?;
+                        // Those of an operation that runs are on its row already, and count.
+                        CancelStep::PlanNamed(NamedPlan { chunks, batches })
+                    }
+                };
+                let cancel = CancelBulk { bulk_id: bulk_id.clone(), program_id: settings.program_id, step };
+                plan_again(stack, &store, QueueName::CancelBulk, &operation, cancel).await?;
+            }
+            Subject::BindCard { .. }
+            | Subject::CreateBulk { .. }
+            | Subject::IncrementBulk { .. }
+            | Subject::CancelOrders { .. } => {
+                return Err(Failure::new("only starts and cancels of bulks have a plan")
+                    .help("the message of any other operation is in its queue, or in its dead-letter queue: redrive"));
+            }
+        }
+        output.object(&json!({ "operation_id": id, "resumed": true }));
+        Ok(())
+    }
+}
+
+async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, Failure> {
+    let found = store.bulk(org, bulk).await.map_err(failed)?;
+    found.ok_or_else(|| Failure::new(format!("{org} has no bulk {bulk}")))
+}
+
+/// Forgets how far the operation is planned, and sends the message that it began with.
+async fn plan_again<T: Serialize + Sync>(
+    stack: &Stack,
+    store: &Store,
+    queue: QueueName,
+    operation: &Operation,
+    instruction: T,
+) -> Result<(), Failure> {
+    store.forget_plan(&operation.org_id, operation.operation_id).await.map_err(failed)?;
+    let queue = Queue::new(stack.sqs(), stack.queue_url(queue)?.to_owned());
+    let sent = queue.send(&Message::of(operation, instruction)).await;
+    sent.map_err(|error| Failure::new(error.to_string()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
+fn failed(error: StoreError) -> Failure {
+    Failure::new(error.to_string())
+}
