@@ -1,7 +1,7 @@
 //! A table, a queue and a bus of a test's own, in the emulator of the local stack. Nothing is deployed
 //! in front of them, so nobody but the test takes messages from the queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,9 @@ pub struct Arena {
     pub bus: String,
     /// How [`Exposed`](crate::traffic::Exposed) functions see transactions; nobody else has anything to do with it.
     pub commits: Commits,
+    /// The trace headers of messages that were sent in batches, by their bodies, as far as a proxy has seen them: the
+    /// emulator does not keep them.
+    pub trace_headers: Arc<Mutex<HashMap<String, String>>>,
     events_url: String,
     /// Events that were taken out of their queue, and that nobody has asked for.
     gathered: Arc<Mutex<Vec<String>>>,
@@ -75,6 +78,7 @@ impl Arena {
             dlq_url,
             bus: name,
             commits: Commits::new(APART, 1),
+            trace_headers: Arc::default(),
             events_url,
             gathered: Arc::default(),
         }
@@ -93,9 +97,11 @@ impl Arena {
 
     /// The same, with what SQS has beside the bodies.
     pub async fn take_sent(&self) -> Vec<Sent> {
-        let messages = drain_sent(&self.sqs, &self.queue_url).await;
-        for message in &messages {
+        let mut messages = drain_sent(&self.sqs, &self.queue_url).await;
+        let mut headers = self.trace_headers.lock().unwrap();
+        for message in &mut messages {
             contract::check_message(&message.body);
+            message.trace_header = message.trace_header.take().or_else(|| headers.remove(&message.body));
         }
         messages
     }

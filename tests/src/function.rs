@@ -125,6 +125,8 @@ pub struct Function {
     log_path: PathBuf,
     /// Whether chains of it may be longer than [`lineage::MOST`].
     is_recursive: bool,
+    /// What each invocation gets instead of its own trace header.
+    trace_header: Option<String>,
 }
 
 impl Function {
@@ -159,7 +161,19 @@ impl Function {
         let log = File::create(&log_path).unwrap();
         let (child, log_level) = (Arc::new(tokio::sync::Mutex::new(None)), "INFO".to_owned());
         let is_recursive = lineage::is_allowed(&program.name);
-        Self { program, environment, address, send, api, child, log_level, log, log_path, is_recursive }
+        Self {
+            program,
+            environment,
+            address,
+            send,
+            api,
+            child,
+            log_level,
+            log,
+            log_path,
+            is_recursive,
+            trace_header: None,
+        }
     }
 
     /// The same function, which logs from this level on.
@@ -187,6 +201,12 @@ impl Function {
     #[must_use]
     pub fn terminated(self) -> Self {
         Self { is_recursive: false, ..self }
+    }
+
+    /// The same function, whose invocations have this trace header.
+    #[must_use]
+    pub fn traced(self, header: &str) -> Self {
+        Self { trace_header: Some(header.to_owned()), ..self }
     }
 
     /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/requirements.txt),
@@ -225,7 +245,7 @@ impl Function {
 
     /// Hands it this event, starting a process if none lives, and waits for what comes of it.
     pub async fn invoke(&self, event: Value) -> Invocation {
-        let Lineage { header: trace_header, count } = Lineage::of(&self.program.name, &event);
+        let Lineage { header, count } = Lineage::of(&self.program.name, &event);
         if count > lineage::MOST && !self.is_recursive {
             return Invocation::Stopped;
         }
@@ -233,6 +253,7 @@ impl Function {
         let id = Uuid::new_v4().to_string();
         let (answer, mut wait) = oneshot::channel();
         self.api.answers.lock().unwrap().insert(id.clone(), answer);
+        let trace_header = self.trace_header.clone().unwrap_or(header);
         self.send.send(Handed { id, trace_header, event }).unwrap();
         loop {
             match tokio::time::timeout(Duration::from_millis(20), &mut wait).await {

@@ -32,6 +32,7 @@ impl Exposed {
         let fuse = Arc::new(Mutex::new(None::<u32>));
         let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
         let (burning, kill) = (Arc::clone(&fuse), Arc::clone(&killer));
+        let headers = Arc::clone(&arena.trace_headers);
         let url = proxy::start_among(&arena.dynamodb_url, &arena.commits, move |call, moment| {
             let mut burning = burning.lock().unwrap();
             match *burning {
@@ -41,6 +42,9 @@ impl Exposed {
                 }
                 Some(left) => *burning = Some(left - 1),
                 None => {}
+            }
+            if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
+                headers.lock().unwrap().extend(trace_headers(call.body));
             }
             hook(call, moment)
         })
@@ -67,6 +71,17 @@ impl Exposed {
         *self.fuse.lock().unwrap() = fuse;
         self.function.invoke(event).await
     }
+}
+
+/// The trace headers of a batch's messages, by their bodies.
+fn trace_headers(body: &[u8]) -> Vec<(String, String)> {
+    let request: Value = serde_json::from_slice(body).unwrap();
+    let entries = request["Entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_entry = |entry: &Value| {
+        let header = entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str()?;
+        Some((entry["MessageBody"].as_str()?.to_owned(), header.to_owned()))
+    };
+    entries.iter().filter_map(of_entry).collect()
 }
 
 /// How messages are delivered. By default once, and nobody dies.

@@ -98,6 +98,8 @@ impl Store {
         statements: &[BatchStatementRequest],
     ) -> Result<Vec<Executed>, StoreError> {
         let mut executed: Vec<Option<Executed>> = statements.iter().map(|_| None).collect();
+        // Why one of them was not done, the last time.
+        let mut cause = None;
         for attempt in 0..MAX_ATTEMPTS {
             let unsettled = |executed: &Option<Executed>| matches!(executed, None | Some(Executed::Busy));
             let open: Vec<usize> = (0..statements.len()).filter(|index| unsettled(&executed[*index])).collect();
@@ -121,12 +123,18 @@ impl Store {
                         return Err(StoreError::broken(call, message.unwrap_or_default()));
                     }
                     Some((Some(Code::TransactionConflict), ..)) => Some(Executed::Busy),
-                    // Throttled, or an error of DynamoDB's own: again.
-                    Some(_) => None,
+                    // Throttled, refused by IAM, or an error of DynamoDB's own: again.
+                    Some((code, ..)) => {
+                        cause = code;
+                        None
+                    }
                 };
             }
         }
         let executed: Option<Vec<Executed>> = executed.into_iter().collect();
-        executed.ok_or_else(|| StoreError::Retry { call, reason: "statements were left undone".to_owned() })
+        executed.ok_or_else(|| {
+            let cause = cause.as_ref().map_or("no answer", Code::as_str);
+            StoreError::Retry { call, reason: format!("statements were left undone: {cause}") }
+        })
     }
 }

@@ -68,7 +68,8 @@ impl Seen {
             *self.reads.entry(start.chars().take(7).collect()).or_default() += 1;
             return Step::Pass;
         }
-        if request["QueueUrl"] != queue {
+        // A message that watches is no page of the plan.
+        if request["QueueUrl"] != queue || request.get("DelaySeconds").is_some() {
             return Step::Pass;
         }
         let single = [request.clone()];

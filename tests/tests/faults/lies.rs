@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::cancels::CANCELER;
+use super::crew::Bulks;
 use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -231,4 +233,28 @@ async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first
     let Invocation::Answered(answer) = second else { panic!("{second:?}") };
     assert_eq!(answer["statusCode"], 202, "{answer}");
     assert_eq!(arena.rows().await.len(), 2);
+}
+
+/// Of a batch of statements IAM refuses each by itself, in an answer that is a success.
+#[tokio::test]
+async fn what_a_statement_was_refused_for_is_in_the_reason() {
+    let bulks = Bulks::new().await;
+    let bulk = bulks.create(3).await;
+    let plan = bulks.cancel(&bulk, None).await;
+    let url = proxy::start(|call, moment| {
+        if moment == Moment::After || !call.target.ends_with(".BatchExecuteStatement") {
+            return Step::Pass;
+        }
+        let request: Value = serde_json::from_slice(call.body).unwrap();
+        let refused = |_: &Value| json!({ "TableName": "t", "Error": { "Code": "AccessDenied", "Message": "no" } });
+        let answers: Vec<Value> = request["Statements"].as_array().unwrap().iter().map(refused).collect();
+        Step::Answer(200, json!({ "Responses": answers }).to_string())
+    })
+    .await;
+    let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await.patient();
+    assert_eq!(worker.invoke(batch(&[(plan, 1)])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    let chunk = bulks.arena.take_messages().await.remove(0);
+    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk, 1)])).await else { panic!("{}", worker.log()) };
+    assert_eq!(failed(&answer).len(), 1);
+    assert!(worker.log().contains("statements were left undone: AccessDenied"), "{}", worker.log());
 }

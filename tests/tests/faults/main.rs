@@ -20,6 +20,7 @@ mod secrets;
 mod seen_apart;
 mod stuck;
 mod torn;
+mod trace;
 mod unsure;
 
 use shared::domain::card::Card;

@@ -1,0 +1,53 @@
+//! Trace headers that X-Ray cannot read: SQS refuses a message that has one.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::Function;
+use tests::payloads::bind_event;
+use tests::proxy::{self, Call, Moment, Step};
+use tests::seed;
+
+use super::arena_with;
+use super::crew::answered;
+use super::orders::{feed_orders, request};
+
+/// Refuses as SQS does. What it says of a header is all that the tests send.
+fn step(call: &Call<'_>, moment: Moment) -> Step {
+    if moment == Moment::After || !call.target.starts_with("AmazonSQS.SendMessage") {
+        return Step::Pass;
+    }
+    let request: Value = serde_json::from_slice(call.body).unwrap();
+    let single = [request.clone()];
+    let messages: &[Value] = request["Entries"].as_array().map_or(&single, Vec::as_slice);
+    let header = |message: &Value| message["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].clone();
+    if messages.iter().map(header).all(|header| header.as_str().is_none_or(|header| header.starts_with("Root=1-"))) {
+        return Step::Pass;
+    }
+    let refusal = json!({ "__type": "com.amazonaws.sqs#InvalidParameterValue", "message": "not a trace header" });
+    Step::Answer(400, refusal.to_string())
+}
+
+async fn function(name: &str, arena: &Arena, header: &str) -> Function {
+    let url = proxy::start(step).await;
+    Function::new(name, arena.environment_behind(&url)).await.patient().traced(header)
+}
+
+#[rstest]
+#[case::none_at_all("arn::myarn", false)]
+#[case::no_root("Parent=53995c3f42cd8ad8;Sampled=1", false)]
+#[case::one_that_is("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", true)]
+#[tokio::test]
+async fn a_trace_header_that_is_none_fails_no_send(#[case] header: &str, #[case] is_passed_on: bool) {
+    let arena = arena_with(&[seed::unbound(1)]).await;
+    feed_orders(&arena, 1..=1).await;
+    let endpoint = function("bind-card", &arena, header).await;
+    answered(endpoint.invoke(bind_event(1, None, "k")).await, 202);
+    let endpoint = function("cancel-orders", &arena, header).await;
+    let results = answered(endpoint.invoke(request(1..=1)).await, 200);
+    assert_eq!(results[0]["Success"], true, "{results}");
+    // The emulator keeps none of a batch's messages.
+    let sent = arena.take_sent().await;
+    let of_bind = sent.iter().find(|message| message.body.contains("\"bind\"")).unwrap();
+    assert_eq!((sent.len(), of_bind.trace_header.as_deref()), (2, is_passed_on.then_some(header)));
+}
