@@ -18,12 +18,12 @@ use super::rows::{fill, operation_of, row_at};
 
 /// The most items of a bulk (contract).
 const ITEMS: usize = 100_000;
-/// Most items that `DynamoDB` answers at once, so that the plan has two hundred pages and each of them is short.
-const PAGE_ITEMS: usize = 500;
-/// How long it takes for them: no invocation of a plan begins more than nine in half of its time.
-const PAGE: Duration = Duration::from_millis(170);
+/// Most items that `DynamoDB` answers at once, so that the plan has a hundred pages and each of them is short.
+const PAGE_ITEMS: usize = 1000;
+/// How long it takes for them: no invocation of a plan begins more than five in half of its time.
+const PAGE: Duration = Duration::from_millis(300);
 /// Processes at work. One of them plans, most of the time.
-const WORKERS: usize = 2;
+const WORKERS: usize = 3;
 
 /// What the calls come to that are not the table's: the emulator would need minutes for as many events, and for as many
 /// chunks, where nobody works on them.
