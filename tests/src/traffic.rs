@@ -44,7 +44,8 @@ impl Exposed {
                 None => {}
             }
             if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
-                headers.lock().unwrap().extend(trace_headers(call.body));
+                let messages = messages_of(&serde_json::from_slice(call.body).unwrap()).into_iter();
+                headers.lock().unwrap().extend(messages.filter_map(|sent| Some((sent.body, sent.trace_header?))));
             }
             hook(call, moment)
         })
@@ -66,6 +67,12 @@ impl Exposed {
         Self { function: self.function.terminated(), ..self }
     }
 
+    /// The same function, with the longest timeout that the template allows.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { function: self.function.patient(), ..self }
+    }
+
     /// Hands it this event, and kills it after so many moments before or after a call.
     pub async fn invoke(&self, event: Value, fuse: Option<u32>) -> Invocation {
         *self.fuse.lock().unwrap() = fuse;
@@ -73,15 +80,14 @@ impl Exposed {
     }
 }
 
-/// The trace headers of a batch's messages, by their bodies.
-fn trace_headers(body: &[u8]) -> Vec<(String, String)> {
-    let request: Value = serde_json::from_slice(body).unwrap();
-    let entries = request["Entries"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let of_entry = |entry: &Value| {
-        let header = entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str()?;
-        Some((entry["MessageBody"].as_str()?.to_owned(), header.to_owned()))
-    };
-    entries.iter().filter_map(of_entry).collect()
+/// The messages of a `SendMessageBatch`.
+#[must_use]
+pub fn messages_of(request: &Value) -> Vec<Sent> {
+    let header =
+        |entry: &Value| entry["MessageSystemAttributes"]["AWSTraceHeader"]["StringValue"].as_str().map(Into::into);
+    let body = |entry: &Value| entry["MessageBody"].as_str().unwrap().to_owned();
+    let entries = request["Entries"].as_array().unwrap().iter();
+    entries.map(|entry| Sent { body: body(entry), trace_header: header(entry) }).collect()
 }
 
 /// How messages are delivered. By default once, and nobody dies.
@@ -158,8 +164,8 @@ struct State {
 impl Traffic {
     /// These messages, each as often as it is listed, and what comes of them.
     #[must_use]
-    pub fn of(messages: Vec<String>, how: Delivery, rng: Rng) -> Self {
-        let waiting = messages.into_iter().map(|body| Waiting::new(body.into())).collect();
+    pub fn of<T: Into<Sent>>(messages: Vec<T>, how: Delivery, rng: Rng) -> Self {
+        let waiting = messages.into_iter().map(|message| Waiting::new(message.into())).collect();
         Self {
             state: Mutex::new(State { waiting, busy: 0, is_open: false, is_calm: false, run: Run::default(), rng }),
             how,
@@ -169,7 +175,7 @@ impl Traffic {
     /// No message yet; they come until it is closed.
     #[must_use]
     pub fn open(how: Delivery, rng: Rng) -> Self {
-        let traffic = Self::of(Vec::new(), how, rng);
+        let traffic = Self::of(Vec::<Sent>::new(), how, rng);
         traffic.state.lock().unwrap().is_open = true;
         traffic
     }

@@ -74,17 +74,15 @@ pub struct Keyring {
     client: Client,
     secret: String,
     fresh: Duration,
-    held: Mutex<Held>,
+    held: Mutex<Option<Held>>,
 }
 
-/// What was read last.
-#[derive(Debug, Default)]
+/// What came of reading them last.
+#[derive(Debug, Clone)]
 struct Held {
-    keys: Option<Arc<Keys>>,
-    /// Why they could not be read the last time.
-    failure: Option<KeyringError>,
+    keys: Result<Arc<Keys>, KeyringError>,
     /// When they are read again.
-    until: Option<Instant>,
+    until: Instant,
 }
 
 /// The keys cannot be read.
@@ -111,27 +109,22 @@ impl Keyring {
     /// [`KeyringError`] if they could never be read.
     pub async fn keys(&self) -> Result<Arc<Keys>, KeyringError> {
         let mut held = self.held.lock().await;
-        if held.until.is_none_or(|until| Instant::now() >= until) {
-            match self.read().await {
-                Ok(keys) => {
-                    *held = Held { keys: Some(Arc::new(keys)), failure: None, until: Some(self.after(self.fresh)) }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the webhook's keys cannot be read; old ones stay in use");
-                    held.failure = Some(error);
-                    held.until = Some(self.after(FRESH_ENOUGH));
-                }
-            }
-        }
-        match (&held.keys, &held.failure) {
-            (Some(keys), _) => Ok(Arc::clone(keys)),
-            (None, Some(error)) => Err(error.clone()),
-            (None, None) => Err(KeyError::Count.into()),
-        }
+        let now = match held.clone() {
+            Some(fresh) if Instant::now() < fresh.until => return fresh.keys,
+            before => self.read_again(before).await,
+        };
+        held.insert(now).keys.clone()
     }
 
-    fn after(&self, time: Duration) -> Instant {
-        Instant::now() + self.fresh.min(time)
+    async fn read_again(&self, before: Option<Held>) -> Held {
+        match self.read().await {
+            Ok(keys) => Held { keys: Ok(Arc::new(keys)), until: Instant::now() + self.fresh },
+            Err(error) => {
+                tracing::error!(%error, "the webhook's keys cannot be read; old ones stay in use");
+                let keys = before.and_then(|before| before.keys.ok()).ok_or(error);
+                Held { keys, until: Instant::now() + self.fresh.min(FRESH_ENOUGH) }
+            }
+        }
     }
 
     async fn read(&self) -> Result<Keys, KeyringError> {

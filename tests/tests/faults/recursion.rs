@@ -1,5 +1,6 @@
 //! A plan that takes more invocations than Lambda lets a chain have: the worker feeds its own queue.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -8,9 +9,9 @@ use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::commits::Commits;
 use tests::lineage;
-use tests::payloads::ORG;
+use tests::payloads::{ORG, Sent};
 use tests::proxy::{Call, Moment, Step};
-use tests::traffic::{Delivery, Exposed, Run, Traffic};
+use tests::traffic::{Delivery, Exposed, Run, Traffic, messages_of};
 
 use super::cancels::CANCELER;
 use super::crew::Bulks;
@@ -22,46 +23,54 @@ const ITEMS: usize = 100_000;
 const PAGE_ITEMS: usize = 1000;
 /// How long it takes for them: no invocation of a plan begins more than five in half of its time.
 const PAGE: Duration = Duration::from_millis(300);
-/// Processes at work. One of them plans, most of the time.
+/// Processes that cancel chunks.
 const WORKERS: usize = 3;
 
-/// What the calls come to that are not the table's: the emulator would need minutes for as many events, and for as many
-/// chunks, where nobody works on them.
-fn step(call: &Call<'_>, moment: Moment, takes_chunks: bool) -> Step {
+/// What is taken of a call instead of being sent on: the emulator would need minutes for as many.
+type Taken = Arc<Mutex<Vec<Sent>>>;
+
+/// `DynamoDB` is slow with a page; chunks are taken out of the worker's way; and `EventBridge` takes all events.
+fn step(call: &Call<'_>, moment: Moment, chunks: &Taken) -> Step {
     let name = call.target.rsplit('.').next().unwrap();
     if moment == Moment::After {
         return if name == "Query" { Step::Wait(PAGE) } else { Step::Pass };
     }
     let mut request: Value = match name {
-        "Query" | "PutEvents" => serde_json::from_slice(call.body).unwrap(),
-        "SendMessageBatch" if takes_chunks => serde_json::from_slice(call.body).unwrap(),
+        "Query" | "PutEvents" | "SendMessageBatch" => serde_json::from_slice(call.body).unwrap(),
         _ => return Step::Pass,
     };
-    if name == "Query" {
-        request["Limit"] = PAGE_ITEMS.into();
-        return Step::Ask(request.to_string());
-    }
     let of_each = |make: fn(&Value) -> Value| request["Entries"].as_array().unwrap().iter().map(make).collect();
-    let taken: Vec<Value> = if name == "PutEvents" {
-        of_each(|_| json!({ "EventId": "e" }))
-    } else {
-        of_each(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" }))
+    let taken: Vec<Value> = match name {
+        "Query" => {
+            request["Limit"] = PAGE_ITEMS.into();
+            return Step::Ask(request.to_string());
+        }
+        "PutEvents" => of_each(|_| json!({ "EventId": "e" })),
+        _ => {
+            chunks.lock().unwrap().extend(messages_of(&request));
+            of_each(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" }))
+        }
     };
     let answer = json!({ "FailedEntryCount": 0, "Entries": taken, "Successful": taken, "Failed": [] });
     Step::Answer(200, answer.to_string())
 }
 
-/// Has workers take these messages and what comes of them; as the template has their `RecursiveLoop`, or else without it,
-/// when they only plan.
-async fn work(arena: &Arena, messages: Vec<String>, is_as_deployed: bool) -> Run {
+/// Has so many workers take these messages and what comes of them. Returns how it went, and the chunks that were sent.
+async fn work<T: Into<Sent>>(
+    arena: &Arena,
+    messages: Vec<T>,
+    workers: usize,
+    ready: impl Fn(Exposed) -> Exposed,
+) -> (Run, Vec<Sent>) {
     let traffic = Traffic::of(messages, Delivery { batch: 1, ..Delivery::default() }, Rng::with_seed(1));
-    let labour = async |name: &&str| {
-        let worker = Exposed::new(arena, name, move |call, moment| step(call, moment, !is_as_deployed)).await;
-        let worker = if is_as_deployed { worker } else { worker.terminated() };
-        traffic.labour(arena, name, &worker).await;
+    let chunks = Taken::default();
+    let labour = async |_: usize| {
+        let chunks = Arc::clone(&chunks);
+        let worker = Exposed::new(arena, CANCELER, move |call, moment| step(call, moment, &chunks)).await;
+        traffic.labour(arena, CANCELER, &ready(worker)).await;
     };
-    join_all([CANCELER; WORKERS].iter().map(labour)).await;
-    traffic.run()
+    join_all((0..workers).map(labour)).await;
+    (traffic.run(), std::mem::take(&mut *chunks.lock().unwrap()))
 }
 
 /// The largest bulk is canceled. Lambda stops that, if it may; then the operation is resumed as `bindery resume` does it.
@@ -76,16 +85,20 @@ async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
     let plan = bulks.cancel(&bulk, None).await;
     let operation = operation_of(&plan);
 
-    let run = work(arena, vec![plan.clone()], false).await;
+    let (run, _) = work(arena, vec![plan.clone()], 1, Exposed::terminated).await;
     assert_eq!((run.stopped, run.longest_chain), (1, lineage::MOST), "{run:?}");
     let row = row_at(arena, &operation, "OP").await.unwrap();
     assert_eq!((&row["state"], &row["chunks"]), (&json!("RUNNING"), &Value::Null));
 
     let id = operation.strip_prefix("OP#").unwrap().parse().unwrap();
     arena.store().forget_plan(&ORG.parse().unwrap(), id).await.unwrap();
-    let run = work(arena, vec![plan], true).await;
-    let row = row_at(arena, &operation, "OP").await.unwrap();
-    assert_eq!((run.stopped, &row["state"]), (0, &json!("SUCCEEDED")), "{run:?}");
-    assert_eq!((&row["items_done"], &row["items_failed"]), (&json!(ITEMS), &json!(0)));
+    let (run, chunks) = work(arena, vec![plan], 1, |worker| worker).await;
+    assert_eq!(run.stopped, 0);
     assert!(run.longest_chain > lineage::MOST, "{run:?}");
+    let (run, _) = work(arena, chunks, WORKERS, Exposed::patient).await;
+    assert_eq!(run.stopped, 0);
+    assert!(run.longest_chain > lineage::MOST + 1, "{run:?}");
+    let row = row_at(arena, &operation, "OP").await.unwrap();
+    assert_eq!((&row["state"], &row["items_failed"]), (&json!("SUCCEEDED"), &json!(0)));
+    assert_eq!((&row["items_done"], &row["items_changed"]), (&json!(ITEMS), &json!(ITEMS)));
 }
