@@ -119,3 +119,27 @@ async fn another_tenants_token_finds_nothing() {
     }
     target.is_untouched().await;
 }
+
+/// What an identity provider puts into its tokens besides, and what a gateway makes of it.
+#[tokio::test]
+async fn claims_that_nobody_reads_may_be_of_any_type() {
+    let target = Target::new().await;
+    for endpoint in ENDPOINTS {
+        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        let status = async |others: Value| {
+            let mut event = endpoint.good_event();
+            let claims = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut().unwrap();
+            claims.extend(others.as_object().unwrap().clone());
+            match function.invoke(event).await {
+                tests::function::Invocation::Answered(answer) => answer["statusCode"].clone(),
+                other => panic!("{others} at {}: {other:?}", endpoint.function),
+            }
+        };
+        let usual = status(json!({})).await;
+        for others in
+            [json!({ "email_verified": true }), json!({ "groups": ["a"], "address": { "a": null }, "exp": 1.5 })]
+        {
+            assert_eq!(status(others).await, usual, "{}", endpoint.function);
+        }
+    }
+}
