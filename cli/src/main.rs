@@ -56,7 +56,8 @@ enum Command {
     Operation(operation::Read),
     /// Has an operation on a bulk planned again, which does not end although no message of it waits or is dead.
     ///
-    /// What is done is not done again, but told again: consumers get events a second time, under their old IDs.
+    /// What is done is not done again, but told again, each time that it is resumed: consumers get events once more, under
+    /// their old IDs. So look first whether it goes on.
     Resume(resume::Resume),
     /// Sets a person's PIN.
     Pin(pin::Set),

@@ -11,7 +11,8 @@ use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
-use shared::message::{CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep};
+use shared::message::{CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep, Watch};
+use shared::plan::WATCH_AFTER;
 use shared::queue::Queue;
 use shared::store::{Store, StoreError};
 
@@ -40,25 +41,35 @@ impl Resume {
         if !matches!(operation.state, OperationState::Pending | OperationState::Running) {
             return Err(Failure::new(format!("operation {id} has ended")));
         }
-        ask::before(&format!("Have operation {id} planned again in {}", stack.name), yes)?;
+        let ask = || ask::before(&format!("Have operation {id} planned again in {}", stack.name), yes);
         match &operation.subject {
             Subject::StartBulk { bulk_id, .. } => {
-                let step = StartStep::Plan(PlanCursor::default());
-                let start = StartBulk { bulk_id: bulk_id.clone(), step };
-                plan_again(stack, &store, QueueName::StartBulk, &operation, start).await?;
+                ask()?;
+                let start = |step| StartBulk { bulk_id: bulk_id.clone(), step };
+                let messages = [StartStep::Plan(PlanCursor::default()), StartStep::Watch(Watch {})].map(start);
+                plan_again(stack, &store, QueueName::StartBulk, &operation, messages).await?;
             }
             Subject::CancelBulk { bulk_id, cancel_type, .. } => {
                 let Bulk { settings, batches, .. } = bulk(&store, org, bulk_id).await?;
-                let step = match cancel_type {
+                let plan = match cancel_type {
                     CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
+                    // The endpoint may have died before it had stored all names: then nobody but the client has them.
+                    CancelType::Partial if operation.state == OperationState::Pending => {
+                        return Err(Failure::new(
+                            "the cancel was not begun, and the names of its items may not all be stored",
+                        )
+                        .help("have its client repeat the request with its Idempotency-Key"));
+                    }
                     CancelType::Partial => {
                         let chunks = store.count_named_chunks(org, id).await.map_err(failed)?;
-                        // Those of an operation that runs are on its row already, and count.
+                        // The batches that count are on the operation's row already.
                         CancelStep::PlanNamed(NamedPlan { chunks, batches })
                     }
                 };
-                let cancel = CancelBulk { bulk_id: bulk_id.clone(), program_id: settings.program_id, step };
-                plan_again(stack, &store, QueueName::CancelBulk, &operation, cancel).await?;
+                ask()?;
+                let cancel = |step| CancelBulk { bulk_id: bulk_id.clone(), program_id: settings.program_id, step };
+                let messages = [plan, CancelStep::Watch(Watch {})].map(cancel);
+                plan_again(stack, &store, QueueName::CancelBulk, &operation, messages).await?;
             }
             Subject::BindCard { .. }
             | Subject::CreateBulk { .. }
@@ -78,18 +89,23 @@ async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, Failure
     found.ok_or_else(|| Failure::new(format!("{org} has no bulk {bulk}")))
 }
 
-/// Forgets how far the operation is planned, and sends the message that it began with.
+/// Forgets how far the operation is planned, and sends the message that it began with, and one that watches it: the old
+/// one may be lost, too.
 async fn plan_again<T: Serialize + Sync>(
     stack: &Stack,
     store: &Store,
     queue: QueueName,
     operation: &Operation,
-    instruction: T,
+    [plan, watch]: [T; 2],
 ) -> Result<(), Failure> {
     store.forget_plan(&operation.org_id, operation.operation_id).await.map_err(failed)?;
     let queue = Queue::new(stack.sqs(), stack.queue_url(queue)?.to_owned());
-    let sent = queue.send(&Message::of(operation, instruction)).await;
-    sent.map_err(|error| Failure::new(error.to_string()))
+    let message = Message::of(operation, plan);
+    let sent = async {
+        queue.send_later(&message.next(watch), WATCH_AFTER).await?;
+        queue.send(&message).await
+    };
+    sent.await.map_err(|error| Failure::new(error.to_string()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]

@@ -29,7 +29,7 @@ const PAGE_ITEMS: usize = 2000;
 const SHARE_OF_TIME: u32 = 2;
 
 /// After how long an operation is looked at, and looked at again: the longest that SQS delays a message (AWS limit).
-const WATCH_AFTER: Duration = Duration::from_secs(15 * 60);
+pub const WATCH_AFTER: Duration = Duration::from_secs(15 * 60);
 /// After how long an operation should have ended. Ours: one on the largest bulk takes minutes.
 const LONGEST_OPERATION: Duration = Duration::from_secs(60 * 60);
 

@@ -291,7 +291,8 @@ impl State {
 pub async fn deliver_with_deaths(arena: &Arena, crew: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> Run {
     let traffic = Traffic::of(messages, how, rng);
     let labour = async |name: &&str| {
-        let worker = Exposed::new(arena, name, |_, _| Step::Pass).await;
+        // A busy machine must not use up deliveries.
+        let worker = Exposed::new(arena, name, |_, _| Step::Pass).await.patient();
         traffic.labour(arena, name, &worker).await;
     };
     futures_util::future::join_all(crew.iter().map(labour)).await;

@@ -15,6 +15,7 @@ mod increments;
 mod lies;
 mod orders;
 mod recursion;
+mod resume;
 mod rows;
 mod secrets;
 mod seen_apart;

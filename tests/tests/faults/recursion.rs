@@ -24,7 +24,7 @@ const PAGE_ITEMS: usize = 1000;
 /// How long it takes for them: no invocation of a plan begins more than five in half of its time.
 const PAGE: Duration = Duration::from_millis(300);
 /// Processes that cancel chunks.
-const WORKERS: usize = 3;
+const WORKERS: usize = 2;
 
 /// What is taken of a call instead of being sent on: the emulator would need minutes for as many.
 type Taken = Arc<Mutex<Vec<Sent>>>;

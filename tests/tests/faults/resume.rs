@@ -1,0 +1,79 @@
+//! `bindery resume`: operations whose messages are lost.
+
+use serde_json::Value;
+use tests::arena::Arena;
+use tests::operator;
+use tests::payloads::{ORG, external_id};
+use tests::proxy::{self, Step};
+
+use super::cancels::CANCELER;
+use super::crew::Bulks;
+use super::rows::{operation_of, row_at, take};
+
+/// What `CloudFormation` says of a stack that has this table and this queue.
+fn stack(arena: &Arena) -> String {
+    let output = |(name, value): (&str, &str)| {
+        format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
+    };
+    let outputs = [("TableName", arena.table.as_str()), ("CancelBulkQueueUrl", &arena.queue_url)].map(output).concat();
+    format!(
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>arena</StackName>\
+        <CreationTime>2026-11-22T03:04:05Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
+        <Outputs>{outputs}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+    )
+}
+
+/// What `bindery resume` says of the operation: whether it did that, and its words.
+async fn resume(arena: &Arena, operation: &str) -> (bool, String) {
+    let described = stack(arena);
+    let url = proxy::start(move |call, _| {
+        let is_asked = String::from_utf8_lossy(call.body).contains("Action=DescribeStacks");
+        if is_asked { Step::Answer(200, described.clone()) } else { Step::Pass }
+    })
+    .await;
+    let id = operation.strip_prefix("OP#").unwrap();
+    let arguments = ["--json", "--yes", "--stack", "arena", "resume", id, "--tenant", ORG];
+    let output = operator::output(&arguments, "", &[("AWS_ENDPOINT_URL", &url)]).await;
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+async fn state(arena: &Arena, operation: &str) -> Value {
+    row_at(arena, operation, "OP").await.unwrap()["state"].clone()
+}
+
+/// Its chunks' messages are lost. It is planned again, and ends; what is done is done once.
+#[tokio::test]
+async fn a_cancel_that_was_begun_is_planned_again() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    for items in [None, Some(vec![external_id(0), external_id(1)])] {
+        let plan = bulks.cancel(&bulk, items).await;
+        let operation = operation_of(&plan);
+        let worker = tests::function::Function::new(CANCELER, arena.environment()).await.patient();
+        worker.invoke(super::batch(&[(plan, 1)])).await;
+        assert_eq!(arena.take_messages().await.len(), 1, "the chunk, which is lost");
+        assert_eq!(state(arena, &operation).await, "RUNNING");
+
+        let (done, said) = resume(arena, &operation).await;
+        assert!(done, "{said}");
+        bulks.work(&[CANCELER], arena.take_messages().await).await;
+        assert_eq!(state(arena, &operation).await, "SUCCEEDED");
+        let (done, said) = resume(arena, &operation).await;
+        assert!(!done && said.contains("has ended"), "{said}");
+    }
+    assert_eq!(row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap()["canceled"], 3);
+}
+
+/// Its endpoint died before it had stored all names. With fewer it would end, and the client's repetition be told so.
+#[tokio::test]
+async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let operation = operation_of(&bulks.cancel(&bulk, Some(vec![external_id(0)])).await);
+    take(arena, &operation, "CHUNK#00000").await;
+    let (done, said) = resume(arena, &operation).await;
+    assert!(!done && said.contains("repeat the request"), "{said}");
+    assert!(arena.take_messages().await.is_empty());
+    assert_eq!(state(arena, &operation).await, "PENDING");
+}
