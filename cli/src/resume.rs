@@ -61,7 +61,7 @@ impl Resume {
                         .help("have its client repeat the request with its Idempotency-Key"));
                     }
                     CancelType::Partial => {
-                        let chunks = store.count_named_chunks(org, id).await.map_err(failed)?;
+                        let chunks = store.count_named_chunks(org, id, operation.created_at).await.map_err(failed)?;
                         // The batches that count are on the operation's row already.
                         CancelStep::PlanNamed(NamedPlan { chunks, batches })
                     }

@@ -193,11 +193,22 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn count_named_chunks(&self, org: &OrgId, operation: OperationId) -> Result<u32, StoreError> {
+    pub async fn count_named_chunks(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        accepted_at: Timestamp,
+    ) -> Result<u32, StoreError> {
         const CALL: &str = "Query chunks";
+        #[derive(Deserialize)]
+        struct Kept {
+            expires_at: i64,
+        }
         let range = (chunk_sort_key(0), chunk_sort_key(u32::MAX));
-        let rows: Vec<ChunkRow> = self.operation_rows(CALL, org, operation, range, None).await?;
-        u32::try_from(rows.len()).map_err(|error| StoreError::broken(CALL, error))
+        let rows: Vec<Kept> = self.operation_rows(CALL, org, operation, range, None).await?;
+        // An older row is of an operation that expired, whose idempotency key was used again.
+        let count = rows.iter().filter(|row| row.expires_at >= expires_at(accepted_at)).count();
+        u32::try_from(count).map_err(|error| StoreError::broken(CALL, error))
     }
 
     /// How far a chunk has come, read consistently, if that is stored.
