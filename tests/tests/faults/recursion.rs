@@ -86,7 +86,8 @@ async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
     let operation = operation_of(&plan);
 
     let (run, _) = work(arena, vec![plan.clone()], 1, Exposed::terminated).await;
-    assert_eq!((run.stopped, run.longest_chain), (1, lineage::MOST), "{run:?}");
+    // A message that SQS took without being seen to is sent again: then there are two chains, and both are stopped.
+    assert!(run.stopped > 0 && run.longest_chain == lineage::MOST, "{run:?}");
     let row = row_at(arena, &operation, "OP").await.unwrap();
     assert_eq!((&row["state"], &row["chunks"]), (&json!("RUNNING"), &Value::Null));
 
