@@ -167,7 +167,10 @@ async fn send_back(look: &mut Look<'_>, sqs: &Client, to: &str, message: &Messag
 
 /// A message in a few words, none of them about account or customer.
 fn about(message: &Message) -> Value {
-    let body: Value = message.body().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+    let body: Value = message
+        .body()
+        .and_then(|body| serde_json::from_str(body.trim_start_matches('\u{feff}')).ok())
+        .unwrap_or_default();
     // A message of ours, or an event as EventBridge could not deliver it.
     let of =
         |member: &str| body.get(member).or_else(|| body.get("detail")?.get(member)).filter(|value| value.is_string());

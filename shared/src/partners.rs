@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::domain::bulk::{Bulk, BulkItem, BulkState};
+use crate::domain::bulk::{Bulk, BulkItem};
 use crate::domain::card::{Card, Mark};
 use crate::domain::consistency::{self, Finding, Tally};
-use crate::domain::ids::{CardId, OrgId};
+use crate::domain::ids::{CardId, OperationId, OrgId};
 use crate::domain::operation::{Operation, Subject};
 use crate::domain::time::Timestamp;
 use crate::store::{Row, RowKey};
@@ -29,9 +29,14 @@ pub fn of_row(key: &RowKey, row: &Row) -> Vec<RowKey> {
                 let cards = std::iter::once(*card_id).chain(*reissued_card_id);
                 cards.map(|card| RowKey::Card(org.clone(), card)).collect()
             }
+            Subject::StartBulk { bulk_id, .. } | Subject::CancelBulk { bulk_id, .. } => {
+                vec![RowKey::Bulk(org.clone(), bulk_id.clone())]
+            }
             _ => Vec::new(),
         },
-        (RowKey::Bulk(org, _), Row::Bulk(bulk)) => cancel_key(org, bulk).into_iter().collect(),
+        (RowKey::Bulk(org, _), Row::Bulk(bulk)) => {
+            under_way(bulk).map(|operation| RowKey::Operation(org.clone(), operation)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -54,10 +59,9 @@ fn item_key(org: &OrgId, card: &Card) -> Option<RowKey> {
     Some(RowKey::Item(org.clone(), bulk, item))
 }
 
-/// The cancel of a bulk that is being canceled.
-fn cancel_key(org: &OrgId, bulk: &Bulk) -> Option<RowKey> {
-    let cancel = bulk.sealed_by.filter(|_| bulk.state == BulkState::Canceling)?;
-    Some(RowKey::Operation(org.clone(), cancel))
+/// The operations that a bulk's header has as under way.
+fn under_way(bulk: &Bulk) -> impl Iterator<Item = OperationId> {
+    bulk.starting.iter().chain(&bulk.canceling).copied()
 }
 
 /// The rows that others refer to, as far as they are there.
@@ -98,6 +102,10 @@ impl Partners {
         self.get(key, |row| if let Row::Item(item) = row { Some(&**item) } else { None })
     }
 
+    fn bulk(&self, key: &RowKey) -> Found<&Bulk> {
+        self.get(key, |row| if let Row::Bulk(bulk) = row { Some(&**bulk) } else { None })
+    }
+
     fn operation(&self, key: &RowKey) -> Found<&Operation> {
         self.get(key, |row| if let Row::Operation(operation) = row { Some(&**operation) } else { None })
     }
@@ -117,8 +125,11 @@ impl Partners {
             (RowKey::Card(org, _), Row::Card(card)) => self.of_card(org, card, now),
             (RowKey::Operation(org, _), Row::Operation(operation)) => self.of_operation(org, operation),
             (RowKey::Bulk(org, _), Row::Bulk(bulk)) => {
-                let cancel = cancel_key(org, bulk).and_then(|key| self.operation(&key).ok());
-                cancel.and_then(|cancel| consistency::canceling(bulk, cancel)).into_iter().collect()
+                let rule = |id| {
+                    let operation = self.operation(&RowKey::Operation(org.clone(), id)).ok()?;
+                    consistency::under_way(id, operation)
+                };
+                under_way(bulk).filter_map(rule).collect()
             }
             _ => Vec::new(),
         }
@@ -134,6 +145,10 @@ impl Partners {
     }
 
     fn of_operation(&self, org: &OrgId, operation: &Operation) -> Vec<Finding> {
+        if let Subject::StartBulk { bulk_id, .. } | Subject::CancelBulk { bulk_id, .. } = &operation.subject {
+            let bulk = self.bulk(&RowKey::Bulk(org.clone(), bulk_id.clone())).ok();
+            return bulk.and_then(|bulk| consistency::noted(operation, bulk)).into_iter().collect();
+        }
         let Subject::BindCard { card_id, reissued_card_id, .. } = &operation.subject else { return Vec::new() };
         let card = self.card(&RowKey::Card(org.clone(), *card_id));
         let reissued = reissued_card_id.map_or(Ok(None), |card| self.card(&RowKey::Card(org.clone(), card)));

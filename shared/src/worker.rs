@@ -238,7 +238,8 @@ where
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
-    let body = record.body.as_deref().unwrap_or_default();
+    // Some serializers write a byte order mark before a text.
+    let body = record.body.as_deref().unwrap_or_default().trim_start_matches('\u{feff}');
     // Whatever is wrong with a message is its own affair, a panic of its reader's too.
     let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
     let reading = reading.map_err(|_panic| "its reader panicked".to_owned());

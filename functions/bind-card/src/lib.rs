@@ -7,7 +7,7 @@ use shared::aws::{Aws, Service};
 use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
 use shared::domain::ids::{CardId, OperationId};
 use shared::domain::operation::Subject;
-use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept, integer};
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{Error, config, message, telemetry};
@@ -95,7 +95,7 @@ fn read(call: &Call) -> Result<Bind, Problem> {
 
 fn read_reissued(value: &Value, card_id: Option<CardId>) -> Result<CardId, Invalid> {
     let invalid = |detail| Invalid::body("/reissued_card_id", detail);
-    let reissued = value.as_u64().and_then(CardId::new);
+    let reissued = integer(value).and_then(CardId::new);
     let reissued = reissued.ok_or_else(|| invalid("must be an integer from 1 to 9007199254740991"))?;
     if Some(reissued) == card_id {
         return Err(invalid("must be another card than the one that is bound"));

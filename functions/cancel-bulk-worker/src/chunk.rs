@@ -13,7 +13,7 @@ use shared::domain::operation::OperationState;
 use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, Message};
 use shared::plan::{count, operation_of};
-use shared::store::{Cancellation, Target};
+use shared::store::{Cancellation, Counts, Target};
 use shared::worker::{Applied, Attempt, Failure};
 
 use super::CancelBulkWorker;
@@ -76,8 +76,10 @@ impl CancelBulkWorker {
         let events: Vec<Event> = stored.iter().map(|(code, item)| event(message, stored, code, item)).collect();
         self.bus.publish_all(&events).await?;
         let (all, changed) = (count(events.len())?, count(stored.count(CancelCode::is_change))?);
+        let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled))?;
         let failed = count(stored.count(|code| code.status() == EventStatus::Failure))?;
-        let operation = self.store.count_off(org, id, chunk.number, all, changed, failed).await?;
+        let counts = Counts { items: all, changed, blank, failed };
+        let operation = self.store.count_off(org, id, chunk.number, counts).await?;
         self.end_if_complete(message, operation, "CHUNK_DONE").await
     }
 

@@ -16,7 +16,7 @@ mod chunk;
 
 use shared::aws::{Aws, Service};
 use shared::domain::bulk::{PlanCursor, PlannedItem};
-use shared::domain::cancel::{ItemRef, state_after};
+use shared::domain::cancel::{ItemRef, bulk_after};
 use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::events::EventBus;
@@ -70,8 +70,8 @@ impl CancelBulkWorker {
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
             self.watch_later(message).await?;
-            let bulk = self.store.seal(org, bulk, id).await?;
-            operation = self.store.begin(org, id, &bulk.batches).await?;
+            let header = self.store.seal(org, bulk, id).await?;
+            operation = self.store.begin(&operation, bulk, &header.batches, clock::now()).await?;
         }
         let progress = progress(&operation)?;
         if operation.state != OperationState::Running || progress.is_planned() {
@@ -98,7 +98,7 @@ impl CancelBulkWorker {
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
             self.watch_later(message).await?;
-            operation = self.store.begin(org, id, &plan.batches).await?;
+            operation = self.store.begin(&operation, bulk, &plan.batches, clock::now()).await?;
         }
         if operation.state != OperationState::Running || progress(&operation)?.is_planned() {
             return self.end_if_complete(message, operation, "ENDED").await;
@@ -144,14 +144,15 @@ impl CancelBulkWorker {
         let broken = |reason: &str| StoreError::Broken { call: "end cancel", reason: reason.to_owned() };
         let (org, id, now) = (&message.org_id, message.operation_id, clock::now());
         let mut ended = operation.clone();
-        let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } = &mut ended.subject else {
+        let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &mut ended.subject
+        else {
             return Err(broken("the operation is of another kind"));
         };
         let bulk = self.store.bulk(org, bulk_id).await?.ok_or_else(|| broken("the bulk has no row"))?;
-        let state = state_after(&bulk, id, *cancel_type, progress);
-        *bulk_status = Some(state);
+        let after = bulk_after(&bulk, id, *cancel_type, progress);
+        (*bulk_status, *cancellation) = (Some(after.status()), after.cancellation());
         (ended.state, ended.ended_at) = (OperationState::Succeeded, Some(now));
-        match self.store.end_cancel(org, id, &bulk, state, progress.items_changed, now).await {
+        match self.store.end_cancel(org, id, (&bulk, &after), now).await {
             Ok(()) => Ok(ended),
             // Somebody else who found it complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
@@ -179,16 +180,20 @@ fn progress(operation: &Operation) -> Result<&Progress, Failure> {
 
 /// What is said of the whole operation, once it has ended.
 fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Option<Event>, Failure> {
-    let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } = &operation.subject else {
+    let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &operation.subject else {
         return Err(other_kind());
     };
-    let (Some(bulk_status), Some(ended_at)) = (*bulk_status, operation.ended_at) else { return Ok(None) };
+    let (Some((bulk_status, cancellation)), Some(ended_at)) = (bulk_status.zip(*cancellation), operation.ended_at)
+    else {
+        return Ok(None);
+    };
     let data = NonameBulkCancellationData {
         bulk_id: bulk_id.clone(),
         program_id: message.instruction.program_id,
         operation_id: operation.operation_id,
         cancel_type: *cancel_type,
         bulk_status,
+        cancellation,
         requested: progress.items_done,
         canceled: progress.items_done.saturating_sub(progress.items_failed),
         failed: progress.items_failed,

@@ -12,7 +12,7 @@ use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
 use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Accepting, Answer, Call, Invalid, Prepared, Problem, Scope, open, send};
+use shared::http::{self, Accepting, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, open, send};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -54,13 +54,21 @@ impl CancelBulk {
         };
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, cancel_type, &ids))?;
         if let Request::Partial { sent, .. } = request {
-            check_count(sent)?;
+            check_count(sent).map_or(Ok(()), |detail| {
+                Err(Problem::new(ProblemCode::OutOfRange, format!("external_ids {detail}.")))
+            })?;
         }
         let chunks: Vec<Vec<ExternalId>> = ids.chunks(CHUNK_ITEMS).map(<[_]>::to_vec).collect();
         let count = u32::try_from(chunks.len()).map_err(Problem::broken)?;
 
         let (org, progress) = (&call.identity.org_id, Progress::default());
-        let subject = Subject::CancelBulk { bulk_id: bulk_id.clone(), cancel_type, bulk_status: None, progress };
+        let subject = Subject::CancelBulk {
+            bulk_id: bulk_id.clone(),
+            cancel_type,
+            bulk_status: None,
+            cancellation: None,
+            progress,
+        };
         let bulk_id = &bulk_id;
         let prepare = |_recorded| async move {
             let bulk = self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)?;
@@ -71,13 +79,14 @@ impl CancelBulk {
             let program_id = bulk.settings.program_id;
             Ok(Prepared::new(message::CancelBulk { bulk_id: bulk.bulk_id, program_id, step }))
         };
-        let message = match open(&self.store, call, &ticket, subject, prepare).await? {
+        let to_send = match open(&self.store, call, &ticket, subject, prepare).await? {
             Accepting::Before(answer) => return Ok(answer),
-            Accepting::Now(message) => message,
+            Accepting::Now(to_send) => to_send,
         };
+        let message = &to_send.message;
         // Only now: a request that misuses the key must not overwrite another's chunks.
         self.store.put_named_chunks(org, message.operation_id, message.accepted_at, &chunks).await?;
-        send(&self.queue, &message).await
+        send(&self.queue, &to_send).await
     }
 }
 

@@ -21,9 +21,11 @@ struct Body {
     status: CardStatus,
     #[serde(flatten)]
     facts: CardFacts,
-    /// Null until the card is bound.
+    /// Absent until the card is bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<AccountId>,
-    /// Null until the card is bound.
+    /// Absent until the card is bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
     /// The card that replaced this one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use shared::aws::{Aws, Service};
 use shared::domain::bind::{BindOutcome, BindRefusal};
-use shared::domain::bulk::{BulkState, CHUNK_ITEMS};
+use shared::domain::bulk::{BulkCancellation, BulkStatus, CHUNK_ITEMS};
 use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
 use shared::domain::event::EventStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
@@ -35,7 +35,9 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel_type: Option<CancelType>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bulk_status: Option<BulkState>,
+    bulk_status: Option<BulkStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation: Option<BulkCancellation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     chunks: Option<Chunks>,
     counts: Counts,
@@ -47,7 +49,8 @@ struct Body {
 /// How far an operation on a bulk has come.
 #[derive(Serialize)]
 struct Chunks {
-    /// Null until it is planned.
+    /// Absent until it is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u32>,
     done: usize,
 }
@@ -55,7 +58,8 @@ struct Chunks {
 /// Items of the operation.
 #[derive(Default, Serialize)]
 struct Counts {
-    /// Null until it is planned.
+    /// Absent until it is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u32>,
     done: u32,
     succeeded: u32,
@@ -130,6 +134,7 @@ impl From<Operation> for Body {
             bulk_id: None,
             cancel_type: None,
             bulk_status: None,
+            cancellation: None,
             chunks: None,
             counts: Counts::default(),
             results: Vec::new(),
@@ -157,9 +162,10 @@ impl From<Operation> for Body {
                 body.counts = counts(&progress, progress.items_changed);
                 body.chunks = Some(progress.into());
             }
-            Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } => {
+            Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } => {
                 body.kind = "CANCEL_BULK";
                 (body.bulk_id, body.cancel_type, body.bulk_status) = (Some(bulk_id), Some(cancel_type), bulk_status);
+                body.cancellation = cancellation;
                 body.counts = counts(&progress, progress.items_done.saturating_sub(progress.items_failed));
                 body.chunks = Some(progress.into());
             }

@@ -16,8 +16,10 @@ use shared::aws::{Aws, Service};
 use shared::domain::bulk::{Bulk, BulkItem, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::{Operation, Subject};
-use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Answer, Call, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded};
+use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, counted_external_ids};
+use shared::http::{
+    self, Answer, Call, First, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded,
+};
 use shared::store::{Committed, Opened, Store};
 use shared::{Error, config, telemetry};
 
@@ -44,19 +46,19 @@ impl IncrementBulk {
     /// Answers a request.
     ///
     /// # Errors
-    /// Every answer but the 200.
+    /// Every answer but the 201.
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
         let ids: Vec<ExternalId> = read(call)?.into_iter().collect();
         let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
-        check_count(ids.len())?;
 
         let answer_again = |before: &Option<Operation>| match before {
             Some(before) => ticket.replay(before).map(|replay| replay == Replay::AnswerAgain),
             None => Ok(false),
         };
         let mut before = recorded(&self.store, call, &ticket).await?;
+        let mut first = First::Perhaps;
         if before.is_none() {
             let bulk = self.bulk(org, &bulk_id).await?;
             if bulk.is_sealed() || !self.has_room(org, &bulk, &ids).await? {
@@ -69,11 +71,14 @@ impl IncrementBulk {
             } else if ticket.keyed {
                 let subject = Subject::IncrementBulk { bulk_id: bulk_id.clone() };
                 let operation = operation(call, &ticket, subject, call.now);
-                before = Some(record(&self.store, call, &ticket, operation).await?.0);
+                let (operation, is_first, _) = record(&self.store, call, &ticket, operation).await?;
+                (before, first) = (Some(operation), is_first);
+            } else {
+                first = First::Yes;
             }
         }
         if answer_again(&before)? {
-            return answer(self.bulk(org, &bulk_id).await?);
+            return Ok(answer(self.bulk(org, &bulk_id).await?)?.replayed(true));
         }
         let bulk = match self.add(org, &bulk_id, &ids).await {
             // Another copy of the request may have brought them in: then this one is told what that one is, or would have
@@ -90,7 +95,7 @@ impl IncrementBulk {
         if ticket.keyed {
             self.store.end_request(org, ticket.operation_id, call.now).await?;
         }
-        Ok(answer(bulk)?.counted(1, Vec::new()))
+        Ok(answer(bulk)?.counted(1, Vec::new()).replayed(first == First::Perhaps))
     }
 
     async fn bulk(&self, org: &OrgId, bulk_id: &BulkId) -> Result<Bulk, Problem> {
@@ -178,11 +183,11 @@ impl IncrementBulk {
 fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
     let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
-    external_ids(&members).map_err(Problem::invalid)
+    counted_external_ids(&members).map_err(Problem::invalid)
 }
 
 fn answer(bulk: Bulk) -> Result<Answer, Problem> {
-    Answer::ok(&BulkBody::from(bulk))
+    Ok(Answer::ok(&BulkBody::from(bulk))?.created())
 }
 
 fn closed() -> Problem {

@@ -12,7 +12,7 @@
 //! Whoever finds all chunks counted off ends the operation, once.
 
 use shared::aws::{Aws, Service};
-use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
+use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
 use shared::domain::ids::CardId;
@@ -23,7 +23,7 @@ use shared::message::{Message, StartBulk, StartChunk, StartStep, Watch};
 use shared::metrics::Metrics;
 use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
-use shared::store::{CARDS_PER_TRANSACTION, Store, StoreError, retrying};
+use shared::store::{CARDS_PER_TRANSACTION, Counts, Store, StoreError, retrying};
 use shared::worker::{self, Applied, Attempt, Failure, Outlets};
 use shared::{Error, clock, config, telemetry};
 
@@ -82,15 +82,12 @@ impl StartBulkWorker {
             operation = if bulk.is_sealed() {
                 self.store.refuse(org, id, bulk.items, clock::now()).await?
             } else {
-                self.store.begin(org, id, &bulk.batches).await?
+                self.store.begin(&operation, &bulk.bulk_id, &bulk.batches, clock::now()).await?
             };
         }
         let Start { progress, .. } = start(&operation, bulk.clone())?;
         if operation.state != OperationState::Running || progress.is_planned() {
             return self.end_if_complete(message, operation, &bulk, "ENDED").await;
-        }
-        if bulk.state == BulkState::Created {
-            self.store.mark_started(org, &bulk.bulk_id).await?;
         }
         let chunk = |number, items: Vec<PlannedItem>| {
             Range::of(&items).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
@@ -123,7 +120,8 @@ impl StartBulkWorker {
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         self.bus.publish_all(&events).await?;
         let (all, mine) = (count(items.len())?, count(events.len())?);
-        let operation = self.store.count_off(org, id, chunk.number, all, mine, 0).await?;
+        let counts = Counts { items: all, changed: mine, ..Counts::default() };
+        let operation = self.store.count_off(org, id, chunk.number, counts).await?;
         self.end_if_complete(message, operation, &start.bulk, "CHUNK_DONE").await
     }
 

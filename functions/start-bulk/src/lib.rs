@@ -4,10 +4,12 @@
 //! The days of issue and expiry are fixed here, with the operation: its cards and their events must be
 //! the same whenever a worker comes to make them.
 
+use serde::Serialize;
 use shared::aws::{Aws, Service};
-use shared::domain::bulk::{Bulk, PlanCursor};
-use shared::domain::ids::BulkId;
+use shared::domain::bulk::PlanCursor;
+use shared::domain::ids::{BulkId, OperationId};
 use shared::domain::operation::{Progress, Subject};
+use shared::http::bulk::BulkBody;
 use shared::http::{self, Answer, Call, Prepared, Problem, ProblemCode, Scope, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
@@ -28,6 +30,14 @@ pub struct StartBulk {
     pub expiry_months: u32,
 }
 
+/// The bulk, as it was when the start was accepted.
+#[derive(Serialize)]
+struct Started {
+    #[serde(flatten)]
+    bulk: BulkBody,
+    operation_id: OperationId,
+}
+
 impl StartBulk {
     /// Answers a request.
     ///
@@ -43,17 +53,18 @@ impl StartBulk {
             expiration_date: issuing_date.plus_months(self.expiry_months),
             progress: Progress::default(),
         };
-        let bulk_id = &bulk_id;
+        let bulk = self.store.bulk(&call.identity.org_id, &bulk_id).await?.ok_or_else(Problem::not_found)?;
+        let (bulk_id, is_sealed) = (&bulk_id, bulk.is_sealed());
         let prepare = |recorded: bool| async move {
-            let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?.ok_or_else(Problem::not_found)?;
-            if !recorded && Bulk::is_sealed(&bulk) {
+            if !recorded && is_sealed {
                 let detail = "The bulk is being canceled, or was canceled.";
                 return Err(Problem::new(ProblemCode::BulkCanceled, detail));
             }
             let step = StartStep::Plan(PlanCursor::default());
-            Ok(Prepared::new(message::StartBulk { bulk_id: bulk.bulk_id, step }))
+            Ok(Prepared::new(message::StartBulk { bulk_id: bulk_id.clone(), step }))
         };
-        accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
+        let answer = accept(&self.store, &self.queue, call, &ticket, subject, prepare).await?;
+        answer.with_body(&Started { bulk: bulk.into(), operation_id: ticket.operation_id })
     }
 }
 

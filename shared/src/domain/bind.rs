@@ -34,8 +34,8 @@ impl Bind {
     #[must_use]
     pub const fn operation_type(&self) -> OperationType {
         match self.reissued_card_id {
-            None => OperationType::Bind,
-            Some(_) => OperationType::Reissue,
+            None => OperationType::BindNoname,
+            Some(_) => OperationType::BindReissue,
         }
     }
 
@@ -124,8 +124,8 @@ pub struct ReplacedCard {
     pub card_id: CardId,
     /// What it was before.
     pub previous_status: CardStatus,
-    /// Whether it pays without contact.
-    pub contactless_enabled: bool,
+    /// What never changes of it.
+    pub facts: CardFacts,
 }
 
 /// What the conditional write came to. For an operation that had its way, now or in an earlier
@@ -189,7 +189,7 @@ pub fn replaced_by(acceptance: Acceptance, card: Option<&Card>) -> Option<Replac
     is_mine.then_some(ReplacedCard {
         card_id: card.card_id,
         previous_status: mark.previous_status,
-        contactless_enabled: card.facts.contactless_enabled,
+        facts: card.facts.clone(),
     })
 }
 

@@ -9,8 +9,16 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::cancel::CancelType;
 use super::card::Mark;
-use super::ids::{BulkId, CardId, ExternalId, OperationId, ProgramId};
+use super::ids::{BulkId, CardId, ExternalId, OperationId};
+
+mod settings;
+
+pub use settings::{BulkSettings, ModeType, PinLength};
+
+/// The batch of the items that a bulk is created with.
+pub const FIRST_BATCH: u32 = 1;
 
 /// Most items of one request (contract).
 pub const MAX_ITEMS_PER_REQUEST: usize = 1000;
@@ -25,40 +33,36 @@ pub const MAX_BATCHES: u32 = 10_000;
 /// Most items of one chunk, the unit in which a worker goes through a bulk.
 pub const CHUNK_ITEMS: usize = 100;
 
-/// How far a bulk has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How far a bulk has come, as clients are told. The published API has these and no others: its clients know them as a
+/// closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum BulkState {
-    /// It has items, and no card was issued.
+pub enum BulkStatus {
+    /// It has items without a card, and no start is under way.
     Created,
-    /// Its cards are being issued, or were.
-    Started,
-    /// All of it is being canceled.
-    Canceling,
-    /// A cancel is done; not every item is canceled.
-    PartiallyCanceled,
-    /// Every item is canceled.
-    Canceled,
+    /// A start is under way.
+    Running,
+    /// Every item has a card, or was canceled and will never get one.
+    Completed,
 }
 
-/// What the client set when it created the bulk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BulkSettings {
-    /// The card program.
-    pub program_id: ProgramId,
-    /// The client's template.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template_id: Option<String>,
-    /// Digits of the cards' PINs: 4 or 6.
-    pub pin_length: u8,
-    /// Whether the cards pay without contact.
-    pub contactless_enabled: bool,
-    /// What is embossed beside the usual.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub embossing_custom_field: Option<String>,
-    /// The client's own, as JSON text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<String>,
+/// What cancels made of a bulk, as clients are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BulkCancellation {
+    /// How far they have come.
+    pub state: CancellationState,
+}
+
+/// How far the cancels of a bulk have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancellationState {
+    /// A cancel is under way.
+    Running,
+    /// Cancels are done; not every item is canceled.
+    Partial,
+    /// Every item is canceled.
+    Full,
 }
 
 /// A bulk's header as its row has it.
@@ -66,8 +70,6 @@ pub struct BulkSettings {
 pub struct Bulk {
     /// The bulk.
     pub bulk_id: BulkId,
-    /// How far it has come.
-    pub state: BulkState,
     /// What the client set.
     pub settings: BulkSettings,
     /// The committed batches.
@@ -80,16 +82,70 @@ pub struct Bulk {
     pub issued: u32,
     /// Items canceled by a cancel that is done.
     pub canceled: u32,
+    /// Those of them that had no card, and never get one.
+    pub canceled_blank: u32,
+    /// The starts that are under way: those whose operation is RUNNING.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub starting: BTreeSet<OperationId>,
+    /// The cancels that are under way: those whose operation is RUNNING.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub canceling: BTreeSet<OperationId>,
+    /// How much of it the cancels that are done canceled; none, if there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extent: Option<CancelType>,
     /// The cancel that forbids any further increment and start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_by: Option<OperationId>,
 }
 
 impl Bulk {
-    /// Whether it is being canceled or was, so that it takes no increment and no start.
+    /// Returns a new one, of one batch with so many items.
+    #[must_use]
+    pub fn new(bulk_id: BulkId, settings: BulkSettings, items: u32) -> Self {
+        Self {
+            bulk_id,
+            settings,
+            batches: BTreeSet::from([FIRST_BATCH]),
+            last_batch: FIRST_BATCH,
+            items,
+            issued: 0,
+            canceled: 0,
+            canceled_blank: 0,
+            starting: BTreeSet::new(),
+            canceling: BTreeSet::new(),
+            extent: None,
+            sealed_by: None,
+        }
+    }
+
+    /// Returns whether it is being canceled or was, as a whole, so that it takes no increment and no start.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {
-        self.sealed_by.is_some() || matches!(self.state, BulkState::Canceling | BulkState::Canceled)
+        self.sealed_by.is_some()
+    }
+
+    /// Returns how far it has come. Operations count when they are done; until then what they did is not in it.
+    #[must_use]
+    pub fn status(&self) -> BulkStatus {
+        if !self.starting.is_empty() {
+            BulkStatus::Running
+        } else if self.issued.saturating_add(self.canceled_blank) >= self.items {
+            BulkStatus::Completed
+        } else {
+            BulkStatus::Created
+        }
+    }
+
+    /// Returns what cancels made of it; nothing before the first.
+    #[must_use]
+    pub fn cancellation(&self) -> Option<BulkCancellation> {
+        let state = match self.extent {
+            _ if !self.canceling.is_empty() => CancellationState::Running,
+            Some(CancelType::Full) => CancellationState::Full,
+            Some(CancelType::Partial) => CancellationState::Partial,
+            None => return None,
+        };
+        Some(BulkCancellation { state })
     }
 }
 

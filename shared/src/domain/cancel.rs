@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::acceptance::Acceptance;
-use super::bulk::{Bulk, BulkItem, BulkState, ItemState, PlannedItem};
+use super::bulk::{Bulk, BulkItem, ItemState, PlannedItem};
 use super::card::{Card, CardStatus};
 use super::event::EventStatus;
 use super::ids::{CardId, ExternalId, OperationId};
@@ -198,23 +198,21 @@ pub enum ChunkState {
     },
 }
 
-/// The state of a bulk, as it was read, once a cancel of it is done: all its chunks are. If nothing of it is
-/// canceled, a PARTIAL one leaves it as it was.
+/// Returns the bulk, as it was read, once this cancel of it is done: all its chunks are.
 #[must_use]
-pub fn state_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType, progress: &Progress) -> BulkState {
-    let canceled = bulk.canceled.saturating_add(progress.items_changed);
-    let (all, none) = match cancel_type {
-        CancelType::Full => (progress.items_failed == 0, false),
-        CancelType::Partial => (false, canceled == 0),
-    };
-    let another_is_at_it = bulk.state == BulkState::Canceling && bulk.sealed_by != Some(operation);
-    if all || bulk.state == BulkState::Canceled || canceled >= bulk.items {
-        BulkState::Canceled
-    } else if none || another_is_at_it {
-        bulk.state
+pub fn bulk_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType, progress: &Progress) -> Bulk {
+    let mut after = bulk.clone();
+    after.canceling.remove(&operation);
+    after.canceled = bulk.canceled.saturating_add(progress.items_changed);
+    after.canceled_blank = bulk.canceled_blank.saturating_add(progress.items_blank);
+    let all_of_it = cancel_type == CancelType::Full && progress.items_failed == 0;
+    if all_of_it || bulk.extent == Some(CancelType::Full) || after.canceled >= bulk.items {
+        after.extent = Some(CancelType::Full);
+        after.sealed_by = bulk.sealed_by.or(Some(operation));
     } else {
-        BulkState::PartiallyCanceled
+        after.extent = Some(CancelType::Partial);
     }
+    after
 }
 
 #[cfg(test)]
@@ -225,7 +223,9 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
+    use super::CancelType::{Full, Partial};
     use super::*;
+    use crate::domain::bulk::BulkStatus;
     use crate::domain::card::Mark;
 
     const MINE: &str = "0192d1c0-0000-7000-8000-000000000001";
@@ -327,73 +327,50 @@ mod tests {
         assert_eq!((read.iter().count(), read.count(CancelCode::is_change)), (2, 1));
     }
 
-    fn bulk(state: BulkState, sealed_by: Option<&str>, items: u32, canceled: u32) -> Bulk {
-        Bulk {
-            bulk_id: "b".parse().unwrap(),
-            state,
-            settings: serde_json::from_value(json!({ "program_id": 1, "pin_length": 4, "contactless_enabled": true }))
-                .unwrap(),
-            batches: BTreeSet::from([1]),
-            last_batch: 1,
-            items,
-            issued: 0,
-            canceled,
-            sealed_by: sealed_by.map(|by| by.parse().unwrap()),
-        }
+    fn bulk(extent: Option<CancelType>, sealed_by: Option<&str>, items: u32, canceled: u32) -> Bulk {
+        let settings = json!({ "program_id": 1, "pin_length": 4, "contactless_enabled": true });
+        let new = Bulk::new("b".parse().unwrap(), serde_json::from_value(settings).unwrap(), items);
+        let canceling = BTreeSet::from([MINE.parse().unwrap()]);
+        Bulk { canceled, extent, sealed_by: sealed_by.map(|by| by.parse().unwrap()), canceling, ..new }
     }
 
     #[rstest]
-    #[case::all_of_it(bulk(BulkState::Canceling, Some(MINE), 10, 0), CancelType::Full, 10, 0, BulkState::Canceled)]
-    #[case::some_failed(
-        bulk(BulkState::Canceling, Some(MINE), 10, 0),
-        CancelType::Full,
-        9,
-        1,
-        BulkState::PartiallyCanceled
-    )]
-    #[case::others_helped(bulk(BulkState::Canceling, Some(MINE), 10, 0), CancelType::Full, 4, 0, BulkState::Canceled)]
-    #[case::named(bulk(BulkState::Started, None, 10, 0), CancelType::Partial, 3, 0, BulkState::PartiallyCanceled)]
-    #[case::none_of_it(bulk(BulkState::Started, None, 10, 0), CancelType::Partial, 0, 3, BulkState::Started)]
-    #[case::none_but_sealed(
-        bulk(BulkState::Canceling, Some(MINE), 10, 0),
-        CancelType::Full,
-        0,
-        10,
-        BulkState::PartiallyCanceled
-    )]
-    #[case::the_rest(bulk(BulkState::PartiallyCanceled, None, 10, 7), CancelType::Partial, 3, 2, BulkState::Canceled)]
-    #[case::full_under_way(
-        bulk(BulkState::Canceling, Some(ANOTHER), 10, 0),
-        CancelType::Partial,
-        3,
-        0,
-        BulkState::Canceling
-    )]
-    #[case::second_full(bulk(BulkState::Canceling, Some(ANOTHER), 10, 0), CancelType::Full, 3, 1, BulkState::Canceling)]
-    #[case::odd_counts(bulk(BulkState::Started, None, 10, u32::MAX), CancelType::Partial, 1, 0, BulkState::Canceled)]
-    #[case::for_good(bulk(BulkState::Canceled, Some(ANOTHER), 10, 10), CancelType::Partial, 0, 5, BulkState::Canceled)]
+    #[case::all_of_it(bulk(None, Some(MINE), 10, 0), Full, 10, 0, (Full, Some(MINE)))]
+    #[case::some_failed(bulk(None, Some(MINE), 10, 0), Full, 9, 1, (Partial, Some(MINE)))]
+    #[case::others_helped(bulk(None, Some(MINE), 10, 0), Full, 4, 0, (Full, Some(MINE)))]
+    #[case::named(bulk(None, None, 10, 0), Partial, 3, 0, (Partial, None))]
+    #[case::none_of_it(bulk(None, None, 10, 0), Partial, 0, 3, (Partial, None))]
+    #[case::none_but_sealed(bulk(None, Some(MINE), 10, 0), Full, 0, 10, (Partial, Some(MINE)))]
+    #[case::the_rest(bulk(Some(Partial), None, 10, 7), Partial, 3, 2, (Full, Some(MINE)))]
+    #[case::another_under_way(bulk(None, Some(ANOTHER), 10, 0), Partial, 3, 0, (Partial, Some(ANOTHER)))]
+    #[case::second_full(bulk(None, Some(ANOTHER), 10, 0), Full, 3, 1, (Partial, Some(ANOTHER)))]
+    #[case::odd_counts(bulk(None, None, 10, u32::MAX), Partial, 1, 0, (Full, Some(MINE)))]
+    #[case::for_good(bulk(Some(Full), Some(ANOTHER), 10, 10), Partial, 0, 5, (Full, Some(ANOTHER)))]
     fn a_bulk_is_canceled_when_every_item_is(
         #[case] bulk: Bulk,
         #[case] cancel_type: CancelType,
         #[case] changed: u32,
         #[case] failed: u32,
-        #[case] expected: BulkState,
+        #[case] (extent, sealed_by): (CancelType, Option<&str>),
     ) {
         let progress = Progress { items_changed: changed, items_failed: failed, ..Progress::default() };
-        assert_eq!(state_after(&bulk, MINE.parse().unwrap(), cancel_type, &progress), expected);
+        let after = bulk_after(&bulk, MINE.parse().unwrap(), cancel_type, &progress);
+        assert_eq!((after.extent, after.sealed_by), (Some(extent), sealed_by.map(|by| by.parse().unwrap())));
+        assert!(after.canceling.is_empty());
     }
 
     proptest! {
-        /// However a bulk's items are spread over cancels that end in any order, the last leaves it CANCELED, and
+        /// However a bulk's items are spread over cancels that end in any order, the last leaves it canceled, and
         /// none before it does.
         #[test]
         fn many_partial_cancels_come_to_the_whole(parts in prop::collection::vec(1_u32..50, 1..8)) {
-            let mut header = bulk(BulkState::Started, None, parts.iter().sum(), 0);
+            let mut header = bulk(None, None, parts.iter().sum(), 0);
             for (number, changed) in parts.iter().enumerate() {
-                let progress = Progress { items_changed: *changed, ..Progress::default() };
-                header.state = state_after(&header, MINE.parse().unwrap(), CancelType::Partial, &progress);
-                header.canceled += changed;
-                prop_assert_eq!(header.state == BulkState::Canceled, number + 1 == parts.len());
+                let progress = Progress { items_changed: *changed, items_blank: *changed, ..Progress::default() };
+                header = bulk_after(&header, MINE.parse().unwrap(), Partial, &progress);
+                let is_last = number + 1 == parts.len();
+                prop_assert_eq!(header.extent == Some(Full), is_last);
+                prop_assert_eq!(header.status() == BulkStatus::Completed, is_last);
             }
         }
     }

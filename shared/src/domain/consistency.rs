@@ -9,7 +9,7 @@
 mod finding;
 
 use super::bind::{BindOutcome, status_after_reissue};
-use super::bulk::{Bulk, BulkItem, BulkState, ItemState};
+use super::bulk::{Bulk, BulkItem, ItemState};
 use super::card::{Card, CardStatus, Mark};
 use super::ids::{BulkId, CardId, OperationId};
 use super::operation::{Operation, OperationState, RETENTION_DAYS, Subject};
@@ -138,14 +138,25 @@ pub fn counter(highest: CardId, last: Option<u64>) -> Option<Finding> {
     (highest.get() > last).then_some(Finding::CounterBehind { card_id: highest, last })
 }
 
-/// Whether a bulk that is being canceled has somebody who is at it.
+/// Whether an operation that a bulk's header has as under way is so.
 #[must_use]
-pub fn canceling(bulk: &Bulk, cancel: Option<&Operation>) -> Option<Finding> {
-    let operation_id = bulk.sealed_by.filter(|_| bulk.state == BulkState::Canceling)?;
-    match cancel {
-        None => Some(Finding::CancelGone { operation_id }),
-        Some(cancel) => has_ended(cancel).then_some(Finding::CancelEnded { operation_id }),
+pub fn under_way(operation_id: OperationId, operation: Option<&Operation>) -> Option<Finding> {
+    match operation {
+        None => Some(Finding::UnderWayGone { operation_id }),
+        Some(operation) => has_ended(operation).then_some(Finding::UnderWayEnded { operation_id }),
     }
+}
+
+/// Whether the bulk's header has an operation on it as under way that is so.
+#[must_use]
+pub fn noted(operation: &Operation, bulk: Option<&Bulk>) -> Option<Finding> {
+    let is_running = operation.state == OperationState::Running;
+    let (bulk_id, is_noted) = match &operation.subject {
+        Subject::StartBulk { bulk_id, .. } => (bulk_id, bulk?.starting.contains(&operation.operation_id)),
+        Subject::CancelBulk { bulk_id, .. } => (bulk_id, bulk?.canceling.contains(&operation.operation_id)),
+        _ => return None,
+    };
+    (is_running && !is_noted).then(|| Finding::UnderWayNotNoted { bulk_id: bulk_id.clone() })
 }
 
 fn has_ended(operation: &Operation) -> bool {
@@ -158,6 +169,7 @@ pub struct Tally {
     items: u32,
     issued: Count,
     canceled: Count,
+    canceled_blank: Count,
 }
 
 /// Items that operations changed which have ended: they have counted them on the header.
@@ -196,6 +208,9 @@ impl Tally {
         if let Some(mark) = item.canceled.as_ref().or_else(|| card?.canceled.as_ref()) {
             self.canceled.add(mark, operation(mark.by), now);
         }
+        if let Some(mark) = &item.canceled {
+            self.canceled_blank.add(mark, operation(mark.by), now);
+        }
     }
 
     /// Where the bulk's header counts otherwise.
@@ -210,7 +225,11 @@ impl Tally {
             .canceled
             .differs(bulk.canceled)
             .then_some(Finding::CanceledCount { counted: bulk.canceled, found: self.canceled.items });
-        [items, issued, canceled].into_iter().flatten().collect()
+        let blank = self
+            .canceled_blank
+            .differs(bulk.canceled_blank)
+            .then_some(Finding::BlankCount { counted: bulk.canceled_blank, found: self.canceled_blank.items });
+        [items, issued, canceled, blank].into_iter().flatten().collect()
     }
 }
 

@@ -181,9 +181,9 @@ pub enum EventStatus {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OperationType {
     /// A plain bind.
-    Bind,
+    BindNoname,
     /// A bind that replaces another card.
-    Reissue,
+    BindReissue,
 }
 
 /// What a card is made of.
@@ -268,6 +268,10 @@ pub struct CardUpdateData {
     contactless_enabled: bool,
     operation_type: OperationType,
     new_card_id: CardId,
+    program_id: ProgramId,
+    issuing_date: Date,
+    expiration_date: Date,
+    status: EventStatus,
 }
 
 impl CardUpdateData {
@@ -284,9 +288,13 @@ impl CardUpdateData {
             card_hash: (),
             card_last_four_numbers: (),
             activation_date: (),
-            contactless_enabled: card.contactless_enabled,
-            operation_type: OperationType::Reissue,
+            contactless_enabled: card.facts.contactless_enabled,
+            operation_type: bind.operation_type(),
             new_card_id: bind.card_id,
+            program_id: card.facts.program_id,
+            issuing_date: card.facts.issuing_date,
+            expiration_date: card.facts.expiration_date,
+            status: EventStatus::Success,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::acceptance::Acceptance;
 use super::bind::BindOutcome;
-use super::bulk::{BulkState, Planned};
+use super::bulk::{BulkCancellation, BulkStatus, Planned};
 use super::cancel::CancelType;
 use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
 use super::order::OrderRef;
@@ -76,9 +76,12 @@ pub enum Subject {
         bulk_id: BulkId,
         /// Which of its items.
         cancel_type: CancelType,
-        /// What became of the bulk; set once, when the operation ends.
+        /// How far the bulk had come when the operation ended; set once, then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        bulk_status: Option<BulkState>,
+        bulk_status: Option<BulkStatus>,
+        /// What cancels had made of the bulk when the operation ended; set once, then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancellation: Option<BulkCancellation>,
         /// How far it has come.
         #[serde(flatten)]
         progress: Progress,
@@ -119,6 +122,9 @@ pub struct Progress {
     /// Items that the operation itself changed.
     #[serde(default)]
     pub items_changed: u32,
+    /// Those of them that it canceled before they had a card.
+    #[serde(default)]
+    pub items_blank: u32,
     /// Items that it was refused.
     #[serde(default)]
     pub items_failed: u32,

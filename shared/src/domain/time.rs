@@ -10,7 +10,7 @@ use time::{Duration, Month, OffsetDateTime, UtcOffset};
 
 const MILLISECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-const FULL_DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
+const MIDNIGHT: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T00:00:00Z");
 
 /// A point in time, UTC, in whole milliseconds: RFC 3339, `2026-11-22T03:04:05.678Z`.
 ///
@@ -79,7 +79,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A calendar date: RFC 3339, `2026-11-22`.
+/// A calendar date, written as the date-time that it begins with: RFC 3339, `2026-11-22T00:00:00Z` (contract: consumers
+/// with a typed date-time refuse a date alone).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(time::Date);
 
@@ -104,7 +105,7 @@ impl Date {
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.format(FULL_DATE).map_err(|_| fmt::Error)?)
+        f.write_str(&self.0.format(MIDNIGHT).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -117,7 +118,7 @@ impl Serialize for Date {
 impl<'de> Deserialize<'de> for Date {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        time::Date::parse(&text, FULL_DATE).map(Self).map_err(de::Error::custom)
+        time::Date::parse(&text, MIDNIGHT).map(Self).map_err(de::Error::custom)
     }
 }
 

@@ -14,9 +14,16 @@ use crate::store::{Recorded, Store};
 pub enum Accepting<T> {
     /// It was accepted before; this is the answer.
     Before(Answer),
-    /// It is recorded, and this is its message. With all that the message needs written, it is to be sent by
-    /// [`send`].
-    Now(Message<T>),
+    /// It is recorded. With all that its message needs written, it is to be sent by [`send`].
+    Now(ToSend<T>),
+}
+
+/// The message of a recorded instruction.
+pub struct ToSend<T> {
+    /// It.
+    pub message: Message<T>,
+    /// Whether another request may have recorded it.
+    pub first: First,
 }
 
 /// What an endpoint makes of a request.
@@ -52,7 +59,7 @@ where
 {
     match open(store, call, ticket, subject, prepare).await? {
         Accepting::Before(answer) => Ok(answer),
-        Accepting::Now(message) => send(queue, &message).await,
+        Accepting::Now(to_send) => send(queue, &to_send).await,
     }
 }
 
@@ -76,7 +83,7 @@ pub async fn open<T, Preparing>(
 where
     Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
-    let before = Accepting::Before(Answer::accepted(ticket.operation_id));
+    let before = Accepting::Before(Answer::accepted(ticket.operation_id).replayed(true));
     let mut recorded = recorded(store, call, ticket).await?;
     if let Some(recorded) = &recorded
         && ticket.replay(recorded)? == Replay::AnswerAgain
@@ -96,25 +103,27 @@ where
         }
         prepared => prepared?,
     };
-    let operation = if let Some(recorded) = recorded {
-        recorded
+    let (operation, first) = if let Some(recorded) = recorded {
+        (recorded, First::Perhaps)
     } else {
         let operation = operation(call, ticket, subject, accepted_at.unwrap_or(call.now));
         match record(store, call, ticket, operation).await? {
-            (operation, _, Replay::SendAgain) => operation,
+            (operation, first, Replay::SendAgain) => (operation, first),
             (_, _, Replay::AnswerAgain) => return Ok(before),
         }
     };
-    Ok(Accepting::Now(Message::of(&operation, instruction)))
+    Ok(Accepting::Now(ToSend { message: Message::of(&operation, instruction), first }))
 }
 
 /// Sends the message of a recorded instruction, and answers 202.
 ///
 /// # Errors
 /// 503 if the queue fails.
-pub async fn send<T: Serialize + Sync>(queue: &Queue, message: &Message<T>) -> Result<Answer, Problem> {
+pub async fn send<T: Serialize + Sync>(queue: &Queue, to_send: &ToSend<T>) -> Result<Answer, Problem> {
+    let ToSend { message, first } = to_send;
     queue.send(message).await?;
-    Ok(Answer::accepted(message.operation_id).counted(1, Vec::new()))
+    let answer = Answer::accepted(message.operation_id).counted(1, Vec::new());
+    Ok(answer.replayed(*first == First::Perhaps))
 }
 
 /// The operation of an earlier request with the same key.

@@ -6,15 +6,27 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::problem::{Invalid, Problem, ProblemCode};
-use crate::domain::bulk::{Bulk, BulkState, MAX_ITEMS_PER_REQUEST};
-use crate::domain::ids::{BulkId, ExternalId, ProgramId};
+use super::problem::Invalid;
+use crate::domain::bulk::{Bulk, BulkCancellation, BulkSettings, BulkStatus, MAX_ITEMS_PER_REQUEST};
+use crate::domain::ids::{BulkId, ExternalId};
 
 /// Largest body of a request about a bulk (contract).
 pub const MAX_BULK_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Invalid items named in one answer. Ours.
 const MAX_ERRORS: usize = 10;
+
+/// Returns the body's `external_ids`, each once, in order, if one request may name so many.
+///
+/// # Errors
+/// Those of [`external_ids`]; and if there are none, or more than [`MAX_ITEMS_PER_REQUEST`].
+pub fn counted_external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
+    let ids = external_ids(members)?;
+    match check_count(ids.len()) {
+        None => Ok(ids),
+        Some(detail) => Err(vec![Invalid::body("/external_ids", detail)]),
+    }
+}
 
 /// The body's `external_ids`, each once, in order.
 ///
@@ -41,32 +53,33 @@ pub fn external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>
     if invalid.is_empty() { Ok(ids) } else { Err(invalid) }
 }
 
-/// Whether one request may name so many items.
-///
-/// # Errors
-/// 406 for none, or more than [`MAX_ITEMS_PER_REQUEST`].
-pub fn check_count(items: usize) -> Result<(), Problem> {
-    if (1..=MAX_ITEMS_PER_REQUEST).contains(&items) {
-        Ok(())
-    } else {
-        let detail = format!("external_ids must have 1 to {MAX_ITEMS_PER_REQUEST} items.");
-        Err(Problem::new(ProblemCode::OutOfRange, detail))
-    }
+/// Returns what is wrong with so many items of one request, if anything is.
+#[must_use]
+pub fn check_count(items: usize) -> Option<String> {
+    let is_right = (1..=MAX_ITEMS_PER_REQUEST).contains(&items);
+    (!is_right).then(|| format!("must have 1 to {MAX_ITEMS_PER_REQUEST} items"))
 }
 
-/// A bulk as the API shows it.
+/// A bulk as the API shows it. A member without a value is left out: clients that are generated from the published API
+/// fail on null.
 #[derive(Debug, Serialize)]
 pub struct BulkBody {
     id: BulkId,
-    program_id: ProgramId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    template_id: Option<String>,
-    pin_length: u8,
-    contactless_enabled: bool,
-    embossing_custom_field: Option<String>,
-    metadata: Option<Box<RawValue>>,
-    status: BulkState,
+    #[serde(flatten)]
+    settings: SettingsBody,
+    size: u32,
+    status: BulkStatus,
     counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation: Option<BulkCancellation>,
+}
+
+#[derive(Debug, Serialize)]
+struct SettingsBody {
+    #[serde(flatten)]
+    settings: BulkSettings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,18 +90,17 @@ struct Counts {
 }
 
 impl From<Bulk> for BulkBody {
-    fn from(bulk: Bulk) -> Self {
+    fn from(mut bulk: Bulk) -> Self {
+        let (status, cancellation) = (bulk.status(), bulk.cancellation());
+        // It was JSON when it came.
+        let metadata = bulk.settings.metadata.take().and_then(|metadata| RawValue::from_string(metadata).ok());
         Self {
             id: bulk.bulk_id,
-            program_id: bulk.settings.program_id,
-            template_id: bulk.settings.template_id,
-            pin_length: bulk.settings.pin_length,
-            contactless_enabled: bulk.settings.contactless_enabled,
-            embossing_custom_field: bulk.settings.embossing_custom_field,
-            // It was JSON when it came.
-            metadata: bulk.settings.metadata.and_then(|metadata| RawValue::from_string(metadata).ok()),
-            status: bulk.state,
+            settings: SettingsBody { settings: bulk.settings, metadata },
+            size: bulk.items,
+            status,
             counts: Counts { items: bulk.items, issued: bulk.issued, canceled: bulk.canceled },
+            cancellation,
         }
     }
 }

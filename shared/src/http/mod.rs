@@ -5,6 +5,7 @@
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
 mod accept;
+mod answer;
 mod body;
 pub mod bulk;
 mod event;
@@ -21,19 +22,21 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use lambda_http::http::{Method, Response, StatusCode};
+use lambda_http::http::header::HeaderValue;
+use lambda_http::http::{Method, Response};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
-use crate::domain::ids::{CorrelationId, OperationId, OrgId};
+use crate::domain::ids::{CorrelationId, OrgId};
 use crate::domain::time::Timestamp;
 use crate::metrics::Metrics;
 
-pub use accept::{Accepting, First, Prepared, accept, open, operation, record, recorded, send};
+pub use accept::{Accepting, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
+pub use answer::Answer;
+pub use body::integer;
 pub use event::Event;
 pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};
@@ -42,7 +45,6 @@ pub use page::{DEFAULT_LIMIT, MAX_LIMIT, cursor, page};
 pub use problem::{Invalid, Problem, ProblemCode, RETRY_AFTER_SECONDS};
 pub use token::Verifier;
 
-const JSON: &str = "application/json";
 const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Kept back of an invocation's time for saying that it did not suffice.
 const ANSWERING_TIME: Duration = Duration::from_millis(200);
@@ -115,73 +117,20 @@ impl Call {
         body::json_object(&self.request, limit)
     }
 
+    /// The text of a member of the body's JSON object, as it came; `None` if there is none, or it is null.
+    ///
+    /// # Errors
+    /// 413 beyond `limit` bytes; 400 if the body is no JSON object.
+    pub fn json_text(&self, limit: usize, member: &str) -> Result<Option<String>, Problem> {
+        body::json_text(&self.request, limit, member)
+    }
+
     /// The ticket of an instruction; see [`Ticket`].
     ///
     /// # Errors
     /// 400 if the `Idempotency-Key` is malformed.
     pub fn ticket(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<Ticket, Problem> {
         Ticket::new(&self.request, &self.identity, endpoint, asked)
-    }
-}
-
-/// A successful answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    status: StatusCode,
-    operation_id: Option<OperationId>,
-    content_type: String,
-    body: String,
-    tally: Tally,
-}
-
-/// What an answer says of instructions, for the metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Tally {
-    accepted: u32,
-    refused: Vec<&'static str>,
-}
-
-impl Answer {
-    /// 200 with this body.
-    ///
-    /// # Errors
-    /// [`Problem::broken`] if the body has no JSON form.
-    pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
-        let body = serde_json::to_string(body).map_err(Problem::broken)?;
-        Ok(Self::text(JSON.to_owned(), body))
-    }
-
-    /// 200 with this body, of this type.
-    #[must_use]
-    pub fn text(content_type: String, body: String) -> Self {
-        Self { status: StatusCode::OK, operation_id: None, content_type, body, tally: Tally::default() }
-    }
-
-    /// The same, counted in the metrics: so many instructions were accepted by it, and those refused for these
-    /// reasons. An answer given again is not counted again.
-    #[must_use]
-    pub fn counted(self, accepted: u32, refused: Vec<&'static str>) -> Self {
-        Self { tally: Tally { accepted, refused }, ..self }
-    }
-
-    /// The same, with the `Location` of the operation that the request made.
-    #[must_use]
-    pub fn located(self, operation_id: OperationId) -> Self {
-        Self { operation_id: Some(operation_id), ..self }
-    }
-
-    /// The same body, as 201.
-    #[must_use]
-    pub fn created(self) -> Self {
-        Self { status: StatusCode::CREATED, ..self }
-    }
-
-    /// 202: the instruction is accepted, and the operation tells what becomes of it. A repeated request
-    /// gets the same answer, however far the operation has come.
-    #[must_use]
-    pub fn accepted(operation_id: OperationId) -> Self {
-        let body = format!(r#"{{"operation_id":"{operation_id}","status":"PENDING"}}"#);
-        Self { status: StatusCode::ACCEPTED, ..Self::text(JSON.to_owned(), body).located(operation_id) }
     }
 }
 
@@ -284,6 +233,7 @@ async fn respond(
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
     let errors = errors.map(|errors| (errors, request.headers().clone()));
+    let way_up = answer::way_up(&request);
     let is_instruction = request.method() != Method::GET;
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
@@ -303,8 +253,9 @@ async fn respond(
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     count(metrics, is_instruction, &result);
+    let said = answer::Said { request_id: &context.request_id, cid: &cid, way_up: &way_up };
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
-    response(&result, errors.as_ref(), &context.request_id, &cid)
+    answer::response(&result, errors.as_ref(), &said)
 }
 
 /// The client's correlation ID, or a new one.
@@ -321,7 +272,7 @@ fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Proble
         Err(problem) if problem.status().is_server_error() => metrics.failed(),
         // A read instructs nothing.
         _ if !is_instruction => {}
-        Ok(Answer { tally: Tally { accepted, refused }, .. }) => {
+        Ok(Answer { tally: answer::Tally { accepted, refused }, .. }) => {
             metrics.accepted(*accepted);
             for code in refused {
                 metrics.refused(code, 1);
@@ -354,38 +305,4 @@ fn log(
             }
         }
     }
-}
-
-fn response(
-    result: &Result<Answer, Problem>,
-    errors: Option<&(ErrorBody, HeaderMap)>,
-    request_id: &str,
-    cid: &CorrelationId,
-) -> Response<Body> {
-    let (status, (content_type, body)) = match (result, errors) {
-        (Ok(answer), _) => (answer.status, (answer.content_type.clone(), answer.body.clone())),
-        (Err(problem), Some((errors, headers))) => (problem.status(), errors(headers, &problem.detail)),
-        (Err(problem), None) => (problem.status(), ("application/problem+json".to_owned(), problem.body(request_id))),
-    };
-    let mut response = Response::new(Body::Text(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
-        headers.insert(CONTENT_TYPE, content_type);
-    }
-    if let Ok(cid) = HeaderValue::from_str(cid.as_str()) {
-        headers.insert(CORRELATION_HEADER, cid);
-    }
-    if let Ok(Answer { operation_id: Some(id), .. }) = result
-        && let Ok(location) = HeaderValue::from_str(&format!("/operations/{id}"))
-    {
-        headers.insert(LOCATION, location);
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_SECONDS));
-    }
-    response
 }

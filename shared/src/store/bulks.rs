@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, bulk_key, read, write};
-use crate::domain::bulk::{Bulk, BulkState, MAX_BATCHES, MAX_ITEMS};
+use crate::domain::bulk::{Bulk, MAX_BATCHES, MAX_ITEMS};
 use crate::domain::ids::{BulkId, OperationId, OrgId};
 
 /// What became of opening a batch.
@@ -193,35 +193,15 @@ impl Store {
         let change = Change {
             call: CALL,
             key: bulk_key(org, bulk),
-            update: "SET sealed_by = :by, #state = :canceling",
+            update: "SET sealed_by = :by",
             condition: "attribute_exists(pk) AND attribute_not_exists(sealed_by)",
-            names: reserved(&["state"]),
-            values: vec![(":by", attribute(CALL, operation)?), (":canceling", attribute(CALL, BulkState::Canceling)?)],
+            names: Vec::new(),
+            values: vec![(":by", attribute(CALL, operation)?)],
         };
         match self.change(change).await? {
             Changed::Yes(item) | Changed::No(Some(item)) => read(CALL, item),
             Changed::No(None) => Err(StoreError::broken(CALL, "the bulk has no row")),
         }
-    }
-
-    /// Notes on the header that cards are being issued; one that says more already is left as it is.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn mark_started(&self, org: &OrgId, bulk: &BulkId) -> Result<(), StoreError> {
-        const CALL: &str = "UpdateItem bulk start";
-        let change = Change {
-            call: CALL,
-            key: bulk_key(org, bulk),
-            update: "SET #state = :started",
-            condition: "#state = :created AND attribute_not_exists(sealed_by)",
-            names: reserved(&["state"]),
-            values: vec![
-                (":created", attribute(CALL, BulkState::Created)?),
-                (":started", attribute(CALL, BulkState::Started)?),
-            ],
-        };
-        self.change(change).await.map(|_| ())
     }
 }
 
@@ -231,4 +211,8 @@ pub(super) fn number(value: u32) -> AttributeValue {
 
 pub(super) fn number_set(value: u32) -> AttributeValue {
     AttributeValue::Ns(vec![value.to_string()])
+}
+
+pub(super) fn text_set(operation: impl ToString) -> AttributeValue {
+    AttributeValue::Ss(vec![operation.to_string()])
 }

@@ -5,15 +5,12 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Executed, MAX_STATEMENTS};
-use super::bulks::number;
-use super::change::{Change, reserved};
 use super::items::read_all;
-use super::progress::end_running;
 use super::{
-    CARD_SORT_KEY, EXPIRES_AT, Item, Store, StoreError, attribute, bulk_key, bulk_partition, card_partition,
-    item_sort_key, key, operation_partition, read, write,
+    CARD_SORT_KEY, EXPIRES_AT, Item, Store, StoreError, attribute, bulk_partition, card_partition, item_sort_key, key,
+    operation_partition, read, write,
 };
-use crate::domain::bulk::{Bulk, BulkItem, BulkState, ItemState};
+use crate::domain::bulk::{BulkItem, ItemState};
 use crate::domain::cancel::{ChunkResult, ChunkState};
 use crate::domain::card::{Card, CardStatus, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
@@ -334,46 +331,6 @@ impl Store {
             rows.extend(read_all::<T>(call, page.items)?);
         }
         Ok(rows)
-    }
-
-    /// Ends a cancel that is complete, and counts the items that it `changed` on the bulk's header, whose
-    /// new state this is: together, once, and only if the header is as it was read. A bulk that is CANCELED
-    /// is sealed.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] if the header has changed, or the operation has ended.
-    pub async fn end_cancel(
-        &self,
-        org: &OrgId,
-        operation: OperationId,
-        bulk: &Bulk,
-        state: BulkState,
-        changed: u32,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        const CALL: &str = "TransactWriteItems end cancel";
-        let mut header = Change {
-            call: CALL,
-            key: bulk_key(org, &bulk.bulk_id),
-            update: "SET #state = :state, canceled = :after",
-            condition: "#state = :was AND #items = :items AND canceled = :before",
-            names: reserved(&["state", "items"]),
-            values: vec![
-                (":was", attribute(CALL, bulk.state)?),
-                (":state", attribute(CALL, state)?),
-                (":items", number(bulk.items)),
-                (":before", number(bulk.canceled)),
-                (":after", number(bulk.canceled.saturating_add(changed))),
-            ],
-        };
-        if state == BulkState::Canceled {
-            header.update = "SET #state = :state, canceled = :after, sealed_by = if_not_exists(sealed_by, :by)";
-            header.values.push((":by", attribute(CALL, operation)?));
-        }
-        let mut end = end_running(CALL, org, operation, now)?;
-        end.update = "SET #state = :ended, ended_at = :now, bulk_status = :bulk";
-        end.values.push((":bulk", attribute(CALL, state)?));
-        self.transact(CALL, vec![end.in_transaction(self)?, header.in_transaction(self)?]).await
     }
 }
 

@@ -110,11 +110,7 @@ impl Store {
             replace_change(CALL, org, reissued, bind, new_status, &replaced)?.in_transaction(self)?,
         ];
         self.transact(CALL, writes).await?;
-        let replaced = ReplacedCard {
-            card_id: reissued,
-            previous_status: old.status,
-            contactless_enabled: old.facts.contactless_enabled,
-        };
+        let replaced = ReplacedCard { card_id: reissued, previous_status: old.status, facts: old.facts.clone() };
         Ok(BindEffect::Bound { at: mark.at, replaced: Some(replaced) })
     }
 }

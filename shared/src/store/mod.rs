@@ -32,6 +32,7 @@ pub use bulks::{Committed, Opened};
 pub use cancel::{Cancellation, Target};
 pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
+pub use progress::Counts;
 pub use rows::{Row, RowKey, RowPage, keyed};
 
 /// A row as DynamoDB has it.

@@ -6,41 +6,85 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
 
-use super::bulks::{number, number_set};
+use super::bulks::{number, number_set, text_set};
 use super::change::{Change, Changed, reserved};
-use super::{GONE, Store, StoreError, attribute, bulk_key, operation_key, read};
-use crate::domain::bulk::Planned;
+use super::{GONE, Store, StoreError, attribute, bulk_key, operation_key, read, retrying};
+use crate::domain::bulk::{Bulk, Planned};
+use crate::domain::cancel::CancelType;
 use crate::domain::ids::{BulkId, OperationId, OrgId};
-use crate::domain::operation::{Operation, OperationState};
+use crate::domain::operation::{Operation, OperationState, Subject};
 use crate::domain::time::Timestamp;
 
+/// What an operation did to the items of a chunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub items: u32,
+    /// Those that it changed.
+    pub changed: u32,
+    /// Those of them that it canceled before they had a card.
+    pub blank: u32,
+    /// Those that it was refused.
+    pub failed: u32,
+}
+
 impl Store {
-    /// Fixes the batches that the operation is about, unless they are fixed already. Answers the
-    /// operation with those that count.
+    /// Begins this operation, which was PENDING when it was read: fixes the batches that it is about, and notes on the
+    /// bulk's header that it is under way, together. Returns it as it is then; if another delivery has begun it, as that
+    /// did.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// [`StoreError::Conflict`] if the rows are held by others; [`StoreError::Broken`] if it is no operation on a bulk.
     pub async fn begin(
         &self,
-        org: &OrgId,
-        operation: OperationId,
+        operation: &Operation,
+        bulk: &BulkId,
         batches: &BTreeSet<u32>,
+        now: Timestamp,
     ) -> Result<Operation, StoreError> {
-        const CALL: &str = "UpdateItem operation begin";
-        let batches = batches.iter().map(ToString::to_string).collect();
-        let change = Change {
+        const CALL: &str = "TransactWriteItems begin";
+        let Operation { org_id, operation_id, .. } = operation;
+        let mut begun = operation.clone();
+        let (update, progress) = match &mut begun.subject {
+            Subject::StartBulk { progress, .. } => ("ADD starting :operation", progress),
+            Subject::CancelBulk { progress, .. } => ("ADD canceling :operation", progress),
+            _ => return Err(StoreError::broken(CALL, "the operation is of another kind")),
+        };
+        progress.batches.clone_from(batches);
+        begun.state = OperationState::Running;
+        let begin = Change {
             call: CALL,
-            key: operation_key(org, operation),
+            key: operation_key(org_id, *operation_id),
             update: "SET #state = :running, batches = :batches",
             condition: "#state = :pending",
             names: reserved(&["state"]),
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":running", attribute(CALL, OperationState::Running)?),
-                (":batches", AttributeValue::Ns(batches)),
+                (":batches", AttributeValue::Ns(batches.iter().map(ToString::to_string).collect())),
             ],
         };
-        as_it_is(CALL, self.change(change).await?)
+        let header = Change {
+            call: CALL,
+            key: bulk_key(org_id, bulk),
+            update,
+            condition: "attribute_exists(pk)",
+            names: Vec::new(),
+            values: vec![(":operation", text_set(operation_id))],
+        };
+        let (begin, header) = (&begin, &header);
+        retrying(|| async move {
+            let writes = vec![begin.clone().in_transaction(self)?, header.clone().in_transaction(self)?];
+            match self.transact(CALL, writes).await {
+                Err(StoreError::Conflict { call }) => match self.operation(org_id, *operation_id, now).await? {
+                    Some(other) if other.state != OperationState::Pending => Ok(Some(other)),
+                    _ => Err(StoreError::Conflict { call }),
+                },
+                written => written.map(|()| None),
+            }
+        })
+        .await
+        .map(|other| other.unwrap_or(begun))
     }
 
     /// Notes how far the operation is planned, unless it is planned as far already. Answers the operation as it is then.
@@ -107,8 +151,7 @@ impl Store {
         as_it_is(CALL, self.change(change).await?)
     }
 
-    /// Counts a chunk off, once: its items, how many of them the operation changed, and how many it was
-    /// refused.
+    /// Counts a chunk off, once.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such operation.
@@ -117,15 +160,14 @@ impl Store {
         org: &OrgId,
         operation: OperationId,
         chunk: u32,
-        items: u32,
-        changed: u32,
-        failed: u32,
+        counts: Counts,
     ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation count off";
+        let Counts { items, changed, blank, failed } = counts;
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "ADD done :set, items_done :items, items_changed :changed, items_failed :failed",
+            update: "ADD done :set, items_done :items, items_changed :changed, items_blank :blank, items_failed :failed",
             condition: "attribute_exists(pk) AND NOT contains(done, :chunk)",
             names: Vec::new(),
             values: vec![
@@ -133,6 +175,7 @@ impl Store {
                 (":chunk", number(chunk)),
                 (":items", number(items)),
                 (":changed", number(changed)),
+                (":blank", number(blank)),
                 (":failed", number(failed)),
             ],
         };
@@ -155,13 +198,57 @@ impl Store {
         let header = Change {
             call: CALL,
             key: bulk_key(org, bulk),
-            update: "ADD issued :issued",
+            update: "ADD issued :issued DELETE starting :operation",
             condition: "attribute_exists(pk)",
             names: Vec::new(),
-            values: vec![(":issued", number(issued))],
+            values: vec![(":issued", number(issued)), (":operation", text_set(operation))],
         };
         let writes = vec![end_running(CALL, org, operation, now)?.in_transaction(self)?, header.in_transaction(self)?];
         self.transact(CALL, writes).await
+    }
+
+    /// Ends a cancel that is complete, and writes on the bulk's header what it came to: together, once, and only if what
+    /// that was made of is as it was read. `after` is the bulk once the cancel is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the header has changed, or the operation has ended.
+    pub async fn end_cancel(
+        &self,
+        org: &OrgId,
+        operation: OperationId,
+        (before, after): (&Bulk, &Bulk),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const CALL: &str = "TransactWriteItems end cancel";
+        let mut header = Change {
+            call: CALL,
+            key: bulk_key(org, &before.bulk_id),
+            update: "SET extent = :extent, canceled = :after, canceled_blank = :blank DELETE canceling :operation",
+            condition: "attribute_not_exists(extent) AND #items = :items AND canceled = :before",
+            names: reserved(&["items"]),
+            values: vec![
+                (":extent", attribute(CALL, after.extent)?),
+                (":items", number(before.items)),
+                (":before", number(before.canceled)),
+                (":after", number(after.canceled)),
+                (":blank", number(after.canceled_blank)),
+                (":operation", text_set(operation)),
+            ],
+        };
+        if before.extent.is_some() {
+            header.condition = "extent = :was AND #items = :items AND canceled = :before";
+            header.values.push((":was", attribute(CALL, before.extent)?));
+        }
+        if after.extent == Some(CancelType::Full) {
+            header.update = "SET extent = :extent, canceled = :after, canceled_blank = :blank, \
+                             sealed_by = if_not_exists(sealed_by, :by) DELETE canceling :operation";
+            header.values.push((":by", attribute(CALL, operation)?));
+        }
+        let mut end = end_running(CALL, org, operation, now)?;
+        end.update = "SET #state = :ended, ended_at = :now, bulk_status = :bulk, cancellation = :cancellation";
+        end.values.push((":bulk", attribute(CALL, after.status())?));
+        end.values.push((":cancellation", attribute(CALL, after.cancellation())?));
+        self.transact(CALL, vec![end.in_transaction(self)?, header.in_transaction(self)?]).await
     }
 
     /// Makes sure that the end of an operation, as another delivery wrote it, can be seen on the bulk's header as well:

@@ -81,6 +81,8 @@ pub enum Broken {
     CountsOffBeforePublishing,
     /// A chunk is counted off each time that it is delivered.
     CountsOffAgain,
+    /// The operation is begun by one write, the bulk's header changed by another.
+    BeginsInTwoWrites,
     /// The operation is ended by one write, the bulk's header changed by another.
     EndsInTwoWrites,
     /// The bulk's header is written whatever it is by now.

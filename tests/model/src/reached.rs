@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bind::{BindEffect, BindOutcome, BindRefusal};
-use shared::domain::bulk::BulkState;
-use shared::domain::cancel::{CancelCode, ChunkResult};
+use shared::domain::cancel::{CancelCode, CancelType, ChunkResult};
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -189,10 +188,10 @@ pub const AN_INCREMENT_IS_REFUSED: Reached = ("an increment is refused", |model,
     increments.into_iter().any(|asked| world.told.get(&asked.operation.operation_id) == Some(&Told::Refused))
 });
 /// A bulk is canceled whole.
-pub const CANCELED: Reached = ("the bulk is canceled", |_, world| world.bulk.state == BulkState::Canceled);
+pub const CANCELED: Reached = ("the bulk is canceled", |_, world| world.bulk.extent == Some(CancelType::Full));
 /// A bulk is canceled in part.
 pub const PARTIALLY_CANCELED: Reached =
-    ("the bulk is canceled in part", |_, world| world.bulk.state == BulkState::PartiallyCanceled);
+    ("the bulk is canceled in part", |_, world| world.bulk.extent == Some(CancelType::Partial));
 
 fn any_outcome(world: &World, is_so: impl Fn(&BindOutcome) -> bool) -> bool {
     world.operations.values().filter_map(|operation| outcome(operation)).any(is_so)

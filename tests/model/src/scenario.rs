@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bind::Bind;
-use shared::domain::bulk::{Bulk, BulkSettings, BulkState, PlanCursor};
+use shared::domain::bulk::{Bulk, BulkSettings, PinLength, PlanCursor};
 use shared::domain::card::{Bound, Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -144,24 +144,19 @@ impl Scenario {
     /// An empty one.
     #[must_use]
     pub fn new(name: &'static str, processes: usize) -> Self {
-        let bulk = Bulk {
-            bulk_id: "bulk".parse().expect("short"),
-            state: BulkState::Created,
-            settings: BulkSettings {
-                program_id: facts().program_id,
-                template_id: None,
-                pin_length: 4,
-                contactless_enabled: true,
-                embossing_custom_field: None,
-                metadata: None,
-            },
-            batches: BTreeSet::from([1]),
-            last_batch: 1,
-            items: 0,
-            issued: 0,
-            canceled: 0,
-            sealed_by: None,
+        let settings = BulkSettings {
+            program_id: facts().program_id,
+            contactless_enabled: true,
+            pin_length: PinLength::Four,
+            template_id: None,
+            abu_enabled: None,
+            embossing_custom_field: None,
+            embossing_group: None,
+            mode_type: None,
+            validity_period_hours: None,
+            metadata: None,
         };
+        let bulk = Bulk::new("bulk".parse().expect("short"), settings, 0);
         let start = World {
             cards: BTreeMap::new(),
             bulk: Row::new(bulk),

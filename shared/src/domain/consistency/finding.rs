@@ -114,16 +114,33 @@ pub enum Finding {
         found: u32,
     },
     /// Half of a cancel's end.
-    #[error("The bulk is CANCELING, and the cancel, operation {operation_id}, has ended.")]
-    CancelEnded {
-        /// The cancel.
+    #[error(
+        "The bulk counts {counted} items that were canceled before they had a card, and cancels that have ended \
+         canceled {found}."
+    )]
+    BlankCount {
+        /// By the header.
+        counted: u32,
+        /// By the marks of items.
+        found: u32,
+    },
+    /// Half of an operation's end.
+    #[error("The bulk has operation {operation_id} as under way, which has ended.")]
+    UnderWayEnded {
+        /// The start or cancel.
         operation_id: OperationId,
     },
     /// An effect without its operation.
-    #[error("The bulk is CANCELING, and the cancel, operation {operation_id}, has no row.")]
-    CancelGone {
-        /// The cancel.
+    #[error("The bulk has operation {operation_id} as under way, which has no row.")]
+    UnderWayGone {
+        /// The start or cancel.
         operation_id: OperationId,
+    },
+    /// Half of an operation's beginning.
+    #[error("The operation is RUNNING, and bulk \"{bulk_id}\" does not have it as under way.")]
+    UnderWayNotNoted {
+        /// The bulk.
+        bulk_id: BulkId,
     },
     /// Card IDs.
     #[error("Card {card_id} was issued, and the counter of card IDs stands at {last}.")]
@@ -184,13 +201,17 @@ impl Finding {
             Self::ItemCount { .. } => "Set the header's `items` to what was found.",
             Self::IssuedCount { .. } => "Set the header's `issued` to what was found.",
             Self::CanceledCount { .. } => {
-                "Set the header's `canceled` to what was found. If a cancel has ended that was not counted, set `state` \
-                 to its `bulk_status`, and if that is CANCELED, `sealed_by` to the cancel, unless it is set."
+                "Set the header's `canceled` to what was found. If a cancel has ended that was not counted, set `extent` \
+                 to what its `cancellation` says, and if that is FULL, `sealed_by` to the cancel, unless it is set."
             }
-            Self::CancelEnded { .. } => "Set the header's `state` to the `bulk_status` of the operation.",
-            Self::CancelGone { .. } => {
-                "The client repeats its request with the same key, which records the cancel anew and ends it. With \
-                 another key it may stay CANCELING."
+            Self::BlankCount { .. } => "Set the header's `canceled_blank` to what was found.",
+            Self::UnderWayEnded { .. } => "Take the operation out of the header's `starting` or `canceling`.",
+            Self::UnderWayGone { .. } => {
+                "The client repeats its request with the same key, which records the operation anew and ends it. If it \
+                 does not, take the operation out of the header's `starting` or `canceling`."
+            }
+            Self::UnderWayNotNoted { .. } => {
+                "Add the operation to the header's `starting` if it is a start, to `canceling` if it is a cancel."
             }
             Self::CounterBehind { .. } => {
                 "Raise the counter's `last` above every card that can have been issued, or IDs are handed out again."

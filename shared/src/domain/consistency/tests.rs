@@ -29,7 +29,7 @@ fn replaced(by: &str, previous: &str) -> Value {
 fn card(status: &str, marks: Value) -> Card {
     let mut card = json!({
         "card_id": 7, "status": status, "program_id": 1, "bulk_id": "b", "external_id": "e",
-        "contactless_enabled": true, "issuing_date": "2026-11-22", "expiration_date": "2032-11-22",
+        "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
     card.as_object_mut().unwrap().extend(marks.as_object().unwrap().clone());
     serde_json::from_value(card).unwrap()
@@ -57,16 +57,16 @@ fn operation(state: &str, subject: Value) -> Operation {
 
 fn start(state: &str) -> Operation {
     let subject = json!({
-        "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22", "expiration_date": "2032-11-22",
+        "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
     operation(state, subject)
 }
 
-fn bulk(state: &str, items: u32, issued: u32, canceled: u32) -> Bulk {
+fn bulk(canceling: &[&str], items: u32, issued: u32, canceled: u32, blank: u32) -> Bulk {
     let bulk = json!({
-        "bulk_id": "b", "state": state, "batches": [1], "last_batch": 1, "sealed_by": MINE,
+        "bulk_id": "b", "canceling": canceling, "batches": [1], "last_batch": 1, "sealed_by": MINE,
         "settings": { "program_id": 1, "pin_length": 4, "contactless_enabled": true },
-        "items": items, "issued": issued, "canceled": canceled,
+        "items": items, "issued": issued, "canceled": canceled, "canceled_blank": blank,
     });
     serde_json::from_value(bulk).unwrap()
 }
@@ -117,7 +117,7 @@ fn an_item_has_what_its_state_says(#[case] item: BulkItem, #[case] fits: bool) {
 
 #[test]
 fn an_item_of_no_batch_is_pending() {
-    let of = |batch, item| batch_of_item(&bulk("STARTED", 1, 1, 0), &BulkItem { batch, ..item });
+    let of = |batch, item| batch_of_item(&bulk(&[], 1, 1, 0, 0), &BulkItem { batch, ..item });
     let pending = item("PENDING", None, json!({}));
     assert_eq!((of(1, pending.clone()), of(2, pending), of(1, issued())), (None, None, None));
     assert_eq!(of(2, issued()), Some(Finding::ItemOfNoBatch { batch: 2 }));
@@ -213,16 +213,19 @@ fn the_counter_is_not_behind() {
 }
 
 #[test]
-fn somebody_is_at_a_bulk_that_is_being_canceled() {
+fn a_header_has_as_under_way_what_runs() {
     let cancel = |state| operation(state, json!({ "kind": "CANCEL_BULK", "bulk_id": "b", "cancel_type": "FULL" }));
-    let of = |bulk: &Bulk, cancel: Option<Operation>| {
-        names(&canceling(bulk, cancel.as_ref()).into_iter().collect::<Vec<_>>())
+    let of = |operation: Option<Operation>| {
+        names(&under_way(MINE.parse().unwrap(), operation.as_ref()).into_iter().collect::<Vec<_>>())
     };
-    let bulk_is_canceling = bulk("CANCELING", 1, 0, 0);
-    assert_eq!(of(&bulk_is_canceling, Some(cancel("RUNNING"))), Vec::<String>::new());
-    assert_eq!(of(&bulk_is_canceling, Some(cancel("SUCCEEDED"))), ["CANCEL_ENDED"]);
-    assert_eq!(of(&bulk_is_canceling, None), ["CANCEL_GONE"]);
-    assert_eq!(of(&bulk("CANCELED", 1, 0, 1), None), Vec::<String>::new());
+    assert_eq!(of(Some(cancel("RUNNING"))), Vec::<String>::new());
+    assert_eq!(of(Some(cancel("SUCCEEDED"))), ["UNDER_WAY_ENDED"]);
+    assert_eq!(of(None), ["UNDER_WAY_GONE"]);
+    let of = |operation: Operation, canceling: &[&str]| noted(&operation, Some(&bulk(canceling, 1, 0, 0, 0))).is_none();
+    assert!(of(cancel("RUNNING"), &[MINE]) && !of(cancel("RUNNING"), &[]) && !of(cancel("RUNNING"), &[ANOTHER]));
+    assert!(of(cancel("PENDING"), &[]) && of(cancel("SUCCEEDED"), &[]));
+    assert!(!of(start("RUNNING"), &[MINE]), "a start is none of the cancels");
+    assert_eq!(noted(&cancel("RUNNING"), None), None);
 }
 
 /// Five items: one pending, two issued, one canceled, and one issued whose card was canceled.
@@ -240,37 +243,38 @@ fn tally(starts: Option<&Operation>, cancels: Option<&Operation>) -> Tally {
 }
 
 #[rstest]
-#[case::all_ended("SUCCEEDED", "SUCCEEDED", (5, 3, 2), &[])]
-#[case::start_runs("RUNNING", "SUCCEEDED", (5, 0, 2), &[])]
-#[case::cancel_runs("SUCCEEDED", "RUNNING", (5, 3, 0), &[])]
-#[case::an_item_too_many("SUCCEEDED", "SUCCEEDED", (6, 3, 2), &["ITEM_COUNT"])]
-#[case::start_not_counted("SUCCEEDED", "SUCCEEDED", (5, 0, 2), &["ISSUED_COUNT"])]
-#[case::counted_and_runs("RUNNING", "SUCCEEDED", (5, 3, 2), &["ISSUED_COUNT"])]
-#[case::cancel_not_counted("SUCCEEDED", "SUCCEEDED", (5, 3, 0), &["CANCELED_COUNT"])]
-#[case::all_wrong("SUCCEEDED", "RUNNING", (4, 2, 1), &["ITEM_COUNT", "ISSUED_COUNT", "CANCELED_COUNT"])]
+#[case::all_ended("SUCCEEDED", "SUCCEEDED", (5, 3, 2, 1), &[])]
+#[case::start_runs("RUNNING", "SUCCEEDED", (5, 0, 2, 1), &[])]
+#[case::cancel_runs("SUCCEEDED", "RUNNING", (5, 3, 0, 0), &[])]
+#[case::an_item_too_many("SUCCEEDED", "SUCCEEDED", (6, 3, 2, 1), &["ITEM_COUNT"])]
+#[case::start_not_counted("SUCCEEDED", "SUCCEEDED", (5, 0, 2, 1), &["ISSUED_COUNT"])]
+#[case::counted_and_runs("RUNNING", "SUCCEEDED", (5, 3, 2, 1), &["ISSUED_COUNT"])]
+#[case::cancel_not_counted("SUCCEEDED", "SUCCEEDED", (5, 3, 0, 0), &["CANCELED_COUNT", "BLANK_COUNT"])]
+#[case::blank_not_counted("SUCCEEDED", "SUCCEEDED", (5, 3, 2, 2), &["BLANK_COUNT"])]
+#[case::all_wrong("SUCCEEDED", "RUNNING", (4, 2, 1, 1), &["ITEM_COUNT", "ISSUED_COUNT", "CANCELED_COUNT", "BLANK_COUNT"])]
 fn a_header_counts_what_has_ended(
     #[case] starts: &str,
     #[case] cancels: &str,
-    #[case] (items, issued, canceled): (u32, u32, u32),
+    #[case] (items, issued, canceled, blank): (u32, u32, u32, u32),
     #[case] expected: &[&str],
 ) {
     let cancels = Operation { operation_id: ANOTHER.parse().unwrap(), ..start(cancels) };
     let tally = tally(Some(&start(starts)), Some(&cancels));
-    assert_eq!(names(&tally.compare(&bulk("STARTED", items, issued, canceled))), expected);
+    assert_eq!(names(&tally.compare(&bulk(&[], items, issued, canceled, blank))), expected);
 }
 
 #[test]
 fn of_operations_that_are_gone_nothing_is_counted() {
     let tally = tally(None, None);
-    assert_eq!(tally.compare(&bulk("STARTED", 5, 77, 77)), []);
-    assert_eq!(names(&tally.compare(&bulk("STARTED", 4, 77, 77))), ["ITEM_COUNT"]);
+    assert_eq!(tally.compare(&bulk(&[], 5, 77, 77, 77)), []);
+    assert_eq!(names(&tally.compare(&bulk(&[], 4, 77, 77, 77))), ["ITEM_COUNT"]);
     // An operation that expired has ended, and so has one whose key was used again since.
     let mut long_ago = Tally::default();
     let old = item("ISSUED", Some(7), json!({ "issued": { "by": MINE, "accepted_at": BEFORE, "at": BEFORE } }));
     long_ago.add(&old, None, |_| None, now());
     let again = start("RUNNING");
     long_ago.add(&old, None, |_| Some(&again), now());
-    assert_eq!(long_ago.compare(&bulk("STARTED", 2, 2, 0)), []);
+    assert_eq!(long_ago.compare(&bulk(&[], 2, 2, 0, 0)), []);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::EventStatus;
-use crate::domain::bulk::{Bulk, BulkState};
+use crate::domain::bulk::{Bulk, BulkCancellation, BulkStatus};
 use crate::domain::cancel::{CancelCode, CancelType, ItemRef};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, ProgramId};
 use crate::domain::operation::{Operation, OperationState, Subject};
@@ -103,8 +103,10 @@ pub struct NonameBulkCancellationData {
     pub operation_id: OperationId,
     /// Which items it was about.
     pub cancel_type: CancelType,
-    /// The bulk's state when it was done.
-    pub bulk_status: BulkState,
+    /// How far the bulk had come when it was done.
+    pub bulk_status: BulkStatus,
+    /// What cancels had made of the bulk when it was done.
+    pub cancellation: BulkCancellation,
     /// How many items it was about.
     pub requested: u32,
     /// How many of them are canceled, by it or before.

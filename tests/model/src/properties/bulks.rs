@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::domain::bulk::{BulkItem, BulkState, ItemState};
+use shared::domain::bulk::{BulkItem, BulkStatus, ItemState};
 use shared::domain::cancel::{CancelCode, CancelType, ItemRef};
 use shared::domain::card::CardStatus;
 use shared::domain::ids::{ExternalId, OperationId};
@@ -122,8 +122,17 @@ fn header_is_so(world: &World) -> bool {
         Some(card) => card.row.status == CardStatus::Canceled,
         None => item.row.state == ItemState::Canceled,
     };
-    let is_canceled_whole = bulk.state == BulkState::Canceled;
+    let is_canceled_whole = bulk.extent == Some(CancelType::Full);
+    let under_way = |is_of: fn(&Subject) -> bool| -> BTreeSet<OperationId> {
+        let running = world.operations.values().filter(|operation| operation.state == OperationState::Running);
+        running.filter(|operation| is_of(&operation.subject)).map(|operation| operation.operation_id).collect()
+    };
+    let is_pending = |item: &ItemRow| item.row.state == ItemState::Pending;
+    let is_done = bulk.status() != BulkStatus::Running && bulk.canceling.is_empty();
     bulk.items as usize == items().count()
+        && bulk.starting == under_way(|subject| matches!(subject, Subject::StartBulk { .. }))
+        && bulk.canceling == under_way(|subject| matches!(subject, Subject::CancelBulk { .. }))
+        && (!is_done || (bulk.status() == BulkStatus::Completed) != items().any(is_pending))
         && (!is_canceled_whole || bulk.sealed_by.is_some() && items().all(is_canceled))
         && (is_canceled_whole || bulk.items == 0 || bulk.canceled < bulk.items)
 }

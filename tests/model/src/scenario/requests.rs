@@ -98,7 +98,7 @@ impl Scenario {
 
     fn cancel_subject(&self, cancel_type: CancelType) -> Subject {
         let (bulk_id, progress) = (self.start.bulk.bulk_id.clone(), Progress::default());
-        Subject::CancelBulk { bulk_id, cancel_type, bulk_status: None, progress }
+        Subject::CancelBulk { bulk_id, cancel_type, bulk_status: None, cancellation: None, progress }
     }
 
     fn cancel_of(mut self, operation: u128, cancel_type: CancelType, step: CancelStep) -> Self {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, Range};
+use shared::domain::bulk::{Bulk, BulkItem, ItemState, Range};
+use shared::domain::cancel::CancelType;
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::ids::{CardId, ExternalId, OperationId};
+use shared::domain::operation::{Operation, Subject};
 
 use super::{Changed, Conflict};
 use crate::row::{Row, Tracked, Transition};
@@ -20,6 +22,10 @@ pub enum Committed {
     Aborted,
     /// The bulk takes no more.
     Closed,
+}
+
+fn is_start(operation: &Operation) -> bool {
+    matches!(operation.subject, Subject::StartBulk { .. })
 }
 
 /// The header.
@@ -62,28 +68,37 @@ impl World {
     /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
     pub(crate) fn seal(&mut self, operation: OperationId) -> Row<Bulk> {
         if self.bulk.sealed_by.is_none() {
-            self.bulk.edit(|bulk| (bulk.sealed_by, bulk.state) = (Some(operation), BulkState::Canceling));
+            self.bulk.edit(|bulk| bulk.sealed_by = Some(operation));
         }
         self.bulk.clone()
     }
 
-    /// `UpdateItem` bulk start.
-    pub(crate) fn mark_started(&mut self) {
-        if self.bulk.state == BulkState::Created && self.bulk.sealed_by.is_none() {
-            self.bulk.edit(|bulk| bulk.state = BulkState::Started);
-        }
+    /// The header's part of an operation's beginning.
+    pub(crate) fn note_under_way(&mut self, operation: OperationId) {
+        let is_start = self.operations.get(&operation).is_some_and(|row| is_start(row));
+        self.bulk.edit(|bulk| {
+            if is_start {
+                bulk.starting.insert(operation)
+            } else {
+                bulk.canceling.insert(operation)
+            };
+        });
     }
 
     /// The header's part of the end of a start.
-    pub(crate) fn count_issued(&mut self, issued: u32) {
-        self.bulk.edit(|bulk| bulk.issued += issued);
+    pub(crate) fn count_issued(&mut self, operation: OperationId, issued: u32) {
+        self.bulk.edit(|bulk| {
+            bulk.issued += issued;
+            bulk.starting.remove(&operation);
+        });
     }
 
-    /// The header's part of the end of a cancel that read it so.
-    pub(crate) fn count_canceled(&mut self, operation: OperationId, (read, state, changed): (&Bulk, BulkState, u32)) {
+    /// The header's part of the end of a cancel, which writes this of it.
+    pub(crate) fn count_canceled(&mut self, operation: OperationId, after: &Bulk) {
         self.bulk.edit(|bulk| {
-            (bulk.state, bulk.canceled) = (state, read.canceled + changed);
-            if state == BulkState::Canceled {
+            (bulk.extent, bulk.canceled, bulk.canceled_blank) = (after.extent, after.canceled, after.canceled_blank);
+            bulk.canceling.remove(&operation);
+            if after.extent == Some(CancelType::Full) {
                 bulk.sealed_by.get_or_insert(operation);
             }
         });

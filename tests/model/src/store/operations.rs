@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use shared::domain::bind::BindOutcome;
-use shared::domain::bulk::{Bulk, BulkState, Planned};
+use shared::domain::bulk::{Bulk, Planned};
 use shared::domain::cancel::ChunkResult;
 use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Timestamp;
+use shared::store::Counts;
 
 use super::Conflict;
 use crate::broken::Broken;
@@ -60,6 +61,7 @@ pub fn progress(operation: &Operation) -> &Progress {
         done: BTreeSet::new(),
         items_done: 0,
         items_changed: 0,
+        items_blank: 0,
         items_failed: 0,
     };
     match &operation.subject {
@@ -116,15 +118,34 @@ impl World {
         Some(new.clone())
     }
 
-    /// `UpdateItem` operation begin: fixes the batches, unless they are fixed already.
-    pub(crate) fn begin(&mut self, operation: OperationId, batches: &BTreeSet<u32>) -> AsItIs {
-        let pending = |operation: &Operation| operation.state == OperationState::Pending;
-        self.update(operation, pending, |operation| {
+    /// `TransactWriteItems` begin: fixes the batches, and notes on the header that the operation is under way, if it is
+    /// PENDING. Answers the operation as it is then.
+    pub(crate) fn begin(
+        &mut self,
+        operation: OperationId,
+        batches: &BTreeSet<u32>,
+    ) -> Result<Row<Operation>, Conflict> {
+        self.are_free(operation)?;
+        let row = self.begin_alone(operation, batches)?;
+        self.note_under_way(operation);
+        Ok(row)
+    }
+
+    /// The operation's part of it.
+    pub(crate) fn begin_alone(
+        &mut self,
+        operation: OperationId,
+        batches: &BTreeSet<u32>,
+    ) -> Result<Row<Operation>, Conflict> {
+        let row = self.operations.get_mut(&operation).filter(|row| row.state == OperationState::Pending);
+        let row = row.ok_or(Conflict)?;
+        row.edit(|operation| {
             operation.state = OperationState::Running;
             if let Some(progress) = progress_mut(operation) {
                 progress.batches.clone_from(batches);
             }
-        })
+        });
+        Ok(row.clone())
     }
 
     /// `UpdateItem` operation refuse.
@@ -202,16 +223,16 @@ impl World {
         Some(())
     }
 
-    /// `UpdateItem` operation count off: so many items, so many changed, so many failed. Even if it was counted
-    /// off, if `again`.
-    pub(crate) fn count_off(&mut self, operation: OperationId, chunk: u32, counts: [u32; 3], again: bool) -> AsItIs {
-        let [items, changed, failed] = counts;
+    /// `UpdateItem` operation count off. Even if it was counted off, if `again`.
+    pub(crate) fn count_off(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> AsItIs {
+        let Counts { items, changed, blank, failed } = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {
             if let Some(progress) = progress_mut(operation) {
                 progress.done.insert(chunk);
                 progress.items_done += items;
                 progress.items_changed += changed;
+                progress.items_blank += blank;
                 progress.items_failed += failed;
             }
         })
@@ -232,8 +253,9 @@ impl World {
 
     /// `TransactWriteItems` end start.
     pub(crate) fn end_start(&mut self, operation: OperationId, issued: u32, now: Timestamp) -> Result<(), Conflict> {
+        self.are_free(operation)?;
         self.end_running(operation, now, None)?;
-        self.count_issued(issued);
+        self.count_issued(operation, issued);
         Ok(())
     }
 
@@ -241,17 +263,24 @@ impl World {
     pub(crate) fn end_cancel(
         &mut self,
         operation: OperationId,
-        (read, state, changed): (&Bulk, BulkState, u32),
+        (read, after): (&Bulk, &Bulk),
         now: Timestamp,
         guarded: bool,
     ) -> Result<(), Conflict> {
-        let Bulk { state: was, items, canceled, .. } = *self.bulk;
-        if guarded && (was, items, canceled) != (read.state, read.items, read.canceled) {
+        self.are_free(operation)?;
+        let Bulk { extent, items, canceled, .. } = *self.bulk;
+        if guarded && (extent, items, canceled) != (read.extent, read.items, read.canceled) {
             return Err(Conflict);
         }
-        self.end_running(operation, now, Some(state))?;
-        self.count_canceled(operation, (read, state, changed));
+        self.end_running(operation, now, Some(after))?;
+        self.count_canceled(operation, after);
         Ok(())
+    }
+
+    /// Whether no other transaction is at work on the operation and the header: a write is one, even if it changes nothing.
+    fn are_free(&self, operation: OperationId) -> Result<(), Conflict> {
+        let rows = [Key::Operation(operation), Key::Bulk];
+        if rows.iter().any(|row| self.prepared.contains_key(row)) { Err(Conflict) } else { Ok(()) }
     }
 
     /// The operation's part of both: RUNNING → SUCCEEDED.
@@ -259,13 +288,13 @@ impl World {
         &mut self,
         operation: OperationId,
         now: Timestamp,
-        state: Option<BulkState>,
+        after: Option<&Bulk>,
     ) -> Result<(), Conflict> {
         let row = self.operations.get_mut(&operation).filter(|row| row.state == OperationState::Running);
         row.ok_or(Conflict)?.edit(|operation| {
             (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now));
-            if let Subject::CancelBulk { bulk_status, .. } = &mut operation.subject {
-                *bulk_status = state;
+            if let Subject::CancelBulk { bulk_status, cancellation, .. } = &mut operation.subject {
+                (*bulk_status, *cancellation) = (after.map(Bulk::status), after.and_then(Bulk::cancellation));
             }
         });
         Ok(())

@@ -116,11 +116,7 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
         let done = run.transact("TransactWriteItems reissue", |world| world.reissue(bind, reissued, status, marks))?;
         done.map_err(|_| Stop::Conflict)?;
     }
-    let replaced = ReplacedCard {
-        card_id: reissued,
-        previous_status: old.status,
-        contactless_enabled: old.facts.contactless_enabled,
-    };
+    let replaced = ReplacedCard { card_id: reissued, previous_status: old.status, facts: old.facts.clone() };
     Ok(BindEffect::Bound { at: mark.at, replaced: Some(replaced) })
 }
 

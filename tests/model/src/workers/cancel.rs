@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bulk::{PlanCursor, PlannedItem};
-use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef, Step, of_card, state_after, step};
+use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef, Step, bulk_after, of_card, step};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameBulkCancellationData, NonameCancellationData};
 use shared::domain::ids::ExternalId;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
+use shared::store::Counts;
 
 use super::bind::seen;
-use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
+use super::plan::{self, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
@@ -60,7 +61,7 @@ impl Cancel<'_> {
             } else {
                 run.write("UpdateItem bulk seal", &Key::Bulk, |world| world.seal(id))?
             };
-            self.begin(run, &bulk.batches)
+            plan::begin(run, id, &bulk.batches)
         })?;
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         let Some(batches) = running(run, &begun.operation) else {
@@ -77,14 +78,6 @@ impl Cancel<'_> {
         }
     }
 
-    fn begin(&self, run: &mut Run, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
-        let id = self.message.operation_id;
-        run.write("UpdateItem operation begin", &Key::Operation(id), |world| {
-            let operation = world.begin(id, batches);
-            operation.map(|operation| Begun::new(world, operation))
-        })
-    }
-
     /// The rows of the chunks of names never change, so that they are read is not a step. Here, a chunk is a
     /// name.
     fn plan_named(&self, run: &mut Run, asked: &NamedPlan) -> Flow<Vec<Row<Event>>> {
@@ -94,7 +87,7 @@ impl Cancel<'_> {
             if before.as_ref().is_some_and(|before| before.operation.state != OperationState::Pending) {
                 return Ok(before);
             }
-            self.begin(run, &asked.batches)
+            plan::begin(run, id, &asked.batches)
         })?;
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         let Some(mut batches) = running(run, &begun.operation) else {
@@ -143,7 +136,9 @@ impl Cancel<'_> {
         // Made once, not again at every step.
         let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
         let failed = stored.count(|code| code.status() == EventStatus::Failure);
-        let counts = [count(events.len()), count(stored.count(CancelCode::is_change)), count(failed)];
+        let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled));
+        let (items, changed) = (count(events.len()), count(stored.count(CancelCode::is_change)));
+        let counts = Counts { items, changed, blank, failed: count(failed) };
         let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
         self.end_if_complete(run, operation)
     }
@@ -248,23 +243,21 @@ impl Cancel<'_> {
     fn end(&self, run: &mut Run, operation: &Row<Operation>) -> Flow<Row<Operation>> {
         let (id, now, progress) = (operation.operation_id, self.now, progress(operation));
         let bulk = run.call("GetItem bulk", |world| world.bulk.clone())?;
-        let state = state_after(&bulk, id, cancel_type(operation), progress);
+        let after = bulk_after(&bulk, id, cancel_type(operation), progress);
         let mut ended = operation.clone();
         ended.edit(|operation| {
-            if let Subject::CancelBulk { bulk_status, .. } = &mut operation.subject {
-                *bulk_status = Some(state);
+            if let Subject::CancelBulk { bulk_status, cancellation, .. } = &mut operation.subject {
+                (*bulk_status, *cancellation) = (Some(after.status()), after.cancellation());
             }
             (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now));
         });
-        let changed = progress.items_changed;
         if run.is(Broken::EndsInTwoWrites) {
-            run.call("UpdateItem operation end", |world| world.end_running(id, now, Some(state)))?.ok();
-            run.call("UpdateItem bulk end", |world| world.count_canceled(id, (&bulk, state, changed)))?;
+            run.call("UpdateItem operation end", |world| world.end_running(id, now, Some(&after)))?.ok();
+            run.call("UpdateItem bulk end", |world| world.count_canceled(id, &after))?;
             return Ok(ended);
         }
         let guarded = !run.is(Broken::EndsOnOldHeader);
-        let header = (&*bulk, state, changed);
-        let end = |world: &mut World| world.end_cancel(id, header, now, guarded);
+        let end = |world: &mut World| world.end_cancel(id, (&bulk, &after), now, guarded);
         if run.transact("TransactWriteItems end cancel", end)?.is_ok() {
             return Ok(ended);
         }
@@ -319,13 +312,16 @@ pub fn end_event(
     instruction: &CancelBulk,
     operation: &Operation,
 ) -> Option<Row<Event>> {
-    let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, progress } = &operation.subject else { return None };
+    let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &operation.subject else {
+        return None;
+    };
     let data = NonameBulkCancellationData {
         bulk_id: bulk_id.clone(),
         program_id: instruction.program_id,
         operation_id: operation.operation_id,
         cancel_type: *cancel_type,
         bulk_status: (*bulk_status)?,
+        cancellation: (*cancellation)?,
         requested: progress.items_done,
         canceled: progress.items_done - progress.items_failed,
         failed: progress.items_failed,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use shared::domain::bulk::{PlanCursor, Planned, PlannedItem};
 use shared::domain::event::Event;
 use shared::domain::ids::OperationId;
-use shared::domain::operation::Operation;
+use shared::domain::operation::{Operation, OperationState};
 use shared::message::{CancelBulk, CancelStep, Message, StartBulk, StartStep};
+use shared::store::Counts;
 
 use super::{GONE, publish_all};
 use crate::broken::Broken;
@@ -76,6 +77,26 @@ pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> F
     let any = run.is(Broken::AnyAcceptance);
     let is_this = |begun: &Begun| any || begun.operation.acceptance() == message.acceptance();
     found.filter(is_this).map(Some).ok_or(Stop::Broken(GONE))
+}
+
+/// Begins an operation on the bulk. Answers it as it is then, whoever began it; nothing if there is none.
+pub fn begin(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
+    if run.is(Broken::BeginsInTwoWrites) {
+        let begun = run.call("UpdateItem operation begin", |world| world.begin_alone(id, batches).map_err(|_| ()))?;
+        run.call("UpdateItem bulk begin", |world| begun.is_ok().then(|| world.note_under_way(id)))?;
+    } else {
+        let begin = |world: &mut World| world.begin(id, batches).map(|begun| Begun::new(world, begun));
+        if let Ok(begun) = run.transact("TransactWriteItems begin", begin)? {
+            return Ok(Some(begun));
+        }
+    }
+    let found = |world: &mut World| world.operation(id).map(|operation| Begun::new(world, operation));
+    let found = run.call("GetItem operation begun", found)?;
+    match found {
+        // The rows are held by others: the code tries again.
+        Some(begun) if begun.operation.state == OperationState::Pending => Err(Stop::Conflict),
+        found => Ok(found),
+    }
 }
 
 /// `TransactGetItems` of the operation and the header: waits until the end that another delivery wrote can be seen on both.
@@ -206,7 +227,7 @@ pub fn publish_and_count_off(
     operation: OperationId,
     events: &[Row<Event>],
     chunk: u32,
-    counts: [u32; 3],
+    counts: Counts,
 ) -> Flow<Row<Operation>> {
     let count_off = |run: &mut Run| {
         let (again, row) = (run.is(Broken::CountsOffAgain), Key::Operation(operation));

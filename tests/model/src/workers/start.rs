@@ -1,12 +1,13 @@
 //! start-bulk-worker.
 
-use shared::domain::bulk::{Bulk, BulkItem, BulkState, ItemState, PlanCursor, PlannedItem, Range};
+use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{CardFacts, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::{Date, Timestamp};
 use shared::message::{Message, StartBulk, StartChunk, StartStep};
+use shared::store::Counts;
 
 use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
 use super::{GONE, known};
@@ -41,15 +42,11 @@ fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: T
             let refuse = |world: &mut World| world.refuse(id, bulk.items, now);
             run.write("UpdateItem operation refuse", &row, |world| refuse(world).map(|row| Begun::new(world, row)))?
         } else {
-            let begin = |world: &mut World| world.begin(id, &bulk.batches);
-            run.write("UpdateItem operation begin", &row, |world| begin(world).map(|row| Begun::new(world, row)))?
+            plan::begin(run, id, &bulk.batches)?
         };
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         if begun.operation.state != OperationState::Running || is_planned(run, &begun.operation) {
             return Ok((begun, None));
-        }
-        if bulk.state == BulkState::Created {
-            run.write("UpdateItem bulk start", &Key::Bulk, World::mark_started)?;
         }
         let batches = if run.is(Broken::BatchesOfEachPlan) { bulk.batches.clone() } else { batches(&begun.operation) };
         Ok((begun, Some(batches)))
@@ -80,7 +77,7 @@ fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now:
     // Made once, not again at every step.
     let made = |item: &ItemRow| event(message, &start, &item.row);
     let events = run.function("events", |_| Ok(items.iter().filter_map(made).collect::<Vec<_>>()))?;
-    let counts = [count(items.len()), count(events.len()), 0];
+    let counts = Counts { items: count(items.len()), changed: count(events.len()), ..Counts::default() };
     let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
     end_if_complete(run, message, operation, now)
 }
@@ -139,7 +136,7 @@ fn end(run: &mut Run, operation: &Row<Operation>, now: Timestamp) -> Flow<Row<Op
     ended.edit(|operation| (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now)));
     if run.is(Broken::EndsInTwoWrites) {
         run.call("UpdateItem operation end", |world| world.end_running(id, now, None))?.ok();
-        run.call("UpdateItem bulk end", |world| world.count_issued(issued))?;
+        run.call("UpdateItem bulk end", |world| world.count_issued(id, issued))?;
         return Ok(ended);
     }
     let done = run.transact("TransactWriteItems end start", |world| world.end_start(id, issued, now))?;

@@ -111,6 +111,7 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::ResultOverwritten, cancel_chunks(), ONE_FACT)]
 #[case(Broken::CountsOffBeforePublishing, cancel_chunks(), GONE_THROUGH)]
 #[case(Broken::CountsOffAgain, cancel_chunks(), COUNTED)]
+#[case(Broken::BeginsInTwoWrites, start(), COUNTED)]
 #[case(Broken::EndsInTwoWrites, cancel_chunks(), COUNTED)]
 #[case(Broken::EndsOnOldHeader, two_ends(), COUNTED)]
 #[case(Broken::EndSaidOnce, cancel_chunks(), ENDS)]
