@@ -41,6 +41,7 @@ fn the_protocol_holds(
         named_and_increment(),
         cancel_chunks(),
         start_and_cancel(),
+        two_beginnings(),
         start_cancel_and_bind(),
         two_ends(),
         full_and_partial(),

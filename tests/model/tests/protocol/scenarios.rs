@@ -159,14 +159,15 @@ pub fn cancel_chunks() -> Scenario {
 
 /// A start and a FULL cancel of one item, from their plans on.
 pub fn start_and_cancel() -> Scenario {
-    let reached = [
-        reached::A_START_IS_REFUSED,
-        reached::AN_ITEM_IS_CANCELED,
-        reached::A_CARD_IS_CANCELED,
-        reached::ISSUED_SINCE_THE_PLAN,
-        reached::CANCELED,
-    ];
-    Scenario::new("start and cancel", 2).item("a").start(1).cancel(2).one_clock().reaches(reached)
+    let reached =
+        [reached::AN_ITEM_IS_CANCELED, reached::A_CARD_IS_CANCELED, reached::ISSUED_SINCE_THE_PLAN, reached::CANCELED];
+    Scenario::new("start and cancel", 2).item("a").start(1).planned().cancel(2).one_clock().reaches(reached)
+}
+
+/// A start and a FULL cancel that both begin. There are no items: what becomes of those is another scenario's.
+pub fn two_beginnings() -> Scenario {
+    let reached = [reached::A_START_IS_REFUSED, reached::CANCELED, reached::A_CONFLICT];
+    Scenario::new("two beginnings", 2).start(1).cancel(2).one_clock().reaches(reached)
 }
 
 /// A chunk of a start, one of a FULL cancel, and a bind of the card: rules 1 and 4.
