@@ -40,6 +40,10 @@ def give_examples(node: Any) -> None:
             for holder in (node, node.get("schema", {})):
                 holder.pop("example", None)
                 holder.pop("examples", None)
+        case {"externalValue": str(file)}:
+            # Swagger UI shows no more than its name.
+            del node["externalValue"]
+            node["value"] = (DOCUMENT.parent / file).read_text()
         case dict():
             for child in node.values():
                 give_examples(child)
