@@ -3,10 +3,12 @@
 `source target/local/env` first. Needs what requirements.txt names.
 """
 
+import calendar
 import json
 import os
 import time
 import uuid
+from email.utils import parsedate_tz
 from typing import Any
 
 import boto3
@@ -23,6 +25,14 @@ api = httpx.Client(
 )
 
 
+def told_to_wait(told: str, otherwise: float) -> float:
+    """The seconds that `Retry-After` asks for: as a number, or as a date (RFC 9110, 10.2.3), which is in GMT."""
+    if told.isdecimal():
+        return float(told)
+    date = parsedate_tz(told)
+    return max(0.0, calendar.timegm(date[:6]) - time.time()) if date else otherwise
+
+
 def ask(method: str, path: str, **options: Any) -> Any:
     """The answer's body. What may work later is asked again, when the answer says so."""
     for attempt in range(1, TRIES + 1):
@@ -36,7 +46,7 @@ def ask(method: str, path: str, **options: Any) -> Any:
         else:
             if answer.status_code not in (429, 503) or attempt == TRIES:
                 break
-            wait = float(answer.headers.get("Retry-After", wait))
+            wait = told_to_wait(answer.headers.get("Retry-After", ""), wait)
         time.sleep(wait)
     if answer.is_error:
         raise SystemExit(f"{method} {path}: {answer.status_code} {answer.text}")

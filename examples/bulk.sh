@@ -6,7 +6,7 @@ cid=example-curl-$(date +%s)-$$
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT
 
-# curl waits as long as Retry-After says, and then sends the same again.
+# curl waits as long as Retry-After says, in seconds or by a date, and then sends the same again.
 ask() { # method, path, further arguments of curl
     curl --silent --show-error --fail --max-time 30 --retry 5 --retry-connrefused --request "$1" "$BINDERY_URL$2" \
         --header "Authorization: Bearer $BINDERY_TOKEN" --header "x-correlation-id: $cid" "${@:3}"

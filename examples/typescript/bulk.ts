@@ -19,6 +19,13 @@ function variable(name: string): string {
   return value;
 }
 
+// The milliseconds that `Retry-After` asks for: as seconds, or as a date (RFC 9110, 10.2.3), which is in GMT.
+function toldToWait(told: string, otherwise: number): number {
+  if (/^\d+$/.test(told)) return 1000 * Number(told);
+  const wait = Date.parse(told.endsWith("GMT") ? told : `${told} GMT`) - Date.now();
+  return Number.isNaN(wait) ? otherwise : Math.max(0, wait);
+}
+
 // What may work later is asked again, when the answer says so. An instruction has a key: sent again, it is the same.
 async function patiently(request: Request): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -26,7 +33,7 @@ async function patiently(request: Request): Promise<Response> {
     try {
       const answer = await fetch(request.clone());
       if (![429, 503].includes(answer.status) || attempt === TRIES) return answer;
-      wait = 1000 * Number(answer.headers.get("Retry-After") ?? wait / 1000);
+      wait = toldToWait(answer.headers.get("Retry-After") ?? "", wait);
     } catch (error) {
       if (attempt === TRIES) throw error;
     }
