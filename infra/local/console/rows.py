@@ -60,9 +60,18 @@ def plain(row: Row) -> Row:
 
 
 def bulk(row: Row) -> Row:
-    """A bulk's header."""
-    names = ("bulk_id", "state", "items", "issued", "canceled")
-    return {name: row.get(name, 0) for name in names} | {"program_id": row["settings"]["program_id"]}
+    """A bulk's header, with what the API makes of it."""
+    waits = row["items"] > row["issued"] + row["canceled_blank"]
+    return {
+        "bulk_id": row["bulk_id"],
+        "program_id": row["settings"]["program_id"],
+        "status": "RUNNING" if row.get("starting") else "CREATED" if waits else "COMPLETED",
+        "items": row["items"],
+        "issued": row["issued"],
+        "canceled": row["canceled"],
+        "cancellation": "RUNNING" if row.get("canceling") else row.get("extent", ""),
+        "is_sealed": "sealed_by" in row,
+    }
 
 
 def card(row: Row) -> Row:

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from boto3.dynamodb.types import TypeSerializer
@@ -25,7 +26,7 @@ class Api:
         self.cid = f"demo-{uuid.uuid4()}"
 
     def call(self, method: str, path: str, expected: int, **options: Any) -> requests.Response:
-        """Sends a request; anything but the expected answer ends the demo."""
+        """Sends a request to a path of the API, or a whole URL; anything but the expected answer ends the demo."""
         account = {
             "x-account-id": self.variables["BINDERY_ACCOUNT"],
             "x-customer-id": self.variables["BINDERY_CUSTOMER"],
@@ -36,7 +37,8 @@ class Api:
             **account,
             **options.pop("headers", {}),
         }
-        answer = requests.request(method, self.variables["BINDERY_URL"] + path, headers=headers, timeout=30, **options)
+        url = self.variables["BINDERY_URL"] + path if path.startswith("/") else path
+        answer = requests.request(method, url, headers=headers, timeout=30, **options)
         if answer.status_code != expected:
             raise StackError(
                 f"{method} {path} was answered {answer.status_code} {answer.text}: see {self.settings.logs}"
@@ -85,7 +87,7 @@ def run(api: Api) -> None:
     for event in api.events(1):
         show(f"The event {event['event_type']}", event)
     show("The card after", api.call("GET", card, 200).json())
-    show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+    show("The operation", api.call("GET", urljoin(answer.url, answer.headers["Location"]), 200).json())
 
     path = f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}/cancel"
     body = {"cancel_type": "PARTIAL", "external_ids": ["demo-card-6", "no-such-card"]}
@@ -93,7 +95,7 @@ def run(api: Api) -> None:
     answer = api.call("POST", path, 202, json=body)
     for event in api.events(3):
         show(f"The event {event['event_type']}", event)
-    show("The operation", api.call("GET", answer.headers["Location"], 200).json())
+    show("The operation", api.call("GET", urljoin(answer.url, answer.headers["Location"]), 200).json())
 
 
 def bind_path(card: str) -> str:

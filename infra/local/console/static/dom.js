@@ -20,10 +20,10 @@ export function button(text, action, onclick, properties = {}) {
 }
 
 const TONES = {
-  good: ["SUCCEEDED", "SUCCESS", "STARTED", "ACTIVE", "NORMAL"],
-  busy: ["PENDING", "RUNNING", "CANCELING", "PENDING_CANCEL", "PARTIALLY_FILLED"],
+  good: ["SUCCEEDED", "SUCCESS", "COMPLETED", "ACTIVE", "NORMAL"],
+  busy: ["PENDING", "RUNNING", "PENDING_CANCEL", "PARTIALLY_FILLED"],
   bad: ["FAILED", "FAILURE", "REJECTED"],
-  over: ["CANCELED", "PARTIALLY_CANCELED", "EXPIRED", "FILLED", "REISSUED"],
+  over: ["CANCELED", "FULL", "PARTIAL", "EXPIRED", "FILLED", "REISSUED"],
 };
 
 /** A state, as a word with a colour. */

@@ -45,19 +45,20 @@ const bulkButton = (id) =>
 
 const bulks = new Table(byId("bulks"), "Bulks", "bulk_id", [
   { title: "Bulk", cell: (row) => bulkButton(row.bulk_id) },
-  { title: "State", cell: (row) => badge(row.state) },
+  { title: "Status", cell: (row) => badge(row.status) },
   { title: "Items", className: "number", cell: (row) => String(row.items) },
   { title: "Issued", className: "number", cell: (row) => String(row.issued) },
   { title: "Canceled", className: "number", cell: (row) => String(row.canceled) },
+  { title: "Cancellation", cell: (row) => (row.cancellation ? badge(row.cancellation) : "") },
   { title: "Actions", hidden: true, className: "actions", cell: bulkActions },
 ], "No bulk yet.");
 
 function bulkActions(row) {
-  const over = ["CANCELED", "CANCELING"].includes(row.state);
   const which = `bulk ending in ${row.bulk_id.slice(-8)}`;
   const startIt = button("Start", "start", () => start(row.bulk_id), { "aria-label": `Start ${which}` });
   const cancelIt = button("Cancel", "cancel", () => cancel(row.bulk_id), { "aria-label": `Cancel ${which}` });
-  return [...(over || row.issued >= row.items ? [] : [startIt]), ...(over ? [] : [cancelIt])];
+  if (row.is_sealed) return [];
+  return row.status === "COMPLETED" ? [cancelIt] : [startIt, cancelIt];
 }
 
 const cards = new Table(byId("cards"), "Cards", "card_id", [
@@ -132,13 +133,14 @@ function subject(data) {
     data.external_id,
     data.order_id && `order ${data.order_id}`,
     data.international_order_uid && `order ${shortened(data.international_order_uid)}`,
-    data.requested !== undefined && `${data.canceled} of ${data.requested} canceled`,
+    data.issued !== undefined && `${data.issued} of ${data.requested} issued`,
+    data.canceled !== undefined && `${data.canceled} of ${data.requested} canceled`,
   ];
   return parts.filter(Boolean).join(" · ");
 }
 
 function outcome(data) {
-  const said = data.status ?? data.bulk_status ?? data.card_status;
+  const said = data.status ?? data.cancellation?.state ?? data.card_status;
   return said ? [badge(said), codeOf(data.status === "FAILURE" && data.message_code)] : "";
 }
 
