@@ -30,13 +30,14 @@ fn limits_in_schemas_are_those_of_the_code() {
     for member in ["account_id", "customer_id"] {
         assert_eq!(schema("Card")["properties"][member]["maximum"], MAX_INTEGER_ID, "{member}");
     }
-    assert_eq!(schema("BulkMembers")["properties"]["counts"]["properties"]["items"]["maximum"], MAX_ITEMS);
+    assert_eq!(schema("BulkCounts")["properties"]["items"]["maximum"], MAX_ITEMS);
     for member in ["template_id", "embossing_custom_field"] {
-        for of in ["CreateBulkRequest", "BulkMembers"] {
+        for of in ["CreateBulkRequest", "Bulk"] {
             assert_eq!(schema(of)["properties"][member]["maxLength"], MAX_TEXT_CHARS, "{of}: {member}");
         }
     }
-    for list in [&schema("BulkPage")["properties"]["items"], &schema("Operation")["properties"]["results"]] {
+    let page = &schema("BulkPage")["allOf"][1]["properties"];
+    for list in [&page["items"], &schema("Operation")["properties"]["results"]] {
         assert_eq!(list["maxItems"], MAX_LIMIT);
     }
     for name in ["ArrayOfCancellationCreation", "ArrayOfCancellationCreationResult"] {

@@ -24,7 +24,7 @@ const DIFFERENCES: [(&str, &str, &str); 11] = [
     ("body/reissued_card_id", "maximum", "below 2^53, as all integers of JavaScript"),
     (
         "body",
-        "oneOf",
+        "if",
         "PARTIAL needs external_ids, as theirs says in words; FULL with them is ambiguous, and cards are at stake",
     ),
     ("body/external_ids", "minItems", "theirs says minLength, which means nothing for arrays, and in words the same"),
@@ -32,7 +32,7 @@ const DIFFERENCES: [(&str, &str, &str); 11] = [
 ];
 
 /// Keywords that make fewer values valid.
-const NARROWING: [&str; 18] = [
+const NARROWING: [&str; 19] = [
     "const",
     "enum",
     "pattern",
@@ -51,6 +51,7 @@ const NARROWING: [&str; 18] = [
     "oneOf",
     "allOf",
     "not",
+    "if",
 ];
 
 /// What is found wrong, and which differences were seen.
@@ -67,8 +68,9 @@ impl Findings {
 
     /// Every value of theirs is one of ours.
     fn schema(&mut self, place: &str, seed: &Value, theirs: &Value, ours: &Value) {
-        let (theirs, ours) = (resolved(seed, theirs), resolved(&DOCUMENT, ours));
-        if ours["type"] != theirs["type"] {
+        let (theirs, ours) = (resolved(seed, theirs), without_null(resolved(&DOCUMENT, ours)));
+        let or_null = ours["type"].as_array().is_some_and(|kinds| kinds.contains(&theirs["type"]));
+        if ours["type"] != theirs["type"] && !or_null {
             self.wrong(place, &format!("type {} is {}", theirs["type"], ours["type"]));
         }
         for word in theirs["enum"].as_array().into_iter().flatten() {
@@ -147,6 +149,13 @@ impl Findings {
             }
         }
     }
+}
+
+/// What stands in ours beside null, which is absence.
+fn without_null(schema: &Value) -> &Value {
+    let choices = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let [choice, null] = choices else { return schema };
+    if null["type"] == "null" { resolved(&DOCUMENT, choice) } else { schema }
 }
 
 /// An operation's parameters, with those of its path.
