@@ -278,7 +278,7 @@ mod tests {
                 "bind": { "card_id": 7, "account_id": 8, "customer_id": 9, "reissued_card_id": 6 },
                 "card": {
                     "program_id": 1, "bulk_id": "b", "external_id": "e#1", "contactless_enabled": true,
-                    "issuing_date": "2026-11-22", "expiration_date": "2032-11-22"
+                    "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z"
                 }
             }
         })
@@ -298,8 +298,8 @@ mod tests {
     #[case("/instruction/bind/card_id", json!(9_007_199_254_740_992_u64))]
     #[case("/instruction/bind", json!({ "card_id": 7, "account_id": 8, "customer_id": 9, "pin": 1 }))]
     #[case("/instruction", json!({}))]
-    #[case("/instruction/card", json!({ "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22",
-        "expiration_date": "2032-11-22", "colour": "red" }))]
+    #[case("/instruction/card", json!({ "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z",
+        "expiration_date": "2032-11-22T00:00:00Z", "colour": "red" }))]
     fn anything_else_is_broken(#[case] pointer: &str, #[case] value: Value) {
         let mut message = golden();
         *message.pointer_mut(pointer).unwrap() = value;

@@ -142,12 +142,15 @@ pub fn bind_path(card: impl std::fmt::Display) -> String {
     format!("/wallet/v2/cards/{card}/noname/bind")
 }
 
-/// Status, `Location` and body of an answer, which must be one that is documented.
+/// Status, `Location` and body of an answer, which must be one that is documented. The `Location` is resolved, and shown as
+/// a path of the API.
 pub async fn parts(answer: Response) -> (StatusCode, String, Value) {
     let status = answer.status();
     let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let (location, content_type) = (header("location"), header("content-type"));
-    let path = answer.url().as_str().strip_prefix(&variable("BINDERY_URL")).expect("an answer of the API").to_owned();
+    let path_of = |url: &str| url.strip_prefix(&variable("BINDERY_URL")).expect("a URL of the API").to_owned();
+    let path = path_of(answer.url().as_str());
+    let location = if location.is_empty() { location } else { path_of(answer.url().join(&location).unwrap().as_str()) };
     let text = answer.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     check_answer(path.split('?').next().unwrap_or_default(), status.as_u16(), &content_type, &body);

@@ -53,8 +53,8 @@ async fn a_bind_changes_the_card_and_says_so() {
         json!({
             "account_id": ACCOUNT, "customer_id": CUSTOMER, "card_id": card, "card_status": "CREATED",
             "card_previous_status": "UNBOUND", "card_name": "", "card_printed_name": "", "program_id": 5,
-            "issuing_date": "2026-01-31", "expiration_date": "2032-01-31", "bulk_id": "a bulk",
-            "external_id": format!("ä#/\"😀\u{1}-{card}"), "operation_type": "BIND", "status": "SUCCESS",
+            "issuing_date": "2026-01-31T00:00:00Z", "expiration_date": "2032-01-31T00:00:00Z", "bulk_id": "a bulk",
+            "external_id": format!("ä#/\"😀\u{1}-{card}"), "operation_type": "BIND_NONAME", "status": "SUCCESS",
         })
     );
 }
@@ -79,14 +79,15 @@ async fn a_reissue_changes_both_cards(#[case] status: CardStatus, #[case] before
 
     let events = tenant.events(2).await;
     let of_type = |name: &str| events.values().find(|event| event["event_type"] == name).unwrap()["data"].clone();
-    assert_eq!(of_type("bind_card")["operation_type"], "REISSUE");
+    assert_eq!(of_type("bind_card")["operation_type"], "BIND_REISSUE");
     assert_eq!(
         of_type("update"),
         json!({
             "account_id": ACCOUNT, "card_id": old, "card_status": after, "card_previous_status": before,
             "card_type": "PLASTIC", "card_name": "", "card_printed_name": null, "card_hash": null,
             "card_last_four_numbers": null, "activation_date": null, "contactless_enabled": true,
-            "operation_type": "REISSUE", "new_card_id": new,
+            "operation_type": "BIND_REISSUE", "new_card_id": new, "program_id": 5, "status": "SUCCESS",
+            "issuing_date": "2026-01-31T00:00:00Z", "expiration_date": "2032-01-31T00:00:00Z",
         })
     );
 }
@@ -141,10 +142,8 @@ async fn a_malformed_request_is_refused_by_name() {
         (headers("4001", "-1"), 400, "x-customer-id"),
         (headers("4001, 4001", "1"), 400, "x-account-id"),
         (json_body("{"), 400, ""),
-        (json_body("null"), 400, ""),
         (json_body("[]"), 400, ""),
         (json_body(r#"{"a":1,"a":2}"#), 400, ""),
-        (json_body(r#"{"reissued_card_id":null}"#), 400, reissued),
         (json_body(r#"{"reissued_card_id":"7"}"#), 400, reissued),
         (json_body(r#"{"reissued_card_id":7.5}"#), 400, reissued),
         (json_body(r#"{"reissued_card_id":0}"#), 400, reissued),
@@ -347,7 +346,7 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
             r#"{{"version":{version},"org_id":"{marker}","operation_id":"00000000-0000-7000-8000-000000000000",
             "cid":"c","accepted_at":"2026-11-22T00:00:00.000Z"{extra},"instruction":{{
             "bind":{{"card_id":1,"account_id":1,"customer_id":1}},"card":{{"program_id":1,
-            "contactless_enabled":true,"issuing_date":"2026-01-01","expiration_date":"2030-01-01"}}}}}}"#
+            "contactless_enabled":true,"issuing_date":"2026-01-01T00:00:00Z","expiration_date":"2030-01-01T00:00:00Z"}}}}}}"#
         )
     };
     let bad = [

@@ -194,8 +194,8 @@ async fn batches_are_aborted_together() {
     let store = arena.store();
     let settings = json!({ "program_id": 5, "pin_length": 4, "contactless_enabled": true });
     let bulk = json!({
-        "bulk_id": "b", "state": "CREATED", "settings": settings, "batches": [1], "last_batch": 400, "items": 0,
-        "issued": 0, "canceled": 0,
+        "bulk_id": "b", "settings": settings, "batches": [1], "last_batch": 400, "items": 0,
+        "issued": 0, "canceled": 0, "canceled_blank": 0,
     });
     let bulk: Bulk = serde_json::from_value(bulk).unwrap();
     store.put_bulk(&org(), &bulk).await.unwrap();

@@ -4,7 +4,7 @@
 //! halfway leaves nothing to be seen. With an `Idempotency-Key` the bulk's ID is recorded before
 //! anything else, so that a repetition finishes the same bulk.
 
-mod settings;
+pub mod settings;
 
 use serde::Serialize;
 use shared::aws::{Aws, Service};

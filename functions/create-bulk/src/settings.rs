@@ -6,15 +6,15 @@ use shared::domain::ids::ProgramId;
 use shared::http::{Invalid, integer};
 
 /// Longest template ID, in characters. Ours.
-const MAX_TEMPLATE_ID_CHARS: usize = 255;
+pub const MAX_TEMPLATE_ID_CHARS: usize = 255;
 /// Longest custom field, in characters (contract).
-const MAX_CUSTOM_FIELD_CHARS: usize = 1000;
+pub const MAX_CUSTOM_FIELD_CHARS: usize = 1000;
 /// Shortest name of an embossing group, in characters (contract).
-const MIN_GROUP_CHARS: usize = 2;
+pub const MIN_GROUP_CHARS: usize = 2;
 /// Longest name of an embossing group, in characters (contract).
-const MAX_GROUP_CHARS: usize = 32;
+pub const MAX_GROUP_CHARS: usize = 32;
 /// Largest metadata, in bytes of JSON as they came (contract).
-const MAX_METADATA_BYTES: usize = 3200;
+pub const MAX_METADATA_BYTES: usize = 3200;
 
 /// Returns the settings, if none of them is wrong in itself; what is wrong is added. `metadata` is that member's text.
 pub(crate) fn read(

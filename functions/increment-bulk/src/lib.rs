@@ -139,7 +139,7 @@ impl IncrementBulk {
             let added = written + self.take_over(org, &bulk, aborted, present).await?;
             let added = u32::try_from(added).map_err(Problem::broken)?;
             match self.store.commit_batch(org, bulk_id, batch, added).await? {
-                Committed::Yes(bulk) => return Ok(bulk),
+                Committed::Yes(bulk) => return Ok(*bulk),
                 Committed::Aborted => {}
                 Committed::Closed => return Err(closed()),
             }

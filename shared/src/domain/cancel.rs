@@ -250,7 +250,7 @@ mod tests {
         let mark = mark.map(|(by, accepted_at)| json!({ "by": by, "accepted_at": accepted_at, "at": AT }));
         let card = json!({
             "card_id": 7, "status": status, "program_id": 1, "contactless_enabled": true,
-            "issuing_date": "2026-11-22", "expiration_date": "2032-11-22", "canceled": mark,
+            "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z", "canceled": mark,
         });
         serde_json::from_value(card).unwrap()
     }

@@ -95,12 +95,11 @@ impl Answer {
 /// Returns the relative reference (RFC 3986, 4.2) from the request's URL to where the API's paths begin. Whatever comes
 /// before them, the name of a stage or of an API mapping, only the client knows.
 pub(super) fn way_up(request: &Request) -> String {
-    let route = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref(),
-        _ => None,
+    let path = match request.request_context_ref() {
+        // The event's reader has put the path there.
+        Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref().unwrap_or_default(),
+        _ => "",
     };
-    // Of an API with one route for all, or without a gateway, the path is the API's.
-    let path = route.and_then(|route| route.split_once(' ')).map_or(request.raw_http_path(), |(_, path)| path);
     "../".repeat(path.matches('/').count().saturating_sub(1))
 }
 
@@ -148,4 +147,27 @@ pub(super) fn response(
         insert(RETRY_AFTER, problem::RETRY_AFTER_SECONDS);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::request::LambdaRequest;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::http::Event;
+
+    /// Whatever stands before the API's paths, the reference leads to `operations/` beside them.
+    #[rstest]
+    #[case::a_route("PUT /wallet/v2/cards/{cardId}/noname/bind", "/v1/wallet/v2/cards/7/noname/bind", 5)]
+    #[case::one_parameter("POST /cards/v1/bulks/{bulkID}/start", "/cards/v1/bulks/b/start", 4)]
+    #[case::short("POST /cards/v1/bulks", "/live/cards/v1/bulks", 2)]
+    #[case::one_route_for_all("$default", "/api/orders/cancellations", 2)]
+    #[case::an_escaped_slash("POST /cards/v1/bulks/{bulkID}/cancel", "/cards/v1/bulks/a%2Fb/cancel", 4)]
+    fn a_location_leads_up_to_where_the_paths_begin(#[case] route: &str, #[case] path: &str, #[case] up: usize) {
+        let event = json!({ "rawPath": path, "requestContext": { "routeKey": route, "http": { "method": "GET" } } });
+        let event: Event = serde_json::from_value(event).unwrap();
+        assert_eq!(way_up(&LambdaRequest::from(event).into()), "../".repeat(up));
+    }
 }

@@ -49,6 +49,7 @@ impl Event {
         request.headers = headers(&event["headers"]);
         request.path_parameters = texts(&event["pathParameters"]);
         request.request_context = context(&event["requestContext"]);
+        request.request_context.route_key = Some(path(&event).to_owned());
         request.is_base64_encoded = event["isBase64Encoded"] == true;
         request.body = match event.get_mut("body").map(Value::take) {
             None | Some(Value::Null) => None,
@@ -82,6 +83,13 @@ fn headers(headers: &Value) -> HeaderMap {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.unwrap_or(HeaderValue::from_static(""))))
     };
     headers.filter_map(header).collect()
+}
+
+/// Returns the request's path, as the API has it: that of its route. The path that the client asked for has the stage's name
+/// before it, or what an API mapping has. A function without a gateway, and an API with one route for all, know no other.
+fn path(event: &Value) -> &str {
+    let route = text(&event["requestContext"]["routeKey"]).and_then(|route| route.split_once(' '));
+    route.map_or_else(|| text(&event["rawPath"]).unwrap_or_default(), |(_, path)| path)
 }
 
 fn context(context: &Value) -> ApiGatewayV2httpRequestContext {

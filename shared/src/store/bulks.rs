@@ -16,7 +16,7 @@ pub enum Opened {
     /// It is open, under the header's last batch number.
     Yes {
         /// The bulk.
-        bulk: Bulk,
+        bulk: Box<Bulk>,
         /// The batches that were aborted.
         aborted: BTreeSet<u32>,
     },
@@ -30,7 +30,7 @@ pub enum Opened {
 #[derive(Debug)]
 pub enum Committed {
     /// Its items count.
-    Yes(Bulk),
+    Yes(Box<Bulk>),
     /// Another request has aborted it: try again under another number.
     Aborted,
     /// The bulk takes no more: it is being canceled, or would hold too many items.
@@ -97,7 +97,7 @@ impl Store {
         match self.change(change).await? {
             Changed::Yes(item) => {
                 let HeaderRow { bulk, aborted } = read(CALL, item)?;
-                Ok(Opened::Yes { bulk, aborted })
+                Ok(Opened::Yes { bulk: Box::new(bulk), aborted })
             }
             Changed::No(Some(_)) => Ok(Opened::Closed),
             Changed::No(None) => Ok(Opened::Unknown),
@@ -168,14 +168,14 @@ impl Store {
             ],
         };
         let item = match self.change(change).await? {
-            Changed::Yes(item) => return Ok(Committed::Yes(read(CALL, item)?)),
+            Changed::Yes(item) => return Ok(Committed::Yes(Box::new(read(CALL, item)?))),
             Changed::No(Some(item)) => item,
             Changed::No(None) => return Err(StoreError::broken(CALL, "the bulk has no row")),
         };
         let HeaderRow { bulk, aborted } = read(CALL, item)?;
         Ok(if bulk.batches.contains(&batch) {
             // The SDK repeated a call whose answer was lost.
-            Committed::Yes(bulk)
+            Committed::Yes(Box::new(bulk))
         } else if aborted.contains(&batch) {
             Committed::Aborted
         } else {

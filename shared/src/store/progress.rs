@@ -52,7 +52,7 @@ impl Store {
         };
         progress.batches.clone_from(batches);
         begun.state = OperationState::Running;
-        let begin = Change {
+        let running = Change {
             call: CALL,
             key: operation_key(org_id, *operation_id),
             update: "SET #state = :running, batches = :batches",
@@ -72,9 +72,9 @@ impl Store {
             names: Vec::new(),
             values: vec![(":operation", text_set(operation_id))],
         };
-        let (begin, header) = (&begin, &header);
+        let (running, header) = (&running, &header);
         retrying(|| async move {
-            let writes = vec![begin.clone().in_transaction(self)?, header.clone().in_transaction(self)?];
+            let writes = vec![running.clone().in_transaction(self)?, header.clone().in_transaction(self)?];
             match self.transact(CALL, writes).await {
                 Err(StoreError::Conflict { call }) => match self.operation(org_id, *operation_id, now).await? {
                     Some(other) if other.state != OperationState::Pending => Ok(Some(other)),

@@ -55,8 +55,8 @@ def card(card_id: int = CARD, status: str = "UNBOUND", **more: Any) -> Row:
         "bulk_id": "a bulk",
         "external_id": f'ä#/"😀\u0001\x7f-{card_id}',
         "contactless_enabled": True,
-        "issuing_date": "2026-01-31",
-        "expiration_date": "2032-01-31",
+        "issuing_date": "2026-01-31T00:00:00Z",
+        "expiration_date": "2032-01-31T00:00:00Z",
     }
     keys = {"pk": f"{ORG}#CARD#{card_id}", "sk": "CARD"}
     return to_item({**keys, "card_id": card_id, "status": status, **facts, **more})["M"]

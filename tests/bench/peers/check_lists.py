@@ -190,7 +190,7 @@ def worker_cases() -> list[Case]:
         "time": {**ours, "accepted_at": "yesterday"},
         "card": {**ours, "instruction": {**ours["instruction"], "card": {}}},
         "date": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],
-                 "issuing_date": "2026-02-30"}}},
+                 "issuing_date": "2026-02-30T00:00:00Z"}}},
         "card ID": {**ours, "instruction": {**ours["instruction"], "bind": {**ours["instruction"]["bind"],
                     "card_id": "1001"}}},
         "external ID": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],

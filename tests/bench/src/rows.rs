@@ -1,6 +1,6 @@
 //! Rows and messages that are there before something is measured.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use shared::clock;
 use shared::domain::bind::Bind;
-use shared::domain::bulk::{Bulk, BulkState};
+use shared::domain::bulk::Bulk;
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CorrelationId, CustomerId, OperationId};
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -58,17 +58,8 @@ pub fn of_bulk(bulk: &str, cards: &[Card]) -> Vec<Item> {
     };
     let settings = json!({ "program_id": 5, "pin_length": 4, "contactless_enabled": true });
     let count = u32::try_from(cards.len()).unwrap();
-    let header = Bulk {
-        bulk_id: bulk.parse().unwrap(),
-        state: BulkState::Started,
-        settings: serde_json::from_value(settings).unwrap(),
-        batches: BTreeSet::from([1]),
-        last_batch: 1,
-        items: count,
-        issued: count,
-        canceled: 0,
-        sealed_by: None,
-    };
+    let settings = serde_json::from_value(settings).unwrap();
+    let header = Bulk { issued: count, ..Bulk::new(bulk.parse().unwrap(), settings, count) };
     let mut header = row(&header, &partition, "BULK");
     header.insert("batches".to_owned(), AttributeValue::Ns(vec!["1".to_owned()]));
     cards.iter().map(item).chain([header]).collect()

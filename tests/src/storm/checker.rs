@@ -227,7 +227,11 @@ impl Checker {
             self.check(told.insert(name.clone(), code).is_none(), || format!("cancel {id} told twice of {name:?}"));
         }
         if operation["state"] == "SUCCEEDED" {
-            let facts = vec![("requested", told.len().into()), ("bulk_status", operation["bulk_status"].clone())];
+            let facts = vec![
+                ("requested", told.len().into()),
+                ("bulk_status", operation["bulk_status"].clone()),
+                ("cancellation", operation["cancellation"].clone()),
+            ];
             self.expect(tenant, id, "noname_bulk_cancellation", bulk, facts);
             if operation["cancel_type"] == "FULL" {
                 let left = tenant.items_of(bulk).find(|(name, _)| !told.contains_key(*name));

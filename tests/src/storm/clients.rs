@@ -162,7 +162,7 @@ fn read(invocation: Invocation, took: Duration) -> Answer {
     Answer {
         status: answer["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()),
         body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
-        operation: header("location").map(|location| location.trim_start_matches("/operations/").to_owned()),
+        operation: header("location").map(|location| location.rsplit('/').next().unwrap().to_owned()),
         retry_after: header("retry-after"),
         took,
     }

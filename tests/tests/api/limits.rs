@@ -3,7 +3,9 @@
 use bind_card::MAX_BODY_BYTES as MAX_BIND_BYTES;
 use cancel_orders::wire::MAX_DEPTH;
 use cancel_orders::{MAX_BODY_BYTES as MAX_ORDERS_BYTES, MAX_ENTRIES, MAX_PINS};
-use create_bulk::{MAX_METADATA_BYTES, MAX_TEXT_CHARS};
+use create_bulk::settings::{
+    MAX_CUSTOM_FIELD_CHARS, MAX_GROUP_CHARS, MAX_METADATA_BYTES, MAX_TEMPLATE_ID_CHARS, MIN_GROUP_CHARS,
+};
 use serde_json::{Value, json};
 use shared::domain::bulk::{CHUNK_ITEMS, MAX_BATCHES, MAX_ITEMS, MAX_ITEMS_PER_REQUEST};
 use shared::domain::ids::{MAX_BULK_ID_CHARS, MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_CHARS, MAX_INTEGER_ID};
@@ -31,10 +33,13 @@ fn limits_in_schemas_are_those_of_the_code() {
         assert_eq!(schema("Card")["properties"][member]["maximum"], MAX_INTEGER_ID, "{member}");
     }
     assert_eq!(schema("BulkCounts")["properties"]["items"]["maximum"], MAX_ITEMS);
-    for member in ["template_id", "embossing_custom_field"] {
-        for of in ["CreateBulkRequest", "Bulk"] {
-            assert_eq!(schema(of)["properties"][member]["maxLength"], MAX_TEXT_CHARS, "{of}: {member}");
-        }
+    assert_eq!(schema("Bulk")["properties"]["size"]["maximum"], MAX_ITEMS);
+    for of in ["CreateBulkRequest", "Bulk"] {
+        let longest = |member: &str| &schema(of)["properties"][member]["maxLength"];
+        assert_eq!(longest("template_id"), MAX_TEMPLATE_ID_CHARS, "{of}");
+        assert_eq!(longest("embossing_custom_field"), MAX_CUSTOM_FIELD_CHARS, "{of}");
+        assert_eq!(longest("embossing_group"), MAX_GROUP_CHARS, "{of}");
+        assert_eq!(schema(of)["properties"]["embossing_group"]["minLength"], MIN_GROUP_CHARS, "{of}");
     }
     let page = &schema("BulkPage")["allOf"][1]["properties"];
     for list in [&page["items"], &schema("Operation")["properties"]["results"]] {

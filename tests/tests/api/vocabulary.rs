@@ -8,7 +8,7 @@ use cancel_orders::wire::{EntryResult, read, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::domain::bind::BindRefusal;
-use shared::domain::bulk::{BulkState, ItemState};
+use shared::domain::bulk::{BulkStatus, CancellationState, ItemState, ModeType};
 use shared::domain::cancel::{CancelCode, CancelType};
 use shared::domain::card::CardStatus;
 use shared::domain::operation::{OperationState, Subject};
@@ -39,7 +39,9 @@ fn form(name: &str) -> Value {
 fn the_api_says_what_the_code_says() {
     let member = |of: &str, name: &str| listed(&schema(of)["properties"][name]);
     assert_eq!(listed(schema("CardStatus")), of::<CardStatus>());
-    assert_eq!(listed(schema("BulkStatus")), of::<BulkState>());
+    assert_eq!(listed(schema("BulkStatus")), of::<BulkStatus>());
+    assert_eq!(listed(&schema("BulkCancellation")["properties"]["state"]), of::<CancellationState>());
+    assert_eq!(listed(schema("ModeType")), of::<ModeType>());
     // An item that is issued is shown by its card's status.
     let own = &of::<ItemState>() - &BTreeSet::from(["ISSUED".to_owned()]);
     assert_eq!(listed(&schema("BulkItem")["properties"]["state"]["anyOf"][0]), own);
@@ -70,7 +72,8 @@ fn events_and_messages_say_what_the_code_says() {
     assert_eq!(listed(&data("bind_card")["properties"]["message_code"]), of::<BindRefusal>());
     let bulk = data("noname_bulk_cancellation");
     assert_eq!(listed(&bulk["properties"]["cancel_type"]), of::<CancelType>());
-    assert_eq!(listed(&bulk["properties"]["bulk_status"]), of::<BulkState>());
+    assert_eq!(listed(&bulk["properties"]["bulk_status"]), of::<BulkStatus>());
+    assert_eq!(listed(&bulk["properties"]["cancellation"]["properties"]["state"]), of::<CancellationState>());
     let mut codes = of::<CancelCode>();
     for choice in data("noname_cancellation")["oneOf"].as_array().unwrap() {
         for word in listed(&choice["properties"]["message_code"]) {
@@ -93,7 +96,7 @@ fn events_and_messages_say_what_the_code_says() {
 fn examples_of_orders_are_read_and_written_as_they_are() {
     let example = |name: &str| at(&format!("/components/examples/{name}"))["value"].clone();
     let json = read(Format::Json, example("CancellationCreations").to_string().as_bytes()).unwrap();
-    let xml = read(Format::Xml, example("CancellationCreationsXml").as_str().unwrap().as_bytes()).unwrap();
+    let xml = read(Format::Xml, file("infra/api/examples/cancellations.xml").trim_end().as_bytes()).unwrap();
     assert_eq!((json.len(), &json), (2, &xml));
     let result = |order_id, uid: Option<&str>, errors: &[&'static str]| EntryResult {
         order_id,
@@ -107,5 +110,5 @@ fn examples_of_orders_are_read_and_written_as_they_are() {
     ];
     let as_json: Value = serde_json::from_str(&results(Format::Json, &written)).unwrap();
     assert_eq!(as_json, example("CancellationCreationResults"));
-    assert_eq!(results(Format::Xml, &written[2..]), example("CancellationCreationResultsXml").as_str().unwrap());
+    assert_eq!(results(Format::Xml, &written[2..]), file("infra/api/examples/cancellation-results.xml").trim_end());
 }

@@ -37,8 +37,8 @@ async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
     assert_eq!(rows.keys().filter(|(_, sk)| sk == "CARD").filter(|(pk, _)| pk.contains("#CARD#")).count(), items);
     let header = rows.values().find(|row| row["sk"] == "BULK").unwrap();
     assert_eq!(
-        (&header["state"], &header["items"], &header["issued"]),
-        (&json!("STARTED"), &json!(items), &json!(items))
+        (&header["starting"], &header["items"], &header["issued"]),
+        (&Value::Null, &json!(items), &json!(items))
     );
     let operation = rows.values().find(|row| row["kind"] == "START_BULK").unwrap();
     assert_eq!((&operation["state"], &operation["items_changed"]), (&json!("SUCCEEDED"), &json!(items)));

@@ -118,12 +118,16 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     assert_eq!(events.len(), ITEMS + 1);
     let end = row_of(&events, "noname_bulk_cancellation");
     assert_eq!(
-        (&end["requested"], &end["canceled"], &end["failed"], &end["bulk_status"]),
-        (&json!(ITEMS), &json!(ITEMS - 520), &json!(520), &json!("PARTIALLY_CANCELED"))
+        (&end["requested"], &end["canceled"], &end["failed"], &end["cancellation"]["state"]),
+        (&json!(ITEMS), &json!(ITEMS - 520), &json!(520), &json!("PARTIAL"))
     );
     let rows = arena.rows().await;
     let header = row(&rows, |row| row["sk"] == "BULK");
-    assert_eq!((&header["state"], &header["canceled"]), (&json!("PARTIALLY_CANCELED"), &json!(ITEMS - 520)));
+    assert_eq!((&header["extent"], &header["canceled"]), (&json!("PARTIAL"), &json!(ITEMS - 520)));
+    assert_eq!(
+        header["canceled_blank"].as_u64(),
+        Some(u64::try_from(codes.values().filter(|code| *code == "EXTERNAL_ID_CANCELED").count()).unwrap() + 200)
+    );
     let operation = row(&rows, |row| row["kind"] == "CANCEL_BULK" && row["cancel_type"] == "FULL");
     assert_eq!((&operation["state"], &operation["items_changed"]), (&json!("SUCCEEDED"), &json!(ITEMS - 1020)));
     assert_results_agree(&rows, &operation, &codes);
@@ -243,10 +247,10 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
     assert!(cards.iter().all(|card| card["status"] == "CANCELED"));
     let header = row(&rows, |row| row["sk"] == "BULK");
     assert_eq!(
-        (&header["state"], &header["issued"], &header["canceled"]),
-        (&json!("CANCELED"), &json!(issued.len()), &json!(ITEMS))
+        (&header["extent"], &header["issued"], &header["canceled"], &header["canceled_blank"]),
+        (&json!("FULL"), &json!(issued.len()), &json!(ITEMS), &json!(ITEMS - issued.len()))
     );
-    assert_eq!(row_of(&events, "noname_bulk_cancellation")["bulk_status"], "CANCELED");
+    assert_eq!(row_of(&events, "noname_bulk_cancellation")["cancellation"]["state"], "FULL");
 }
 
 /// The endpoint fails between row, chunks and message: nothing is applied, and its repetition completes it.

@@ -60,7 +60,7 @@ impl Bulks {
             let body = json!({ "external_ids": ids });
             let path = format!("/cards/v1/bulks/{bulk}");
             let event = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
-            answered(self.increment.invoke(event).await, 200);
+            answered(self.increment.invoke(event).await, 201);
         }
     }
 

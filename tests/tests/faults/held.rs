@@ -207,7 +207,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "EXTERNAL_ID_AND_CARD_CANCELED".to_owned())]));
     assert_eq!(row_of(&events, "noname_cancellation")["card_id"], card);
     let ended = row_of(&events, "noname_bulk_cancellation");
-    assert_eq!((&ended["failed"], &ended["bulk_status"]), (&json!(0), &json!("CANCELED")));
+    assert_eq!((&ended["failed"], &ended["cancellation"]["state"]), (&json!(0), &json!("FULL")));
     assert_eq!(row(&arena.rows().await, |row| row["sk"] == "BULK")["canceled"], 1);
 }
 

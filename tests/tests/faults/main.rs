@@ -19,6 +19,7 @@ mod resume;
 mod rows;
 mod secrets;
 mod seen_apart;
+mod status;
 mod stuck;
 mod torn;
 mod trace;

@@ -1,5 +1,6 @@
 //! `bindery resume`: operations whose messages are lost.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use tests::arena::Arena;
 use tests::operator;
@@ -8,7 +9,7 @@ use tests::proxy::{self, Step};
 
 use super::cancels::CANCELER;
 use super::crew::Bulks;
-use super::rows::{operation_of, row_at, take};
+use super::rows::{operation_of, put_back, row_at, take};
 
 /// What `CloudFormation` says of a stack that has this table and this queue.
 fn stack(arena: &Arena) -> String {
@@ -76,4 +77,31 @@ async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
     assert!(!done && said.contains("repeat the request"), "{said}");
     assert!(arena.take_messages().await.is_empty());
     assert_eq!(state(arena, &operation).await, "PENDING");
+}
+
+/// The same key was used before, by an operation that expired since and named more: those names are not this one's.
+#[tokio::test]
+async fn names_of_an_expired_operation_are_not_counted() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let plan = bulks.cancel(&bulk, Some(vec![external_id(0)])).await;
+    let operation = operation_of(&plan);
+    let chunk = take(arena, &operation, "CHUNK#00000").await;
+    let mut old = chunk.clone();
+    let expired = chunk["expires_at"].as_n().unwrap().parse::<i64>().unwrap() - 1;
+    old.insert("expires_at".to_owned(), AttributeValue::N(expired.to_string()));
+    old.insert("sk".to_owned(), AttributeValue::S("CHUNK#00001".to_owned()));
+    for row in [chunk, old] {
+        put_back(arena, row).await;
+    }
+    let worker = tests::function::Function::new(CANCELER, arena.environment()).await.patient();
+    worker.invoke(super::batch(&[(plan, 1)])).await;
+    arena.take_messages().await;
+
+    let (done, said) = resume(arena, &operation).await;
+    assert!(done, "{said}");
+    let messages = arena.take_messages().await;
+    assert!(messages.iter().any(|message| message.contains(r#""plan_named":{"chunks":1,"#)), "{messages:?}");
+    bulks.work(&[CANCELER], messages).await;
+    assert_eq!(state(arena, &operation).await, "SUCCEEDED");
 }

@@ -108,8 +108,13 @@ impl Table {
         self.row(|row| row["batch"].is_u64() && row["external_id"] == external_id(number))
     }
 
-    fn bulk(&self, state: &str) -> Value {
-        self.row(|row| row["sk"] == "BULK" && row["state"] == state)
+    /// The header of the bulk that cancels came so far with.
+    fn bulk(&self, extent: &str) -> Value {
+        self.row(|row| row["sk"] == "BULK" && row["extent"] == extent)
+    }
+
+    fn full_cancel(&self) -> Value {
+        self.row(|row| row["cancel_type"] == "FULL")
     }
 
     /// The bind of this card that had its way, or the other.
@@ -157,8 +162,8 @@ fn halves(table: &Table) -> Vec<Tear> {
     let pending = json!({ "state": "PENDING", "card_id": null, "issued": null });
     let not_replaced = json!({ "status": "CREATED", "replaced": null });
     let not_ended = with(table.row(|row| row["kind"] == "START_BULK"), json!({ "state": "RUNNING" }));
-    let bulk = |members| with(table.bulk("PARTIALLY_CANCELED"), members);
-    let canceling = with(table.bulk("CANCELED"), json!({ "state": "CANCELING" }));
+    let bulk = |members| with(table.bulk("PARTIAL"), members);
+    let canceling = with(table.bulk("FULL"), json!({ "canceling": [table.full_cancel()["operation_id"]] }));
     vec![
         ("a link without card", vec![no(&table.card(3))], &["CARD_MISSING of I"]),
         (
@@ -173,13 +178,13 @@ fn halves(table: &Table) -> Vec<Tear> {
         ),
         ("a new card without its old one", vec![with(table.card(0), not_replaced)], &["OLD_CARD_NOT_REPLACED of OP"]),
         ("a start that was not counted", vec![bulk(json!({ "issued": 0 }))], &["ISSUED_COUNT of BULK"]),
-        ("a count whose start has not ended", vec![not_ended], &["ISSUED_COUNT of BULK"]),
+        ("a count whose start has not ended", vec![not_ended], &["ISSUED_COUNT of BULK", "UNDER_WAY_NOT_NOTED of OP"]),
         (
             "a cancel that was not counted",
-            vec![bulk(json!({ "canceled": 0, "state": "STARTED" }))],
-            &["CANCELED_COUNT of BULK"],
+            vec![bulk(json!({ "canceled": 0, "canceled_blank": 0, "extent": null }))],
+            &["BLANK_COUNT of BULK", "CANCELED_COUNT of BULK"],
         ),
-        ("a bulk that is canceled for ever", vec![canceling], &["CANCEL_ENDED of BULK"]),
+        ("a bulk that is canceled for ever", vec![canceling], &["UNDER_WAY_ENDED of BULK"]),
     ]
 }
 
@@ -190,8 +195,8 @@ fn others(table: &Table) -> Vec<Tear> {
         table.card(4)["bound"].clone(),
         json!({ "by": loser["operation_id"], "accepted_at": loser["created_at"] }),
     );
-    let canceling = with(table.bulk("CANCELED"), json!({ "state": "CANCELING" }));
-    let grown = with(table.bulk("PARTIALLY_CANCELED"), json!({ "items": 5 }));
+    let canceling = with(table.bulk("FULL"), json!({ "canceling": [table.full_cancel()["operation_id"]] }));
+    let grown = with(table.bulk("PARTIAL"), json!({ "items": 5 }));
     let counter = with(table.row(|row| row["last"].is_u64()), json!({ "last": 1 }));
     let card = |number, members| vec![with(table.card(number), members)];
     let item = |number, members| vec![with(table.item(number), members)];
@@ -215,8 +220,8 @@ fn others(table: &Table) -> Vec<Tear> {
         ("a growth that was not counted", vec![grown], &["ITEM_COUNT of BULK"]),
         (
             "a cancel that is gone",
-            vec![canceling, no(&table.row(|row| row["cancel_type"] == "FULL"))],
-            &["CANCEL_GONE of BULK", "OPERATION_GONE of I"],
+            vec![canceling, no(&table.full_cancel())],
+            &["OPERATION_GONE of I", "UNDER_WAY_GONE of BULK"],
         ),
         ("a counter of before", vec![counter], &["COUNTER_BEHIND of CARD"]),
         (

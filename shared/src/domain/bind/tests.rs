@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::card::{Bound, Replaced};
 use crate::domain::event::EventContext;
+use crate::domain::ids::ProgramId;
 
 const STATUSES: [CardStatus; 18] = [
     CardStatus::Unbound,
@@ -72,7 +73,7 @@ fn card(status: CardStatus, owner: Option<(u64, u64)>, replaced: bool) -> Card {
 
 fn facts() -> CardFacts {
     serde_json::from_value(json!({
-        "program_id": 1, "contactless_enabled": false, "issuing_date": "2026-11-22", "expiration_date": "2032-11-22"
+        "program_id": 1, "contactless_enabled": false, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z"
     }))
     .unwrap()
 }
@@ -114,7 +115,7 @@ fn the_events_of_a_reissue_are_these_bytes() {
     let replaced = ReplacedCard {
         card_id: CardId::new(6).unwrap(),
         previous_status: CardStatus::Blocked,
-        contactless_enabled: true,
+        facts: CardFacts { contactless_enabled: true, program_id: ProgramId::new(2).unwrap(), ..facts() },
     };
     let effect = BindEffect::Bound { at: at("2026-11-22T03:04:05.678Z"), replaced: Some(replaced) };
     let outcome = BindOutcome::of(&effect, at("2027-01-01T00:00:00Z"));
@@ -131,12 +132,12 @@ fn the_events_of_a_reissue_are_these_bytes() {
             envelope(
                 "71c17ffa-e077-50e2-a6dd-abfbc6329d8a",
                 "bind_card",
-                r#"{"account_id":8,"customer_id":9,"card_id":7,"card_status":"CREATED","card_previous_status":"UNBOUND","card_name":"","card_printed_name":"","program_id":1,"issuing_date":"2026-11-22","expiration_date":"2032-11-22","operation_type":"REISSUE","status":"SUCCESS"}"#
+                r#"{"account_id":8,"customer_id":9,"card_id":7,"card_status":"CREATED","card_previous_status":"UNBOUND","card_name":"","card_printed_name":"","program_id":1,"issuing_date":"2026-11-22T00:00:00Z","expiration_date":"2032-11-22T00:00:00Z","operation_type":"BIND_REISSUE","status":"SUCCESS"}"#
             ),
             envelope(
                 "c5cea5e8-9f08-5a3f-8ed1-1e05c7e81226",
                 "update",
-                r#"{"account_id":8,"card_id":6,"card_status":"BLOCKED","card_previous_status":"BLOCKED","card_type":"PLASTIC","card_name":"","card_printed_name":null,"card_hash":null,"card_last_four_numbers":null,"activation_date":null,"contactless_enabled":true,"operation_type":"REISSUE","new_card_id":7}"#
+                r#"{"account_id":8,"card_id":6,"card_status":"BLOCKED","card_previous_status":"BLOCKED","card_type":"PLASTIC","card_name":"","card_printed_name":null,"card_hash":null,"card_last_four_numbers":null,"activation_date":null,"contactless_enabled":true,"operation_type":"BIND_REISSUE","new_card_id":7,"program_id":2,"issuing_date":"2026-11-22T00:00:00Z","expiration_date":"2032-11-22T00:00:00Z","status":"SUCCESS"}"#
             ),
         ]
     );

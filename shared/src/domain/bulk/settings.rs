@@ -35,13 +35,13 @@ impl From<PinLength> for u8 {
     }
 }
 
-/// How a card is used: the embosser's data.
+/// The modes of a card, credit and debit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ModeType {
-    /// For one purpose.
+    /// It has one of them.
     Single,
-    /// For several.
+    /// It has both.
     Combo,
 }
 

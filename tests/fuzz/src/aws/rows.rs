@@ -110,7 +110,7 @@ impl Rows {
 fn card(id: u64) -> Value {
     let mut card = json!({
         "card_id": id, "status": "UNBOUND", "program_id": 1, "bulk_id": "b", "external_id": "e",
-        "contactless_enabled": true, "issuing_date": "2026-11-22", "expiration_date": "2032-11-22",
+        "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
     if !id.is_multiple_of(2) {
         let number = |digits: &str| digits.parse::<u64>().unwrap();

@@ -1,0 +1,94 @@
+//! What clients are told of a bulk while operations on it are under way.
+
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::Function;
+use tests::payloads::{external_id, http_event};
+
+use super::batch;
+use super::cancels::CANCELER;
+use super::crew::{Bulks, answered};
+
+const ISSUER: &str = "start-bulk-worker";
+
+/// The bulk's status, and what cancels made of it, as it is read.
+async fn told(arena: &Arena, bulk: &str) -> (Value, Value) {
+    let reader = Function::new("get-bulk", arena.environment()).await;
+    let event = http_event("GET", &format!("/cards/v1/bulks/{bulk}"), &json!({ "bulkID": bulk }), &json!({}), None);
+    let read = answered(reader.invoke(event).await, 200);
+    (read["status"].clone(), read["cancellation"]["state"].clone())
+}
+
+/// Has the worker handle this message alone; answers those that come of it, but for the one that watches.
+async fn step(arena: &Arena, worker: &str, message: String) -> Vec<String> {
+    let worker = Function::new(worker, arena.environment()).await;
+    worker.invoke(batch(&[(message, 1)])).await;
+    let mut messages = arena.take_messages().await;
+    messages.retain(|message| !message.contains("\"watch\""));
+    messages
+}
+
+#[tokio::test]
+async fn a_start_is_under_way_until_it_has_ended() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let told = || told(arena, &bulk);
+    assert_eq!(told().await, (json!("CREATED"), Value::Null));
+    let plan = bulks.start(&bulk).await;
+    assert_eq!(told().await.0, "CREATED", "nobody is at it");
+    let chunks = step(arena, ISSUER, plan.clone()).await;
+    assert_eq!((chunks.len(), told().await.0), (1, json!("RUNNING")));
+    // A copy of the plan begins nothing again.
+    let copies = step(arena, ISSUER, plan.clone()).await;
+    assert_eq!((copies.len(), told().await.0), (0, json!("RUNNING")));
+    bulks.work(&[ISSUER], chunks).await;
+    assert_eq!(told().await, (json!("COMPLETED"), Value::Null));
+    step(arena, ISSUER, plan).await;
+    assert_eq!(told().await.0, "COMPLETED", "a late copy");
+    bulks.grow(&bulk, 3..5).await;
+    assert_eq!(told().await.0, "CREATED", "it grew");
+    let again = bulks.start(&bulk).await;
+    bulks.work(&[ISSUER], vec![again]).await;
+    assert_eq!(told().await.0, "COMPLETED");
+}
+
+#[tokio::test]
+async fn cancels_are_under_way_until_all_have_ended() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(4).await);
+    let told = || told(arena, &bulk);
+    let [one, another] = [0, 1].map(|number| bulks.cancel(&bulk, Some(vec![external_id(number)])));
+    let (one, another) = (one.await, another.await);
+    assert_eq!(told().await.1, Value::Null, "nobody is at it");
+    let (of_one, of_another) = (step(arena, CANCELER, one).await, step(arena, CANCELER, another).await);
+    assert_eq!(told().await, (json!("CREATED"), json!("RUNNING")));
+    bulks.work(&[CANCELER], of_one).await;
+    assert_eq!(told().await.1, "RUNNING", "the other is at it");
+    bulks.work(&[CANCELER], of_another).await;
+    assert_eq!(told().await, (json!("CREATED"), json!("PARTIAL")));
+    // The rest is issued, then all is canceled.
+    let start = bulks.start(&bulk).await;
+    bulks.work(&[ISSUER], vec![start]).await;
+    assert_eq!(told().await, (json!("COMPLETED"), json!("PARTIAL")));
+    let full = bulks.cancel(&bulk, None).await;
+    let chunks = step(arena, CANCELER, full).await;
+    assert_eq!(told().await, (json!("COMPLETED"), json!("RUNNING")));
+    bulks.work(&[CANCELER], chunks).await;
+    assert_eq!(told().await, (json!("COMPLETED"), json!("FULL")));
+}
+
+/// A cancel that changed nothing was a cancel; and with what it named, nothing of a bulk is pending.
+#[tokio::test]
+async fn what_was_canceled_before_it_was_issued_is_not_waited_for() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(2).await);
+    let nothing = bulks.cancel(&bulk, Some(vec!["unknown".to_owned()])).await;
+    bulks.work(&[CANCELER], vec![nothing]).await;
+    assert_eq!(told(arena, &bulk).await, (json!("CREATED"), json!("PARTIAL")));
+    let start = bulks.start(&bulk).await;
+    bulks.work(&[ISSUER], vec![start]).await;
+    bulks.grow(&bulk, 2..4).await;
+    let late = bulks.cancel(&bulk, Some(vec![external_id(2), external_id(3)])).await;
+    bulks.work(&[CANCELER], vec![late]).await;
+    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("PARTIAL")));
+}
