@@ -10,8 +10,10 @@ use std::{error::Error, iter::successors};
 
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::{orchestrator::HttpRequest, result::SdkError};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::{DispatchFailure, SdkError};
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use futures_util::future::{BoxFuture, join_all};
@@ -126,13 +128,32 @@ pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::TimeoutError(_) => "timed out".to_owned(),
         SdkError::DispatchFailure(failure) => {
-            let error = failure.as_connector_error().map(|error| error as &dyn Error);
-            let causes: Vec<_> = successors(error, |error| (*error).source()).map(ToString::to_string).collect();
+            let causes: Vec<_> = causes(failure).map(ToString::to_string).collect();
             format!("not sent: {}", causes.join(": "))
         }
         SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
         _ => "no usable answer".to_owned(),
     }
+}
+
+/// Whether a call, tried once, has done nothing for sure: it could not be made, there was no connection to send it over, or
+/// the service answered that it refuses it. What else there is, a failure of the service's own included, may have come after
+/// the deed.
+pub(crate) fn did_nothing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::DispatchFailure(failure) => {
+            let mut clients = causes(failure).filter_map(|cause| cause.downcast_ref());
+            clients.any(hyper_util::client::legacy::Error::is_connect)
+        }
+        SdkError::ServiceError(refusal) => refusal.raw().status().is_client_error() && refusal.err().code().is_some(),
+        _ => false,
+    }
+}
+
+fn causes(failure: &DispatchFailure) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let error = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
+    successors(error, |error| (*error).source())
 }
 
 fn timeouts() -> TimeoutConfig {

@@ -1,7 +1,7 @@
 //! What Bindery's functions share.
 //!
 //! - [`domain`]: the rules of the business and the facts they speak of. Pure: no I/O, no clock, no randomness.
-//! - [`message`]: what travels through the queues.
+//! - [`message`]: what travels through the queues; [`number`]: how others write integers.
 //! - [`config`], [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs; `metrics`: what
 //!   it counts.
 //! - The edges, of which a function links what it uses:
@@ -20,6 +20,7 @@ mod connections;
 pub mod domain;
 pub mod message;
 pub mod metrics;
+pub mod number;
 pub mod telemetry;
 
 pub mod aws;

@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
-use uuid::Uuid;
 
 use crate::domain::acceptance::Acceptance;
 use crate::domain::bind::Bind;
@@ -17,8 +16,12 @@ use crate::domain::card::CardFacts;
 use crate::domain::event::EventContext;
 use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId, ProgramId};
 use crate::domain::operation::Operation;
-use crate::domain::order::{CancellationCode, OrderChange, OrderRef, OrderStatus, PersonId};
+use crate::domain::order::OrderRef;
 use crate::domain::time::Timestamp;
+
+mod feed;
+
+pub use feed::OrderFeed;
 
 /// The one version of the envelope and of all instructions in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,56 +213,6 @@ pub struct CancelOrder {
     pub order: OrderRef,
 }
 
-/// A change of an order, as the broker's order system sends it to the order-feed queue. Its form is that of
-/// `infra/schemas/order-feed.schema.json`; members that it does not know are the order system's own.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "FeedForm")]
-pub struct OrderFeed {
-    /// The tenant.
-    pub org_id: OrgId,
-    /// What changed.
-    pub change: OrderChange,
-}
-
-#[derive(Deserialize)]
-struct FeedForm {
-    org_id: OrgId,
-    order_id: Option<i32>,
-    international_order_uid: Option<Uuid>,
-    creator_id: PersonId,
-    status: OrderStatus,
-    version: u64,
-    updated_at: Timestamp,
-    cancel_rejected: Option<FeedRejection>,
-}
-
-#[derive(Deserialize)]
-struct FeedRejection {
-    operation_id: OperationId,
-    code: CancellationCode,
-}
-
-impl TryFrom<FeedForm> for OrderFeed {
-    type Error = &'static str;
-
-    fn try_from(form: FeedForm) -> Result<Self, &'static str> {
-        let order = match (form.order_id, form.international_order_uid) {
-            (Some(id), None) => OrderRef::Domestic(id),
-            (None, Some(uid)) => OrderRef::International(uid),
-            _ => return Err("an order has one of order_id and international_order_uid"),
-        };
-        let rejected = form.cancel_rejected.map(|rejection| (rejection.operation_id, rejection.code));
-        if rejected.is_some_and(|(_, code)| code == CancellationCode::Canceled) {
-            return Err("a refusal cannot say CANCELED");
-        }
-        if rejected.is_some() && form.status == OrderStatus::Canceled {
-            return Err("an order whose cancellation was refused is not CANCELED");
-        }
-        let FeedForm { org_id, creator_id, status, version, updated_at, .. } = form;
-        Ok(Self { org_id, change: OrderChange { order, creator_id, status, version, updated_at, rejected } })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -335,59 +288,5 @@ mod tests {
         message["instruction"] = json!({ "order": order });
         let read: Message<CancelOrder> = serde_json::from_value(message.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), message);
-    }
-
-    fn feed() -> Value {
-        json!({
-            "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "order_id": 7, "creator_id": 9, "status": "ACTIVE",
-            "version": 3, "updated_at": "2026-11-22T03:04:05.678Z", "venue": "the order system's own",
-        })
-    }
-
-    #[test]
-    fn a_change_of_an_order_is_read() {
-        let read: OrderFeed = serde_json::from_value(feed()).unwrap();
-        assert_eq!((read.change.order, read.change.version), (OrderRef::Domestic(7), 3));
-        // Whatever the schema lists is read, and nothing else.
-        let schema: Value = serde_json::from_str(include_str!("../../infra/schemas/order-feed.schema.json")).unwrap();
-        for status in schema["properties"]["status"]["enum"].as_array().unwrap() {
-            let mut feed = feed();
-            feed["status"] = status.clone();
-            assert!(serde_json::from_value::<OrderFeed>(feed).is_ok(), "{status}");
-        }
-        let codes = &schema["properties"]["cancel_rejected"]["properties"]["code"]["enum"];
-        for code in codes.as_array().unwrap() {
-            let mut feed = feed();
-            feed["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": code });
-            assert!(serde_json::from_value::<OrderFeed>(feed).is_ok(), "{code}");
-        }
-    }
-
-    #[rstest]
-    #[case("/org_id", json!("TN-1"))]
-    #[case("/order_id", json!(null))]
-    #[case("/order_id", json!(2_147_483_648_u64))]
-    #[case("/status", json!("SHINY"))]
-    #[case("/version", json!(-1))]
-    #[case("/updated_at", json!("yesterday"))]
-    #[case("/venue", json!(null))]
-    fn a_change_of_another_form_is_broken(#[case] pointer: &str, #[case] value: Value) {
-        let mut feed = feed();
-        let is_own = pointer == "/venue";
-        *feed.pointer_mut(pointer).unwrap() = value;
-        assert_eq!(serde_json::from_value::<OrderFeed>(feed).is_ok(), is_own);
-    }
-
-    #[test]
-    fn a_change_of_two_orders_or_of_a_refusal_that_cancels_is_broken() {
-        let mut two = feed();
-        two["international_order_uid"] = json!("6269c403-5b9f-47dd-b8c3-7ecbef8f686d");
-        assert!(serde_json::from_value::<OrderFeed>(two).is_err());
-        let mut odd = feed();
-        odd["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": "CANCELED" });
-        assert!(serde_json::from_value::<OrderFeed>(odd.clone()).is_err());
-        odd["cancel_rejected"]["code"] = json!("OTHER");
-        odd["status"] = json!("CANCELED");
-        assert!(serde_json::from_value::<OrderFeed>(odd).is_err());
     }
 }

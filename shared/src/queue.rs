@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
@@ -11,9 +12,10 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 use aws_smithy_types::retry::RetryConfig;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
+use crate::aws::did_nothing;
 use crate::message::Message;
 use crate::{batching, trace};
 
@@ -44,11 +46,32 @@ pub struct Queue {
 pub struct SendError {
     call: &'static str,
     reason: String,
+    effect: Effect,
+}
+
+/// What a call that failed may have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing, for sure: it did not leave this process, or SQS refused it as a whole.
+    Nothing,
+    /// SQS may have taken a message, or has.
+    Unknown,
 }
 
 impl SendError {
     const fn new(reason: String) -> Self {
-        Self { call: "SendMessage", reason }
+        Self { call: "SendMessage", reason, effect: Effect::Unknown }
+    }
+
+    /// That nothing of it was sent.
+    const fn of_nothing_sent(reason: String) -> Self {
+        Self { call: "SendMessage", reason, effect: Effect::Nothing }
+    }
+
+    /// Returns what the call may have done all the same.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        self.effect
     }
 }
 
@@ -103,8 +126,7 @@ impl Queue {
     /// The same, but answers those that SQS is sure not to have taken, by their positions, and why.
     ///
     /// # Errors
-    /// [`SendError`] if any try of a call whose messages were not all taken in the end had no answer: SQS may have taken
-    /// them then.
+    /// [`SendError`] if it cannot be said of each. Its [`Effect`] is that of all these messages together.
     pub async fn send_each<T: Serialize + Sync>(
         &self,
         messages: &[Message<T>],
@@ -112,9 +134,40 @@ impl Queue {
         let entries: Result<Vec<_>, _> = messages.iter().enumerate().map(batch_entry).collect();
         let entries = entries?;
         let calls = batching::calls(&entries, MAX_BATCH, MAX_BATCH_BYTES, |entry| entry.message_body().len());
-        let sending: Vec<_> = calls.into_iter().map(|entries| self.send_batch(entries)).collect();
-        let refused: Vec<Vec<_>> = stream::iter(sending).buffered(CONCURRENT_CALLS).try_collect().await?;
-        Ok(refused.into_iter().flatten().collect())
+        let has_failed = AtomicBool::new(false);
+        let sending: Vec<_> = calls.into_iter().map(|entries| self.send_unless(&has_failed, entries)).collect();
+        let mut sending = stream::iter(sending).buffer_unordered(CONCURRENT_CALLS);
+        let (mut refused, mut taken, mut failed) = (BTreeMap::new(), 0, None);
+        while let Some((messages, sent)) = sending.next().await {
+            match sent {
+                Ok(some) => {
+                    taken += messages - some.len();
+                    refused.extend(some);
+                }
+                // Calls that are under way are waited for: what they send counts.
+                Err(error) if error.effect == Effect::Nothing => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match failed {
+            None => Ok(refused),
+            Some(error) if taken == 0 => Err(error),
+            Some(error) => Err(SendError { effect: Effect::Unknown, ..error }),
+        }
+    }
+
+    /// Sends what fits into one call, unless another has failed. Answers how many messages those are, too.
+    async fn send_unless(
+        &self,
+        has_failed: &AtomicBool,
+        entries: &[SendMessageBatchRequestEntry],
+    ) -> (usize, Result<Vec<(usize, String)>, SendError>) {
+        if has_failed.load(Ordering::Relaxed) {
+            return (entries.len(), Err(SendError::of_nothing_sent("another call has failed".to_owned())));
+        }
+        let sent = self.send_batch(entries).await;
+        has_failed.fetch_or(sent.is_err(), Ordering::Relaxed);
+        (entries.len(), sent)
     }
 
     /// Sends what fits into one call; answers what SQS said it did not take.
@@ -123,35 +176,42 @@ impl Queue {
     /// before, whose answer was lost.
     async fn send_batch(&self, entries: &[SendMessageBatchRequestEntry]) -> Result<Vec<(usize, String)>, SendError> {
         let (mut open, started) = (entries.to_vec(), Instant::now());
-        let mut unanswered = None;
+        let mut unsure = None;
         for round in 1.. {
-            let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
-            let once = aws_sdk_sqs::Config::builder().retry_config(RetryConfig::disabled());
-            let mut refused = Vec::new();
-            match call.customize().config_override(once).send().await {
-                Ok(output) => {
-                    open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
-                    refused = output.failed;
-                }
-                Err(error) => unanswered = Some(reason(&error)),
-            }
+            let tried = self.send_once(&mut open).await;
             if open.is_empty() {
                 break;
             }
             if round == MAX_ROUNDS || round > 1 && started.elapsed() > LONGEST_SENDING {
-                if let Some(reason) = unanswered {
-                    return Err(SendError::new(reason));
-                }
-                let refused = |entry: &SendMessageBatchRequestEntry| {
-                    let failed = refused.iter().find(|failed| failed.id() == entry.id())?;
-                    Some((entry.id().parse().ok()?, failed.code().to_owned()))
+                return match (unsure, tried) {
+                    (Some(error), _) => Err(error),
+                    (None, Err(error)) if open.len() < entries.len() => {
+                        Err(SendError { effect: Effect::Unknown, ..error })
+                    }
+                    (None, tried) => tried,
                 };
-                let refused: Option<Vec<_>> = open.iter().map(refused).collect();
-                return refused.ok_or_else(|| SendError::new("no answer for a message".to_owned()));
             }
+            unsure = unsure.or(tried.err().filter(|error| error.effect == Effect::Unknown));
             tokio::time::sleep((ROUND_WAIT * round).mul_f64(fastrand::f64())).await;
         }
         Ok(Vec::new())
+    }
+
+    /// Makes one call; leaves what SQS has not taken, and answers that again, each with the reason.
+    async fn send_once(&self, open: &mut Vec<SendMessageBatchRequestEntry>) -> Result<Vec<(usize, String)>, SendError> {
+        let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
+        let once = aws_sdk_sqs::Config::builder().retry_config(RetryConfig::disabled());
+        let output = call.customize().config_override(once).send().await.map_err(|error| {
+            let new = if did_nothing(&error) { SendError::of_nothing_sent } else { SendError::new };
+            new(reason(&error))
+        })?;
+        open.retain(|entry| output.successful().iter().all(|sent| sent.id() != entry.id()));
+        let refused = |entry: &SendMessageBatchRequestEntry| {
+            let failed = output.failed().iter().find(|failed| failed.id() == entry.id())?;
+            Some((entry.id().parse().ok()?, failed.code().to_owned()))
+        };
+        let refused: Option<Vec<_>> = open.iter().map(refused).collect();
+        refused.ok_or_else(|| SendError::new("no answer for a message".to_owned()))
     }
 
     /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason
@@ -187,7 +247,7 @@ impl Queue {
     pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let done = call.visibility_timeout(seconds(time)).send().await;
-        done.map_err(|error| SendError { call: "ChangeMessageVisibility", reason: reason(&error) })?;
+        done.map_err(|error| SendError { call: "ChangeMessageVisibility", ..SendError::new(reason(&error)) })?;
         Ok(())
     }
 }

@@ -30,9 +30,18 @@ pub(crate) struct Decided {
 /// An entry that may be accepted, if the PIN is right.
 struct Candidate<'a> {
     position: usize,
-    order: OrderRef,
-    creator: PersonId,
+    acting: Acting,
     pin: Option<&'a Pin>,
+}
+
+/// Who acts on an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Acting {
+    order: OrderRef,
+    /// Who created it. Their row alone says whether a PIN is required: so naming another, or nobody, gains nothing.
+    creator: PersonId,
+    /// For whom the cancellation is asked: the PIN is theirs.
+    actor: PersonId,
 }
 
 impl CancelOrders {
@@ -55,17 +64,17 @@ impl CancelOrders {
             told.push(Told::Accepted);
             let before = |order: &Order| accepted_before(order, operation, call.now).is_some();
             match asked.and_then(|order| check(entry.as_ref(), orders.get(&order), before)) {
-                Ok((order, creator)) => {
+                Ok(acting) => {
                     let pin = entry.as_ref().and_then(|entry| entry.pin.as_ref());
-                    candidates.push(Candidate { position, order, creator, pin });
+                    candidates.push(Candidate { position, acting, pin });
                 }
                 Err(refusal) => told[position] = refusal,
             }
         }
         let persons = self.persons(call, &candidates).await?;
         let protected =
-            |candidate: &&Candidate| persons.get(&candidate.creator).is_some_and(|person| person.pin_required);
-        let pair = |candidate: &Candidate<'a>| Some((candidate.creator, candidate.pin?.expose()));
+            |candidate: &&Candidate| persons.get(&candidate.acting.creator).is_some_and(|person| person.pin_required);
+        let pair = |candidate: &Candidate<'a>| Some((candidate.acting.actor, candidate.pin?.expose()));
         let pairs: BTreeSet<(PersonId, &str)> = candidates.iter().filter_map(pair).collect();
         if pairs.len() > MAX_PINS {
             let detail = format!("A request must not have more than {MAX_PINS} PINs.");
@@ -77,10 +86,10 @@ impl CancelOrders {
         for candidate in candidates {
             let told = &mut told[candidate.position];
             if protected(&&candidate) {
-                *told = candidate.pin.map_or(Told::PinInvalid, |pin| verdicts.of(candidate.creator, pin));
+                *told = candidate.pin.map_or(Told::PinInvalid, |pin| verdicts.of(candidate.acting.actor, pin));
             }
             if *told == Told::Accepted {
-                accepted.push(candidate.order);
+                accepted.push(candidate.acting.order);
             }
         }
         let accepted_at = orders.values().find_map(|order| accepted_before(order, operation, call.now));
@@ -88,9 +97,10 @@ impl CancelOrders {
     }
 
     async fn persons(&self, call: &Call, candidates: &[Candidate<'_>]) -> Result<HashMap<PersonId, Person>, Problem> {
-        let creators: BTreeSet<PersonId> = candidates.iter().map(|candidate| candidate.creator).collect();
-        let creators: Vec<PersonId> = creators.into_iter().collect();
-        Ok(self.store.persons(&call.identity.org_id, &creators).await?)
+        let both = |candidate: &Candidate| [candidate.acting.creator, candidate.acting.actor];
+        let persons: BTreeSet<PersonId> = candidates.iter().flat_map(both).collect();
+        let persons: Vec<PersonId> = persons.into_iter().collect();
+        Ok(self.store.persons(&call.identity.org_id, &persons).await?)
     }
 }
 
@@ -116,20 +126,19 @@ fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<Ord
     if named.insert(order) { Ok(order) } else { Err(Told::Repeated) }
 }
 
-/// The order and its creator, if it can be canceled on behalf of whom the entry names. That an order is another's is
-/// not told apart from its not being there, whatever its state.
-fn check(
-    entry: Option<&Entry>,
-    order: Option<&Order>,
-    was_accepted: impl Fn(&Order) -> bool,
-) -> Result<(OrderRef, PersonId), Told> {
-    let creator = entry.and_then(|entry| entry.creator_id);
-    let order =
-        order.filter(|order| creator.is_none_or(|creator| creator == order.creator_id)).ok_or(Told::NotFound)?;
+/// Who acts on the order, if it can be canceled on behalf of whom the entry names: of its creator, if it names nobody. That
+/// an order is another's is not told apart from its not being there, whatever its state.
+fn check(entry: Option<&Entry>, order: Option<&Order>, was_accepted: impl Fn(&Order) -> bool) -> Result<Acting, Told> {
+    let order = order.ok_or(Told::NotFound)?;
+    let actor = entry.and_then(|entry| entry.creator_id).unwrap_or(order.creator_id);
+    if !order.may_be_acted_on_by(actor) {
+        return Err(Told::NotFound);
+    }
+    let acting = Acting { order: order.order, creator: order.creator_id, actor };
     match order.check_cancelable() {
         // What this very operation changed must not change its answer.
-        _ if was_accepted(order) => Ok((order.order, order.creator_id)),
-        Ok(()) => Ok((order.order, order.creator_id)),
+        _ if was_accepted(order) => Ok(acting),
+        Ok(()) => Ok(acting),
         Err(NotCancelable::NotActive) => Err(Told::NotActive),
         Err(NotCancelable::Pending) => Err(Told::Pending),
     }

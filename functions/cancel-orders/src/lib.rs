@@ -9,6 +9,9 @@ mod pins;
 pub mod told;
 pub mod wire;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::Serialize;
 use shared::aws::{Aws, Service};
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -18,7 +21,7 @@ use shared::http::{
 };
 use shared::message::{CancelOrder, Message};
 use shared::pin::PepperSecret;
-use shared::queue::Queue;
+use shared::queue::{Effect, Queue};
 use shared::store::Store;
 use shared::{Error, config, telemetry};
 use uuid::Uuid;
@@ -78,7 +81,7 @@ impl CancelOrders {
         };
         let replay = ticket.replay(&operation)?;
         let told = match replay {
-            Replay::SendAgain => self.send(operation, first, ticket.keyed).await?,
+            Replay::SendAgain => self.send(call, operation, first, ticket.keyed).await?,
             Replay::AnswerAgain => recorded_orders(&operation)?.1,
         };
         let answer = answer(call, &entries, &told);
@@ -92,7 +95,13 @@ impl CancelOrders {
     ///
     /// That SQS did not take an entry can be said only while nobody else may have sent it: a repetition of the request says
     /// so on the operation before it sends anything.
-    async fn send(&self, mut operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
+    async fn send(
+        &self,
+        call: &Call,
+        mut operation: Operation,
+        first: First,
+        keyed: bool,
+    ) -> Result<Vec<Told>, Problem> {
         let (org, id) = (operation.org_id.clone(), operation.operation_id);
         if first == First::Perhaps {
             operation = self.store.note_repeated(&org, id).await?;
@@ -103,8 +112,7 @@ impl CancelOrders {
         let (orders, mut told) = recorded_orders(&operation)?;
         let message = |order: &OrderRef| Message::of(&operation, CancelOrder { order: *order });
         let messages: Vec<_> = orders.iter().map(message).collect();
-        // No answer is no refusal: whether it happens is unknown then (contract: 500).
-        let refused = self.queue.send_each(&messages).await.map_err(Problem::broken)?;
+        let refused = self.sent(call, &messages, first).await?;
         if refused.is_empty() && !keyed {
             return Ok(told);
         }
@@ -129,7 +137,28 @@ impl CancelOrders {
         }
         Ok(recorded_orders(&operation)?.1)
     }
+
+    /// Sends the messages; answers those that SQS did not take.
+    ///
+    /// No answer is no refusal: whether it happens is unknown then (contract: 500). But a request that was the first and has
+    /// sent nothing for sure did not happen (contract: 503).
+    async fn sent(
+        &self,
+        call: &Call,
+        messages: &[Message<CancelOrder>],
+        first: First,
+    ) -> Result<BTreeMap<usize, String>, Problem> {
+        let time = call.time_left().saturating_sub(SAYING_TIME);
+        let sent = tokio::time::timeout(time, self.queue.send_each(messages)).await;
+        sent.map_err(|_elapsed| Problem::broken("no time was left for an answer of SQS"))?.map_err(|error| {
+            let is_nothing = first == First::Yes && error.effect() == Effect::Nothing;
+            if is_nothing { Problem::unavailable(error) } else { Problem::broken(error) }
+        })
+    }
 }
+
+/// How long before the answer's time is up that of sending is: enough to say that nobody knows what was sent.
+const SAYING_TIME: Duration = Duration::from_millis(50);
 
 /// SQS did not take an entry, and another copy of the request may have sent it (contract: 500).
 fn unknown() -> Problem {

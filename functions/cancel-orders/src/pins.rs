@@ -39,10 +39,12 @@ impl CancelOrders {
         }
         let pepper = self.pepper.get().await.map_err(Problem::unavailable)?;
         let mut verified = Vec::with_capacity(pins.len());
-        for (creator, pin) in pins {
-            let Some(person) = persons.get(&creator) else { continue };
-            let is_right = person.pin_hash.as_deref().is_some_and(|hash| pepper.verify(org, creator, pin, hash));
-            let wrong = (!is_right).then(|| pepper.try_id(org, creator, operation, pin));
+        for (person, pin) in pins {
+            // Who has no row has no PIN: none is theirs, and there are no tries to count.
+            let Some(person) = persons.get(&person) else { continue };
+            let id = person.creator_id;
+            let is_right = person.pin_hash.as_deref().is_some_and(|hash| pepper.verify(org, id, pin, hash));
+            let wrong = (!is_right).then(|| pepper.try_id(org, id, operation, pin));
             verified.push((person, pin, wrong));
             // Here the time that is left can end the request.
             tokio::task::yield_now().await;

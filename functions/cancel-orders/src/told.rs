@@ -16,15 +16,15 @@ pub enum Told {
     CreatorRequired = b'C',
     /// It names neither.
     UidAndCreatorRequired = b'B',
-    /// There is no such order, or it is not this creator's.
+    /// There is no such order, or it is none that this person may act on.
     NotFound = b'F',
     /// The order is final.
     NotActive = b'N',
     /// A cancellation is pending.
     Pending = b'P',
-    /// The creator's PIN is required, and it is missing or wrong.
+    /// A PIN is required, and it is missing or wrong.
     PinInvalid = b'I',
-    /// The creator's PIN was guessed wrong too often.
+    /// The person's PIN was guessed wrong too often.
     PinLocked = b'L',
     /// An entry before it names the same order.
     Repeated = b'R',

@@ -5,7 +5,7 @@
 //! this far. Each operation has an entry of its own there, which nothing overwrites, so "mine already?" can be
 //! answered for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,14 @@ use super::time::Timestamp;
 /// them is refused.
 pub const MAX_CANCELLATIONS: u32 = 200;
 
-/// A person: who created an order.
+/// Most persons beside the creator who may act on an order, as the order system lists them (contract).
+pub const MAX_AUTHORIZED: usize = 50;
+
+/// Largest version of an order (contract): beyond it JSON's numbers are not exact, and one such would shut out every later
+/// one.
+pub const MAX_VERSION: u64 = (1 << 53) - 1;
+
+/// A person: who created an order, or may act on it.
 pub type PersonId = i32;
 
 /// Which order.
@@ -149,6 +156,9 @@ pub struct Order {
     pub order: OrderRef,
     /// Who created it. It never changes: events are made of it.
     pub creator_id: PersonId,
+    /// Who else may act on it: the order system's.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub authorized_ids: BTreeSet<PersonId>,
     /// The order system's.
     pub status: OrderStatus,
     /// The order system's; it grows with every change.
@@ -188,6 +198,8 @@ pub struct OrderChange {
     pub order: OrderRef,
     /// Who created it.
     pub creator_id: PersonId,
+    /// Who else may act on it; if it is not said, whoever might before.
+    pub authorized_ids: Option<BTreeSet<PersonId>>,
     /// What it is now.
     pub status: OrderStatus,
     /// Of this change.
@@ -205,12 +217,19 @@ impl Order {
         Self {
             order: change.order,
             creator_id: change.creator_id,
+            authorized_ids: change.authorized_ids.clone().unwrap_or_default(),
             status: change.status,
             version: change.version,
             updated_at: change.updated_at,
             pending: None,
             cancellations: BTreeMap::new(),
         }
+    }
+
+    /// Whether this person may act on it: who created it, or whom the order system names beside them.
+    #[must_use]
+    pub fn may_be_acted_on_by(&self, person: PersonId) -> bool {
+        person == self.creator_id || self.authorized_ids.contains(&person)
     }
 
     /// Whether it can be canceled. One that has [`MAX_CANCELLATIONS`] cannot: nothing could be noted.
@@ -230,8 +249,8 @@ impl Order {
         }
     }
 
-    /// The order after this change, learnt at `now`. A change of an older version, or of this one, leaves status
-    /// and version as they are; but a refusal by the market ends the cancellation that it names whenever it
+    /// The order after this change, learnt at `now`. A change of an older version, or of this one, leaves status,
+    /// version and who may act as they are; but a refusal by the market ends the cancellation that it names whenever it
     /// comes, or the order would stay pending for ever.
     #[must_use]
     pub fn after(&self, change: &OrderChange, now: Timestamp) -> Self {
@@ -239,6 +258,9 @@ impl Order {
         let is_news = change.version > self.version;
         if is_news {
             (order.status, order.version, order.updated_at) = (change.status, change.version, change.updated_at);
+            if let Some(ids) = &change.authorized_ids {
+                order.authorized_ids.clone_from(ids);
+            }
         }
         let Some(pending) = self.pending else { return order };
         let code = match change.rejected {

@@ -1,4 +1,4 @@
-//! A person who creates orders: their PIN, and how often it was guessed wrong.
+//! A person who creates orders or acts on them: their PIN, and how often it was guessed wrong.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub const LOCK_SECONDS: i64 = 15 * 60;
 pub struct Person {
     /// Who.
     pub creator_id: PersonId,
-    /// Whether their orders are canceled only with their PIN.
+    /// Whether the orders that they created are canceled only with a PIN: that of the person for whom it is asked.
     pub pin_required: bool,
     /// The PIN, hashed by Argon2id with a pepper: a PHC string.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -101,6 +101,12 @@ impl Call {
         text_of(self.request.headers(), name)
     }
 
+    /// Returns how long the answer may still take. After that it is said to be unavailable, whatever was done.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        clock::time_left(self.request.lambda_context().deadline).saturating_sub(ANSWERING_TIME)
+    }
+
     /// The body; empty if there is none.
     ///
     /// # Errors

@@ -16,7 +16,8 @@ fn now() -> Timestamp {
 }
 
 fn change(version: u64, status: OrderStatus) -> OrderChange {
-    OrderChange { order: OrderRef::Domestic(7), creator_id: 9, status, version, updated_at: now(), rejected: None }
+    let order = OrderRef::Domestic(7);
+    OrderChange { order, creator_id: 9, authorized_ids: None, status, version, updated_at: now(), rejected: None }
 }
 
 fn refusal(version: u64, operation: &str) -> OrderChange {
@@ -60,6 +61,30 @@ fn a_change_ends_a_pending_cancellation_or_passes_under_it(
 ) {
     let order = pending().after(&change, now());
     assert_eq!((outcome(&order), order.pending.is_some()), (expected, expected.is_none()));
+}
+
+/// Person 9 created the order, which was fed with 8 beside them, under version 1.
+#[rstest]
+#[case::unsaid(None, 2, &[8, 9])]
+#[case::nobody_else(Some(vec![]), 2, &[9])]
+#[case::others(Some(vec![6, 7]), 2, &[6, 7, 9])]
+#[case::same_version(Some(vec![7]), 1, &[8, 9])]
+#[case::older(Some(vec![]), 0, &[8, 9])]
+fn who_may_act_is_what_the_newest_change_says(
+    #[case] ids: Option<Vec<PersonId>>,
+    #[case] version: u64,
+    #[case] may: &[PersonId],
+) {
+    let authorized = |version, ids: Option<Vec<PersonId>>| OrderChange {
+        authorized_ids: ids.map(|ids| ids.into_iter().collect()),
+        ..change(version, OrderStatus::Active)
+    };
+    let order = Order::new(&authorized(1, Some(vec![8]))).after(&authorized(version, ids), now());
+    let found: Vec<PersonId> = (0..10).filter(|person| order.may_be_acted_on_by(*person)).collect();
+    assert_eq!(found, may);
+    let row = serde_json::to_value(&order).unwrap();
+    assert_eq!(serde_json::from_value::<Order>(row).unwrap(), order);
+    assert!(Order::new(&change(1, OrderStatus::Active)).authorized_ids.is_empty());
 }
 
 /// The key was used three months ago, for a cancellation of the same order; what is left of that ends nothing now. Version

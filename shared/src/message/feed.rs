@@ -1,0 +1,176 @@
+//! What the broker's order system sends to the order-feed queue.
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::order::{
+    CancellationCode, MAX_AUTHORIZED, MAX_VERSION, OrderChange, OrderRef, OrderStatus, PersonId,
+};
+use crate::domain::time::Timestamp;
+use crate::number::Integer;
+
+/// A change of an order, as the broker's order system sends it to the order-feed queue. Its form is that of
+/// `infra/schemas/order-feed.schema.json`; members that it does not know are the order system's own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "FeedForm")]
+pub struct OrderFeed {
+    /// The tenant.
+    pub org_id: OrgId,
+    /// What changed.
+    pub change: OrderChange,
+}
+
+#[derive(Deserialize)]
+struct FeedForm {
+    org_id: OrgId,
+    order_id: Option<Integer<i32>>,
+    international_order_uid: Option<Uuid>,
+    creator_id: Integer<PersonId>,
+    authorized_ids: Option<Vec<Integer<PersonId>>>,
+    status: OrderStatus,
+    version: Integer<u64>,
+    updated_at: Timestamp,
+    cancel_rejected: Option<FeedRejection>,
+}
+
+#[derive(Deserialize)]
+struct FeedRejection {
+    operation_id: OperationId,
+    code: CancellationCode,
+}
+
+impl TryFrom<FeedForm> for OrderFeed {
+    type Error = &'static str;
+
+    fn try_from(form: FeedForm) -> Result<Self, &'static str> {
+        let order = match (form.order_id, form.international_order_uid) {
+            (Some(Integer(id)), None) => OrderRef::Domestic(id),
+            (None, Some(uid)) => OrderRef::International(uid),
+            _ => return Err("an order has one of order_id and international_order_uid"),
+        };
+        let rejected = form.cancel_rejected.map(|rejection| (rejection.operation_id, rejection.code));
+        if rejected.is_some_and(|(_, code)| code == CancellationCode::Canceled) {
+            return Err("a refusal cannot say CANCELED");
+        }
+        if rejected.is_some() && form.status == OrderStatus::Canceled {
+            return Err("an order whose cancellation was refused is not CANCELED");
+        }
+        let FeedForm { org_id, creator_id: Integer(creator_id), status, version: Integer(version), updated_at, .. } =
+            form;
+        if version > MAX_VERSION {
+            return Err("the version is too large");
+        }
+        if form.authorized_ids.as_ref().is_some_and(|ids| ids.len() > MAX_AUTHORIZED) {
+            return Err("too many persons are authorized");
+        }
+        let authorized_ids = form.authorized_ids.map(|ids| ids.into_iter().map(|Integer(id)| id).collect());
+        let change = OrderChange { order, creator_id, authorized_ids, status, version, updated_at, rejected };
+        Ok(Self { org_id, change })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn feed() -> Value {
+        json!({
+            "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "order_id": 7, "creator_id": 9, "status": "ACTIVE",
+            "version": 3, "updated_at": "2026-11-22T03:04:05.678Z", "venue": "the order system's own",
+        })
+    }
+
+    #[test]
+    fn a_change_of_an_order_is_read() {
+        let read: OrderFeed = serde_json::from_value(feed()).unwrap();
+        assert_eq!((read.change.order, read.change.version), (OrderRef::Domestic(7), 3));
+        // Whatever the schema lists is read, and nothing else.
+        let schema: Value =
+            serde_json::from_str(include_str!("../../../infra/schemas/order-feed.schema.json")).unwrap();
+        for status in schema["properties"]["status"]["enum"].as_array().unwrap() {
+            let mut feed = feed();
+            feed["status"] = status.clone();
+            assert!(serde_json::from_value::<OrderFeed>(feed).is_ok(), "{status}");
+        }
+        let codes = &schema["properties"]["cancel_rejected"]["properties"]["code"]["enum"];
+        for code in codes.as_array().unwrap() {
+            let mut feed = feed();
+            feed["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": code });
+            assert!(serde_json::from_value::<OrderFeed>(feed).is_ok(), "{code}");
+        }
+    }
+
+    #[rstest]
+    #[case::unsaid(json!(null), Some(None))]
+    #[case::nobody(json!([]), Some(Some(&[][..])))]
+    #[case::twice(json!([8, 7, 8]), Some(Some(&[7, 8][..])))]
+    #[case::with_a_fraction_of_nothing(json!([8.0, -7]), Some(Some(&[-7, 8][..])))]
+    #[case::as_many_as_may_be(json!(vec![8; 50]), Some(Some(&[8][..])))]
+    #[case::too_many(json!(vec![8; 51]), None)]
+    #[case::with_a_fraction(json!([8.5]), None)]
+    #[case::too_large(json!([2_147_483_648_u64]), None)]
+    #[case::text(json!(["8"]), None)]
+    #[case::null(json!([null]), None)]
+    #[case::no_list(json!(8), None)]
+    fn who_else_may_act_is_read(#[case] ids: Value, #[case] expected: Option<Option<&[PersonId]>>) {
+        let mut feed = feed();
+        feed["authorized_ids"] = ids;
+        let read = serde_json::from_value::<OrderFeed>(feed).ok().map(|feed| feed.change.authorized_ids);
+        assert_eq!(read, expected.map(|ids| ids.map(|ids| ids.iter().copied().collect())));
+    }
+
+    #[rstest]
+    #[case("/order_id", json!(7.0), 3)]
+    #[case("/creator_id", json!(9.0), 3)]
+    #[case("/version", json!(5.0), 5)]
+    #[case("/version", json!(0), 0)]
+    #[case("/version", json!(9_007_199_254_740_991_u64), MAX_VERSION)]
+    #[case("/international_order_uid", json!(null), 3)]
+    #[case("/cancel_rejected", json!(null), 3)]
+    fn a_change_is_read_as_serializers_write_it(#[case] pointer: &str, #[case] value: Value, #[case] version: u64) {
+        let mut feed = feed();
+        feed[&pointer[1..]] = value;
+        let OrderFeed { change, .. } = serde_json::from_value(feed).unwrap();
+        assert_eq!((change.order, change.creator_id, change.version), (OrderRef::Domestic(7), 9, version));
+        assert_eq!((change.authorized_ids, change.rejected), (None, None));
+    }
+
+    #[rstest]
+    #[case("/org_id", json!("TN-1"))]
+    #[case("/order_id", json!(null))]
+    #[case("/order_id", json!(2_147_483_648_u64))]
+    #[case("/order_id", json!(7.5))]
+    #[case("/creator_id", json!(null))]
+    #[case("/creator_id", json!("9"))]
+    #[case("/version", json!(9_007_199_254_740_992_u64))]
+    #[case("/version", json!(1e300))]
+    #[case("/version", json!(3.5))]
+    #[case("/version", json!("3"))]
+    #[case("/status", json!("SHINY"))]
+    #[case("/version", json!(-1))]
+    #[case("/updated_at", json!("yesterday"))]
+    #[case("/venue", json!(null))]
+    fn a_change_of_another_form_is_broken(#[case] pointer: &str, #[case] value: Value) {
+        let mut feed = feed();
+        let is_own = pointer == "/venue";
+        *feed.pointer_mut(pointer).unwrap() = value;
+        assert_eq!(serde_json::from_value::<OrderFeed>(feed).is_ok(), is_own);
+    }
+
+    #[test]
+    fn a_change_of_two_orders_or_of_a_refusal_that_cancels_is_broken() {
+        let mut two = feed();
+        two["international_order_uid"] = json!("6269c403-5b9f-47dd-b8c3-7ecbef8f686d");
+        assert!(serde_json::from_value::<OrderFeed>(two).is_err());
+        let mut odd = feed();
+        odd["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": "CANCELED" });
+        assert!(serde_json::from_value::<OrderFeed>(odd.clone()).is_err());
+        odd["cancel_rejected"]["code"] = json!("OTHER");
+        odd["status"] = json!("CANCELED");
+        assert!(serde_json::from_value::<OrderFeed>(odd).is_err());
+    }
+}
