@@ -23,6 +23,7 @@ mod status;
 mod stuck;
 mod torn;
 mod trace;
+mod unsent;
 mod unsure;
 
 use shared::domain::card::Card;

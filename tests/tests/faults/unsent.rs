@@ -1,0 +1,157 @@
+//! Cancellations of orders that SQS gives no answer to: a request that sent nothing for sure is told apart from one of which
+//! nobody knows.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::proxy::{self, Moment, Step};
+
+use super::crew::answered;
+use super::orders::{feed_orders, request};
+
+const UNAVAILABLE: &str = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
+const BROKEN: &str = "Internal server error.";
+/// More than fit into one call.
+const ORDERS: i32 = 12;
+
+/// How a try of a call is treated.
+#[derive(Debug, Clone, Copy)]
+enum Try {
+    Taken,
+    /// SQS names each of its messages as one that it did not take.
+    EachRefused,
+    Refused(u16, &'static str),
+    Cut,
+    LostAfterTaken,
+    Hang,
+}
+
+const THROTTLED: Try = Try::Refused(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled","message":"m"}"#);
+const DENIED: Try = Try::Refused(403, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"m"}"#);
+const UNKNOWN_REFUSAL: Try = Try::Refused(400, "{}");
+const FAILED: Try = Try::Refused(503, r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"m"}"#);
+
+impl Try {
+    fn step(self, body: &[u8], moment: Moment) -> Step {
+        match (self, moment) {
+            (Self::Taken, _) | (Self::LostAfterTaken, Moment::Before) => Step::Pass,
+            (Self::EachRefused, _) => {
+                let request: Value = serde_json::from_slice(body).unwrap();
+                let failed =
+                    |entry: &Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
+                let failed: Vec<_> = request["Entries"].as_array().unwrap().iter().map(failed).collect();
+                Step::Answer(200, json!({ "Successful": [], "Failed": failed }).to_string())
+            }
+            (Self::Refused(status, body), _) => Step::Answer(status, body.to_owned()),
+            (Self::Cut | Self::LostAfterTaken, _) => Step::Cut,
+            (Self::Hang, _) => Step::Hang,
+        }
+    }
+}
+
+/// The URL of a proxy that treats the call about order 1 in these ways, the last of them for ever; any other as `other` says.
+async fn proxy(of_the_first: &'static [Try], other: Try) -> String {
+    let mut tries = 0;
+    proxy::start(move |call, moment| {
+        if call.target != "AmazonSQS.SendMessageBatch" {
+            return Step::Pass;
+        }
+        if !String::from_utf8_lossy(call.body).contains(r#"{\"order_id\":1}"#) {
+            return other.step(call.body, moment);
+        }
+        tries += usize::from(moment == Moment::Before);
+        of_the_first[(tries - 1).min(of_the_first.len() - 1)].step(call.body, moment)
+    })
+    .await
+}
+
+/// Asks for the cancellation of all of them; answers the status and what is told.
+async fn ask(endpoint: &Function, keyed: bool) -> (u64, Value) {
+    let mut event = request(1..=ORDERS);
+    if !keyed {
+        event["headers"].as_object_mut().unwrap().remove("idempotency-key");
+    }
+    let Invocation::Answered(answer) = endpoint.invoke(event).await else { panic!() };
+    let status = answer["statusCode"].as_u64().unwrap();
+    assert_eq!(answer["headers"]["retry-after"].is_string(), status == 503, "{answer}");
+    (status, serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
+}
+
+#[rstest]
+#[case::throttled(&[THROTTLED], THROTTLED, 503)]
+#[case::denied(&[DENIED], DENIED, 503)]
+#[case::of_two_calls_one_is_named(&[THROTTLED], Try::EachRefused, 503)]
+#[case::of_two_calls_one_is_taken(&[THROTTLED], Try::Taken, 500)]
+#[case::of_two_calls_one_is_unknown(&[THROTTLED], Try::Cut, 500)]
+#[case::unknown_before(&[Try::Cut, THROTTLED], THROTTLED, 500)]
+#[case::taken_before(&[Try::LostAfterTaken, THROTTLED], THROTTLED, 500)]
+#[case::named_after_that(&[Try::LostAfterTaken, Try::EachRefused], Try::EachRefused, 500)]
+#[case::refused_by_nobody_knows_whom(&[UNKNOWN_REFUSAL], UNKNOWN_REFUSAL, 500)]
+#[case::failed(&[FAILED], FAILED, 500)]
+#[case::cut(&[Try::Cut], Try::Cut, 500)]
+#[case::without_an_answer(&[Try::Hang], Try::Hang, 500)]
+#[tokio::test]
+async fn what_was_sent_for_sure_is_told_apart(
+    #[case] of_the_first: &'static [Try],
+    #[case] other: Try,
+    #[case] status: u64,
+    #[values(true, false)] keyed: bool,
+) {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=ORDERS).await;
+    let url = proxy(of_the_first, other).await;
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let text = if status == 503 { UNAVAILABLE } else { BROKEN };
+    assert_eq!(ask(&endpoint, keyed).await, (status, json!(text)));
+    if status == 503 {
+        assert_eq!(arena.take_messages().await, [""; 0]);
+    }
+    // Repeated, it is done.
+    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    let (status, results) = ask(&healthy, keyed).await;
+    assert_eq!(status, 200);
+    assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
+    assert!(arena.take_messages().await.len() >= ORDERS as usize);
+}
+
+/// A refusal that passes is none.
+#[rstest]
+#[case::taken_then(&[THROTTLED, Try::Taken], true)]
+#[case::named_then(&[THROTTLED, Try::EachRefused], false)]
+#[tokio::test]
+async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: &'static [Try], #[case] is_sent: bool) {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=ORDERS).await;
+    let url = proxy(of_the_first, Try::Taken).await;
+    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let (status, results) = ask(&endpoint, true).await;
+    assert_eq!((status, &results[0]["Success"], &results[11]["Success"]), (200, &json!(is_sent), &json!(true)));
+}
+
+/// There is nothing at the other end of the line, in whatever form the answer is asked for.
+#[rstest]
+#[case::json("application/json", format!("\"{UNAVAILABLE}\""))]
+#[case::xml(
+    "text/xml",
+    format!("<string xmlns=\"http://schemas.microsoft.com/2003/10/Serialization/\">{UNAVAILABLE}</string>")
+)]
+#[tokio::test]
+async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body: String) {
+    let arena = Arena::new().await;
+    feed_orders(&arena, 1..=ORDERS).await;
+    let mut environment = arena.environment();
+    environment.push(("AWS_ENDPOINT_URL_SQS".to_owned(), "http://127.0.0.1:1".to_owned()));
+    let endpoint = Function::new("cancel-orders", environment).await;
+    let mut event = request(1..=ORDERS);
+    event["headers"]["accept"] = json!(accept);
+    let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
+    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(503), &json!(body)), "{answer:#}");
+    assert!(answer["headers"]["retry-after"].is_string(), "{answer:#}");
+    // The first request may have sent something, for all that its repetition knows.
+    let Invocation::Answered(again) = endpoint.invoke(event.clone()).await else { panic!() };
+    assert_eq!(again["statusCode"], 500);
+    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    answered(healthy.invoke(request(1..=ORDERS)).await, 200);
+    assert_eq!(arena.take_messages().await.len(), ORDERS as usize);
+}
