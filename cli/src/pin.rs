@@ -19,13 +19,13 @@ use crate::stack::Stack;
 /// Flags of `pin`.
 #[derive(Debug, Args)]
 pub struct Set {
-    /// The person who creates orders (`CreatorID`).
+    /// The person who creates orders, or acts on others' (`CreatorID`).
     #[arg(allow_negative_numbers = true)]
     creator: PersonId,
     /// Their organisation.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
-    /// Their orders are canceled without the PIN.
+    /// The orders that they created are canceled without a PIN.
     #[arg(long)]
     not_required: bool,
 }

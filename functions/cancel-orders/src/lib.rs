@@ -9,7 +9,6 @@ mod pins;
 pub mod told;
 pub mod wire;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -21,7 +20,7 @@ use shared::http::{
 };
 use shared::message::{CancelOrder, Message};
 use shared::pin::PepperSecret;
-use shared::queue::{Effect, Queue};
+use shared::queue::{Effect, Queue, SendError};
 use shared::store::Store;
 use shared::{Error, config, telemetry};
 use uuid::Uuid;
@@ -89,19 +88,21 @@ impl CancelOrders {
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 
+    /// Sends the messages of a recorded operation; see [`Self::send_and_record`]. From the first message on, whatever fails
+    /// leaves it unknown what happens (contract: 500): so does time that is up.
+    async fn send(&self, call: &Call, operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
+        let time = call.time_left().saturating_sub(SAYING_TIME);
+        let sent = tokio::time::timeout(time, self.send_and_record(operation, first, keyed)).await;
+        sent.unwrap_or_else(|_elapsed| Err(Problem::broken("no time was left to send the messages")))
+    }
+
     /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that SQS did not
     /// take did not happen: that is recorded too. With a key it is also recorded that all is sent, so that a repetition
     /// need not send it again.
     ///
     /// That SQS did not take an entry can be said only while nobody else may have sent it: a repetition of the request says
     /// so on the operation before it sends anything.
-    async fn send(
-        &self,
-        call: &Call,
-        mut operation: Operation,
-        first: First,
-        keyed: bool,
-    ) -> Result<Vec<Told>, Problem> {
+    async fn send_and_record(&self, mut operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
         let (org, id) = (operation.org_id.clone(), operation.operation_id);
         if first == First::Perhaps {
             operation = self.store.note_repeated(&org, id).await?;
@@ -112,7 +113,7 @@ impl CancelOrders {
         let (orders, mut told) = recorded_orders(&operation)?;
         let message = |order: &OrderRef| Message::of(&operation, CancelOrder { order: *order });
         let messages: Vec<_> = orders.iter().map(message).collect();
-        let refused = self.sent(call, &messages, first).await?;
+        let refused = self.queue.send_each(&messages).await.map_err(unanswered)?;
         if refused.is_empty() && !keyed {
             return Ok(told);
         }
@@ -131,33 +132,25 @@ impl CancelOrders {
             .collect();
         // Another copy of the request may have been first: all of them are told the same.
         let (letters, all_sent) = (told::written(&told), refused.is_empty());
-        let operation = self.store.set_told(&org, id, &left, &letters, all_sent).await?;
+        let recording = self.store.set_told(&org, id, &left, &letters, all_sent).await;
+        let operation = recording.map_err(Problem::broken)?;
         if !all_sent && operation.state == OperationState::Pending {
             return Err(unknown());
         }
         Ok(recorded_orders(&operation)?.1)
     }
+}
 
-    /// Sends the messages; answers those that SQS did not take.
-    ///
-    /// No answer is no refusal: whether it happens is unknown then (contract: 500). But a request that was the first and has
-    /// sent nothing for sure did not happen (contract: 503).
-    async fn sent(
-        &self,
-        call: &Call,
-        messages: &[Message<CancelOrder>],
-        first: First,
-    ) -> Result<BTreeMap<usize, String>, Problem> {
-        let time = call.time_left().saturating_sub(SAYING_TIME);
-        let sent = tokio::time::timeout(time, self.queue.send_each(messages)).await;
-        sent.map_err(|_elapsed| Problem::broken("no time was left for an answer of SQS"))?.map_err(|error| {
-            let is_nothing = first == First::Yes && error.effect() == Effect::Nothing;
-            if is_nothing { Problem::unavailable(error) } else { Problem::broken(error) }
-        })
+/// A call got no answer. One that sent nothing for sure can be repeated, as any that something unavailable ended (contract:
+/// 503); of another nobody knows what happens (contract: 500).
+fn unanswered(error: SendError) -> Problem {
+    match error.effect() {
+        Effect::Nothing => Problem::unavailable(error),
+        Effect::Unknown => Problem::broken(error),
     }
 }
 
-/// How long before the answer's time is up that of sending is: enough to say that nobody knows what was sent.
+/// Kept back of the answer's time for saying that it did not suffice (ours): who cuts it off says that nothing was done.
 const SAYING_TIME: Duration = Duration::from_millis(50);
 
 /// SQS did not take an entry, and another copy of the request may have sent it (contract: 500).

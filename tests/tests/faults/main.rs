@@ -2,6 +2,7 @@
 //! between any two of their calls, handed messages again and out of order, and lied to by AWS.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod authorized;
 mod bulks;
 mod cancels;
 mod copies;

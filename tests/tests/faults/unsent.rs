@@ -148,9 +148,9 @@ async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body
     let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
     assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(503), &json!(body)), "{answer:#}");
     assert!(answer["headers"]["retry-after"].is_string(), "{answer:#}");
-    // The first request may have sent something, for all that its repetition knows.
-    let Invocation::Answered(again) = endpoint.invoke(event.clone()).await else { panic!() };
-    assert_eq!(again["statusCode"], 500);
+    // As often as it is repeated.
+    let Invocation::Answered(again) = endpoint.invoke(event).await else { panic!() };
+    assert_eq!((&again["statusCode"], &again["body"]), (&json!(503), &json!(body)), "{again:#}");
     let healthy = Function::new("cancel-orders", arena.environment()).await;
     answered(healthy.invoke(request(1..=ORDERS)).await, 200);
     assert_eq!(arena.take_messages().await.len(), ORDERS as usize);

@@ -1,0 +1,224 @@
+//! Who may act on an order that somebody else created, and with whose PIN: from the order feed to the event.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::{Arena, drain};
+use tests::function::{Function, Invocation, runner};
+use tests::orders::{CREATOR, domestic, feed};
+use tests::payloads::{ORG, batch};
+
+use super::crew::answered;
+use super::http_event;
+
+/// Somebody else, who creates orders too.
+const JOINT: i32 = CREATOR + 1;
+/// Somebody who has no row.
+const ADVISER: i32 = CREATOR + 2;
+const STRANGER: i32 = CREATOR + 3;
+const CREATORS_PIN: Option<&str> = Some("1111");
+const JOINTS_PIN: Option<&str> = Some("2222");
+
+const INVALID: Option<&str> = Some("PIN is invalid.");
+const LOCKED: Option<&str> = Some("PIN is locked.");
+const UNKNOWN: Option<&str> = Some("Order was not found.");
+
+/// An active order as the feed tells of it, authorized being who else may act.
+fn change(order: i32, version: u64, authorized: &Value) -> Value {
+    let mut change = feed(&domestic(order), "ACTIVE", version);
+    (change["org_id"], change["authorized_ids"]) = (json!(ORG), authorized.clone());
+    change
+}
+
+/// The order book, and who asks for cancellations.
+struct Desk {
+    arena: Arena,
+    feeder: Function,
+    endpoint: Function,
+}
+
+impl Desk {
+    /// Orders 1 to 9, on which others may act.
+    async fn new() -> Self {
+        let arena = Arena::new().await;
+        let feeder = Function::new("order-feed-worker", arena.environment()).await;
+        let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+        let desk = Self { arena, feeder, endpoint };
+        let orders = (1..10).map(|order| change(order, 1, &json!([JOINT, ADVISER, JOINT]))).collect::<Vec<_>>();
+        desk.feed(&orders).await;
+        desk
+    }
+
+    async fn feed(&self, changes: &[Value]) {
+        let messages: Vec<_> = changes.iter().map(|change| (change.to_string(), 1)).collect();
+        let answer = self.feeder.invoke(batch(&messages)).await;
+        assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    }
+
+    /// Sets a PIN that is required, as an operator does.
+    async fn set_pin(&self, person: i32, pin: Option<&str>) {
+        let mut command = tokio::process::Command::new(runner());
+        command.args(["set-pin", ORG, &person.to_string(), pin.unwrap()]).envs(self.arena.environment());
+        assert!(command.status().await.unwrap().success());
+    }
+
+    async fn pins(&self) {
+        self.set_pin(CREATOR, CREATORS_PIN).await;
+        self.set_pin(JOINT, JOINTS_PIN).await;
+    }
+
+    /// Asks for the cancellation of this order; answers what is told of it.
+    async fn cancel(&self, order: i32, person: Option<i32>, pin: Option<&str>, key: &str) -> Option<String> {
+        let entry = json!({ "OrderID": order, "CreatorID": person, "PIN": pin });
+        let results = answered(self.ask(&json!([entry]), key).await, 200);
+        assert_eq!(results[0]["Success"], results[0]["Errors"].is_null(), "{results}");
+        results[0]["Errors"][0].as_str().map(str::to_owned)
+    }
+
+    async fn ask(&self, entries: &Value, key: &str) -> Invocation {
+        let headers = if key.is_empty() { json!({}) } else { json!({ "idempotency-key": key }) };
+        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(entries));
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        self.endpoint.invoke(event).await
+    }
+
+    /// How often in a row the PIN of each of the two was guessed wrong.
+    async fn tries(&self) -> [usize; 2] {
+        let rows = self.arena.rows().await;
+        [CREATOR, JOINT].map(|person| {
+            let row = &rows[&(format!("{ORG}#PERSON#{person}"), "PERSON".to_owned())];
+            row["wrong"].as_array().map_or(0, Vec::len)
+        })
+    }
+}
+
+/// Order 1 is of a creator who requires a PIN.
+#[rstest]
+#[case::creator(Some(CREATOR), CREATORS_PIN, None, [0, 0])]
+#[case::nobody_named(None, CREATORS_PIN, None, [0, 0])]
+#[case::joint(Some(JOINT), JOINTS_PIN, None, [0, 0])]
+#[case::joint_with_the_creators(Some(JOINT), CREATORS_PIN, INVALID, [0, 1])]
+#[case::joint_without(Some(JOINT), None, INVALID, [0, 0])]
+#[case::nobody_named_with_the_joints(None, JOINTS_PIN, INVALID, [1, 0])]
+#[case::nobody_named_without(None, None, INVALID, [0, 0])]
+#[case::without_a_row(Some(ADVISER), CREATORS_PIN, INVALID, [0, 0])]
+#[case::without_a_row_and_a_pin(Some(ADVISER), None, INVALID, [0, 0])]
+#[case::stranger(Some(STRANGER), CREATORS_PIN, UNKNOWN, [0, 0])]
+#[case::stranger_with_another(Some(STRANGER), Some("0000"), UNKNOWN, [0, 0])]
+#[tokio::test]
+async fn the_pin_is_that_of_who_acts(
+    #[case] person: Option<i32>,
+    #[case] pin: Option<&str>,
+    #[case] told: Option<&str>,
+    #[case] tries: [usize; 2],
+) {
+    let desk = Desk::new().await;
+    desk.pins().await;
+    assert_eq!(desk.cancel(1, person, pin, "").await.as_deref(), told);
+    assert_eq!(desk.tries().await, tries);
+    assert_eq!(desk.arena.take_messages().await.len(), usize::from(told.is_none()));
+}
+
+/// Their own requirement is for the orders that they created.
+#[tokio::test]
+async fn whether_a_pin_is_required_is_the_creators() {
+    let desk = Desk::new().await;
+    desk.set_pin(JOINT, JOINTS_PIN).await;
+    assert_eq!(desk.cancel(1, Some(JOINT), None, "").await, None);
+    desk.set_pin(CREATOR, CREATORS_PIN).await;
+    desk.arena.set(&format!("PERSON#{CREATOR}"), "PERSON", "pin_required", &json!(false)).await;
+    assert_eq!(desk.cancel(2, Some(JOINT), None, "").await, None);
+    desk.set_pin(CREATOR, CREATORS_PIN).await;
+    desk.arena.set(&format!("PERSON#{JOINT}"), "PERSON", "pin_required", &json!(false)).await;
+    assert_eq!(desk.cancel(3, Some(JOINT), None, "").await.as_deref(), INVALID);
+    assert_eq!(desk.cancel(3, Some(JOINT), JOINTS_PIN, "").await, None);
+}
+
+#[tokio::test]
+async fn one_persons_lock_is_not_anothers() {
+    let desk = Desk::new().await;
+    desk.pins().await;
+    for _ in 0..5 {
+        assert_eq!(desk.cancel(1, Some(JOINT), Some("0000"), "").await.as_deref(), INVALID);
+    }
+    assert_eq!(desk.cancel(1, Some(JOINT), JOINTS_PIN, "").await.as_deref(), LOCKED);
+    assert_eq!(desk.cancel(1, Some(STRANGER), None, "").await.as_deref(), UNKNOWN);
+    assert_eq!(desk.cancel(1, Some(CREATOR), CREATORS_PIN, "").await, None);
+    assert_eq!(desk.tries().await, [0, 5]);
+}
+
+/// What was told stays so, and the event names who created the order.
+#[tokio::test]
+async fn who_may_act_is_as_the_feed_last_said() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.cancel(1, Some(JOINT), None, "k").await, None);
+    let steps = [
+        (2, json!(null), [true, true]),
+        (3, json!([]), [false, false]),
+        (3, json!([JOINT]), [false, false]),
+        (2, json!([JOINT]), [false, false]),
+        (4, json!(null), [false, false]),
+        (5, json!([ADVISER]), [false, true]),
+    ];
+    for (order, (version, authorized, may)) in (2..).zip(steps) {
+        desk.feed(&(1..10).map(|order| change(order, version, &authorized)).collect::<Vec<_>>()).await;
+        let mut found = Vec::new();
+        for person in [JOINT, ADVISER] {
+            // It is found, and no more.
+            desk.set_pin(CREATOR, CREATORS_PIN).await;
+            found.push(desk.cancel(order, Some(person), None, "").await.as_deref() == INVALID);
+        }
+        assert_eq!(found, may, "{authorized} under version {version}");
+    }
+    assert_eq!(desk.cancel(1, Some(JOINT), None, "k").await, None);
+    let message = desk.arena.take_messages().await.remove(0);
+    let worker = Function::new("cancel-orders-worker", desk.arena.environment()).await;
+    worker.invoke(batch(&[(message, 1)])).await;
+    let events = desk.arena.events().await;
+    let creators: Vec<_> = events.values().map(|event| &event["data"]["creator_id"]).collect();
+    assert_eq!(creators, [CREATOR]);
+}
+
+/// Two persons' PINs are two, though they be alike.
+#[rstest]
+#[case::as_many_as_may_be(25, 200)]
+#[case::too_many(26, 413)]
+#[tokio::test]
+async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
+    let desk = Desk::new().await;
+    let entries: Vec<Value> = (0..pins)
+        .flat_map(|pin| [JOINT, CREATOR].map(|person| json!({ "OrderID": 2 * pin + i32::from(person == JOINT), "CreatorID": person, "PIN": pin.to_string() })))
+        .collect();
+    let orders: Vec<Value> = (0..2 * pins).map(|order| change(order, 2, &json!([JOINT]))).collect();
+    desk.feed(&orders).await;
+    answered(desk.ask(&json!(entries), "").await, status);
+}
+
+/// What is not of its form is kept apart, and harms nothing.
+#[rstest]
+#[case("authorized_ids", &json!((0..51).collect::<Vec<_>>()))]
+#[case("authorized_ids", &json!(["7"]))]
+#[case("authorized_ids", &json!([7.5]))]
+#[case("authorized_ids", &json!(7))]
+#[case("version", &json!(9_007_199_254_740_992_u64))]
+#[case("version", &json!(18_446_744_073_709_551_615_u64))]
+#[case("version", &json!(2.5))]
+#[case("creator_id", &json!("7"))]
+#[tokio::test]
+async fn a_change_of_another_form_is_a_dead_letter(#[case] member: &str, #[case] value: &Value) {
+    let desk = Desk::new().await;
+    let before = desk.arena.rows().await;
+    let mut broken = change(1, 2, &json!(null));
+    broken[member] = value.clone();
+    desk.feed(&[broken.clone()]).await;
+    let dead: BTreeSet<String> = drain(&desk.arena.sqs, &desk.arena.dlq_url).await.into_iter().collect();
+    assert_eq!(dead, BTreeSet::from([broken.to_string()]));
+    assert_eq!(desk.arena.rows().await, before);
+    // A later one is taken, as is one in whatever way its integers are written.
+    let mut next = change(1, 2, &json!([8.0]));
+    (next["order_id"], next["creator_id"], next["version"]) = (json!(1.0), json!(f64::from(CREATOR)), json!(2.0));
+    desk.feed(&[next]).await;
+    let row = &desk.arena.rows().await[&(format!("{ORG}#ORDER#1"), "ORDER".to_owned())];
+    assert_eq!((&row["version"], &row["authorized_ids"]), (&json!(2), &json!([8])));
+}
