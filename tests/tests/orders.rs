@@ -44,7 +44,7 @@ fn entry(order: i32, creator: Option<i32>, pin: Option<&str>) -> Value {
 async fn each_entry_gets_its_result_in_its_place() {
     let tenant = Tenant::new().await;
     let other = Tenant::new().await;
-    let [active, filled, partly, asked, foreign, of_others] = [(); 6].map(|()| new_order_id());
+    let [active, filled, partly, asked, foreign, of_others, joint] = [(); 7].map(|()| new_order_id());
     let uid = Uuid::new_v4();
     tenant.feed(&feed(&domestic(active), "ACTIVE", 1)).await;
     tenant.feed(&feed(&domestic(filled), "FILLED", 1)).await;
@@ -53,6 +53,8 @@ async fn each_entry_gets_its_result_in_its_place() {
     tenant.feed(&feed(&international(uid), "ACTIVE", 1)).await;
     let mut of_another = domestic(of_others);
     of_another["creator_id"] = json!(CREATOR + 1);
+    tenant.feed(&feed(&of_another, "ACTIVE", 1)).await;
+    (of_another["order_id"], of_another["authorized_ids"]) = (json!(joint), json!([CREATOR]));
     tenant.feed(&feed(&of_another, "ACTIVE", 1)).await;
     other.feed(&feed(&domestic(foreign), "ACTIVE", 1)).await;
 
@@ -69,6 +71,7 @@ async fn each_entry_gets_its_result_in_its_place() {
         entry(asked, None, None),
         entry(foreign, None, None),
         entry(of_others, Some(CREATOR), None),
+        entry(joint, Some(CREATOR), None),
         entry(active, None, None),
         { "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": CREATOR + 1 },
     ]);
@@ -89,12 +92,13 @@ async fn each_entry_gets_its_result_in_its_place() {
             one("Order already has a pending cancellation."),
             one("Order was not found."),
             one("Order was not found."),
+            Value::Null,
             one("Order is repeated in this request."),
             one("Order is repeated in this request."),
         ]
     );
     assert!(location.starts_with("/operations/"));
-    tenant.events(3).await;
+    tenant.events(4).await;
 }
 
 /// From the request over the order system's answers to the end of the operation.

@@ -91,6 +91,8 @@ mod tests {
         // Whatever the schema lists is read, and nothing else.
         let schema: Value =
             serde_json::from_str(include_str!("../../../infra/schemas/order-feed.schema.json")).unwrap();
+        assert_eq!(schema["properties"]["authorized_ids"]["maxItems"], MAX_AUTHORIZED);
+        assert_eq!(schema["properties"]["version"]["maximum"], MAX_VERSION);
         for status in schema["properties"]["status"]["enum"].as_array().unwrap() {
             let mut feed = feed();
             feed["status"] = status.clone();
