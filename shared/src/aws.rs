@@ -10,6 +10,7 @@ use std::{error::Error, iter::successors};
 
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::{DispatchFailure, SdkError};
 use aws_smithy_types::body::SdkBody;
@@ -70,7 +71,7 @@ service!(EVENTBRIDGE, "`EventBridge`.", aws_sdk_eventbridge, eventbridge, |clien
 /// What all AWS clients of a function share.
 #[derive(Debug, Clone)]
 pub struct Aws {
-    http_client: aws_smithy_runtime_api::client::http::SharedHttpClient,
+    http_client: SharedHttpClient,
     region: String,
     credentials: Credentials,
 }
@@ -84,13 +85,17 @@ impl Aws {
     pub fn from_env() -> Result<Self, ConfigError> {
         let [region, key, secret] = config::required(["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])?;
         Ok(Self {
-            http_client: connections::renewed(|| {
-                aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
-            }),
+            http_client: http_client(),
             region,
             credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
         })
     }
+}
+
+fn http_client() -> SharedHttpClient {
+    connections::renewed(|| {
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    })
 }
 
 impl Aws {
@@ -193,3 +198,50 @@ client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
 client!(sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
 client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
 client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    /// The address of a server that accepts one connection, reads something, and answers this; then it keeps silent.
+    fn server(answer: Option<&'static str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 10_000]);
+            match answer {
+                Some(answer) => connection.write_all(answer.as_bytes()).unwrap(),
+                None => std::thread::sleep(OPERATION_TIMEOUT * 2),
+            }
+        });
+        address
+    }
+
+    #[rstest]
+    #[case::refused("http://127.0.0.1:1".to_owned(), true)]
+    #[case::no_such_host("http://nowhere.invalid".to_owned(), true)]
+    #[case::no_tls(format!("https://{}", server(Some("HTTP/1.1 400 Bad Request\r\n\r\n"))), true)]
+    #[case::silent_before_tls(format!("https://{}", server(None)), true)]
+    #[case::silent(format!("http://{}", server(None)), false)]
+    #[case::closed(format!("http://{}", server(Some(""))), false)]
+    #[case::cut_off(format!("http://{}", server(Some("HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{"))), false)]
+    #[case::no_http(format!("http://{}", server(Some("hello"))), false)]
+    #[tokio::test]
+    async fn what_needs_a_connection_did_nothing_without_one(#[case] url: String, #[case] did_nothing: bool) {
+        let aws = Aws {
+            http_client: http_client(),
+            region: "eu-central-1".to_owned(),
+            credentials: Credentials::new("test", "test", None, None, "test"),
+        };
+        let config = aws.sqs().config().to_builder().endpoint_url(url).retry_config(RetryConfig::disabled()).build();
+        let client = aws_sdk_sqs::Client::from_conf(config);
+        let error = client.send_message().queue_url("q").message_body("b").send().await.unwrap_err();
+        assert_eq!(super::did_nothing(&error), did_nothing, "{}", transport_reason(&error));
+    }
+}
