@@ -7,6 +7,7 @@ import subprocess
 import time
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urljoin
 
 from .demo import WAIT_SECONDS, Api, show
 from .deploy import client
@@ -78,7 +79,7 @@ def cancel(api: Api, headers: dict[str, str], body: str) -> str:
     print(f"  POST /api/orders/cancellations\n  {headers['Content-Type']}\n  {body}\n")
     answer = api.call("POST", "/api/orders/cancellations", 200, data=body, headers=headers)
     print(f"  200\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
-    return answer.headers["Location"]
+    return urljoin(answer.url, answer.headers["Location"])
 
 
 def feed(api: Api, order: dict[str, Any], status: str, version: int) -> None:
