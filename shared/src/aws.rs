@@ -133,8 +133,7 @@ pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::TimeoutError(_) => "timed out".to_owned(),
         SdkError::DispatchFailure(failure) => {
-            let causes: Vec<_> = causes(failure).map(ToString::to_string).collect();
-            format!("not sent: {}", causes.join(": "))
+            format!("not sent: {}", failure.as_connector_error().map(|error| causes(error)).unwrap_or_default())
         }
         SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
         _ => "no usable answer".to_owned(),
@@ -148,7 +147,8 @@ pub(crate) fn did_nothing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
     match error {
         SdkError::ConstructionFailure(_) => true,
         SdkError::DispatchFailure(failure) => {
-            let mut clients = causes(failure).filter_map(|cause| cause.downcast_ref());
+            let error = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
+            let mut clients = error.into_iter().flat_map(chain).filter_map(|cause| cause.downcast_ref());
             clients.any(hyper_util::client::legacy::Error::is_connect)
         }
         SdkError::ServiceError(refusal) => refusal.raw().status().is_client_error() && refusal.err().code().is_some(),
@@ -156,9 +156,13 @@ pub(crate) fn did_nothing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
     }
 }
 
-fn causes(failure: &DispatchFailure) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let error = failure.as_connector_error().map(|error| error as &(dyn Error + 'static));
-    successors(error, |error| (*error).source())
+/// What an error says, and then what caused it.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| (*error).source())
 }
 
 fn timeouts() -> TimeoutConfig {

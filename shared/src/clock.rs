@@ -17,6 +17,12 @@ pub fn now() -> Timestamp {
     Timestamp::new(OffsetDateTime::now_utc())
 }
 
+/// Seconds since 1970, with their fraction; without end on a clock that stands before, so that nothing is valid then.
+#[must_use]
+pub fn epoch_seconds() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64())
+}
+
 /// How long an invocation may still take whose deadline is this many milliseconds after 1970.
 #[must_use]
 pub fn time_left(deadline_ms: u64) -> Duration {

@@ -16,7 +16,8 @@ use shared::aws::{Aws, Service};
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::OrderRef;
 use shared::http::{
-    self, Answer, Call, First, HeaderMap, Problem, ProblemCode, Replay, Scope, operation, record, recorded, text_of,
+    self, Answer, Call, First, HeaderMap, Problem, ProblemCode, Replay, Scope, Verifier, operation, record, recorded,
+    text_of,
 };
 use shared::message::{CancelOrder, Message};
 use shared::pin::PepperSecret;
@@ -222,16 +223,25 @@ pub fn error(headers: &HeaderMap, text: &str) -> (String, String) {
 /// Returns an error if the environment lacks something, or Lambda cannot be reached.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let [table, queue_url, pepper] = config::required(["TABLE_NAME", "CANCEL_ORDERS_QUEUE_URL", "PIN_PEPPER_SECRET"])?;
+    let [table, queue_url, pepper, issuer, audience] = config::required([
+        "TABLE_NAME",
+        "CANCEL_ORDERS_QUEUE_URL",
+        "PIN_PEPPER_SECRET",
+        "AUTH_ISSUER",
+        "AUTH_AUDIENCE",
+    ])?;
     let aws = Aws::from_env()?;
     let endpoint = CancelOrders {
         store: Store::new(aws.dynamodb(), table),
         queue: Queue::new(aws.sqs(), queue_url),
         pepper: PepperSecret::new(aws.secretsmanager(), pepper),
     };
-    // Read in advance: only requests with PINs fail without it, and they read it again.
-    let (_, ()) = tokio::join!(endpoint.pepper.get(), aws.warm_up(&[Service::DYNAMODB, Service::SQS]));
-    http::run_saying(Scope::OrdersCancel, Some(error), move |call| {
+    // The gateway checks no token for us: its 401 is JSON of its own, which a client that speaks XML cannot read.
+    let verifier = Verifier::new(issuer, audience);
+    // Pepper and keys are read in advance, and again by the requests that need them if that fails.
+    let connecting = aws.warm_up(&[Service::DYNAMODB, Service::SQS]);
+    let (_, (), ()) = tokio::join!(endpoint.pepper.get(), verifier.warm_up(), connecting);
+    http::run_saying(Scope::OrdersCancel, error, verifier, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

@@ -128,8 +128,10 @@ fn gateway_claims(request: &Request) -> Option<Claims> {
     Some(Claims::read(&claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()))
 }
 
+/// The token, after `Bearer` or, as the gateway takes it too, by itself.
 fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let Some((scheme, token)) = value.split_once(' ') else { return Some(value) };
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 

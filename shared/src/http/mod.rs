@@ -11,6 +11,7 @@ pub mod bulk;
 mod event;
 mod idempotency;
 mod identity;
+mod keys;
 mod page;
 mod problem;
 mod token;
@@ -159,19 +160,19 @@ where
     F: Fn(Call) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
-    run_saying(scope, None, handler).await
+    serve(scope, None, Verifier::from_env(), boxed(handler)).await
 }
 
-/// The same, for an endpoint whose contract has errors of another form.
+/// The same, for an endpoint whose contract has errors of another form, and which says even that no token was valid.
 ///
 /// # Errors
 /// Those of the runtime.
-pub async fn run_saying<F, Fut>(scope: Scope, errors: Option<ErrorBody>, handler: F) -> Result<(), Error>
+pub async fn run_saying<F, Fut>(scope: Scope, errors: ErrorBody, verifier: Verifier, handler: F) -> Result<(), Error>
 where
     F: Fn(Call) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
-    serve(scope, errors, boxed(handler)).await
+    serve(scope, Some(errors), verifier, boxed(handler)).await
 }
 
 /// Decides what an endpoint answers. Boxed, so that the runtime is compiled here once, and not with each function.
@@ -185,8 +186,8 @@ where
     Arc::new(move |call| handler(call).boxed())
 }
 
-async fn serve(scope: Scope, errors: Option<ErrorBody>, handler: Handler) -> Result<(), Error> {
-    let service = service_of(scope, errors, Verifier::from_env(), Metrics::from_env()?, handler);
+async fn serve(scope: Scope, errors: Option<ErrorBody>, verifier: Verifier, handler: Handler) -> Result<(), Error> {
+    let service = service_of(scope, errors, verifier, Metrics::from_env()?, handler);
     lambda_http::lambda_runtime::run(service).await
 }
 

@@ -1,43 +1,30 @@
-//! Verifying a bearer token here, where no gateway does: under `cargo lambda watch`, or behind a
-//! function URL. By the gateway's own rules: RS256 alone, a known key, issuer, audience, and times
-//! without leeway.
+//! Verifying a bearer token here, where no gateway does: for clients who cannot read the gateway's own 401, under
+//! `cargo lambda watch`, or behind a function URL.
 //!
-//! `AUTH_JWKS` holds the key set, or `AUTH_JWKS_URL` says where it is; `AUTH_ISSUER` and
-//! `AUTH_AUDIENCE` what the token must name. Without them no token is valid.
+//! By the gateway's own rules
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>), as strictly as they can be
+//! read: RS256 alone, a known key, issuer, audience, and times without leeway. `AUTH_ISSUER` and `AUTH_AUDIENCE` say what
+//! the token must name. Without them no token is valid.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::http::Request as HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
-use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
-use jsonwebtoken::errors::{Error as JwtError, ErrorKind};
-use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation, signature};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
-use tokio::sync::Mutex;
 
 use super::identity::Claims;
+use super::keys::{KeySet, Keys};
 use super::problem::Problem;
 use crate::clock;
 use crate::config;
 
-/// Longest time to fetch the key set.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shortest time between two fetches: a token with an unknown key must not become a way to make us
-/// call the issuer at will.
-const FETCH_INTERVAL: Duration = Duration::from_secs(60);
-/// Oldest key set that is trusted: a key that the issuer withdraws is forgotten after this time.
-const MAX_KEYS_AGE: Duration = Duration::from_secs(60 * 60);
-/// Largest key set, in bytes. Ours.
-const MAX_KEYS_BYTES: u64 = 64 * 1024;
 /// Longest token looked at, in bytes. The gateway takes 10,240 bytes of headers in all (AWS limit).
 const MAX_TOKEN_BYTES: usize = 10_240;
+/// The last second of the year 9999, which is the last that RFC 3339 can write. Ours: a later time is a mistake, such as
+/// milliseconds, and would make a token good for ever.
+const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// Verifies tokens, if it was given the means.
 #[derive(Debug, Clone)]
@@ -45,149 +32,201 @@ pub struct Verifier(Option<Arc<Rules>>);
 
 #[derive(Debug)]
 struct Rules {
-    validation: Validation,
-    url: Option<String>,
-    keys: Mutex<Keys>,
-}
-
-#[derive(Debug)]
-struct Keys {
-    set: JwkSet,
-    /// When the set was asked for last, and whether it came.
-    fetched: Option<(Instant, bool)>,
+    issuer: String,
+    audience: String,
+    keys: Keys,
 }
 
 impl Verifier {
     /// From the environment. Incomplete settings verify nothing.
     #[must_use]
     pub fn from_env() -> Self {
-        let inline = config::optional("AUTH_JWKS").and_then(|set| serde_json::from_str(&set).ok());
-        let url = config::optional("AUTH_JWKS_URL").filter(|_| inline.is_none());
-        let (Some(issuer), Some(audience)) = (config::optional("AUTH_ISSUER"), config::optional("AUTH_AUDIENCE"))
-        else {
-            return Self(None);
-        };
-        if inline.is_none() && url.is_none() {
-            return Self(None);
+        match (config::optional("AUTH_ISSUER"), config::optional("AUTH_AUDIENCE")) {
+            (Some(issuer), Some(audience)) => Self::new(issuer, audience),
+            _ => Self(None),
         }
-        let set = inline.unwrap_or(JwkSet { keys: Vec::new() });
-        Self::with(&issuer, &audience, set, url)
+    }
+
+    /// By the keys that this issuer publishes, for this audience.
+    #[must_use]
+    pub fn new(issuer: String, audience: String) -> Self {
+        let keys = Keys::of(issuer.clone());
+        Self(Some(Arc::new(Rules { issuer, audience, keys })))
     }
 
     /// By the keys of this set, as JSON.
     ///
     /// # Errors
     /// If that is no key set.
-    pub fn new(issuer: &str, audience: &str, keys: &str) -> serde_json::Result<Self> {
-        Ok(Self::with(issuer, audience, serde_json::from_str(keys)?, None))
+    pub fn of_keys(issuer: String, audience: String, keys: &str) -> serde_json::Result<Self> {
+        let keys = Keys::fixed(KeySet::read(keys.as_bytes())?);
+        Ok(Self(Some(Arc::new(Rules { issuer, audience, keys }))))
     }
 
-    fn with(issuer: &str, audience: &str, set: JwkSet, url: Option<String>) -> Self {
-        // Fails only if it was done before.
-        let _ = PROVIDER.install_default();
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.leeway = 0;
-        // A token is no longer valid in the second that it expires in.
-        validation.reject_tokens_expiring_in_less_than = 1;
-        validation.validate_nbf = true;
-        validation.set_issuer(&[issuer]);
-        validation.set_audience(&[audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        Self(Some(Arc::new(Rules { validation, url, keys: Mutex::new(Keys { set, fetched: None }) })))
+    /// Reads the keys before the first request, which would otherwise wait for them. Whatever fails here is left to that.
+    pub async fn warm_up(&self) {
+        if let Some(rules) = &self.0 {
+            rules.keys.fetch_in_advance().await;
+        }
     }
 
     /// The claims of a valid token.
     pub(super) async fn verify(&self, token: &str) -> Result<Claims, Problem> {
         let rules = self.0.as_ref().ok_or_else(Problem::unauthorized)?;
-        let unauthorized = |_| Problem::unauthorized();
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(Problem::unauthorized());
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(unauthorized)?;
-        let kid = header.kid.filter(|_| header.alg == Algorithm::RS256).ok_or_else(Problem::unauthorized)?;
-        let key = rules.key(&kid).await?.ok_or_else(Problem::unauthorized)?;
-        let data = jsonwebtoken::decode::<TokenClaims>(token, &key, &rules.validation).map_err(unauthorized)?;
-        if data.claims.iat > clock::now().epoch_seconds() {
-            return Err(Problem::unauthorized());
-        }
-        Ok(Claims::read(&data.claims.others))
+        let signed = Signed::read(token).ok_or_else(Problem::unauthorized)?;
+        let key = rules.keys.find(&signed.kid).await?;
+        let claims = key.and_then(|key| key.has_signed(signed.message, &signed.signature).then_some(signed.claims));
+        let claims: Option<Map<String, Value>> = claims.and_then(decoded);
+        let claims = claims.filter(|claims| rules.allow(claims, clock::epoch_seconds()));
+        Ok(Claims::read(&claims.ok_or_else(Problem::unauthorized)?))
     }
 }
 
 impl Rules {
-    async fn key(&self, kid: &str) -> Result<Option<DecodingKey>, Problem> {
-        let mut keys = self.keys.lock().await;
-        if let Some(url) = &self.url {
-            let age = keys.fetched.map(|(at, _)| at.elapsed());
-            let wanted = keys.set.find(kid).is_none() || age.is_none_or(|age| age >= MAX_KEYS_AGE);
-            if wanted && age.is_none_or(|age| age >= FETCH_INTERVAL) {
-                keys.fetched = Some((Instant::now(), false));
-                keys.set = fetch(url).await.map_err(|reason| Problem::unavailable(format!("key set: {reason}")))?;
-                keys.fetched = Some((Instant::now(), true));
-            } else if wanted && keys.fetched.is_some_and(|(_, came)| !came) {
-                return Err(Problem::unavailable("key set: could not be fetched a moment ago"));
+    /// Whether the claims are good at this time. A claim that is there must be right: `null` is no time, and no audience
+    /// either. So is `aud: []` nobody's, and not for `client_id` to answer, which is asked only where there is no `aud`.
+    fn allow(&self, claims: &Map<String, Value>, now: f64) -> bool {
+        let names = |claim: &Value| claim.as_str() == Some(&self.audience);
+        let is_for_us = match claims.get("aud") {
+            None => claims.get("client_id").is_some_and(names),
+            Some(Value::Array(all)) => all.iter().any(names),
+            Some(one) => names(one),
+        };
+        let is_of_issuer = claims.get("iss").and_then(Value::as_str) == Some(&self.issuer);
+        let lives = claims.get("exp").and_then(seconds).is_some_and(|at| at > now);
+        let has_begun = |claim| claims.get(claim).is_none_or(|at| seconds(at).is_some_and(|at| at <= now));
+        is_of_issuer && is_for_us && lives && has_begun("nbf") && has_begun("iat")
+    }
+}
+
+/// The seconds since 1970 that a claim says: any JSON number (RFC 7519's `NumericDate`) that may be meant.
+fn seconds(claim: &Value) -> Option<f64> {
+    claim.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds))
+}
+
+/// A token in its parts (RFC 7515, section 7.1), nothing of which is believed yet.
+struct Signed<'a> {
+    kid: String,
+    message: &'a [u8],
+    claims: &'a str,
+    signature: Vec<u8>,
+}
+
+impl<'a> Signed<'a> {
+    fn read(token: &'a str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Header {
+            alg: String,
+            kid: String,
+            /// What must be understood, and is not (RFC 7515, section 4.1.11).
+            crit: Option<IgnoredAny>,
+        }
+        let token = Some(token).filter(|token| token.len() <= MAX_TOKEN_BYTES)?;
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        let Header { alg, kid, crit } = decoded(header)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        // A third dot would be in `claims`, which is no Base64 then.
+        (alg == "RS256" && crit.is_none()).then_some(Self { kid, message: message.as_bytes(), claims, signature })
+    }
+}
+
+fn decoded<T: DeserializeOwned>(part: &str) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: f64 = 1_700_000_000.5;
+
+    fn allows(changes: &Value) -> bool {
+        let rules = Rules { issuer: "https://i".into(), audience: "b".into(), keys: Keys::fixed(KeySet::default()) };
+        let mut claims = json!({ "iss": "https://i", "aud": "b", "exp": 1_700_000_001, "iat": 1_700_000_000 });
+        for (name, value) in changes.as_object().unwrap() {
+            if value == "none" {
+                claims.as_object_mut().unwrap().remove(name);
+            } else {
+                claims[name] = value.clone();
             }
         }
-        Ok(keys.set.find(kid).and_then(|jwk| DecodingKey::from_jwk(jwk).ok()))
+        // As a token's text is read.
+        rules.allow(&serde_json::from_str(&claims.to_string()).unwrap(), NOW)
     }
-}
 
-async fn fetch(url: &str) -> Result<JwkSet, String> {
-    let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
-    let mut request = HttpRequest::new(SdkBody::empty());
-    request.set_uri(url).map_err(|error| error.to_string())?;
-    let get = async {
-        let response = connector.call(request).await.map_err(|error| error.to_string())?;
-        let status = response.status().as_u16();
-        let length = response.headers().get("content-length").and_then(|length| length.parse::<u64>().ok());
-        if length.is_none_or(|length| length > MAX_KEYS_BYTES) {
-            return Err("its length is not given, or too large".to_owned());
-        }
-        let body = ByteStream::new(response.into_body()).collect().await.map_err(|error| error.to_string())?;
-        if status == 200 { Ok(body.into_bytes()) } else { Err(format!("status {status}")) }
-    };
-    let bytes = tokio::time::timeout(FETCH_TIMEOUT, get).await.map_err(|_| "timed out".to_owned())??;
-    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
-}
-
-#[derive(Debug, Deserialize)]
-struct TokenClaims {
-    iat: i64,
-    /// The library compares it, but takes a list of issuers too.
-    #[serde(rename = "iss")]
-    _issuer: String,
-    #[serde(flatten)]
-    others: Map<String, Value>,
-}
-
-/// RS256 through `ring`, which the TLS stack links already: a second crypto library for one signature
-/// is not worth its megabyte.
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
-    verifier_factory: |algorithm, key| match (algorithm, key.kind()) {
-        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
-            Ok(Box::new(Rs256 { modulus: n.clone(), exponent: e.clone() }) as Box<dyn JwtVerifier>)
-        }
-        _ => Err(JwtError::from(ErrorKind::InvalidAlgorithm)),
-    },
-    key_utils: KeyUtils::new_unimplemented(),
-};
-
-struct Rs256 {
-    modulus: Vec<u8>,
-    exponent: Vec<u8>,
-}
-
-impl signature::Verifier<Vec<u8>> for Rs256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        ring::signature::RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent }
-            .verify(&ring::signature::RSA_PKCS1_2048_8192_SHA256, message, signature)
-            .map_err(|_| signature::Error::new())
+    #[rstest]
+    #[case::usual(json!({}))]
+    #[case::not_said_when(json!({ "iat": "none" }))]
+    #[case::audiences(json!({ "aud": ["a", 5, "b"] }))]
+    #[case::client(json!({ "aud": "none", "client_id": "b" }))]
+    #[case::other_client(json!({ "client_id": "c" }))]
+    #[case::unread(json!({ "sub": { "a": [] }, "jti": 5, "azp": null, "email_verified": true, "auth_time": "x" }))]
+    #[case::year_9999(json!({ "exp": 253_402_300_799_i64 }))]
+    #[case::begun(json!({ "nbf": 1_700_000_000.5, "iat": 0 }))]
+    fn a_token_is_good(#[case] changes: Value) {
+        assert!(allows(&changes), "{changes}");
     }
-}
 
-impl JwtVerifier for Rs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
+    #[rstest]
+    #[case::no_issuer(json!({ "iss": "none" }))]
+    #[case::other_issuer(json!({ "iss": "https://i/" }))]
+    #[case::issuers(json!({ "iss": ["https://i"] }))]
+    #[case::no_audience(json!({ "aud": "none" }))]
+    #[case::other_audience(json!({ "aud": "bb", "client_id": "b" }))]
+    #[case::null_audience(json!({ "aud": null, "client_id": "b" }))]
+    #[case::empty_audiences(json!({ "aud": [], "client_id": "b" }))]
+    #[case::audience_as_member(json!({ "aud": { "b": "b" }, "client_id": "b" }))]
+    #[case::audiences_in_audiences(json!({ "aud": [["b"]] }))]
+    #[case::clients(json!({ "aud": "none", "client_id": ["b"] }))]
+    #[case::other_client(json!({ "aud": "none", "client_id": "bb" }))]
+    #[case::no_end(json!({ "exp": "none" }))]
+    #[case::ends_now(json!({ "exp": 1_700_000_000.5 }))]
+    #[case::begins_in_a_moment(json!({ "nbf": 1_700_000_000.6 }))]
+    #[case::issued_in_a_moment(json!({ "iat": 1_700_000_001 }))]
+    fn a_token_is_not_good(#[case] changes: Value) {
+        assert!(!allows(&changes), "{changes}");
+    }
+
+    #[rstest]
+    #[case("5", Some(5.0))]
+    #[case("5.0", Some(5.0))]
+    #[case("5.25", Some(5.25))]
+    #[case("1e9", Some(1e9))]
+    #[case("1.7E+9", Some(1.7e9))]
+    #[case("0", Some(0.0))]
+    #[case("-0.0", Some(0.0))]
+    #[case("-1", None)]
+    #[case("-1e-9", None)]
+    #[case("1700000000000", None)]
+    #[case("18446744073709551616", None)]
+    #[case("1e300", None)]
+    #[case("\"5\"", None)]
+    #[case("\"NaN\"", None)]
+    #[case("null", None)]
+    #[case("true", None)]
+    #[case("[5]", None)]
+    #[case("{}", None)]
+    fn a_time_is_any_number_that_may_be_meant(#[case] written: &str, #[case] read: Option<f64>) {
+        assert_eq!(seconds(&serde_json::from_str(written).unwrap()), read);
+    }
+
+    #[rstest]
+    #[case(json!({ "alg": "RS256", "kid": "k" }), true)]
+    #[case(json!({ "alg": "RS256", "kid": "k", "typ": 5, "jwk": { "kty": [] }, "x5c": null }), true)]
+    #[case(json!({ "alg": "RS256", "kid": "k", "crit": ["b64"], "b64": false }), false)]
+    #[case(json!({ "alg": "RS512", "kid": "k" }), false)]
+    #[case(json!({ "alg": "none", "kid": "k" }), false)]
+    #[case(json!({ "alg": ["RS256"], "kid": "k" }), false)]
+    #[case(json!({ "alg": "RS256" }), false)]
+    #[case(json!({ "alg": "RS256", "kid": null }), false)]
+    #[case(json!(["RS256", "k"]), false)]
+    fn a_header_names_the_algorithm_and_the_key(#[case] header: Value, #[case] is_read: bool) {
+        let token = format!("{}.e30.", URL_SAFE_NO_PAD.encode(header.to_string()));
+        assert_eq!(Signed::read(&token).is_some(), is_read);
+        assert!(Signed::read(&format!("{token}{}", "A".repeat(MAX_TOKEN_BYTES))).is_none());
     }
 }

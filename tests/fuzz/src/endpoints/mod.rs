@@ -96,7 +96,7 @@ fn function(
 macro_rules! serve {
     ($scope:ident, $errors:expr, $endpoint:expr) => {{
         let endpoint = $endpoint;
-        let verifier = Verifier::new("https://issuer.test", "bindery", KEYS).unwrap();
+        let verifier = Verifier::of_keys("https://issuer.test".to_owned(), "bindery".to_owned(), KEYS).unwrap();
         function(http::service(Scope::$scope, $errors, verifier, world::metrics(), move |call| {
             let endpoint = endpoint.clone();
             async move { endpoint.handle(&call).await }
