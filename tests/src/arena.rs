@@ -181,6 +181,8 @@ impl Arena {
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
             ("STACK_NAME", "test"),
+            ("AUTH_ISSUER", &crate::variable("AUTH_ISSUER")),
+            ("AUTH_AUDIENCE", &crate::variable("AUTH_AUDIENCE")),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()

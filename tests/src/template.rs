@@ -31,6 +31,8 @@ pub struct Statement {
     pub limits: BTreeSet<String>,
 }
 
+/// The function whose route has no authorizer in front: it checks tokens itself.
+pub const CHECKS_TOKENS: &str = "cancel-orders";
 /// What every limit to rows begins with: any organisation, and nothing that is none.
 const ANY_ORGANISATION: &str = "TN-????????-????-????-????-????????????#";
 /// What every limit to services ends with.

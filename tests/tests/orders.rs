@@ -225,6 +225,52 @@ async fn an_empty_list_is_answered_and_a_token_without_the_scope_is_not() {
     assert!(body.is_string(), "{body}");
 }
 
+const UNAUTHORIZED: &str = "The access token is missing or invalid.";
+
+/// Who is not let in is told so in the format that they speak: no gateway says it before in its own.
+#[rstest]
+#[case::none(None, 401, UNAUTHORIZED)]
+#[case::garbled(Some(json!("x")), 401, UNAUTHORIZED)]
+#[case::expired(Some(json!({ "exp": 1_700_000_000 })), 401, UNAUTHORIZED)]
+#[case::other_audience(Some(json!({ "aud": "other" })), 401, UNAUTHORIZED)]
+#[case::other_issuer(Some(json!({ "iss": "http://127.0.0.1:1" })), 401, UNAUTHORIZED)]
+#[case::scope(Some(json!({ "scope": "cards:write" })), 403, "The access token lacks the scope for this request.")]
+#[case::tenant(Some(json!({ "tenant_id": null })), 403, "The access token names no organisation.")]
+#[tokio::test]
+async fn who_is_not_let_in_can_read_why(#[case] bearing: Option<Value>, #[case] status: u16, #[case] why: &str) {
+    let tenant = Tenant::new().await;
+    let bearing = bearing.map(|changes| match changes {
+        Value::Object(changes) => {
+            let mut claims = token::claims(&tenant.org, ACCOUNT);
+            claims.as_object_mut().unwrap().extend(changes);
+            token::sign(&claims)
+        }
+        other => other.as_str().unwrap().to_owned(),
+    });
+    let xml = format!("<string xmlns=\"http://schemas.microsoft.com/2003/10/Serialization/\">{why}</string>");
+    let json = json!(why).to_string();
+    for (accept, content_type, answered, expected) in [
+        ("text/html", "application/json", "application/json", &json),
+        ("text/html", "text/xml", "text/xml", &xml),
+        ("application/xml", "application/json", "application/xml", &xml),
+        ("text/json", "text/xml", "text/json", &json),
+        // What the body is, or whether there is too much of it, nobody looks at.
+        ("*/*", "text/plain", "application/json", &json),
+    ] {
+        let mut request =
+            reqwest::Client::new().post(variable("BINDERY_URL") + PATH).header("content-type", content_type);
+        if let Some(token) = &bearing {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.header("accept", accept).body(" ".repeat(1024 * 1024 + 1)).send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(answer.status().as_u16(), status, "{accept} {content_type}");
+        assert_eq!(header("content-type"), Some(format!("{answered}; charset=utf-8")));
+        assert_eq!(header("www-authenticate").as_deref(), (status == 401).then_some("Bearer"));
+        assert_eq!(&answer.text().await.unwrap(), expected, "{accept} {content_type}");
+    }
+}
+
 #[tokio::test]
 async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
     let tenant = Tenant::new().await;

@@ -148,11 +148,7 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
 
     api = client(settings, "apigatewayv2")
     api_id = outputs["ApiId"]
-    present = {route["RouteKey"] for route in api.get_routes(ApiId=api_id)["Items"]}
-    wanted = {key: name for key, name in _routes(template) if key not in present}
-    if not wanted:
-        return
-    arns = _function_arns(settings)
+    present = {route["RouteKey"]: route for route in api.get_routes(ApiId=api_id)["Items"]}
     authorizers = api.get_authorizers(ApiId=api_id)["Items"]
     authorizer = (
         authorizers[0]
@@ -165,26 +161,30 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
             JwtConfiguration={"Issuer": settings.issuer_url, "Audience": [AUDIENCE]},
         )
     )
-    for route_key, function in wanted.items():
+    arns = _function_arns(settings)
+    for route_key, event, function in _routes(template):
+        authorization = {"AuthorizationType": "JWT", "AuthorizerId": authorizer["AuthorizerId"]}
+        if event.get("Auth") == {"Authorizer": "NONE"}:
+            authorization = {"AuthorizationType": "NONE"}
+        if route := present.get(route_key):
+            # A stack that was up before may have it otherwise.
+            if route["AuthorizationType"] != authorization["AuthorizationType"]:
+                api.update_route(ApiId=api_id, RouteId=route["RouteId"], **authorization)
+            continue
         integration = api.create_integration(
             ApiId=api_id,
             IntegrationType="AWS_PROXY",
             IntegrationUri=f"{arns[function]}:live",
             PayloadFormatVersion="2.0",
         )
-        api.create_route(
-            ApiId=api_id,
-            RouteKey=route_key,
-            Target=f"integrations/{integration['IntegrationId']}",
-            AuthorizationType="JWT",
-            AuthorizerId=authorizer["AuthorizerId"],
-        )
+        target = f"integrations/{integration['IntegrationId']}"
+        api.create_route(ApiId=api_id, RouteKey=route_key, Target=target, **authorization)
 
 
-def _routes(template: dict[str, Any]) -> list[tuple[str, str]]:
-    """The template's routes: route key and the function's logical ID."""
+def _routes(template: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+    """The template's routes: route key, the event's properties and the function's logical ID."""
     return [
-        (f"{event['Properties']['Method']} {event['Properties']['Path']}", logical_id)
+        (f"{event['Properties']['Method']} {event['Properties']['Path']}", event["Properties"], logical_id)
         for logical_id, resource in functions_of(template["Resources"]).items()
         for event in resource["Properties"].get("Events", {}).values()
         if event["Type"] == "HttpApi"

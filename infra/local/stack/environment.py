@@ -71,7 +71,6 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "MAX_RECEIVES": deploy_parameters().get("MaxReceives", "5"),
         "AUTH_ISSUER": settings.issuer_url,
         "AUTH_AUDIENCE": AUDIENCE,
-        "AUTH_JWKS_URL": f"{settings.issuer_url}/jwks.json",
     }
     _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
     return shell

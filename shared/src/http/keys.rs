@@ -1,5 +1,5 @@
 //! The keys that the issuer of tokens signs with: where API Gateway finds them, which is by the issuer's discovery
-//! document (OpenID Connect Discovery 1.0, section 4), and kept as long as it keeps them.
+//! document (`OpenID` Connect Discovery 1.0, section 4), and kept as long as it keeps them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

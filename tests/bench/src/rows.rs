@@ -154,6 +154,9 @@ pub fn environment(dynamodb: &str, others: &str) -> Vec<(String, String)> {
         ("CARD_EXPIRY_MONTHS", "72"),
         ("MAX_RECEIVES", "5"),
         ("STACK_NAME", "bench"),
+        // Nobody is there: events have the gateway's claims.
+        ("AUTH_ISSUER", "http://127.0.0.1:1"),
+        ("AUTH_AUDIENCE", "bench"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let queues = ["BIND_CARD", "START_BULK", "CANCEL_BULK", "CANCEL_ORDERS"].into_iter().flat_map(|queue| {

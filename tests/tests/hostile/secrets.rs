@@ -11,6 +11,7 @@ use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
 use tests::proxy::{self, Step};
 use tests::seed;
+use tests::template::CHECKS_TOKENS;
 
 use super::{ENDPOINTS, Endpoint};
 
@@ -192,8 +193,16 @@ async fn without_keys_nobody_gets_in() {
         event["requestContext"].as_object_mut().unwrap().remove("authorizer");
         let good = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
         event["headers"]["authorization"] = json!(format!("Bearer {good}"));
-        let answer = scene.function(endpoint.function).await.invoke(event).await;
-        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
-        assert_eq!(answer["statusCode"], 401, "{}", endpoint.function);
+        // Nobody is said to issue tokens; and nobody is there who is said to. Who checks them itself does not start without.
+        for (issuer, status) in [("", 401), ("http://127.0.0.1:1", 503)] {
+            let mut environment = scene.arena.environment();
+            environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
+            if issuer.is_empty() && endpoint.function == CHECKS_TOKENS {
+                continue;
+            }
+            let answer = Function::new(endpoint.function, environment).await.invoke(event.clone()).await;
+            let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+            assert_eq!(answer["statusCode"], status, "{}: {issuer}", endpoint.function);
+        }
     }
 }

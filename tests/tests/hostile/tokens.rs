@@ -1,11 +1,11 @@
 //! Tokens where no gateway has checked them: every endpoint refuses alike.
 
 use serde_json::{Value, json};
-use tests::function::Function;
+use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, ORG};
-use tests::{token, variable};
+use tests::token;
 
-use super::{ENDPOINTS, Target};
+use super::{ENDPOINTS, Endpoint, Target};
 
 /// Tokens of all kinds of badness, and the status that each is answered with.
 fn forged() -> Vec<(&'static str, String, u64)> {
@@ -16,6 +16,7 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         claims[name] = value;
         token::sign(&claims)
     };
+    let without = |name: &str, others: Value| token::sign(&changed(&good, name, others));
     let headed = |header: Value| token::sign_with(&header, &good);
     let signed = token::sign(&good);
     let (head, rest) = signed.split_once('.').unwrap();
@@ -23,13 +24,25 @@ fn forged() -> Vec<(&'static str, String, u64)> {
     vec![
         ("expired a second ago", with("exp", json!(now - 1)), 401),
         ("expiring now", with("exp", json!(now)), 401),
+        ("expired half a second ago", with("exp", written(&format!("{}.5", now - 1))), 401),
         ("expiry as text", with("exp", json!("9999999999")), 401),
+        ("expiry before 1970", with("exp", json!(-1)), 401),
+        ("expiry in milliseconds", with("exp", json!((now + 60) * 1000)), 401),
+        ("expiry in no age", with("exp", json!(1e300)), 401),
         ("no expiry", with("exp", Value::Null), 401),
         ("issued in a minute", with("iat", json!(now + 60)), 401),
         ("issued as text", with("iat", json!("now")), 401),
+        ("issued before 1970", with("iat", json!(-1.5)), 401),
+        ("issued at null", with("iat", Value::Null), 401),
         ("not yet valid", with("nbf", json!(now + 60)), 401),
+        ("valid from a list on", with("nbf", json!([0])), 401),
         ("another audience", with("aud", json!("bindery2")), 401),
-        ("no audience", with("aud", Value::Null), 401),
+        ("no audience", without("aud", json!({})), 401),
+        ("another client and no audience", without("aud", json!({ "client_id": "bindery2" })), 401),
+        ("a list of clients", without("aud", json!({ "client_id": ["bindery"] })), 401),
+        ("the client instead of the audience", without("", json!({ "aud": "bindery2", "client_id": "bindery" })), 401),
+        ("the client instead of null", without("", json!({ "aud": null, "client_id": "bindery" })), 401),
+        ("the client instead of nobody", without("", json!({ "aud": [], "client_id": "bindery" })), 401),
         ("another issuer", with("iss", json!(format!("{}/", token::issuer()))), 401),
         ("a list of issuers", with("iss", json!([token::issuer()])), 401),
         ("no algorithm", token::sign_with_nothing(&good), 401),
@@ -37,6 +50,11 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("RS384", headed(json!({ "alg": "RS384", "kid": "local-1" })), 401),
         ("PS256", headed(json!({ "alg": "PS256", "kid": "local-1" })), 401),
         ("rs256", headed(json!({ "alg": "rs256", "kid": "local-1" })), 401),
+        (
+            "what must be understood",
+            headed(json!({ "alg": "RS256", "kid": "local-1", "crit": ["b64"], "b64": true })),
+            401,
+        ),
         ("no key ID", headed(json!({ "alg": "RS256" })), 401),
         ("an unknown key", headed(json!({ "alg": "RS256", "kid": "local-2" })), 401),
         ("a path as a key", headed(json!({ "alg": "RS256", "kid": "../../local-1" })), 401),
@@ -63,41 +81,134 @@ fn forged() -> Vec<(&'static str, String, u64)> {
     ]
 }
 
+/// The number as it is written.
+fn written(number: &str) -> Value {
+    number.parse().unwrap()
+}
+
+/// The claims without this one, and with these.
+fn changed(claims: &Value, without: &str, with: Value) -> Value {
+    let mut claims = claims.as_object().unwrap().clone();
+    claims.remove(without);
+    claims.extend(with.as_object().unwrap().clone());
+    claims.into()
+}
+
+/// Tokens that are as good, whatever may be odd about them.
+fn odd() -> Vec<(&'static str, String)> {
+    let good = token::claims(ORG, ACCOUNT);
+    let now = good["iat"].as_i64().unwrap();
+    let signed = |without: &str, with: Value| token::sign(&changed(&good, without, with));
+    vec![
+        ("usual", signed("", json!({}))),
+        ("not said when", signed("iat", json!({}))),
+        (
+            "times with fractions",
+            signed(
+                "",
+                json!({ "exp": written(&format!("{}.5", now + 3600)), "nbf": written(&format!("{now}.0")), "iat": 0.0 }),
+            ),
+        ),
+        ("a time with an exponent", signed("", json!({ "exp": 2e11 }))),
+        ("audiences", signed("", json!({ "aud": ["other", 5, "bindery"] }))),
+        ("a client and no audience", signed("aud", json!({ "client_id": "bindery" }))),
+        ("another client besides", signed("", json!({ "client_id": "other" }))),
+        ("scopes in a list", signed("scope", json!({ "scp": token::SCOPES.split(' ').collect::<Vec<_>>() }))),
+        (
+            "an object that nobody reads",
+            signed("", json!({ "sub": { "a": [null] }, "jti": {}, "address": { "a": {} } })),
+        ),
+        ("lists that nobody reads", signed("", json!({ "sub": ["a"], "groups": [], "jti": [[]] }))),
+        ("truths that nobody reads", signed("", json!({ "sub": true, "email_verified": false }))),
+        ("numbers that nobody reads", signed("", json!({ "sub": 1.5, "auth_time": -1, "jti": 1e300 }))),
+        ("nulls that nobody reads", signed("", json!({ "sub": null, "nonce": null, "azp": null }))),
+        (
+            "a header with more",
+            token::sign_with(&json!({ "alg": "RS256", "kid": "local-1", "typ": 5, "x5c": {} }), &good),
+        ),
+    ]
+}
+
+/// A good request that no gateway has looked at.
+fn bearing(endpoint: &Endpoint, authorization: Value) -> Value {
+    let mut event = endpoint.good_event();
+    event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+    event["headers"]["authorization"] = authorization;
+    event
+}
+
+async fn status(function: &Function, event: Value) -> u64 {
+    match function.invoke(event).await {
+        Invocation::Answered(answer) => answer["statusCode"].as_u64().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_odd_token_that_is_right_opens_every_endpoint() {
+    let target = Target::new().await;
+    let odd = odd();
+    for endpoint in ENDPOINTS {
+        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        for (name, token) in &odd {
+            for scheme in ["Bearer ", "bearer  ", ""] {
+                let mut event = bearing(&endpoint, json!(format!("{scheme}{token}")));
+                // Who is let in is told that this is none, and changes nothing.
+                event["headers"]["x-correlation-id"] = json!("c".repeat(1000));
+                assert_eq!(status(&function, event).await, 400, "{name} after {scheme:?} at {}", endpoint.function);
+            }
+        }
+    }
+    target.is_untouched().await;
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_right_opens_no_endpoint() {
     let target = Target::new().await;
-    let mut environment = target.arena.environment();
-    for name in ["AUTH_ISSUER", "AUTH_AUDIENCE", "AUTH_JWKS_URL"] {
-        environment.push((name.to_owned(), variable(name)));
-    }
     let forged = forged();
     for endpoint in ENDPOINTS {
-        let function = Function::new(endpoint.function, environment.clone()).await;
-        let bearing = |authorization: Value| {
-            let mut event = endpoint.good_event();
-            event["requestContext"].as_object_mut().unwrap().remove("authorizer");
-            event["headers"]["authorization"] = authorization;
-            event
-        };
-        let status = async |event: Value| {
-            let invocation = function.invoke(event).await;
-            let tests::function::Invocation::Answered(answer) = invocation else { panic!("{invocation:?}") };
-            answer["statusCode"].as_u64().unwrap()
-        };
+        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        let status = async |authorization: Value| status(&function, bearing(&endpoint, authorization)).await;
         for (name, token, expected) in &forged {
-            let got = status(bearing(json!(format!("Bearer {token}")))).await;
+            let got = status(json!(format!("Bearer {token}"))).await;
             assert_eq!(got, *expected, "{name} at {}", endpoint.function);
         }
         let good = token::sign(&token::claims(ORG, ACCOUNT));
-        for scheme in ["Basic ", "", "Bearer", "Bearer,", "DPoP "] {
-            assert_eq!(
-                status(bearing(json!(format!("{scheme}{good}")))).await,
-                401,
-                "{scheme} at {}",
-                endpoint.function
-            );
+        for scheme in ["Basic ", "Bearer", "Bearer,", "DPoP "] {
+            assert_eq!(status(json!(format!("{scheme}{good}"))).await, 401, "{scheme} at {}", endpoint.function);
         }
-        assert_eq!(status(bearing(json!(""))).await, 401, "{}", endpoint.function);
+        assert_eq!(status(json!("")).await, 401, "{}", endpoint.function);
+    }
+    target.is_untouched().await;
+}
+
+/// Claims count in one place, which is the gateway's alone. A client writes headers, query and body.
+#[tokio::test]
+async fn claims_that_a_client_can_write_are_none() {
+    let target = Target::new().await;
+    let claims = json!({ "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": token::SCOPES });
+    let context = json!({ "authorizer": { "jwt": { "claims": claims } } });
+    for endpoint in ENDPOINTS {
+        for (place, value) in [
+            (
+                "/headers",
+                json!({ "requestcontext": context.to_string(), "x-amzn-request-context": context.to_string() }),
+            ),
+            ("/headers", json!({ "tenant_id": ORG, "scope": token::SCOPES, "authorization": claims.to_string() })),
+            ("/rawQueryString", json!("requestContext.authorizer.jwt.claims.scope=cards:write")),
+            ("/body", json!({ "requestContext": context }).to_string().into()),
+            ("/authorizer", context["authorizer"].clone()),
+            ("/stageVariables", claims.clone()),
+            ("/requestContext/claims", claims.clone()),
+            ("/requestContext/authorizer", json!({ "claims": claims, "lambda": claims, "iam": claims })),
+            ("/requestContext/http/authorizer", context["authorizer"].clone()),
+        ] {
+            let mut event = endpoint.good_event();
+            event["requestContext"].as_object_mut().unwrap().remove("authorizer");
+            let (parent, member) = place.rsplit_once('/').unwrap();
+            event.pointer_mut(parent).unwrap()[member] = value;
+            target.refused(&endpoint, event, &[401]).await;
+        }
     }
     target.is_untouched().await;
 }
@@ -130,10 +241,7 @@ async fn claims_that_nobody_reads_may_be_of_any_type() {
             let mut event = endpoint.good_event();
             let claims = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut().unwrap();
             claims.extend(others.as_object().unwrap().clone());
-            match function.invoke(event).await {
-                tests::function::Invocation::Answered(answer) => answer["statusCode"].clone(),
-                other => panic!("{others} at {}: {other:?}", endpoint.function),
-            }
+            status(&function, event).await
         };
         let usual = status(json!({})).await;
         for others in

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use tests::template::{Function, Template, list, named};
+use tests::template::{CHECKS_TOKENS, Function, Template, list, named};
 
 use crate::file;
 
@@ -311,6 +311,28 @@ fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
     assert_eq!(named(key), "{{resolve:secretsmanager:${ApiDestinationSecret}}}");
     let destination = &template.resources("AWS::Events::ApiDestination")["ApiDestination"]["Properties"];
     assert_eq!(named(&destination["ConnectionArn"]), "ApiDestinationConnection");
+}
+
+/// Tokens are checked before every function but one, which does it by what the gateway does it by.
+#[test]
+fn every_route_but_one_has_the_authorizer() {
+    let template = Template::read();
+    let auth = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"]["Auth"];
+    assert_eq!((&auth["DefaultAuthorizer"], auth["Authorizers"].as_object().unwrap().len()), (&json!("Jwt"), 1));
+    let jwt = &auth["Authorizers"]["Jwt"]["JwtConfiguration"];
+    assert_eq!((named(&jwt["issuer"]), named(&jwt["audience"][0])), ("JwtIssuer".to_owned(), "JwtAudience".to_owned()));
+    for function in template.functions() {
+        let events = function.properties["Events"].as_object().unwrap().values();
+        for event in events.filter(|event| event["Type"] == "HttpApi") {
+            let own = event["Properties"].get("Auth");
+            let checks = function.name == CHECKS_TOKENS;
+            assert_eq!(own, checks.then_some(&json!({ "Authorizer": "NONE" })), "{}", function.name);
+            if checks {
+                let set = template.environment(&function);
+                assert_eq!((&*set["AUTH_ISSUER"], &*set["AUTH_AUDIENCE"]), ("JwtIssuer", "JwtAudience"));
+            }
+        }
+    }
 }
 
 #[test]
