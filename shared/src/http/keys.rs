@@ -22,11 +22,11 @@ use tokio::sync::Mutex;
 use super::problem::Problem;
 use crate::aws::causes;
 
-/// Longest time to fetch the document and the keys. Ours: it leaves time to answer in the shortest function timeout in use,
-/// 3 seconds (infra/samconfig.toml).
+/// Longest time to fetch the document and the keys. Ours: it leaves time to answer in the shortest function timeout in
+/// use, 3 seconds (infra/samconfig.toml).
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shortest time between two fetches. Ours: a token with an unknown key must not become a way to make us call the issuer
-/// at will.
+/// Shortest time between two fetches. Ours: a token with an unknown key must not become a way to make us call the
+/// issuer at will.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60);
 /// Age at which keys are fetched anew; if that fails they are trusted on. Ours.
 const REFRESH_AGE: Duration = Duration::from_secs(60 * 60);

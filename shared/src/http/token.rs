@@ -2,9 +2,9 @@
 //! `cargo lambda watch`, or behind a function URL.
 //!
 //! By the gateway's own rules
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>), as strictly as they can be
-//! read: RS256 alone, a known key, issuer, audience, and times without leeway. `AUTH_ISSUER` and `AUTH_AUDIENCE` say what
-//! the token must name. Without them no token is valid.
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>), as strictly as they
+//! can be read: RS256 alone, a known key, issuer, audience, and times without leeway. `AUTH_ISSUER` and `AUTH_AUDIENCE`
+//! say what the token must name. Without them no token is valid.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::config;
 
 /// Longest token looked at, in bytes. The gateway takes 10,240 bytes of headers in all (AWS limit).
 const MAX_TOKEN_BYTES: usize = 10_240;
-/// The last second of the year 9999, which is the last that RFC 3339 can write. Ours: a later time is a mistake, such as
-/// milliseconds, and would make a token good for ever.
+/// The last second of the year 9999, which is the last that RFC 3339 can write. Ours: a later time is a mistake, such
+/// as milliseconds, and would make a token good for ever.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// Verifies tokens, if it was given the means.
@@ -63,7 +63,7 @@ impl Verifier {
         Ok(Self(Some(Arc::new(Rules { issuer, audience, keys }))))
     }
 
-    /// Reads the keys before the first request, which would otherwise wait for them. Whatever fails here is left to that.
+    /// Reads the keys before the first request, which would otherwise wait for them. What fails here is left to that.
     pub async fn warm_up(&self) {
         if let Some(rules) = &self.0 {
             rules.keys.fetch_in_advance().await;
@@ -83,8 +83,8 @@ impl Verifier {
 }
 
 impl Rules {
-    /// Whether the claims are good at this time. A claim that is there must be right: `null` is no time, and no audience
-    /// either. So is `aud: []` nobody's, and not for `client_id` to answer, which is asked only where there is no `aud`.
+    /// Whether the claims are good at this time. A claim that is there must be right: `null` is no time, and no
+    /// audience either. So `aud: []` is nobody's, and `client_id` cannot mend it: that is asked only without an `aud`.
     fn allow(&self, claims: &Map<String, Value>, now: f64) -> bool {
         let names = |claim: &Value| claim.as_str() == Some(&self.audience);
         let is_for_us = match claims.get("aud") {

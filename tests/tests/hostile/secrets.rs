@@ -193,7 +193,7 @@ async fn without_keys_nobody_gets_in() {
         event["requestContext"].as_object_mut().unwrap().remove("authorizer");
         let good = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
         event["headers"]["authorization"] = json!(format!("Bearer {good}"));
-        // Nobody is said to issue tokens; and nobody is there who is said to. Who checks them itself does not start without.
+        // Nobody is said to issue tokens; and nobody is there who is said to. Who must check them does not start without.
         for (issuer, status) in [("", 401), ("http://127.0.0.1:1", 503)] {
             let mut environment = scene.arena.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
