@@ -226,7 +226,7 @@ async fn get(connector: &Connector, url: &str, may_be_local: bool) -> Result<Vec
     if !(is_https || may_be_local && is_local(url)) || request.set_uri(url).is_err() {
         return Err(KeysError::Address(url.to_owned()));
     }
-    let transport = |error: &dyn std::error::Error| KeysError::Transport(url.to_owned(), causes(error));
+    let transport = |error: &(dyn std::error::Error + 'static)| KeysError::Transport(url.to_owned(), causes(error));
     let response = connector.call(request).await.map_err(|error| transport(&error))?;
     let status = response.status().as_u16();
     if status != 200 {
