@@ -30,7 +30,7 @@ use decide::Decided;
 pub use decide::MAX_PINS;
 use told::Told;
 use wire::format::{Answering, of_content_type};
-use wire::{Entry, EntryResult};
+use wire::{Charset, Entry, EntryResult};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "cancel-orders";
@@ -168,8 +168,8 @@ fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<Told>), Pr
 
 fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
     let body = call.bytes(MAX_BODY_BYTES)?;
-    let format = call.optional_header("content-type").and_then(of_content_type);
-    let format = match format {
+    let content_type = call.optional_header("content-type");
+    let format = match content_type.and_then(of_content_type) {
         Some(format) => format,
         None if body.is_empty() => return Err(Problem::new(ProblemCode::InvalidRequest, "The request has no body.")),
         None => {
@@ -177,7 +177,9 @@ fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
             return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
         }
     };
-    let entries = wire::read(format, body).map_err(|error| Problem::new(ProblemCode::InvalidRequest, error))?;
+    let charset = content_type.map(Charset::of_content_type).unwrap_or_default();
+    let entries =
+        wire::read(format, charset, body).map_err(|error| Problem::new(ProblemCode::InvalidRequest, error))?;
     if entries.len() > MAX_ENTRIES {
         let detail = format!("A request must not have more than {MAX_ENTRIES} entries.");
         return Err(Problem::new(ProblemCode::TooMany, detail));

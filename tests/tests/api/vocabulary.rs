@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cancel_orders::told;
 use cancel_orders::wire::format::Format;
-use cancel_orders::wire::{EntryResult, read, results};
+use cancel_orders::wire::{Charset, EntryResult, read, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::domain::bind::BindRefusal;
@@ -95,8 +95,9 @@ fn events_and_messages_say_what_the_code_says() {
 #[test]
 fn examples_of_orders_are_read_and_written_as_they_are() {
     let example = |name: &str| at(&format!("/components/examples/{name}"))["value"].clone();
-    let json = read(Format::Json, example("CancellationCreations").to_string().as_bytes()).unwrap();
-    let xml = read(Format::Xml, file("infra/api/examples/cancellations.xml").trim_end().as_bytes()).unwrap();
+    let json = read(Format::Json, Charset::Utf8, example("CancellationCreations").to_string().as_bytes()).unwrap();
+    let xml = file("infra/api/examples/cancellations.xml");
+    let xml = read(Format::Xml, Charset::Utf8, xml.trim_end().as_bytes()).unwrap();
     assert_eq!((json.len(), &json), (2, &xml));
     let result = |order_id, uid: Option<&str>, errors: &[&'static str]| EntryResult {
         order_id,

@@ -4,8 +4,11 @@
 //! The rules are those of ASP.NET Web API with `DataContractSerializer` and `Json.NET` (contract), except where
 //! those lose data silently.
 
+mod encoding;
 pub mod format;
 mod json;
+mod markup;
+mod source;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -17,6 +20,7 @@ use uuid::Uuid;
 
 use format::Format;
 
+pub use encoding::Charset;
 pub use write::{error, results};
 
 /// Deepest nesting, as .NET's own quota of XML. Unknown members may be nested, and are passed over.
@@ -82,37 +86,16 @@ impl Unreadable {
     }
 }
 
-/// Reads a request's entries; `None` is a null entry.
+/// Reads a request's entries, by what its `Content-Type` says; `None` is a null entry.
 ///
 /// # Errors
 /// [`Unreadable`] if anything in the body is wrong: then nothing of it counts.
-pub fn read(format: Format, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
-    let (text, encoding) = decode(body)?;
+pub fn read(format: Format, charset: Charset, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
+    let (text, encoding) = encoding::decode(body, charset)?;
     match format {
         Format::Json => json::read(&text),
         Format::Xml => xml::read(&text, encoding),
     }
-}
-
-/// How a body's bytes stand for text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    Utf8,
-    Utf16,
-}
-
-fn decode(body: &[u8]) -> Result<(String, Encoding), Unreadable> {
-    let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
-        String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2))
-    };
-    let (text, encoding) = match body {
-        [0xff, 0xfe, rest @ ..] => (wide(rest, u16::from_le_bytes), Encoding::Utf16),
-        [0xfe, 0xff, rest @ ..] => (wide(rest, u16::from_be_bytes), Encoding::Utf16),
-        [0xef, 0xbb, 0xbf, rest @ ..] | rest => (String::from_utf8(rest.to_vec()).ok(), Encoding::Utf8),
-    };
-    let text = text.ok_or_else(|| Unreadable::new("The body is neither UTF-8 nor UTF-16 with a byte order mark."))?;
-    Ok((text, encoding))
 }
 
 /// White space around integers, booleans and UIDs.

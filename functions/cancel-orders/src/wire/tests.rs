@@ -1,8 +1,15 @@
+mod xml;
+
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::format::Format;
 use super::*;
+
+/// Reads a body whose `Content-Type` says no charset.
+fn read(format: Format, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
+    super::read(format, Charset::default(), body)
+}
 
 const UID: &str = "6269c403-5b9f-47dd-b8c3-7ecbef8f686d";
 
@@ -81,18 +88,91 @@ fn the_samples_are_read() {
     assert_eq!(read(Format::Xml, XML_SAMPLE.as_bytes()), Ok(sample()));
 }
 
-#[test]
-fn other_encodings_are_read_by_their_byte_order_mark() {
-    for (format, text) in [(Format::Json, JSON_SAMPLE), (Format::Xml, XML_SAMPLE)] {
-        let little: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-        let big: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
-        for body in [little.as_slice(), &big, format!("\u{feff}{text}").as_bytes()] {
-            assert_eq!(read(format, body), Ok(sample()));
+#[derive(Debug, Clone, Copy)]
+enum Bytes {
+    Utf8,
+    Little,
+    Big,
+}
+
+impl Bytes {
+    fn of(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Utf8 => text.as_bytes().to_vec(),
+            Self::Little => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            Self::Big => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
         }
-        assert!(read(format, &little[..little.len() - 1]).is_err());
-        assert!(read(format, &little[2..]).is_err());
-        assert!(read(format, b"\xff\xfe\x00\xd8").is_err());
-        assert!(read(format, b"[\xff]").is_err());
+    }
+}
+
+#[rstest]
+#[case("application/xml", Charset::Utf8)]
+#[case("text/xml; charset=utf-8", Charset::Utf8)]
+#[case("text/xml; charset=us-ascii", Charset::Utf8)]
+#[case("text/xml; charset=latin1", Charset::Utf8)]
+#[case("application/json;charset=utf-16", Charset::Utf16)]
+#[case("application/xml; a=b; CharSet=UTF-16LE ; c=d", Charset::Utf16Le)]
+#[case("application/xml; charset=\"utf-16BE\"", Charset::Utf16Be)]
+#[case("application/xml; charset=\"utf-16", Charset::Utf8)]
+#[case("application/xml; a=\"b; charset=utf-16; c\"", Charset::Utf8)]
+#[case("application/xml; charset=utf-8; charset=utf-16", Charset::Utf8)]
+#[case("application/xml; charset", Charset::Utf8)]
+#[case("charset=utf-16", Charset::Utf8)]
+fn a_charset_is_read(#[case] content_type: &str, #[case] expected: Charset) {
+    assert_eq!(Charset::of_content_type(content_type), expected);
+}
+
+const CHARSETS: [Charset; 4] = [Charset::Utf8, Charset::Utf16, Charset::Utf16Le, Charset::Utf16Be];
+
+/// A byte order mark counts, whatever the charset; without one, the charset does.
+#[rstest]
+#[case::utf_8(Bytes::Utf8, &[Charset::Utf8])]
+#[case::little(Bytes::Little, &[Charset::Utf16, Charset::Utf16Le])]
+#[case::big(Bytes::Big, &[Charset::Utf16, Charset::Utf16Be])]
+fn encodings_are_read_by_mark_or_charset(#[case] bytes: Bytes, #[case] without_mark: &[Charset]) {
+    for (format, text) in [(Format::Json, JSON_SAMPLE), (Format::Xml, XML_SAMPLE)] {
+        for charset in CHARSETS {
+            let body = bytes.of(&format!("\u{feff}{text}"));
+            assert_eq!(super::read(format, charset, &body), Ok(sample()), "{charset:?}");
+            let expected = without_mark.contains(&charset).then(sample);
+            assert_eq!(super::read(format, charset, &bytes.of(text)).ok(), expected, "{charset:?}");
+        }
+    }
+}
+
+#[rstest]
+#[case::half_a_unit(b"[\0]\0 ")]
+#[case::high_surrogate_alone(b"[\0{\0\"\0\x00\xd8\"\0:\01\0}\0]\0")]
+#[case::low_surrogate_alone(b"[\0{\0\"\0\x00\xdc\"\0:\01\0}\0]\0")]
+#[case::surrogates_the_wrong_way_round(b"[\0{\0\"\0\x00\xdc\x00\xd8\"\0:\01\0}\0]\0")]
+#[case::mark_of_utf_32(b"\xff\xfe\0\0[\0\0\0]\0\0\0")]
+#[case::nothing(b"\xff\xfe")]
+fn what_is_not_utf_16_is_refused(#[case] body: &[u8]) {
+    assert!(super::read(Format::Json, Charset::Utf16, b"[\0{\0\"\0\x00\xd8\x00\xdc\"\0:\01\0}\0]\0").is_ok());
+    assert!(super::read(Format::Json, Charset::Utf16, body).is_err());
+}
+
+#[rstest]
+#[case::overlong(b"[\"\xc0\xaf\"]")]
+#[case::surrogate(b"[{\"\xed\xa0\x80\": 1}]")]
+#[case::latin(b"[{\"\xe9\": 1}]")]
+#[case::cut_off(b"[{\"\xc3\": 1}]")]
+fn what_is_not_utf_8_is_refused(#[case] body: &[u8]) {
+    assert!(read(Format::Json, body).is_err());
+}
+
+#[rstest]
+#[case("UTF-8", &[Bytes::Utf8])]
+#[case("Utf-16", &[Bytes::Little, Bytes::Big])]
+#[case("utf-16LE", &[Bytes::Little])]
+#[case("utf-16be", &[Bytes::Big])]
+#[case("iso-8859-1", &[])]
+#[case("utf-8\u{e9}", &[])]
+fn a_declaration_says_how_the_bytes_are(#[case] declared: &str, #[case] good: &[Bytes]) {
+    let text = format!("\u{feff}<?xml version='1.0' encoding='{declared}'?>{XML_SAMPLE}");
+    for bytes in [Bytes::Utf8, Bytes::Little, Bytes::Big] {
+        let is_good = good.iter().any(|good| *good as u8 == bytes as u8);
+        assert_eq!(read(Format::Xml, &bytes.of(&text)).ok(), is_good.then(sample), "{bytes:?}");
     }
 }
 
@@ -165,122 +245,6 @@ fn document(content: &str) -> String {
     format!(
         r#"<ArrayOfCancellationCreation xmlns:i="http://www.w3.org/2001/XMLSchema-instance" xmlns="http://schemas.datacontract.org/2004/07/"><CancellationCreation>{content}</CancellationCreation></ArrayOfCancellationCreation>"#
     )
-}
-
-#[rstest]
-#[case::nothing("", Entry::default())]
-#[case::another_order("<OrderID>1</OrderID><IsInternationalOrder>true</IsInternationalOrder>", Entry { is_international: true, ..entry(1) })]
-#[case::unknown("<Extra a='1'><b/>text</Extra><OrderID>1</OrderID>", entry(1))]
-#[case::other_case("<orderid>2</orderid><OrderID>1</OrderID>", entry(1))]
-#[case::other_namespace("<OrderID xmlns='urn:x'>2</OrderID><OrderID>1</OrderID>", entry(1))]
-#[case::prefix("<o:OrderID xmlns:o='http://schemas.datacontract.org/2004/07/'>1</o:OrderID>", entry(1))]
-#[case::odd_nil_of_an_unknown("<Extra i:nil='maybe'/><OrderID>1</OrderID>", entry(1))]
-#[case::entries_within("<CancellationCreation/><CancellationCreation/><OrderID>1</OrderID>", entry(1))]
-#[case::nil("<OrderID i:nil='true'>rubbish<a/></OrderID>", Entry::default())]
-#[case::nil_by_one("<OrderID i:nil='1'/>", Entry::default())]
-#[case::not_nil("<OrderID i:nil='false'>1</OrderID>", entry(1))]
-#[case::nil_of_another("<OrderID nil='true'>1</OrderID>", entry(1))]
-#[case::white_space("<OrderID> \t\r\n+0012 </OrderID>", entry(12))]
-#[case::negative("<OrderID>-12</OrderID>", entry(-12))]
-#[case::bool_by_one("<IsInternationalOrder> 1 </IsInternationalOrder>", international(true))]
-#[case::bool_by_zero("<IsInternationalOrder>0</IsInternationalOrder>", international(false))]
-#[case::uid_n("<InternationalOrderUID> 6269C4035B9F47DDB8C37ECBEF8F686D </InternationalOrderUID>", uid_of(UID))]
-#[case::uid_b("<InternationalOrderUID>{6269c403-5b9f-47dd-b8c3-7ecbef8f686d}</InternationalOrderUID>", uid_of(UID))]
-#[case::empty_pin("<PIN/>", pin(""))]
-#[case::empty_pin_in_two("<PIN></PIN>", pin(""))]
-#[case::pin_as_it_is("<PIN> 1 2 </PIN>", pin(" 1 2 "))]
-#[case::cdata("<PIN>1<![CDATA[<2&]]>3</PIN>", pin("1<2&3"))]
-#[case::comment("<!-- a --><PIN>1<!-- b -->2</PIN><!-- c -->", pin("12"))]
-#[case::references("<PIN>&lt;&amp;&#65;&#x42;&quot;&apos;&gt;</PIN>", pin("<&AB\"'>"))]
-#[case::line_ends("<PIN>1\r\n2\r3</PIN>", pin("1\n2\n3"))]
-#[case::integer_by_reference("<OrderID>&#49;2</OrderID>", entry(12))]
-fn xml_is_read(#[case] content: &str, #[case] expected: Entry) {
-    assert_eq!(read(Format::Xml, document(content).as_bytes()).unwrap(), [Some(expected)]);
-}
-
-#[rstest]
-#[case::twice("<OrderID>1</OrderID><OrderID>1</OrderID>")]
-#[case::nil_twice("<OrderID i:nil='true'/><OrderID>1</OrderID>")]
-#[case::nil_bool("<IsInternationalOrder i:nil='true'/>")]
-#[case::odd_nil("<OrderID i:nil='maybe'/>")]
-#[case::upper_bool("<IsInternationalOrder>True</IsInternationalOrder>")]
-#[case::yes("<IsInternationalOrder>yes</IsInternationalOrder>")]
-#[case::empty_bool("<IsInternationalOrder/>")]
-#[case::thousands("<OrderID>1,000</OrderID>")]
-#[case::fraction("<OrderID>1.0</OrderID>")]
-#[case::empty_id("<OrderID></OrderID>")]
-#[case::overflow("<OrderID>2147483648</OrderID>")]
-#[case::two_signs("<OrderID>--1</OrderID>")]
-#[case::empty_uid("<InternationalOrderUID/>")]
-#[case::bad_uid("<InternationalOrderUID>6269c403</InternationalOrderUID>")]
-#[case::element_in_value("<OrderID>1<b/></OrderID>")]
-#[case::text_between("<OrderID>1</OrderID>text")]
-#[case::unknown_entity("<PIN>&x;</PIN>")]
-#[case::bad_reference("<PIN>&#0;</PIN>")]
-#[case::bare_ampersand("<PIN>&</PIN>")]
-#[case::processing("<?go?><PIN>1</PIN>")]
-#[case::unclosed("<PIN>1")]
-#[case::wrong_end("<PIN>1</Pin>")]
-#[case::undeclared_prefix("<x:PIN>1</x:PIN>")]
-#[case::attribute_twice("<PIN a='1' a='2'>1</PIN>")]
-#[case::attribute_without_quotes("<PIN a=1>1</PIN>")]
-#[case::end_of_cdata("<PIN>]]></PIN>")]
-#[case::namespace_by_reference("<x:OrderID xmlns:x='http://schemas.datacontract.org/2004/07&#47;'>1</x:OrderID>")]
-#[case::name_in_a_name("<IsInternationalOrder<PIN/>")]
-#[case::no_name("<></>")]
-#[case::no_prefix("<:PIN/>")]
-#[case::empty_namespace("<PIN xmlns:x=''/>")]
-#[case::empty_prefix("<PIN xmlns:='u'/>")]
-#[case::nil_by_two_names("<OrderID i:nil='true' j:nil='false' xmlns:j='http://www.w3.org/2001/XMLSchema-instance'/>")]
-#[case::no_character("<PIN>&#xFFFE;</PIN>")]
-#[case::control_character("<PIN>\u{1}</PIN>")]
-fn xml_is_refused(#[case] content: &str) {
-    assert!(read(Format::Xml, document(content).as_bytes()).is_err());
-}
-
-#[rstest]
-#[case::empty("", false)]
-#[case::blank("  ", false)]
-#[case::declaration(&format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>{XML_SAMPLE}"), true)]
-#[case::declaration_alone(&format!("<?xml version='1.0'?>\n<!-- c -->{XML_SAMPLE}\n<!-- d -->"), true)]
-#[case::other_encoding(&format!("<?xml version=\"1.0\" encoding=\"utf-16\"?>{XML_SAMPLE}"), false)]
-#[case::latin(&format!("<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>{XML_SAMPLE}"), false)]
-#[case::late_declaration(&format!(" <?xml version=\"1.0\"?>{XML_SAMPLE}"), false)]
-#[case::dtd(&format!("<!DOCTYPE a>{XML_SAMPLE}"), false)]
-#[case::second_root(&format!("{XML_SAMPLE}<a/>"), false)]
-#[case::text_after(&format!("{XML_SAMPLE}x"), false)]
-#[case::wrong_root(&XML_SAMPLE.replace("ArrayOfCancellationCreation", "Array"), false)]
-#[case::wrong_namespace(&XML_SAMPLE.replace("2004/07/", "2004/07"), false)]
-#[case::cut_off(&XML_SAMPLE[..XML_SAMPLE.len() - 1], false)]
-#[case::any_prefix(&XML_SAMPLE.replace("xmlns=", "xmlns:a=").replace("<C", "<a:C").replace("</C", "</a:C").replace("<A", "<a:A")
-    .replace("</A", "</a:A").replace("<I", "<a:I").replace("</I", "</a:I").replace("<O", "<a:O").replace("</O", "</a:O")
-    .replace("<P", "<a:P").replace("</P", "</a:P"), true)]
-fn a_document_is_read_or_refused(#[case] body: &str, #[case] good: bool) {
-    assert_eq!(read(Format::Xml, body.as_bytes()).ok(), good.then(sample));
-}
-
-#[test]
-fn null_entries_and_other_elements_of_the_list() {
-    let body = XML_SAMPLE.replace("</ArrayOf", "<CancellationCreation i:nil='true'/><Other/></ArrayOf");
-    let mut expected = sample();
-    expected.push(None);
-    assert_eq!(read(Format::Xml, body.as_bytes()), Ok(expected));
-    let empty = r#"<ArrayOfCancellationCreation xmlns="http://schemas.datacontract.org/2004/07/" />"#;
-    assert_eq!(read(Format::Xml, empty.as_bytes()), Ok(Vec::new()));
-}
-
-/// What would cost a careless reader its memory, its stack or its time is refused.
-#[rstest]
-#[case::billion_laughs(format!(
-    "<!DOCTYPE l [<!ENTITY a \"lol\"><!ENTITY b \"{}\">]>{}", "&a;".repeat(10_000), document("<PIN>&b;</PIN>")
-))]
-#[case::deep("<a>".repeat(100_000))]
-#[case::deep_in_an_entry(document(&format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000))))]
-#[case::long_attribute(document(&format!("<PIN a='{}'/>", "x".repeat(1 << 20))))]
-#[case::many_attributes(document(&format!("<PIN {}/>", (0..100_000).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat())))]
-#[case::many_namespaces(document(&format!("<PIN {}/>", (0..50_000).map(|n| format!("xmlns:a{n}='u' ")).collect::<Vec<_>>().concat())))]
-fn what_is_made_to_hurt_is_refused(#[case] body: String) {
-    assert!(read(Format::Xml, body.as_bytes()).is_err());
 }
 
 #[test]

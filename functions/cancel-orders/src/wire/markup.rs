@@ -1,0 +1,222 @@
+//! An XML document's elements and text: well-formed, and its names by their namespaces, or an error. That holds of all of
+//! it, also of what the reader will pass over.
+//!
+//! Ours, for no parser was found that is lean and refuses all of what it must and nothing else. It is small because much
+//! of XML is refused here (contract): a DTD, so entities too, and processing instructions.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::encoding::Encoding;
+use super::source::{Name, Source, malformed};
+use super::{MAX_DEPTH, Unreadable};
+
+/// Most attributes of an element. Ours: each is compared with all before it.
+const MAX_ATTRIBUTES: usize = 32;
+
+/// Longest tag, in bytes. Ours: the contract's are far shorter.
+const MAX_TAG_BYTES: usize = 8 * 1024;
+
+/// The namespace of `xml:`, which is bound without being declared, and that of `xmlns:`, which never is.
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
+/// A piece of the document. Comments are passed over.
+#[derive(Debug)]
+pub(super) enum Node<'a> {
+    /// An element begins.
+    Open(Element<'a>),
+    /// An element ends.
+    Close,
+    /// Some text.
+    Text(Cow<'a, str>),
+    /// The document ends.
+    End,
+}
+
+/// An element, without what is in it. A namespace is empty where there is none.
+#[derive(Debug)]
+pub(super) struct Element<'a> {
+    pub(super) namespace: Cow<'a, str>,
+    pub(super) local: &'a str,
+    pub(super) attributes: Vec<Attribute<'a>>,
+}
+
+/// An attribute. Declarations of namespaces are not among them.
+#[derive(Debug)]
+pub(super) struct Attribute<'a> {
+    pub(super) namespace: Cow<'a, str>,
+    pub(super) local: &'a str,
+    pub(super) value: Cow<'a, str>,
+}
+
+#[derive(Debug)]
+struct Opened<'a> {
+    name: &'a str,
+    /// The prefixes that it declares.
+    declares: Vec<&'a str>,
+}
+
+/// A document that is being read.
+#[derive(Debug)]
+pub(super) struct Markup<'a> {
+    source: Source<'a>,
+    opened: Vec<Opened<'a>>,
+    /// What each prefix is bound to, by the innermost element last. The empty one is that of elements without a prefix.
+    namespaces: BTreeMap<&'a str, Vec<Cow<'a, str>>>,
+    /// The element that has begun is empty: it ends at once.
+    is_empty: bool,
+}
+
+impl<'a> Markup<'a> {
+    /// Begins to read: an XML declaration is passed over. Line ends must be those of XML: `\n` alone.
+    pub(super) fn open(text: &'a str, encoding: Encoding) -> Result<Self, Unreadable> {
+        let mut source = Source::new(text)?;
+        let fits: &[&str] = match encoding {
+            Encoding::Utf8 => &["utf-8"],
+            Encoding::Utf16Le => &["utf-16", "utf-16le"],
+            Encoding::Utf16Be => &["utf-16", "utf-16be"],
+        };
+        if let Some(declared) = source.declaration()?
+            && !fits.iter().any(|fit| fit.eq_ignore_ascii_case(declared))
+        {
+            return Err(Unreadable::new("The XML declaration says another encoding than that of the body."));
+        }
+        let namespaces = BTreeMap::from([("xml", vec![Cow::Borrowed(XML)])]);
+        Ok(Self { source, opened: Vec::new(), namespaces, is_empty: false })
+    }
+
+    /// Returns how many elements have begun and not ended.
+    pub(super) fn depth(&self) -> usize {
+        self.opened.len()
+    }
+
+    /// Returns the next piece. Outside of the root it is the caller who says what may come.
+    pub(super) fn next(&mut self) -> Result<Node<'a>, Unreadable> {
+        if std::mem::take(&mut self.is_empty) {
+            return Ok(self.close());
+        }
+        while self.source.eat("<!--") {
+            self.source.comment()?;
+        }
+        let is_inside = self.depth() > 0;
+        if self.source.eat("<?") || self.source.eat("<!DOCTYPE") {
+            Err(Unreadable::new("The body must have no DTD and no processing instruction."))
+        } else if self.source.eat("</") {
+            self.end()
+        } else if is_inside && self.source.eat("<![CDATA[") {
+            Ok(Node::Text(self.source.until("]]>")?.into()))
+        } else if self.source.eat("<") {
+            self.begin()
+        } else if is_inside && self.source.eat("&") {
+            Ok(Node::Text(self.source.reference()?.to_string().into()))
+        } else if self.source.left() > 0 {
+            let text = self.source.text()?;
+            // What is left is a reference outside of the root.
+            if text.is_empty() { Err(malformed()) } else { Ok(Node::Text(text.into())) }
+        } else if is_inside {
+            Err(malformed())
+        } else {
+            Ok(Node::End)
+        }
+    }
+
+    fn begin(&mut self) -> Result<Node<'a>, Unreadable> {
+        if self.depth() == MAX_DEPTH {
+            return Err(Unreadable::new("The body is nested too deep."));
+        }
+        let too_long = || Unreadable::new("A tag of the body is too long, or has too many attributes.");
+        let before = self.source.left();
+        let name = self.source.name()?;
+        let mut attributes = Vec::new();
+        loop {
+            let is_apart = self.source.space();
+            self.is_empty = self.source.eat("/>");
+            if self.is_empty || self.source.eat(">") {
+                break;
+            }
+            if !is_apart {
+                return Err(malformed());
+            }
+            if attributes.len() == MAX_ATTRIBUTES {
+                return Err(too_long());
+            }
+            let name = self.source.name()?;
+            self.source.equals()?;
+            attributes.push((name, self.source.value()?));
+        }
+        if before - self.source.left() > MAX_TAG_BYTES {
+            return Err(too_long());
+        }
+        let declares = self.declare(&attributes)?;
+        self.opened.push(Opened { name: name.whole, declares });
+        let attributes = self.resolve(attributes)?;
+        Ok(Node::Open(Element { namespace: self.namespace(name.prefix)?, local: name.local, attributes }))
+    }
+
+    /// Binds the prefixes that an element declares; answers which these are.
+    fn declare(&mut self, attributes: &[(Name<'a>, Cow<'a, str>)]) -> Result<Vec<&'a str>, Unreadable> {
+        let mut declares = Vec::new();
+        for (name, namespace) in attributes {
+            let Some(prefix) = declared_by(name) else { continue };
+            let is_reserved = prefix == "xmlns" || namespace == XMLNS || (prefix == "xml") != (namespace == XML);
+            let is_undone = namespace.is_empty() && !prefix.is_empty();
+            if is_reserved || is_undone || declares.contains(&prefix) {
+                return Err(malformed());
+            }
+            self.namespaces.entry(prefix).or_default().push(namespace.clone());
+            declares.push(prefix);
+        }
+        Ok(declares)
+    }
+
+    /// Returns the attributes that declare nothing, which must differ: two prefixes of one namespace are the same.
+    fn resolve(&self, attributes: Vec<(Name<'a>, Cow<'a, str>)>) -> Result<Vec<Attribute<'a>>, Unreadable> {
+        let mut resolved: Vec<Attribute<'a>> = Vec::new();
+        for (name, value) in attributes {
+            if declared_by(&name).is_some() {
+                continue;
+            }
+            // Without a prefix it is in no namespace, whatever elements are in.
+            let namespace = if name.prefix.is_empty() { Cow::Borrowed("") } else { self.namespace(name.prefix)? };
+            if resolved.iter().any(|other| other.local == name.local && other.namespace == namespace) {
+                return Err(malformed());
+            }
+            resolved.push(Attribute { namespace, local: name.local, value });
+        }
+        Ok(resolved)
+    }
+
+    fn namespace(&self, prefix: &str) -> Result<Cow<'a, str>, Unreadable> {
+        match self.namespaces.get(prefix).and_then(|bound| bound.last()) {
+            Some(namespace) => Ok(namespace.clone()),
+            None if prefix.is_empty() => Ok(Cow::Borrowed("")),
+            None => Err(malformed()),
+        }
+    }
+
+    fn end(&mut self) -> Result<Node<'a>, Unreadable> {
+        let name = self.source.name()?;
+        self.source.space();
+        self.source.expect(">")?;
+        let is_that = self.opened.last().is_some_and(|opened| opened.name == name.whole);
+        if is_that { Ok(self.close()) } else { Err(malformed()) }
+    }
+
+    /// Forgets the element that has begun last, and what it declared.
+    fn close(&mut self) -> Node<'a> {
+        for prefix in self.opened.pop().into_iter().flat_map(|opened| opened.declares) {
+            self.namespaces.get_mut(prefix).and_then(Vec::pop);
+        }
+        Node::Close
+    }
+}
+
+/// The prefix that an attribute of this name declares; empty for `xmlns` itself.
+fn declared_by<'a>(name: &Name<'a>) -> Option<&'a str> {
+    match (name.prefix, name.local) {
+        ("", "xmlns") => Some(""),
+        ("xmlns", prefix) => Some(prefix),
+        _ => None,
+    }
+}
