@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::encoding::Encoding;
 use super::source::{Name, Source, malformed};
+use super::uri::is_uri_reference;
 use super::{MAX_DEPTH, Unreadable};
 
 /// Most attributes of an element. Ours: each is compared with all before it.
@@ -161,7 +162,7 @@ impl<'a> Markup<'a> {
             let Some(prefix) = declared_by(name) else { continue };
             let is_reserved = prefix == "xmlns" || namespace == XMLNS || (prefix == "xml") != (namespace == XML);
             let is_undone = namespace.is_empty() && !prefix.is_empty();
-            if is_reserved || is_undone || declares.contains(&prefix) {
+            if is_reserved || is_undone || declares.contains(&prefix) || !is_uri_reference(namespace) {
                 return Err(malformed());
             }
             self.namespaces.entry(prefix).or_default().push(namespace.clone());

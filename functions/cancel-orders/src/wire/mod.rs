@@ -11,6 +11,7 @@ mod markup;
 mod source;
 #[cfg(test)]
 mod tests;
+mod uri;
 mod write;
 mod xml;
 

@@ -130,6 +130,7 @@ fn xml_is_read(#[case] content: &str, #[case] expected: Entry) {
 #[case::another_bound_to_xmlns("<a xmlns:x='http://www.w3.org/2000/xmlns/'/>")]
 #[case::xml_as_the_default("<a xmlns='http://www.w3.org/XML/1998/namespace'/>")]
 #[case::xmlns_as_the_default("<a xmlns='http://www.w3.org/2000/xmlns&#x2F;'/>")]
+#[case::namespace_that_is_no_uri("<a xmlns='a b'/>")]
 #[case::attribute_twice("<a b='1' b='2'/>")]
 #[case::attribute_twice_by_two_prefixes("<a xmlns:x='u' xmlns:y='u' x:b='' y:b=''/>")]
 #[case::attribute_twice_by_outer_and_inner(
