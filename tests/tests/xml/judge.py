@@ -24,8 +24,8 @@ UID = re.compile(f"{D}|{HEX}{{32}}|\\{{{D}\\}}")
 INTEGER = re.compile("[+-]?[0-9]+")
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 DECLARED = {"utf-8": ["utf-8"], "utf-16-le": ["utf-16", "utf-16le"], "utf-16-be": ["utf-16", "utf-16be"]}
-# What a parser sees of an XML declaration that is good.
-DECLARATION = re.compile(r"""<\?xml\s+version\s*=\s*['"][^'"]*['"]\s+encoding\s*=\s*['"]([^'"]*)['"]""")
+# What libxml2 lets pass for an XML declaration.
+DECLARATION = re.compile(r"""<\?xml\s+version\s*=\s*['"]([^'"]*)['"](?:\s+encoding\s*=\s*['"]([^'"]*)['"])?""")
 
 Entry = tuple[int | None, str | None] | None
 
@@ -124,9 +124,13 @@ def entries(body: Body, root: etree._Element) -> list[Entry]:
     except UnicodeDecodeError:
         raise RefusedError("an encoding") from None
     declared = DECLARATION.match(text)
+    version, declared_encoding = declared.groups() if declared else ("1.0", None)
     # libxml2 sees by itself what is UTF-16.
-    if "\0" in text or declared and declared[1].lower() not in DECLARED[encoding(body)]:
+    if "\0" in text or declared_encoding and declared_encoding.lower() not in DECLARED[encoding(body)]:
         raise RefusedError("an encoding")
+    # libxml2 takes a version without its second number.
+    if not re.fullmatch(r"1\.[0-9]+", version):
+        raise RefusedError("a declaration")
     if root.getroottree().docinfo.internalDTD is not None:
         raise RefusedError("a DTD")
     if root.getroottree().xpath("//processing-instruction()"):

@@ -109,5 +109,5 @@ async fn what_is_read_and_refused_is_what_libxml2_and_the_contract_say() {
     let wrong = futures_util::future::join_all(shares).await.concat();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));
     // Each rule has its bodies, and enough of them are good.
-    assert!(kinds.len() == 12 && kinds["read"] > all.len() / 10, "{kinds:?}");
+    assert!(kinds.len() == 13 && kinds["read"] > all.len() / 10, "{kinds:?}");
 }
