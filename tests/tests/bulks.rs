@@ -78,7 +78,7 @@ async fn a_bulk_is_created_grown_started_and_read() {
             "card_id": card, "bulk_id": bulk, "external_id": "a", "program_id": 5, "card_status": "UNBOUND",
             "card_type": "PLASTIC", "contactless_enabled": false, "account_id": null, "card_hash": null,
             "card_last_four_numbers": null, "card_name": null, "card_printed_name": null, "embossed": null,
-            "expiration_date": expiry, "issuing_date": today, "status": "SUCCESS",
+            "expiration_date": expiry, "issuing_date": format!("{today}T00:00:00Z"), "status": "SUCCESS",
         })
     );
 
@@ -252,5 +252,5 @@ async fn a_full_bulk_takes_no_more() {
     assert_eq!(rows, 2, "the header and its item");
     // A 4xx records nothing: the same key may be used for what fits, which is one new item.
     let (status, _, body) = parts(grow(0..2).send().await.unwrap()).await;
-    assert_eq!((status.as_u16(), &body["counts"]["items"]), (200, &json!(100_000)));
+    assert_eq!((status.as_u16(), &body["counts"]["items"]), (201, &json!(100_000)));
 }

@@ -163,9 +163,9 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
     )
     arns = _function_arns(settings)
     for route_key, event, function in _routes(template):
-        authorization = {"AuthorizationType": "JWT", "AuthorizerId": authorizer["AuthorizerId"]}
-        if event.get("Auth") == {"Authorizer": "NONE"}:
-            authorization = {"AuthorizationType": "NONE"}
+        authorization = {"AuthorizationType": "NONE"}
+        if event.get("Auth") == {"Authorizer": "Jwt"}:
+            authorization = {"AuthorizationType": "JWT", "AuthorizerId": authorizer["AuthorizerId"]}
         if route := present.get(route_key):
             # A stack that was up before may have it otherwise.
             if route["AuthorizationType"] != authorization["AuthorizationType"]:

@@ -134,6 +134,6 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
     *broken.lock().unwrap() = false;
     let cancel = bulks.cancel(&bulk, None).await;
     bulks.work(&["cancel-bulk-worker"], vec![cancel]).await;
-    assert_eq!(answered(increment.invoke(request("k", "late")).await, 200)["counts"]["items"], 2);
+    assert_eq!(answered(increment.invoke(request("k", "late")).await, 201)["counts"]["items"], 2);
     answered(increment.invoke(request("other", "later")).await, 409);
 }

@@ -304,7 +304,7 @@ async fn a_thousand_of_the_longest_names_fit() {
     let body = json!({ "external_ids": names });
     let path = format!("/cards/v1/bulks/{bulk}");
     let grow = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
-    answered(Function::new("increment-bulk", arena.environment()).await.invoke(grow).await, 200);
+    answered(Function::new("increment-bulk", arena.environment()).await.invoke(grow).await, 201);
     let partial = bulks.cancel(&bulk, Some(names.clone())).await;
     bulks.work(&[CANCELER], vec![partial.clone()]).await;
     let codes = codes(&arena.events().await, &cid(&partial));

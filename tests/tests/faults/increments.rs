@@ -31,7 +31,7 @@ async fn assert_is_in(arena: &Arena, bulk: &str, (first, second): (Invocation, I
     let header = row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap();
     assert!(header["sealed_by"].is_string(), "{header}");
     assert_eq!(header["items"], 2);
-    let (first, second) = (answered(first, 200), answered(second, 200));
+    let (first, second) = (answered(first, 201), answered(second, 201));
     assert_eq!((&first["counts"]["items"], &second["counts"]["items"]), (&json!(2), &json!(2)));
 }
 

@@ -14,7 +14,9 @@ const ISSUER: &str = "start-bulk-worker";
 /// The bulk's status, and what cancels made of it, as it is read.
 async fn told(arena: &Arena, bulk: &str) -> (Value, Value) {
     let reader = Function::new("get-bulk", arena.environment()).await;
-    let event = http_event("GET", &format!("/cards/v1/bulks/{bulk}"), &json!({ "bulkID": bulk }), &json!({}), None);
+    let path = format!("/cards/v1/bulks/{bulk}");
+    let mut event = http_event("GET", &path, &json!({ "bulkID": bulk }), &json!({}), None);
+    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = "cards:read".into();
     let read = answered(reader.invoke(event).await, 200);
     (read["status"].clone(), read["cancellation"]["state"].clone())
 }

@@ -111,12 +111,12 @@ impl Office {
         self.ask("create-bulk", ("POST", "/cards/v1/bulks"), Some("c"), items(&["a", "b", "c"]), 201).await;
         let bulk = format!("/cards/v1/bulks/{}", bulk["id"].as_str().unwrap());
         let more = Some(json!({ "external_ids": ["c", "d"] }));
-        self.ask("increment-bulk", ("PUT", &bulk), Some("i"), more, 200).await;
+        self.ask("increment-bulk", ("PUT", &bulk), Some("i"), more, 201).await;
         self.ask("start-bulk", ("POST", &format!("{bulk}/start")), Some("s"), None, 202).await;
         self.handle_all("start-bulk-worker").await;
         // One that has no card.
         let more = Some(json!({ "external_ids": ["e"] }));
-        self.ask("increment-bulk", ("PUT", &bulk), None, more, 200).await;
+        self.ask("increment-bulk", ("PUT", &bulk), None, more, 201).await;
         let listed = self.ask("get-bulk", ("GET", &bulk), None, None, 200).await;
         let cards: Vec<u64> =
             listed["items"].as_array().unwrap().iter().filter_map(|item| item["card_id"].as_u64()).collect();

@@ -314,11 +314,15 @@ fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
 }
 
 /// Tokens are checked before every function but one, which does it by what the gateway does it by.
+///
+/// Each route names the authorizer. With one for all, SAM would write for the other that its security is a scheme `NONE`,
+/// which the API's document does not define; whether API Gateway imports that without a warning is not known, and with one
+/// it would not import the document (`FailOnWarnings`).
 #[test]
 fn every_route_but_one_has_the_authorizer() {
     let template = Template::read();
     let auth = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"]["Auth"];
-    assert_eq!((&auth["DefaultAuthorizer"], auth["Authorizers"].as_object().unwrap().len()), (&json!("Jwt"), 1));
+    assert_eq!((&auth["DefaultAuthorizer"], auth["Authorizers"].as_object().unwrap().len()), (&Value::Null, 1));
     let jwt = &auth["Authorizers"]["Jwt"]["JwtConfiguration"];
     assert_eq!((named(&jwt["issuer"]), named(&jwt["audience"][0])), ("JwtIssuer".to_owned(), "JwtAudience".to_owned()));
     for function in template.functions() {
@@ -326,7 +330,7 @@ fn every_route_but_one_has_the_authorizer() {
         for event in events.filter(|event| event["Type"] == "HttpApi") {
             let own = event["Properties"].get("Auth");
             let checks = function.name == CHECKS_TOKENS;
-            assert_eq!(own, checks.then_some(&json!({ "Authorizer": "NONE" })), "{}", function.name);
+            assert_eq!(own, (!checks).then_some(&json!({ "Authorizer": "Jwt" })), "{}", function.name);
             if checks {
                 let set = template.environment(&function);
                 assert_eq!((&*set["AUTH_ISSUER"], &*set["AUTH_AUDIENCE"]), ("JwtIssuer", "JwtAudience"));
