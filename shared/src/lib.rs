@@ -14,6 +14,9 @@
 /// What a function ends with that cannot start, or cannot reach Lambda. The runtime's own error type.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// A byte order mark, which some serializers write before a text.
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 pub mod clock;
 pub mod config;
 mod connections;

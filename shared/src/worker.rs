@@ -238,8 +238,8 @@ where
     Fut: Future<Output = Result<Applied, Failure>>,
 {
     let started = Instant::now();
-    // Some serializers write a byte order mark before a text.
-    let body = record.body.as_deref().unwrap_or_default().trim_start_matches('\u{feff}');
+    let body = record.body.as_deref().unwrap_or_default();
+    let body = body.strip_prefix(crate::BYTE_ORDER_MARK).unwrap_or(body);
     // Whatever is wrong with a message is its own affair, a panic of its reader's too.
     let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
     let reading = reading.map_err(|_panic| "its reader panicked".to_owned());

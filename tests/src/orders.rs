@@ -101,3 +101,10 @@ impl Tenant {
         Some(serde_dynamo::from_item(row).unwrap())
     }
 }
+
+/// A number that no other order of this process has.
+#[must_use]
+pub fn new_order_id() -> i32 {
+    static NEXT: AtomicI32 = AtomicI32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -2,23 +2,17 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::orders::{CREATOR, Orders, domestic, feed, international};
+use tests::orders::{CREATOR, Orders, domestic, feed, international, new_order_id};
 use tests::stack::{ACCOUNT, Tenant, parts};
 use tests::{token, variable};
 use uuid::Uuid;
 
 const PATH: &str = "/api/orders/cancellations";
-
-fn new_order_id() -> i32 {
-    static NEXT: AtomicI32 = AtomicI32::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
 
 fn post(tenant: &Tenant) -> RequestBuilder {
     tenant.request(Method::POST, PATH, &tenant.token(ACCOUNT))

@@ -6,6 +6,7 @@ use reqwest::{RequestBuilder, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::bulks::{BULKS, counts, create, ids, post, put};
+use tests::orders::{domestic, feed, new_order_id};
 use tests::seed::{bound, new_card_id};
 use tests::stack::{ACCOUNT, CUSTOMER, Tenant, parts};
 
@@ -129,6 +130,58 @@ async fn a_setting_beyond_its_limits_is_named(#[case] member: &str, #[case] valu
     body[member] = value;
     let (status, _, problem) = parts(post(&tenant, BULKS).json(&body).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), &problem["errors"][0]["pointer"]), (400, &json!(format!("/{member}"))), "{problem}");
+}
+
+/// Numbers beyond all that a program computes with are the client's own, and so are characters: bytes are counted.
+#[rstest]
+#[case::larger_than_any(r#"{"metadata":{"a":1e400}}"#, 201)]
+#[case::four_hundred_digits(&format!(r#"{{"metadata":{{"a":{}}}}}"#, "9".repeat(400)), 201)]
+#[case::deep(&format!(r#"{{"metadata":{{"a":{}{}}}}}"#, "[".repeat(1500), "]".repeat(1500)), 201)]
+#[case::as_many_bytes(&format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "é".repeat(1596)), 201)]
+#[case::too_many_bytes(&format!(r#"{{"metadata":{{"a":"{}"}}}}"#, "é".repeat(1597)), 400)]
+#[case::twice(r#"{"metadata":{"a":1,"a":1}}"#, 400)]
+#[case::unknown(r#"{"unknown":1e400}"#, 201)]
+#[case::code_points(&format!(r#"{{"embossing_custom_field":"{}"}}"#, "😀".repeat(1000)), 201)]
+#[case::rounded_away(r#"{"validity_period_hours":4503599627370497.3}"#, 400)]
+#[tokio::test]
+async fn what_is_the_clients_own(#[case] more: &str, #[case] expected: u16) {
+    let tenant = Tenant::new().await;
+    let body = more.replacen('{', r#"{"program_id":5,"external_ids":["a"],"#, 1);
+    assert_eq!(sent(post(&tenant, BULKS), body).await.status(), expected);
+}
+
+#[tokio::test]
+async fn a_card_that_a_fraction_names_is_none() {
+    let tenant = Tenant::new().await;
+    let body = r#"{"reissued_card_id":4503599627370497.3}"#;
+    assert_eq!(sent(tenant.bind(tenant.new_card().await), body).await.status(), 400);
+}
+
+/// Whoever asks again with the same key is told so, and nobody else.
+#[tokio::test]
+async fn an_answer_that_is_given_again_says_so() {
+    let tenant = Tenant::new().await;
+    let (card, bulk, order) = (tenant.new_card().await, create(&tenant, &ids(0..1)).await, new_order_id());
+    tenant.feed(&feed(&domestic(order), "ACTIVE", 1)).await;
+    let start = format!("{BULKS}/{bulk}/start");
+    let requests: [&dyn Fn() -> RequestBuilder; 4] = [
+        &|| with(tenant.bind(card), "{}"),
+        &|| with(put(&tenant, &bulk), r#"{"external_ids":["more"]}"#),
+        &|| post(&tenant, &start),
+        &|| with(post(&tenant, "/api/orders/cancellations"), json!([{ "OrderID": order }]).to_string()),
+    ];
+    for (number, request) in requests.into_iter().enumerate() {
+        let mut bodies = Vec::new();
+        for is_replayed in [false, true, true] {
+            let answer = request().header("idempotency-key", "k").send().await.unwrap();
+            assert!(answer.status().is_success(), "{number}");
+            let said = answer.headers().get("idempotent-replayed").map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(said.as_deref(), is_replayed.then_some("true"), "{number}");
+            bodies.push(answer.json::<Value>().await.unwrap());
+        }
+        // A bulk is as it is now.
+        assert!(bodies.windows(2).all(|two| two[0]["id"] == two[1]["id"]), "{number}");
+    }
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 //!
 //! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
 
-use serde_json::Value;
 use shared::aws::{Aws, Service};
 use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
 use shared::domain::ids::{CardId, OperationId};
 use shared::domain::operation::Subject;
-use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept, integer};
+use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::number::whole;
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{Error, config, message, telemetry};
@@ -77,10 +77,10 @@ fn read(call: &Call) -> Result<Bind, Problem> {
     let customer_id = kept(call.header("x-customer-id"), &mut invalid);
     let body = call.json_object(MAX_BODY_BYTES);
     let reissued = match &body {
-        Ok(Some(members)) => members.get("reissued_card_id"),
+        Ok(Some(members)) => members.text("reissued_card_id"),
         Ok(None) | Err(_) => None,
     };
-    let reissued_card_id = reissued.and_then(|value| kept(read_reissued(value, card_id), &mut invalid));
+    let reissued_card_id = reissued.and_then(|text| kept(read_reissued(text, card_id), &mut invalid));
     match (body, card_id, account_id, customer_id) {
         (Err(problem), ..) if invalid.is_empty() => Err(problem),
         (Ok(_), Some(card_id), Some(account_id), Some(customer_id)) if invalid.is_empty() => {
@@ -93,9 +93,9 @@ fn read(call: &Call) -> Result<Bind, Problem> {
     }
 }
 
-fn read_reissued(value: &Value, card_id: Option<CardId>) -> Result<CardId, Invalid> {
+fn read_reissued(text: &str, card_id: Option<CardId>) -> Result<CardId, Invalid> {
     let invalid = |detail| Invalid::body("/reissued_card_id", detail);
-    let reissued = integer(value).and_then(CardId::new);
+    let reissued = whole(text).and_then(|number| u64::try_from(number).ok()).and_then(CardId::new);
     let reissued = reissued.ok_or_else(|| invalid("must be an integer from 1 to 9007199254740991"))?;
     if Some(reissued) == card_id {
         return Err(invalid("must be another card than the one that is bound"));

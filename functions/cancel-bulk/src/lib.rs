@@ -93,15 +93,15 @@ impl CancelBulk {
 fn read(call: &Call) -> Result<Request, Problem> {
     let invalid = |place: &str, detail: &str| Problem::invalid(vec![Invalid::body(place, detail)]);
     let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(|| invalid("", "is required"))?;
-    match members.get("cancel_type").and_then(Value::as_str) {
+    match members.value::<String>("cancel_type").as_deref() {
         // A client that names items may not mean all of them (contract).
-        Some("FULL") if members.contains_key("external_ids") => {
+        Some("FULL") if members.contains("external_ids") => {
             Err(invalid("/external_ids", "must be left out when cancel_type is FULL"))
         }
         Some("FULL") => Ok(Request::Full),
         Some("PARTIAL") => {
             let ids = external_ids(&members).map_err(Problem::invalid)?;
-            let sent = members.get("external_ids").and_then(Value::as_array).map_or(0, Vec::len);
+            let sent = members.value::<Vec<Value>>("external_ids").map_or(0, |items| items.len());
             Ok(Request::Partial { ids, sent })
         }
         _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),

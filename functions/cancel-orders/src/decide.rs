@@ -53,6 +53,9 @@ impl CancelOrders {
         entries: &'a [Option<Entry>],
     ) -> Result<Decided, Problem> {
         let org = &call.identity.org_id;
+        // Whose PIN it is where nobody is named, only the orders say; below it is counted again.
+        let named_pair = |entry: &'a Entry| Some((entry.creator_id?, entry.pin.as_ref()?.expose()));
+        check_pins(&entries.iter().flatten().filter_map(named_pair).collect())?;
         let mut named = BTreeSet::new();
         let asked: Vec<Result<OrderRef, Told>> =
             entries.iter().map(|entry| order_of(entry.as_ref(), &mut named)).collect();
@@ -76,10 +79,7 @@ impl CancelOrders {
             |candidate: &&Candidate| persons.get(&candidate.acting.creator).is_some_and(|person| person.pin_required);
         let pair = |candidate: &Candidate<'a>| Some((candidate.acting.actor, candidate.pin?.expose()));
         let pairs: BTreeSet<(PersonId, &str)> = candidates.iter().filter_map(pair).collect();
-        if pairs.len() > MAX_PINS {
-            let detail = format!("A request must not have more than {MAX_PINS} PINs.");
-            return Err(Problem::new(ProblemCode::TooMany, detail));
-        }
+        check_pins(&pairs)?;
         let pins = candidates.iter().filter(protected).filter_map(pair).collect();
         let verdicts: Verdicts = self.verify(call, operation, &persons, pins).await?;
         let mut accepted = Vec::new();
@@ -102,6 +102,14 @@ impl CancelOrders {
         let persons: Vec<PersonId> = persons.into_iter().collect();
         Ok(self.store.persons(&call.identity.org_id, &persons).await?)
     }
+}
+
+fn check_pins(pairs: &BTreeSet<(PersonId, &str)>) -> Result<(), Problem> {
+    if pairs.len() <= MAX_PINS {
+        return Ok(());
+    }
+    let detail = format!("A request must not have more than {MAX_PINS} PINs.");
+    Err(Problem::new(ProblemCode::TooMany, detail))
 }
 
 /// When the operation was accepted that left a note with the order under this ID, unless its row has expired.

@@ -86,6 +86,7 @@ impl CancelOrders {
         };
         let answer = answer(call, &entries, &told);
         let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };
+        let answer = answer.replayed(first == First::Perhaps);
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 

@@ -82,13 +82,9 @@ impl CreateBulk {
 fn read(call: &Call) -> Result<Request, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
     let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
-    let metadata = match members.get("metadata") {
-        Some(_) => call.json_text(MAX_BULK_BODY_BYTES, "metadata")?,
-        None => None,
-    };
     let mut invalid = Vec::new();
     let ids = counted_external_ids(&members).map_err(|mut errors| invalid.append(&mut errors));
-    match (ids, settings::read(&members, metadata, &mut invalid)) {
+    match (ids, settings::read(&members, &mut invalid)) {
         (Ok(external_ids), Some(settings)) if invalid.is_empty() => Ok(Request { settings, external_ids }),
         _ => Err(Problem::invalid(invalid)),
     }

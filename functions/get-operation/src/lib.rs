@@ -81,7 +81,9 @@ enum ItemResult {
         message: Option<String>,
     },
     Order {
+        #[serde(skip_serializing_if = "Option::is_none")]
         order_id: Option<i32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         international_order_uid: Option<Uuid>,
         status: OrderState,
         #[serde(skip_serializing_if = "Option::is_none")]

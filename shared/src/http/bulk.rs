@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
+use super::body::Members;
 use super::problem::Invalid;
 use crate::domain::bulk::{Bulk, BulkCancellation, BulkSettings, BulkStatus, MAX_ITEMS_PER_REQUEST};
 use crate::domain::ids::{BulkId, ExternalId};
@@ -20,7 +21,7 @@ const MAX_ERRORS: usize = 10;
 ///
 /// # Errors
 /// Those of [`external_ids`]; and if there are none, or more than [`MAX_ITEMS_PER_REQUEST`].
-pub fn counted_external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
+pub fn counted_external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
     let ids = external_ids(members)?;
     match check_count(ids.len()) {
         None => Ok(ids),
@@ -32,8 +33,8 @@ pub fn counted_external_ids(members: &Map<String, Value>) -> Result<BTreeSet<Ext
 ///
 /// # Errors
 /// [`Invalid`] for a list that is none, or for items that are no external IDs.
-pub fn external_ids(members: &Map<String, Value>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
-    let Some(Value::Array(items)) = members.get("external_ids") else {
+pub fn external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
+    let Some(items) = members.value::<Vec<Value>>("external_ids") else {
         return Err(vec![Invalid::body("/external_ids", "must be an array of strings")]);
     };
     let mut invalid = Vec::new();
@@ -107,10 +108,12 @@ impl From<Bulk> for BulkBody {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::{Body, http};
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
+    use crate::http::body::json_object;
 
     #[rstest]
     #[case::plain(json!({ "external_ids": ["a", "b"] }), Ok(2))]
@@ -123,7 +126,9 @@ mod tests {
     #[case::bad_items(json!({ "external_ids": ["", 1, null, "a", "x".repeat(256)] }), Err(4))]
     #[case::many_bad_items(json!({ "external_ids": vec![0; 100] }), Err(10))]
     fn external_ids_are_texts_each_once(#[case] body: Value, #[case] expected: Result<usize, usize>) {
-        let ids = external_ids(body.as_object().unwrap());
+        let request = http::Request::builder().header("content-type", "application/json");
+        let request = request.body(Body::Text(body.to_string())).unwrap();
+        let ids = external_ids(&json_object(&request, MAX_BULK_BODY_BYTES).unwrap().unwrap());
         assert_eq!(ids.map(|ids| ids.len()).map_err(|errors| errors.len()), expected);
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::problem::Problem;
 use super::token::Verifier;
 use crate::domain::ids::{AccountId, OrgId};
+use crate::number::whole;
 
 /// What a token may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,11 @@ impl Claims {
 
 /// A text, the digits of a number; and of anything else its JSON, which names nothing.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    let of_other = || {
+        let json = value.to_string();
+        whole(&json).map_or(json, |number| number.to_string())
+    };
+    value.as_str().map_or_else(of_other, ToOwned::to_owned)
 }
 
 fn words(value: &Value) -> String {
@@ -184,6 +189,9 @@ mod tests {
     #[case(json!(null), "any account")]
     #[case(json!(5), "account 5")]
     #[case(json!("5"), "account 5")]
+    #[case(json!(5.0), "account 5")]
+    #[case(json!(5.5), "refused")]
+    #[case(json!("5.0"), "refused")]
     #[case(json!(""), "refused")]
     #[case(json!(0), "refused")]
     #[case(json!(true), "refused")]

@@ -28,6 +28,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shortest time between two fetches. Ours: a token with an unknown key must not become a way to make us call the
 /// issuer at will.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60);
+/// The same after a fetch that failed. Ours: until one comes, no request is let in.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Age at which keys are fetched anew; if that fails they are trusted on. Ours.
 const REFRESH_AGE: Duration = Duration::from_secs(60 * 60);
 /// Oldest keys that are trusted: one that the issuer withdraws is forgotten after this time. As API Gateway has it
@@ -162,7 +164,8 @@ impl Held {
         let is_older = |age: Duration| self.came.is_none_or(|came| came.elapsed() >= age);
         let is_needed = is_older(MAX_KEYS_AGE) || !self.set.0.contains_key(kid);
         let (is_wanted, asked) = (is_needed || is_older(REFRESH_AGE), self.asked);
-        if is_wanted && asked.is_none_or(|(at, _)| at.elapsed() >= FETCH_INTERVAL) {
+        let interval = |came: bool| if came { FETCH_INTERVAL } else { RETRY_INTERVAL };
+        if is_wanted && asked.is_none_or(|(at, came)| at.elapsed() >= interval(came)) {
             match self.fetch(issuer).await {
                 Err(error) if is_needed => return Err(unavailable(error)),
                 Err(error) => tracing::warn!(%error, "the keys of tokens could not be read anew"),

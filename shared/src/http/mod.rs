@@ -27,7 +27,6 @@ use lambda_http::http::header::HeaderValue;
 use lambda_http::http::{Method, Response};
 use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::clock;
@@ -37,7 +36,7 @@ use crate::metrics::Metrics;
 
 pub use accept::{Accepting, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
 pub use answer::Answer;
-pub use body::integer;
+pub use body::Members;
 pub use event::Event;
 pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};
@@ -120,16 +119,8 @@ impl Call {
     ///
     /// # Errors
     /// 413 beyond `limit` bytes; 400 if it is not JSON, not an object, or not said to be JSON.
-    pub fn json_object(&self, limit: usize) -> Result<Option<Map<String, Value>>, Problem> {
+    pub fn json_object(&self, limit: usize) -> Result<Option<Members<'_>>, Problem> {
         body::json_object(&self.request, limit)
-    }
-
-    /// The text of a member of the body's JSON object, as it came; `None` if there is none, or it is null.
-    ///
-    /// # Errors
-    /// 413 beyond `limit` bytes; 400 if the body is no JSON object.
-    pub fn json_text(&self, limit: usize, member: &str) -> Result<Option<String>, Problem> {
-        body::json_text(&self.request, limit, member)
     }
 
     /// The ticket of an instruction; see [`Ticket`].

@@ -54,6 +54,7 @@ def endpoint_cases() -> list[Case]:
     old = card(OLD, "NORMAL", **bound())
     other_account = {"tenant_id": ORG, "account_id": "4002", "scope": "cards:write"}
     encoded = {"body": base64.b64encode(json.dumps(reissue).encode()).decode(), "isBase64Encoded": True}
+    utf_16 = {"body": base64.b64encode("{}".encode("utf-16")).decode(), "isBase64Encoded": True}
     wrong_claims = {
         "no scope": {"tenant_id": ORG, "account_id": str(ACCOUNT), "scope": "cards:writer"},
         "no tenant": {"account_id": str(ACCOUNT), "scope": "cards:write"},
@@ -85,16 +86,27 @@ def endpoint_cases() -> list[Case]:
         "trailing": "{} {}",
         "NaN": '{"a": NaN}',
         "array": "[]",
-        "null": "null",
+        "text": '"{}"',
+        "two marks": "\ufeff\ufeff{}",
         "large": " " * 65_537,
         "deep": '{"a":' + "[" * 60_000,
         "reissued 0": {"reissued_card_id": 0},
         "reissued text": {"reissued_card_id": "1002"},
-        "reissued null": {"reissued_card_id": None},
         "reissued true": {"reissued_card_id": True},
         "reissued fraction": {"reissued_card_id": 1.5},
         "reissued huge": {"reissued_card_id": 2**53},
+        "reissued huge, with a fraction": '{"reissued_card_id": 9007199254740993.0}',
         "reissued itself": {"reissued_card_id": CARD},
+    }
+    odd_bodies = {
+        "empty": "",
+        "null": "null",
+        "a mark": "\ufeff",
+        "marked null": "\ufeff null ",
+        "marked": "\ufeff" + json.dumps(reissue),
+        "reissued null": {"reissued_card_id": None},
+        "reissued with a fraction": f'{{"reissued_card_id": {OLD}.0}}',
+        "reissued with an exponent": f'{{"reissued_card_id": {OLD}e0}}',
     }
     wrong_old = {
         "none": [],
@@ -110,6 +122,12 @@ def endpoint_cases() -> list[Case]:
         Case("with a structured key", [UNBOUND], [request(key=r'"a \"b\" \\ c"')]),
         Case("a card without a bulk", [plain(UNBOUND)], [request(body={}, content_type="Application/JSON; charset=x")]),
         Case("repeated", [UNBOUND], [request(), request(key='"k"')]),
+        Case("repeated in other words", [UNBOUND], [request(), request(body="null"), request(body={"a": None})]),
+        Case(
+            "a reissue repeated in other words",
+            [UNBOUND, old],
+            [request(body=reissue), request(body=f'{{"reissued_card_id": {OLD}.0}}')],
+        ),
         Case("repeated with another card", [UNBOUND], [request(), request(card_id=OLD)]),
         Case("repeated with an unknown member", [UNBOUND], [request(), request(body={"a": [{"b": 1.5}]})]),
         Case("repeated, bound meanwhile", [BOUND, recorded], [request()]),
@@ -127,10 +145,12 @@ def endpoint_cases() -> list[Case]:
         Case("a canceled card", [card(status="CANCELED")], [request()]),
         Case("a reissue", [UNBOUND, old], [request(body=reissue)]),
         Case("a reissue in Base64", [UNBOUND, old], [{**request(), **encoded}]),
+        Case("a body in UTF-16", [UNBOUND], [{**request(), **utf_16}]),
         Case("a member twice", [UNBOUND], [request(body='{"a":1,"a":1}')], but=("node",)),
         *(Case(f"claims: {name}", [UNBOUND], [request(claims=claims)]) for name, claims in wrong_claims.items()),
         *(Case(f"headers: {name}", [UNBOUND], [request(**headers)]) for name, headers in wrong_headers.items()),
         *(Case(f"body: {name}", [UNBOUND], [request(body=body)]) for name, body in wrong_bodies.items()),
+        *(Case(f"odd body: {name}", [UNBOUND, old], [request(body=body)]) for name, body in odd_bodies.items()),
         *(Case(f"path: {text}", [UNBOUND], [request(card_id=text)]) for text in ("x", "0", "-1", "", 2**53)),
         *(Case(f"reissued: {name}", [UNBOUND, *rows], [request(body=reissue)]) for name, rows in wrong_old.items()),
         Case("everything wrong", [], [request(card_id="x", body={**reissue, "reissued_card_id": 0}, x_account_id="")]),
@@ -191,6 +211,10 @@ def worker_cases() -> list[Case]:
         "card": {**ours, "instruction": {**ours["instruction"], "card": {}}},
         "date": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],
                  "issuing_date": "2026-02-30T00:00:00Z"}}},
+        "date alone": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],
+                       "issuing_date": "2026-01-31"}}},
+        "time of day": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],
+                        "expiration_date": "2032-01-31T00:00:01Z"}}},
         "card ID": {**ours, "instruction": {**ours["instruction"], "bind": {**ours["instruction"]["bind"],
                     "card_id": "1001"}}},
         "external ID": {**ours, "instruction": {**ours["instruction"], "card": {**ours["instruction"]["card"],

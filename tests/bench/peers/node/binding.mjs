@@ -103,10 +103,13 @@ function reissuedBefore(accepted, card, old) {
 const isMine = (mark, { by, accepted_at }) => mark?.by === by && mark.accepted_at === accepted_at;
 
 /** What an event says of the card that was replaced. */
-const replaced = ({ card_id, contactless_enabled }, previous_status) => ({
+const replaced = ({ card_id, contactless_enabled, program_id, issuing_date, expiration_date }, previous_status) => ({
   previous_status,
   card_id,
   contactless_enabled,
+  program_id,
+  issuing_date,
+  expiration_date,
 });
 
 /** The card does not carry the operation's mark, and never will. One that is gone was last known UNBOUND. */
@@ -202,7 +205,7 @@ function events(message, { at, code, card_status, status }, old) {
       expiration_date: card.expiration_date,
       bulk_id: card.bulk_id,
       external_id: card.external_id,
-      operation_type: bind.reissued_card_id ? "REISSUE" : "BIND",
+      operation_type: bind.reissued_card_id ? "BIND_REISSUE" : "BIND_NONAME",
       status,
       message_code: code,
       message: REFUSALS[code],
@@ -221,8 +224,12 @@ function events(message, { at, code, card_status, status }, old) {
       card_last_four_numbers: null,
       activation_date: null,
       contactless_enabled: old.contactless_enabled,
-      operation_type: "REISSUE",
+      operation_type: "BIND_REISSUE",
       new_card_id: bind.card_id,
+      program_id: old.program_id,
+      issuing_date: old.issuing_date,
+      expiration_date: old.expiration_date,
+      status: "SUCCESS",
     };
     made.push(event(message, at, "update", old.card_id, data));
   }

@@ -2,7 +2,7 @@
 //
 // Left out: verifying a token where no gateway has, giving up before Lambda's deadline, headers that come twice or in
 // capitals, parameters of a structured-field key; of JSON, members of one name (the last counts), lone surrogates,
-// bytes that are no UTF-8, and telling 1.0 from 1.
+// and bytes that are no UTF-8.
 
 import { STATUS_CODES } from "node:http";
 import { ConditionalCheckFailedException, PutItemCommand } from "@aws-sdk/client-dynamodb";
@@ -34,6 +34,8 @@ import {
 import { Problem, broken, forbidden, integerId, invalid, read, unavailable } from "./request.mjs";
 
 const QUEUE_URL = process.env.BIND_CARD_QUEUE_URL;
+// From a bind's URL up to where the API's paths begin; what stands before them, only the client knows.
+const WAY_UP = "../../../../../";
 const RETENTION_SECONDS = 90 * 24 * 60 * 60;
 // A card that is not there is 403: a foreign card must look the same.
 const REFUSAL_STATUS = { CARD_NOT_FOUND: 403, REISSUED_CARD_NOT_FOUND: 403 };
@@ -45,10 +47,11 @@ export async function handler(event, context) {
   const metrics = new Metrics();
   const seen = { request_id: context.awsRequestId, cid: event.headers["x-correlation-id"] ?? uuid7() };
   try {
-    const { operationId: operation_id, sent } = await answer(event, seen);
+    const { operationId: operation_id, sent, replayed } = await answer(event, seen);
     if (sent) metrics.count("Accepted");
     log("INFO", "request answered", started, { ...seen, operation_id, outcome: 202 });
-    const headers = { "content-type": "application/json", location: `/operations/${operation_id}` };
+    const headers = { "content-type": "application/json", location: `${WAY_UP}operations/${operation_id}` };
+    if (replayed) headers["idempotent-replayed"] = "true";
     return response(202, headers, seen, { operation_id, status: "PENDING" });
   } catch (error) {
     return refuse(error, seen, started, metrics);
@@ -77,7 +80,7 @@ const response = (statusCode, headers, { cid }, body) => ({
   body: JSON.stringify(body),
 });
 
-/** The operation that the request made or repeats, and whether its message was sent for it. */
+/** The operation of the request, whether its message was sent for it, and whether it was recorded before. */
 async function answer(event, seen) {
   const { cid } = seen;
   const malformed = !CORRELATION_ID.test(cid);
@@ -101,7 +104,7 @@ async function answer(event, seen) {
 /** Records the operation, then sends its message; a repeated request does what is left of that. */
 async function accept(request) {
   const { org, operationId } = request;
-  const before = { operationId, sent: false };
+  const before = { operationId, sent: false, replayed: true };
   let known = await recorded(request);
   if (known && isUnderWay(known, request)) return before;
   let prepared;
@@ -115,7 +118,9 @@ async function accept(request) {
     prepared = await prepare(request, true);
   }
   const { instruction, acceptedAt } = prepared;
-  const operation = known ?? (await record(request, acceptedAt ?? request.now));
+  let made;
+  if (!known) ({ made, known } = await record(request, acceptedAt ?? request.now));
+  const operation = made ?? known;
   if (!operation) return before;
   const message = {
     version: 1,
@@ -136,7 +141,7 @@ async function accept(request) {
   } catch (error) {
     throw unavailable(error);
   }
-  return { operationId, sent: true };
+  return { operationId, sent: true, replayed: !made };
 }
 
 /** JSON in ASCII alone: SQS refuses some characters. */
@@ -186,7 +191,7 @@ function carriedOut({ operationId, bind, now }, card) {
   return acceptedAt.getTime() + RETENTION_SECONDS * 1000 > now ? acceptedAt : undefined;
 }
 
-/** Records the operation, if none of its ID is; `undefined` if one is, and is under way. */
+/** Records the operation, and answers it; or one of its ID that is known, unless that is under way. */
 async function record(request, acceptedAt) {
   const { org, operationId, fingerprint, cid, now, bind } = request;
   const operation = {
@@ -214,9 +219,9 @@ async function record(request, acceptedAt) {
   } catch (error) {
     if (!(error instanceof ConditionalCheckFailedException)) throw error;
     const existing = fromItem(error.Item);
-    return isUnderWay(existing, request) ? undefined : existing;
+    return { known: isUnderWay(existing, request) ? undefined : existing };
   }
-  return operation;
+  return { made: operation };
 }
 
 serve(import.meta.url, handler);

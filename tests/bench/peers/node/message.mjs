@@ -30,9 +30,11 @@ const matches = (pattern) => (value) => typeof value === "string" && pattern.tes
 const isId = (value) => Number.isSafeInteger(value) && value >= 1;
 const isName = (value) => typeof value === "string" && value !== "" && value.length <= 510 && [...value].length <= 255;
 const isTime = (value) => !Number.isNaN(Date.parse(value));
-// A day that a month does not have would be read as one of the next.
+// The date-time that the day begins with. One that a month does not have would be read as one of the next.
 const isDate = (value) =>
-  matches(/^\d{4}-\d\d-\d\d$/)(value) && isTime(value) && new Date(value).toISOString().startsWith(value);
+  matches(/^\d{4}-\d\d-\d\dT00:00:00Z$/)(value) &&
+  isTime(value) &&
+  new Date(value).toISOString().startsWith(value.slice(0, -1));
 
 const isBind = conforms({ card_id: isId, account_id: isId, customer_id: isId, reissued_card_id: isId }, [
   "reissued_card_id",

@@ -5,6 +5,7 @@ import { v5 as uuid5, v7 as uuid7 } from "uuid";
 import { CORRELATION_ID } from "./common.mjs";
 
 const MAX_BODY_BYTES = 64 * 1024;
+const BYTE_ORDER_MARK = Buffer.from("\ufeff");
 const OPERATION_NAMESPACE = "6f1d6c0e-3b0a-4f3c-9a55-1b1de29c0b47";
 const INTEGER_ID = "must be an integer from 1 to 9007199254740991";
 const FOREIGN = "The access token is not for this account.";
@@ -82,12 +83,13 @@ function readBind(event, account) {
   return bind;
 }
 
-/** The members of the body's JSON object; none without a body. */
+/** The members of the body's JSON object, but those that are null; none without a body, and of null. */
 function readBody({ headers, body, isBase64Encoded }) {
-  const bytes = Buffer.from(body ?? "", isBase64Encoded ? "base64" : "utf8");
+  let bytes = Buffer.from(body ?? "", isBase64Encoded ? "base64" : "utf8");
   if (bytes.length > MAX_BODY_BYTES) {
     throw new Problem(413, "body-too-large", `The body must not exceed ${MAX_BODY_BYTES} bytes.`);
   }
+  if (bytes.subarray(0, 3).equals(BYTE_ORDER_MARK)) bytes = bytes.subarray(3);
   if (!bytes.length) return {};
   if (headers["content-type"]?.split(";")[0].trim().toLowerCase() !== "application/json") {
     throw invalid({ header: "content-type", detail: "must be application/json" });
@@ -98,10 +100,11 @@ function readBody({ headers, body, isBase64Encoded }) {
   } catch {
     throw invalid({ pointer: "", detail: "is not valid JSON" });
   }
-  if (typeof members !== "object" || members === null || Array.isArray(members)) {
+  if (members === null) return {};
+  if (typeof members !== "object" || Array.isArray(members)) {
     throw invalid({ pointer: "", detail: "must be a JSON object" });
   }
-  return members;
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null));
 }
 
 /** The idempotency key: a structured-field string, or the same text bare. */

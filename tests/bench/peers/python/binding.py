@@ -119,7 +119,7 @@ def refusal(refused: Refused, card: Row | None) -> Row:
 
 def replaced(card: Row, previous_status: str) -> Row:
     """What an event says of the card that was replaced."""
-    names = ("card_id", "contactless_enabled")
+    names = ("card_id", "contactless_enabled", "program_id", "issuing_date", "expiration_date")
     return {"previous_status": previous_status, **{name: card[name] for name in names}}
 
 
@@ -213,7 +213,7 @@ def events(message: Row, outcome: Row, old: Row | None) -> list[Row]:
     data |= {"card_name": "", "card_printed_name": ""}
     facts = ("program_id", "issuing_date", "expiration_date", "bulk_id", "external_id")
     data |= {name: card[name] for name in facts if name in card}
-    data["operation_type"] = "REISSUE" if "reissued_card_id" in bind else "BIND"
+    data["operation_type"] = "BIND_REISSUE" if "reissued_card_id" in bind else "BIND_NONAME"
     data["status"] = outcome["status"]
     if code:
         data |= {"message_code": code, "message": REFUSALS[code]}
@@ -232,8 +232,12 @@ def events(message: Row, outcome: Row, old: Row | None) -> list[Row]:
             "card_last_four_numbers": None,
             "activation_date": None,
             "contactless_enabled": old["contactless_enabled"],
-            "operation_type": "REISSUE",
+            "operation_type": "BIND_REISSUE",
             "new_card_id": bind["card_id"],
+            "program_id": old["program_id"],
+            "issuing_date": old["issuing_date"],
+            "expiration_date": old["expiration_date"],
+            "status": "SUCCESS",
         }
         made.append(event(message, outcome["at"], "update", old["card_id"], data))
     return made

@@ -42,6 +42,8 @@ from request import Problem, Request, broken, integer_id, invalid, part, unavail
 
 QUEUE_URL = os.environ["BIND_CARD_QUEUE_URL"]
 
+# From a bind's URL up to where the API's paths begin; what stands before them, only the client knows.
+WAY_UP = "../../../../../"
 RETENTION = timedelta(days=90)
 TITLES = {
     400: "Bad Request",
@@ -62,7 +64,7 @@ def handler(event: Row, context: Any) -> Row:
     started, metrics = time.perf_counter(), Metrics()
     seen = {"request_id": context.aws_request_id, "cid": event["headers"].get("x-correlation-id", uuid7())}
     try:
-        operation_id, sent = answer(event, seen)
+        operation_id, sent, replayed = answer(event, seen)
     except Problem as problem:
         return refuse(problem, seen, started, metrics)
     except ClientError as error:
@@ -75,7 +77,9 @@ def handler(event: Row, context: Any) -> Row:
         metrics.counts["Accepted"] += 1
     log("INFO", "request answered", started, **seen, operation_id=operation_id, outcome=202)
     metrics.flush()
-    headers = {"content-type": "application/json", "location": f"/operations/{operation_id}"}
+    headers = {"content-type": "application/json", "location": f"{WAY_UP}operations/{operation_id}"}
+    if replayed:
+        headers["idempotent-replayed"] = "true"
     body = to_json({"operation_id": operation_id, "status": "PENDING"})
     return {"statusCode": 202, "headers": {**headers, "x-correlation-id": seen["cid"]}, "body": body}
 
@@ -106,8 +110,8 @@ def refuse(problem: Problem, seen: Row, started: float, metrics: Metrics) -> Row
     return {"statusCode": problem.status, "headers": headers, "body": to_json(body)}
 
 
-def answer(event: Row, seen: Row) -> tuple[str, bool]:
-    """The operation that the request made or repeats, and whether its message was sent for it."""
+def answer(event: Row, seen: Row) -> tuple[str, bool, bool]:
+    """The operation of the request, whether its message was sent for it, and whether it was recorded before."""
     claims = event["requestContext"].get("authorizer", {}).get("jwt", {}).get("claims")
     cid = seen["cid"]
     malformed = not CORRELATION_ID.fullmatch(cid)
@@ -127,11 +131,12 @@ def answer(event: Row, seen: Row) -> tuple[str, bool]:
     return accept(Request(event, org, integer_id(claims.get("account_id", "")), cid))
 
 
-def accept(request: Request) -> tuple[str, bool]:
+def accept(request: Request) -> tuple[str, bool, bool]:
     """Records the operation, then sends its message; a repeated request does what is left of that."""
+    before = request.operation_id, False, True
     known = recorded(request)
     if known and is_under_way(known, request):
-        return request.operation_id, False
+        return before
     try:
         instruction, accepted_at = prepare(request, known is not None)
     except Problem:
@@ -140,11 +145,14 @@ def accept(request: Request) -> tuple[str, bool]:
         if known is None:
             raise
         if is_under_way(known, request):
-            return request.operation_id, False
+            return before
         instruction, accepted_at = prepare(request, True)
-    operation = known or record(request, accepted_at or request.now)
+    made = None
+    if known is None:
+        made, known = record(request, accepted_at or request.now)
+    operation = made or known
     if operation is None:
-        return request.operation_id, False
+        return before
     message = {
         "version": 1,
         "org_id": request.org,
@@ -159,7 +167,7 @@ def accept(request: Request) -> tuple[str, bool]:
         sqs.send_message(QueueUrl=QUEUE_URL, MessageBody=body, MessageGroupId=request.org, **trace())
     except (BotoCoreError, ClientError) as error:
         raise unavailable(error) from error
-    return request.operation_id, True
+    return request.operation_id, True, made is None
 
 
 def recorded(request: Request) -> Row | None:
@@ -208,8 +216,8 @@ def carried_out(request: Request, card: Row | None) -> datetime | None:
     return accepted_at if accepted_at + RETENTION > request.now else None
 
 
-def record(request: Request, accepted_at: datetime) -> Row | None:
-    """Records the operation, if none of its ID is; `None` if one is, and is under way."""
+def record(request: Request, accepted_at: datetime) -> tuple[Row | None, Row | None]:
+    """Records the operation, and answers it; or one of its ID that is recorded, unless that is under way."""
     operation = {
         "org_id": request.org,
         "operation_id": request.operation_id,
@@ -232,8 +240,8 @@ def record(request: Request, accepted_at: datetime) -> Row | None:
         )
     except dynamodb.exceptions.ConditionalCheckFailedException as error:
         existing = from_item(error.response["Item"])
-        return None if is_under_way(existing, request) else existing
-    return operation
+        return None, None if is_under_way(existing, request) else existing
+    return operation, None
 
 
 if __name__ == "__main__":

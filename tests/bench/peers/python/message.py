@@ -9,6 +9,7 @@ from typing import Any
 from common import CORRELATION_ID, MAX_INTEGER_ID, OPTIONAL_FACTS, ORG, Row, timestamp
 
 OPERATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+MIDNIGHT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})T00:00:00Z")
 
 
 class Broken(Exception):  # noqa: N818
@@ -59,8 +60,9 @@ def is_name(value: Any) -> bool:
 
 
 def is_date(value: Any) -> bool:
-    """Whether it is a calendar date."""
-    return isinstance(value, str) and len(value) == 10 and bool(date.fromisoformat(value))
+    """Whether it is a calendar date, as the date-time that it begins with."""
+    midnight = isinstance(value, str) and MIDNIGHT.fullmatch(value)
+    return bool(midnight and date.fromisoformat(midnight[1]))
 
 
 BIND = dict.fromkeys(("card_id", "account_id", "customer_id", "reissued_card_id"), is_id)

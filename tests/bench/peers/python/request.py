@@ -1,6 +1,7 @@
 """Reading a request to bind a card: what it asks, if it is well formed; and the answers if it is not."""
 
 import base64
+import codecs
 import hashlib
 import json
 import re
@@ -61,6 +62,9 @@ def read_bind(event: Row, account: int | None) -> Row:
         members = {}
     if "reissued_card_id" in members:
         reissued = members["reissued_card_id"]
+        if type(reissued) is float and reissued.is_integer():
+            # As some serializers write it.
+            reissued = int(reissued)
         if type(reissued) is not int or not 1 <= reissued <= MAX_INTEGER_ID:
             errors.append(part("pointer", "/reissued_card_id", INTEGER_ID))
         elif reissued == card_id:
@@ -75,22 +79,25 @@ def read_bind(event: Row, account: int | None) -> Row:
 
 
 def read_body(event: Row) -> Row:
-    """The members of the body's JSON object; none without a body."""
+    """The members of the body's JSON object, but those that are null; none without a body, and of null."""
     body = event.get("body") or ""
     body = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
     if len(body) > MAX_BODY_BYTES:
         raise Problem(413, "body-too-large", f"The body must not exceed {MAX_BODY_BYTES} bytes.")
+    body = body.removeprefix(codecs.BOM_UTF8)
     if not body:
         return {}
     if event["headers"].get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise invalid([part("header", "content-type", "must be application/json")])
     try:
-        members = json.loads(body, object_pairs_hook=unique, parse_constant=refuse_constant)
+        members = json.loads(body.decode(), object_pairs_hook=unique, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise invalid([part("pointer", "", "is not valid JSON")]) from error
+    if members is None:
+        return {}
     if not isinstance(members, dict):
         raise invalid([part("pointer", "", "must be a JSON object")])
-    return members
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def unique(pairs: list[tuple[str, Any]]) -> Row:

@@ -123,8 +123,8 @@ fn card(id: u64) -> Value {
 
 fn bulk(id: &str) -> Value {
     json!({
-        "bulk_id": id, "state": "CREATED", "batches": [1], "last_batch": 1, "items": 2, "issued": 0, "canceled": 0,
-        "settings": { "program_id": 1, "pin_length": 4, "contactless_enabled": true },
+        "bulk_id": id, "batches": [1], "last_batch": 1, "items": 2, "issued": 0, "canceled": 0,
+        "canceled_blank": 0, "settings": { "program_id": 1, "pin_length": 4, "contactless_enabled": true },
     })
 }
 

@@ -324,6 +324,12 @@ impl Code {
                     item.insert(name.to_owned(), AttributeValue::Ns(numbers.iter().map(ToString::to_string).collect()));
                 }
             }
+            for name in ["starting", "canceling"] {
+                if let Some(texts) = row[name].as_array() {
+                    let texts = texts.iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+                    item.insert(name.to_owned(), AttributeValue::Ss(texts));
+                }
+            }
             item.extend([("pk".to_owned(), text(&pk)), ("sk".to_owned(), text(&sk))]);
             item.insert("expires_at".to_owned(), AttributeValue::N(expires_at.to_string()));
             dynamodb.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
