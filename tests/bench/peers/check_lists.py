@@ -96,6 +96,7 @@ def endpoint_cases() -> list[Case]:
         "reissued fraction": {"reissued_card_id": 1.5},
         "reissued huge": {"reissued_card_id": 2**53},
         "reissued huge, with a fraction": '{"reissued_card_id": 9007199254740993.0}',
+        "reissued huge, with an exponent": '{"reissued_card_id": 1e300}',
         "reissued itself": {"reissued_card_id": CARD},
     }
     odd_bodies = {
@@ -146,6 +147,12 @@ def endpoint_cases() -> list[Case]:
         Case("a reissue", [UNBOUND, old], [request(body=reissue)]),
         Case("a reissue in Base64", [UNBOUND, old], [{**request(), **encoded}]),
         Case("a body in UTF-16", [UNBOUND], [{**request(), **utf_16}]),
+        Case(
+            "reissued when rounded",
+            [UNBOUND],
+            [request(body='{"reissued_card_id": 1002.00000000000000001}')],
+            but=("node",),
+        ),
         Case("a member twice", [UNBOUND], [request(body='{"a":1,"a":1}')], but=("node",)),
         *(Case(f"claims: {name}", [UNBOUND], [request(claims=claims)]) for name, claims in wrong_claims.items()),
         *(Case(f"headers: {name}", [UNBOUND], [request(**headers)]) for name, headers in wrong_headers.items()),
@@ -201,6 +208,7 @@ def worker_cases() -> list[Case]:
     ten_rows = [row for n, one in enumerate(ten) for row in (card(3000 + n), operation(one["operation_id"]))]
     unreadable: dict[str, Row | str] = {
         "not JSON": "{a}",
+        "two marks": "\ufeff\ufeff" + json.dumps(ours),
         "an array": [],
         "unknown member": {**ours, "more": 1},
         "missing member": {name: value for name, value in ours.items() if name != "cid"},
@@ -224,6 +232,7 @@ def worker_cases() -> list[Case]:
     replaced_before = card(OLD, "REISSUED", **bound(), **replaced(id))
     return [
         Case("a bind", [UNBOUND, started], [batch(ours)]),
+        Case("a bind after a mark", [UNBOUND, started], [batch("\ufeff" + json.dumps(ours))]),
         Case("a bind, delivered twice", [UNBOUND, started], [batch(ours), batch(ours)]),
         Case("a bind of before", [done, started], [batch(ours)]),
         Case("a bind of before, later blocked", [card(status="BLOCKED", **bound(id)), started], [batch(ours)]),

@@ -194,7 +194,10 @@ where
     Fut: Future<Output = Result<Applied, Failure>> + 'static,
 {
     Box::new(move |event| {
-        let is_readable = |body: Option<&String>| serde_json::from_str::<M>(body.map_or("", String::as_str)).is_ok();
+        let is_readable = |body: Option<&String>| {
+            let body = body.map_or("", String::as_str);
+            serde_json::from_str::<M>(body.strip_prefix('\u{feff}').unwrap_or(body)).is_ok()
+        };
         let readable: Vec<bool> = event.records.iter().map(|record| is_readable(record.body.as_ref())).collect();
         // A batch's messages are applied in their order, as far as each can go.
         let applied = RefCell::new(Vec::new());

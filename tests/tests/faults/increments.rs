@@ -35,7 +35,7 @@ async fn assert_is_in(arena: &Arena, bulk: &str, (first, second): (Invocation, I
     assert_eq!((&first["counts"]["items"], &second["counts"]["items"]), (&json!(2), &json!(2)));
 }
 
-/// The second copy finds no operation, and then its bulk sealed: the first was told 200 in between.
+/// The second copy finds no operation, and then its bulk sealed: the first was told 201 in between.
 #[tokio::test]
 async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_as_the_first() {
     let bulks = Bulks::new().await;

@@ -116,7 +116,7 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     assert!(arena.take_messages().await.is_empty());
 }
 
-/// No answer of SQS is a 500: what was accepted is unknown, until the request is repeated with its key.
+/// If SQS's answer is lost, that is a 500: what it took is unknown, until the request is repeated with its key.
 #[tokio::test]
 async fn an_unanswered_request_is_completed_by_its_repetition() {
     let arena = Arena::new().await;

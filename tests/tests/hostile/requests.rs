@@ -89,7 +89,6 @@ async fn an_odd_body_changes_nothing() {
         "{'a':1}".to_owned(),
         "{\"a\":NaN}".to_owned(),
         "{\"a\":01}".to_owned(),
-        "{\"a\":\"\\ud800\"}".to_owned(),
         "\u{feff}\u{feff}{}".to_owned(),
         "\u{0}".to_owned(),
         deep(200),

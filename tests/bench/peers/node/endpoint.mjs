@@ -1,8 +1,8 @@
 // The endpoint `bind-card` for Node: the same checks, rows, message and answers as functions/bind-card.
 //
 // Left out: verifying a token where no gateway has, giving up before Lambda's deadline, headers that come twice or in
-// capitals, parameters of a structured-field key; of JSON, members of one name (the last counts), lone surrogates,
-// and bytes that are no UTF-8.
+// capitals, parameters of a structured-field key, a token's account that is written as a float; of JSON, members of one
+// name (the last counts), lone surrogates, bytes that are no UTF-8, and numbers that are integers only when rounded.
 
 import { STATUS_CODES } from "node:http";
 import { ConditionalCheckFailedException, PutItemCommand } from "@aws-sdk/client-dynamodb";

@@ -6,7 +6,8 @@ import { Broken, CORRELATION_ID, OPTIONAL_FACTS, ORG } from "./common.mjs";
 export function read(body) {
   let message;
   try {
-    message = JSON.parse(body);
+    // Some serializers write a byte order mark before a text.
+    message = JSON.parse(body.replace(/^\ufeff/, ""));
   } catch {
     throw new Broken("unreadable message: not JSON");
   }

@@ -1,7 +1,7 @@
 """The endpoint `bind-card` in Python: the same checks, rows, message and answers as functions/bind-card.
 
 Left out: verifying a token where no gateway has, giving up before Lambda's deadline, headers that come twice or in
-capitals, lone surrogates in JSON, parameters of a structured-field key.
+capitals, lone surrogates in JSON, parameters of a structured-field key, a token's account that is written as a float.
 """
 
 import json

@@ -23,7 +23,8 @@ class Unexpected(Exception):  # noqa: N818
 def read(body: str) -> Row:
     """The message, if it is of the known form."""
     try:
-        message = json.loads(body)
+        # Some serializers write a byte order mark before a text.
+        message = json.loads(body.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise Broken("unreadable message: not JSON") from error
     try:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import uuid
+from decimal import Decimal
 from typing import Any
 
 from common import CORRELATION_ID, MAX_INTEGER_ID, Row, to_json, utc_now, uuid7
@@ -62,15 +63,14 @@ def read_bind(event: Row, account: int | None) -> Row:
         members = {}
     if "reissued_card_id" in members:
         reissued = members["reissued_card_id"]
-        if type(reissued) is float and reissued.is_integer():
-            # As some serializers write it.
-            reissued = int(reissued)
-        if type(reissued) is not int or not 1 <= reissued <= MAX_INTEGER_ID:
+        # Some serializers write a fraction of zero. Decimals are looked at as they are: one may be of any size.
+        if type(reissued) not in (int, Decimal) or not 1 <= reissued <= MAX_INTEGER_ID or reissued != int(reissued):
             errors.append(part("pointer", "/reissued_card_id", INTEGER_ID))
         elif reissued == card_id:
             detail = "must be another card than the one that is bound"
             errors.append(part("pointer", "/reissued_card_id", detail))
-        bind["reissued_card_id"] = reissued
+        else:
+            bind["reissued_card_id"] = int(reissued)
     if errors:
         raise invalid(errors)
     if bind["account_id"] != account:
@@ -90,8 +90,10 @@ def read_body(event: Row) -> Row:
     if event["headers"].get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise invalid([part("header", "content-type", "must be application/json")])
     try:
-        members = json.loads(body.decode(), object_pairs_hook=unique, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as error:
+        members = json.loads(
+            body.decode(), object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=Decimal
+        )
+    except (ValueError, RecursionError, ArithmeticError) as error:
         raise invalid([part("pointer", "", "is not valid JSON")]) from error
     if members is None:
         return {}
