@@ -178,7 +178,7 @@ impl StartBulkWorker {
             return Err(other_kind());
         };
         if operation.state == OperationState::Running && progress.is_complete() {
-            operation = retrying(|| self.end(message, &operation, progress.items_changed)).await?;
+            operation = retrying(|| self.end(message, &operation, progress)).await?;
         } else if operation.state == OperationState::Succeeded {
             retrying(|| self.store.see_end(&message.org_id, message.operation_id, &bulk.bulk_id)).await?;
         }
@@ -192,11 +192,11 @@ impl StartBulkWorker {
         &self,
         message: &Message<StartBulk>,
         operation: &Operation,
-        issued: u32,
+        progress: &Progress,
     ) -> Result<Operation, StoreError> {
         let (org, id, bulk, now) = (&message.org_id, message.operation_id, &message.instruction.bulk_id, clock::now());
         let ended = Operation { state: OperationState::Succeeded, ended_at: Some(now), ..operation.clone() };
-        match self.store.end_start(org, id, bulk, issued, now).await {
+        match self.store.end_start(org, id, bulk, progress, now).await {
             Ok(()) => Ok(ended),
             // Somebody else who found it complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {

@@ -84,6 +84,10 @@ pub struct Bulk {
     pub canceled: u32,
     /// Those of them that had no card, and never get one.
     pub canceled_blank: u32,
+    /// The batches of which a start that is done left no item pending: each has a card, or was canceled, though its cancel
+    /// may not have counted it yet.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub settled: BTreeSet<u32>,
     /// The starts that are under way: those whose operation is RUNNING.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub starting: BTreeSet<OperationId>,
@@ -111,6 +115,7 @@ impl Bulk {
             issued: 0,
             canceled: 0,
             canceled_blank: 0,
+            settled: BTreeSet::new(),
             starting: BTreeSet::new(),
             canceling: BTreeSet::new(),
             extent: None,
@@ -127,9 +132,10 @@ impl Bulk {
     /// Returns how far it has come. Operations count when they are done; until then what they did is not in it.
     #[must_use]
     pub fn status(&self) -> BulkStatus {
+        let counted = self.issued.saturating_add(self.canceled_blank);
         if !self.starting.is_empty() {
             BulkStatus::Running
-        } else if self.issued.saturating_add(self.canceled_blank) >= self.items {
+        } else if counted >= self.items || self.settled.is_superset(&self.batches) {
             BulkStatus::Completed
         } else {
             BulkStatus::Created

@@ -74,8 +74,7 @@ impl Store {
     pub async fn put_bulk(&self, org: &OrgId, bulk: &Bulk) -> Result<(), StoreError> {
         const CALL: &str = "PutItem bulk";
         let mut item = write(CALL, bulk)?;
-        let batches = bulk.batches.iter().map(ToString::to_string).collect();
-        item.insert("batches".to_owned(), AttributeValue::Ns(batches));
+        item.insert("batches".to_owned(), numbers(&bulk.batches));
         item.extend(bulk_key(org, &bulk.bulk_id));
         self.put_unless(CALL, item, "attribute_not_exists(pk)", &[]).await.map(|_| ())
     }
@@ -116,7 +115,6 @@ impl Store {
         batches: BTreeSet<u32>,
     ) -> Result<BTreeSet<u32>, StoreError> {
         const CALL: &str = "UpdateItem bulk abort";
-        let numbers = |batches: &BTreeSet<u32>| AttributeValue::Ns(batches.iter().map(ToString::to_string).collect());
         let (mut committed, mut open) = (bulk.batches.clone(), batches);
         for _ in 0..MAX_ABORTS {
             open.retain(|batch| !committed.contains(batch));
@@ -211,6 +209,10 @@ pub(super) fn number(value: u32) -> AttributeValue {
 
 pub(super) fn number_set(value: u32) -> AttributeValue {
     AttributeValue::Ns(vec![value.to_string()])
+}
+
+pub(super) fn numbers(values: &BTreeSet<u32>) -> AttributeValue {
+    AttributeValue::Ns(values.iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn text_set(operation: impl ToString) -> AttributeValue {

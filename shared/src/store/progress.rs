@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Get, TransactGetItem};
+use aws_sdk_dynamodb::types::{Get, TransactGetItem};
 
-use super::bulks::{number, number_set, text_set};
+use super::bulks::{number, number_set, numbers, text_set};
 use super::change::{Change, Changed, reserved};
 use super::{GONE, Store, StoreError, attribute, bulk_key, operation_key, read, retrying};
 use crate::domain::bulk::{Bulk, Planned};
 use crate::domain::cancel::CancelType;
 use crate::domain::ids::{BulkId, OperationId, OrgId};
-use crate::domain::operation::{Operation, OperationState, Subject};
+use crate::domain::operation::{Operation, OperationState, Progress, Subject};
 use crate::domain::time::Timestamp;
 
 /// What an operation did to the items of a chunk.
@@ -61,7 +61,7 @@ impl Store {
             values: vec![
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":running", attribute(CALL, OperationState::Running)?),
-                (":batches", AttributeValue::Ns(batches.iter().map(ToString::to_string).collect())),
+                (":batches", numbers(batches)),
             ],
         };
         let header = Change {
@@ -182,7 +182,8 @@ impl Store {
         as_it_is(CALL, self.change(change).await?)
     }
 
-    /// Ends a start that is complete, and counts its cards on the bulk's header, together and once.
+    /// Ends a start that is complete, and counts its cards on the bulk's header, together and once. Of the batches that it
+    /// was about, no item is pending any more.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -191,17 +192,21 @@ impl Store {
         org: &OrgId,
         operation: OperationId,
         bulk: &BulkId,
-        issued: u32,
+        Progress { batches, items_changed: issued, .. }: &Progress,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         const CALL: &str = "TransactWriteItems end start";
         let header = Change {
             call: CALL,
             key: bulk_key(org, bulk),
-            update: "ADD issued :issued DELETE starting :operation",
+            update: "ADD issued :issued, settled :batches DELETE starting :operation",
             condition: "attribute_exists(pk)",
             names: Vec::new(),
-            values: vec![(":issued", number(issued)), (":operation", text_set(operation))],
+            values: vec![
+                (":issued", number(*issued)),
+                (":batches", numbers(batches)),
+                (":operation", text_set(operation)),
+            ],
         };
         let writes = vec![end_running(CALL, org, operation, now)?.in_transaction(self)?, header.in_transaction(self)?];
         self.transact(CALL, writes).await

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::{external_id, http_event};
+use tests::proxy::{self, Step};
 
 use super::batch;
 use super::cancels::CANCELER;
@@ -77,6 +78,25 @@ async fn cancels_are_under_way_until_all_have_ended() {
     assert_eq!(told().await, (json!("COMPLETED"), json!("RUNNING")));
     bulks.work(&[CANCELER], chunks).await;
     assert_eq!(told().await, (json!("COMPLETED"), json!("FULL")));
+}
+
+/// A start that ends while a cancel is still at work on what it was too late for leaves nothing pending.
+#[tokio::test]
+async fn a_started_bulk_never_waits_for_a_start_again() {
+    let bulks = Bulks::new().await;
+    let (arena, bulk) = (&bulks.arena, bulks.create(2).await);
+    let (start, cancel) = (bulks.start(&bulk).await, bulks.cancel(&bulk, None).await);
+    let issuing = step(arena, ISSUER, start).await;
+    let canceling = step(arena, CANCELER, cancel).await;
+    assert_eq!(told(arena, &bulk).await, (json!("RUNNING"), json!("RUNNING")));
+    // The items are canceled, and that is not counted: their events cannot be published.
+    let lost = proxy::start(|call, _| if call.target.ends_with("PutEvents") { Step::Cut } else { Step::Pass }).await;
+    let worker = Function::new(CANCELER, arena.environment_behind(&lost)).await;
+    worker.invoke(batch(&[(canceling[0].clone(), 1)])).await;
+    bulks.work(&[ISSUER], issuing).await;
+    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("RUNNING")));
+    bulks.work(&[CANCELER], canceling).await;
+    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("FULL")));
 }
 
 /// A cancel that changed nothing was a cancel; and with what it named, nothing of a bulk is pending.

@@ -8,7 +8,7 @@ use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::{Operation, Subject};
 
-use super::{Changed, Conflict};
+use super::{Changed, Conflict, progress};
 use crate::row::{Row, Tracked, Transition};
 use crate::transaction::Key;
 use crate::world::{ItemRow, World};
@@ -87,7 +87,9 @@ impl World {
 
     /// The header's part of the end of a start.
     pub(crate) fn count_issued(&mut self, operation: OperationId, issued: u32) {
+        let batches = self.operations.get(&operation).map(|row| progress(row).batches.clone()).unwrap_or_default();
         self.bulk.edit(|bulk| {
+            bulk.settled.extend(batches);
             bulk.issued += issued;
             bulk.starting.remove(&operation);
         });

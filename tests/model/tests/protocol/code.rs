@@ -296,7 +296,7 @@ impl Code {
         let row = |mut row: Value| {
             let members = row.as_object_mut().unwrap();
             members.retain(|name, _| !["pk", "sk", "expires_at"].contains(&name.as_str()));
-            for name in ["batches", "done"] {
+            for name in ["batches", "done", "settled"] {
                 let sort = |set: &mut Value| set.as_array_mut().unwrap().sort_by_key(Value::as_u64);
                 members.get_mut(name).map(sort);
             }
@@ -319,7 +319,7 @@ impl Code {
         let expires_at = expires_at(serde_json::from_value(json!(TIMES[0].1)).unwrap());
         for ((pk, sk), row) in rows(before).into_iter().chain([counter]) {
             let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(for_code(&row)).unwrap();
-            for name in ["batches", "done"] {
+            for name in ["batches", "done", "settled"] {
                 if let Some(numbers) = row[name].as_array() {
                     item.insert(name.to_owned(), AttributeValue::Ns(numbers.iter().map(ToString::to_string).collect()));
                 }
