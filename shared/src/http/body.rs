@@ -88,22 +88,25 @@ pub(super) fn json_object(request: &Request, limit: usize) -> Result<Option<Memb
 
 /// Largest text of a member that is looked into level by level, which takes as long as it is long times as deep. Ours.
 const SMALL: usize = 4 * 1024;
+/// Deepest nesting of a member's value: as deep as `serde_json` follows, and clients' readers do.
+const MAX_DEPTH: usize = 127;
 
 /// Whether no object in a value has two members of one name (contract: 400). Readers differ on which of the two counts, and
 /// cards are at stake.
 ///
 /// Numbers may be larger than any of ours, and texts whatever JSON has, where nobody but the client reads them. Of a large
-/// value that is not so, and its depth has a limit (128, `serde_json`'s).
+/// value that is not so.
 fn check_names(value: &str) -> serde_json::Result<()> {
     if value.len() > SMALL {
         return serde_json::from_str(value).map(|Strict| ());
     }
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
+    let mut open = vec![(0, value)];
+    while let Some((depth, value)) = open.pop() {
         match serde_json::from_str(value)? {
-            Shape::Members(members) => open.extend(members.into_values().map(RawValue::get)),
-            Shape::Values(values) => open.extend(values.into_iter().map(RawValue::get)),
             Shape::Other => {}
+            _ if depth == MAX_DEPTH => return Err(serde_json::Error::custom("it is nested too deep")),
+            Shape::Members(members) => open.extend(members.into_values().map(|value| (depth + 1, value.get()))),
+            Shape::Values(values) => open.extend(values.into_iter().map(|value| (depth + 1, value.get()))),
         }
     }
     Ok(())
@@ -319,12 +322,18 @@ mod tests {
         assert_eq!(read(None, &" ".repeat(LIMIT + 1)).unwrap_err().status(), 413);
     }
 
-    #[test]
-    fn deep_nesting_is_refused_not_followed() {
-        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    #[rstest]
+    #[case::allowed(MAX_DEPTH, 0, true)]
+    #[case::large_and_allowed(MAX_DEPTH, SMALL, true)]
+    #[case::one_more(MAX_DEPTH + 1, 0, false)]
+    #[case::large_and_one_more(MAX_DEPTH + 1, SMALL, false)]
+    #[case::bottomless(100_000, 0, false)]
+    fn deep_nesting_is_refused_not_followed(#[case] depth: usize, #[case] padding: usize, #[case] is_taken: bool) {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        let body = format!(r#"{{"a":{open}"{}"{close}}}"#, "x".repeat(padding));
         let request = http::Request::builder().header("content-type", "application/json");
-        let request = request.body(Body::Text(deep)).unwrap();
-        assert_eq!(json_object(&request, usize::MAX).unwrap_err().status(), 400);
+        let request = request.body(Body::Text(body)).unwrap();
+        assert_eq!(json_object(&request, usize::MAX).is_ok(), is_taken);
     }
 
     proptest! {
