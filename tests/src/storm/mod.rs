@@ -205,6 +205,13 @@ impl Storm {
             tokio::time::sleep(CALM_BEFORE).await;
             weather.set_down(true);
             tokio::time::sleep(self.outage).await;
+            // On a busy machine it may be that nobody has called yet.
+            for _ in 0..200 {
+                if !weather.met().is_empty() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             weather.set_down(false);
         }
     }
