@@ -25,11 +25,11 @@ api = httpx.Client(
 )
 
 
-def told_to_wait(told: str, otherwise: float) -> float:
+def seconds_to_wait(retry_after: str, otherwise: float) -> float:
     """The seconds that `Retry-After` asks for: as a number, or as a date (RFC 9110, 10.2.3), which is in GMT."""
-    if told.isdecimal():
-        return float(told)
-    date = parsedate_tz(told)
+    if retry_after.isdecimal():
+        return float(retry_after)
+    date = parsedate_tz(retry_after)
     return max(0.0, calendar.timegm(date[:6]) - time.time()) if date else otherwise
 
 
@@ -46,7 +46,7 @@ def ask(method: str, path: str, **options: Any) -> Any:
         else:
             if answer.status_code not in (429, 503) or attempt == TRIES:
                 break
-            wait = told_to_wait(answer.headers.get("Retry-After", ""), wait)
+            wait = seconds_to_wait(answer.headers.get("Retry-After", ""), wait)
         time.sleep(wait)
     if answer.is_error:
         raise SystemExit(f"{method} {path}: {answer.status_code} {answer.text}")
