@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use shared::aws::Aws;
@@ -29,7 +30,8 @@ pub struct Tenant {
     pub org: String,
     /// Talks to the emulator's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Talks to the emulator's SQS.
+    /// Talks to the emulator's SQS. Waits as long as it takes, unlike a function: a message of 1 MiB takes longer than a
+    /// function has, when the machine is busy.
     pub sqs: aws_sdk_sqs::Client,
     http: reqwest::Client,
     events_url: String,
@@ -40,7 +42,8 @@ impl Tenant {
     pub async fn new() -> Self {
         let aws = Aws::from_env().unwrap();
         let org = format!("TN-{}", Uuid::new_v4());
-        let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
+        let sqs = aws.sqs().config().to_builder().timeout_config(TimeoutConfig::disabled()).build();
+        let (dynamodb, sqs) = (aws.dynamodb(), aws_sdk_sqs::Client::from_conf(sqs));
         let pattern = json!({ "source": ["bindery"], "detail": { "org_id": [org] } });
         let events_url = subscribe(&aws.eventbridge(), &sqs, &variable("EVENT_BUS_NAME"), &pattern).await;
         Self { org, dynamodb, sqs, http: reqwest::Client::new(), events_url }
