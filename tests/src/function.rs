@@ -257,7 +257,11 @@ impl Function {
         self.send.send(Handed { id, trace_header, event }).unwrap();
         loop {
             match tokio::time::timeout(Duration::from_millis(20), &mut wait).await {
-                Ok(result) => return result.unwrap(),
+                Ok(result) => {
+                    let result = result.unwrap();
+                    check_headers(&result);
+                    return result;
+                }
                 Err(_) if self.has_died().await => {
                     // What the dead process took with it is no longer waited for.
                     return wait.try_recv().unwrap_or(Invocation::Died);
@@ -337,6 +341,15 @@ impl Function {
 
     async fn has_died(&self) -> bool {
         self.child.lock().await.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+}
+
+/// Fails unless an endpoint's answer says that nothing may keep it, whatever it was asked.
+fn check_headers(invocation: &Invocation) {
+    if let Invocation::Answered(answer) = invocation
+        && answer.get("statusCode").is_some()
+    {
+        assert_eq!(answer["headers"]["cache-control"], "no-store", "{answer}");
     }
 }
 

@@ -151,6 +151,8 @@ pub async fn parts(answer: Response) -> (StatusCode, String, Value) {
     let status = answer.status();
     let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let (location, content_type) = (header("location"), header("content-type"));
+    // The gateway's own have neither.
+    assert_eq!(header("x-correlation-id").is_empty(), header("cache-control") != "no-store", "{answer:?}");
     let path_of = |url: &str| url.strip_prefix(&variable("BINDERY_URL")).expect("a URL of the API").to_owned();
     let path = path_of(answer.url().as_str());
     let location = if location.is_empty() { location } else { path_of(answer.url().join(&location).unwrap().as_str()) };

@@ -1,6 +1,8 @@
 //! A successful answer, and how answers become responses.
 
-use lambda_http::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use lambda_http::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use lambda_http::http::{Response, StatusCode};
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
@@ -133,6 +135,8 @@ pub(super) fn response(
         }
     };
     insert(CONTENT_TYPE, &content_type);
+    // Cards name accounts and customers, and no cache checks tokens (RFC 9111, 5.2.2.5).
+    insert(CACHE_CONTROL, "no-store");
     insert(HeaderName::from_static(CORRELATION_HEADER), said.cid.as_str());
     if let Ok(Answer { operation_id: Some(id), .. }) = result {
         insert(LOCATION, &format!("{}operations/{id}", said.way_up));
