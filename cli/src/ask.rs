@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crate::failure::Failure;
+use crate::terminal::escaped;
 
 /// Is done once the operator agrees, or has said `--yes`.
 ///
@@ -16,7 +17,7 @@ pub fn before(what: &str, yes: bool) -> Result<(), Failure> {
         return Err(Failure::new(format!("{what}? Nobody can be asked, so nothing was changed"))
             .help("give --yes if that is what you want"));
     }
-    eprint!("{what}? [y/N] ");
+    eprint!("{}? [y/N] ", escaped(what));
     let mut answer = String::new();
     let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
     match read {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::terminal::escaped;
+
 /// Why a command ended, and what to do about it.
 #[derive(Debug)]
 pub struct Failure {
@@ -13,9 +15,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// This went wrong.
-    pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), help: None }
+    /// This went wrong. It may quote anything: it is told escaped.
+    pub fn new(what: impl AsRef<str>) -> Self {
+        Self { what: escaped(what.as_ref()), help: None }
     }
 
     /// The same, with what to do about it.

@@ -16,6 +16,7 @@ mod queues;
 mod replay;
 mod resume;
 mod stack;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -72,9 +73,20 @@ enum Command {
     Check(check::Check),
 }
 
+/// The exit status of arguments that are none, as clap has it.
+const USAGE: u8 = 2;
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // What is wrong is quoted, and a script may have taken it from a message.
+        Err(error) if error.use_stderr() => {
+            eprintln!("{}", terminal::escaped_lines(&error.render().to_string()));
+            return ExitCode::from(USAGE);
+        }
+        Err(help) => help.exit(),
+    };
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

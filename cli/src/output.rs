@@ -3,6 +3,8 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
+use crate::terminal::{escaped, json};
+
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -14,7 +16,7 @@ impl Output {
     /// Prints rows, each an object; people see these members, under these names.
     pub fn table(self, columns: &[&str], rows: &[Value]) {
         if self.json {
-            println!("{}", Value::from(rows));
+            println!("{}", json(&Value::from(rows)));
             return;
         }
         let cells: Vec<Vec<String>> =
@@ -41,21 +43,21 @@ impl Output {
         match object {
             Value::Object(members) if !self.json => {
                 let width = members.keys().map(String::len).max().unwrap_or(0);
-                members.iter().for_each(|(name, value)| println!("{name:width$}  {}", cell(value)));
+                members.iter().for_each(|(name, value)| println!("{:width$}  {}", escaped(name), cell(value)));
             }
-            other => println!("{other}"),
+            other => println!("{}", json(other)),
         }
     }
 
     /// Prints one object of many on a line of its own; people see these lines, all but the first indented.
     pub fn passage(self, object: &Value, lines: &[String]) {
         if self.json {
-            println!("{object}");
+            println!("{}", json(object));
             return;
         }
         for (number, line) in lines.iter().enumerate() {
             let indent = if number == 0 { "" } else { "  " };
-            println!("{indent}{}", cell(&Value::from(line.as_str())));
+            println!("{indent}{}", escaped(line));
         }
     }
 
@@ -71,15 +73,13 @@ impl Output {
     }
 }
 
-/// As a terminal may show it: anybody may have written what stands in a queue, sequences that move its cursor too.
+/// As people see it.
 fn cell(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().to_string() };
-    text.chars().map(shown).collect()
+        Value::String(text) => escaped(text),
+        other => escaped(&other.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -89,8 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_moves_the_cursor() {
-        assert_eq!(cell(&json!("käse \"x\"\u{1b}[2J\u{9b}1A\r\u{202e}")), "käse \"x\"\\u{1b}[2J\\u{9b}1A\\r\\u{202e}");
+    fn a_cell_shows_any_value() {
         assert_eq!((cell(&json!({ "a": [1] })), cell(&Value::Null)), ("{\"a\":[1]}".to_owned(), "-".to_owned()));
+        assert_eq!(
+            (cell(&json!("a\u{9b}")), cell(&json!(["\u{9b}"]))),
+            ("a\\u{9b}".to_owned(), "[\"\\u{9b}\"]".to_owned())
+        );
     }
 }

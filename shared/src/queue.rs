@@ -294,9 +294,12 @@ fn printable(text: &str) -> String {
     if text.is_empty() { "unknown".to_owned() } else { text[..text.len().min(MAX_REASON_BYTES)].to_owned() }
 }
 
-/// JSON in ASCII alone. SQS refuses control characters, U+FFFE and U+FFFF (AWS limit), and an external
-/// ID may be any text.
-fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
+/// Returns JSON in ASCII alone, without a control character. SQS refuses these, U+FFFE and U+FFFF (AWS limit); a terminal
+/// obeys some.
+///
+/// # Errors
+/// Those of the value's serializing.
+pub fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
     let json = serde_json::to_string(value)?;
     let mut ascii = String::with_capacity(json.len());
     let mut units = [0; 2];

@@ -1,0 +1,57 @@
+//! What is printed holds nothing that a terminal obeys: anybody may have written what stands in a queue, a row or an
+//! answer, sequences that move its cursor or turn its text around among it.
+
+use serde_json::Value;
+use shared::queue::ascii_json;
+
+/// Returns the text with all that cannot be seen as itself escaped: control characters (ESC, the line feed, those of C1),
+/// what has no width, and what changes the direction of text.
+pub fn escaped(text: &str) -> String {
+    let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// Returns the same, line by line.
+pub fn escaped_lines(text: &str) -> String {
+    text.lines().map(escaped).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the value as JSON, for programs and for a terminal: ASCII alone.
+pub fn json(value: &Value) -> String {
+    // A value of JSON has a form.
+    ascii_json(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// All of Unicode that moves a cursor, hides text or turns it around, by Unicode's own classes.
+    fn obeyed() -> impl Iterator<Item = char> {
+        let controls = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}');
+        let lines = '\u{2028}'..='\u{2029}';
+        let directions = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter();
+        let directions = directions.chain('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        let no_width = ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{e0041}'];
+        controls.chain(lines).chain(directions).chain(no_width)
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_printed() {
+        for c in obeyed() {
+            let text = format!("a{c}b");
+            let printed = [escaped(&text), json(&json!({ &text: [text] }))];
+            assert!(printed.iter().all(|shown| shown.bytes().all(|byte| (b' '..=b'~').contains(&byte))), "{c:?}");
+        }
+        assert_eq!(escaped("käse \"x\"\u{1b}[2J\u{9b}1A\r\u{202e}"), "käse \"x\"\\u{1b}[2J\\u{9b}1A\\r\\u{202e}");
+        assert_eq!(escaped_lines("a\u{1b}\nb"), "a\\u{1b}\nb");
+    }
+
+    #[test]
+    fn json_says_the_same_in_ascii() {
+        let value = json!({ "ä\u{9b}": ["😀\u{202e}", 1.5, null] });
+        assert_eq!(serde_json::from_str::<Value>(&json(&value)).unwrap(), value);
+    }
+}
