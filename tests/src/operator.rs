@@ -5,7 +5,9 @@ use std::process::{Output, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::arena::Arena;
 use crate::function;
+use crate::proxy::{self, Step};
 
 /// What it prints with these arguments and this on its standard input.
 ///
@@ -15,6 +17,31 @@ pub async fn run(arguments: &[&str], input: &str) -> Result<String, String> {
     let output = output(arguments, input, &[]).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+/// The address of an AWS whose `CloudFormation` says of every stack that it has this table and these queues, whoever's.
+pub async fn deployed(arena: &Arena) -> String {
+    let output = |(name, value): (&str, &str)| {
+        format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
+    };
+    let outputs = [
+        ("TableName", arena.table.as_str()),
+        ("BindCardQueueUrl", &arena.queue_url),
+        ("BindCardDlqUrl", &arena.dlq_url),
+        ("CancelBulkQueueUrl", &arena.queue_url),
+        ("CancelBulkDlqUrl", &arena.dlq_url),
+    ];
+    let described = format!(
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>arena</StackName>\
+        <CreationTime>2026-11-22T03:04:05Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
+        <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+        outputs.map(output).concat()
+    );
+    proxy::start(move |call, _| {
+        let is_asked = String::from_utf8_lossy(call.body).contains("Action=DescribeStacks");
+        if is_asked { Step::Answer(200, described.clone()) } else { Step::Pass }
+    })
+    .await
 }
 
 /// All that comes of it, with these variables besides.

@@ -14,7 +14,7 @@ pub const CUSTOMER: u64 = 700_155_667_788;
 /// An external ID of its own for each number: of any characters, and of all lengths.
 #[must_use]
 pub fn external_id(number: usize) -> String {
-    format!("{}{number:05}", ["", "#", "/\"", "\u{1}", "😀"][number % 5].repeat(number % 7))
+    format!("{}{number:05}", ["", "#", "/\"", "\u{fffe}", "😀"][number % 5].repeat(number % 7))
 }
 
 /// An API Gateway event, from a caller that the gateway let in.

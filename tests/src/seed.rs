@@ -29,7 +29,7 @@ pub fn unbound(card_id: u64) -> Card {
         facts: CardFacts {
             program_id: ProgramId::new(5).unwrap(),
             bulk_id: Some("a bulk".parse().unwrap()),
-            external_id: Some(format!("ä#/\"😀\u{1}-{card_id}").parse().unwrap()),
+            external_id: Some(format!("ä#/\"😀\u{ffff}-{card_id}").parse().unwrap()),
             contactless_enabled: true,
             issuing_date: Date::new(date!(2026 - 01 - 31)),
             expiration_date: Date::new(date!(2032 - 01 - 31)),

@@ -60,7 +60,7 @@ async fn results(tenant: &Tenant, operation: &Value, limit: usize) -> BTreeMap<S
 #[tokio::test]
 async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
     let tenant = Tenant::new().await;
-    let odd = format!("{}#/\"\\\u{1}\u{7f}\u{fffe}\u{ffff}", "😀".repeat(246));
+    let odd = format!("{}#/\"\\\u{301}\u{202e}\u{fffe}\u{ffff}", "😀".repeat(246));
     let bulk = create(&tenant, &["unbound".into(), "bound".into(), "gone".into(), odd.clone()]).await;
     start(&tenant, &bulk).await;
     let issued = items(&tenant, &bulk, 1000).await;

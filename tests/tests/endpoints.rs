@@ -54,7 +54,7 @@ async fn a_bind_changes_the_card_and_says_so() {
             "account_id": ACCOUNT, "customer_id": CUSTOMER, "card_id": card, "card_status": "CREATED",
             "card_previous_status": "UNBOUND", "card_name": "", "card_printed_name": "", "program_id": 5,
             "issuing_date": "2026-01-31T00:00:00Z", "expiration_date": "2032-01-31T00:00:00Z", "bulk_id": "a bulk",
-            "external_id": format!("ä#/\"😀\u{1}-{card}"), "operation_type": "BIND_NONAME", "status": "SUCCESS",
+            "external_id": format!("ä#/\"😀\u{ffff}-{card}"), "operation_type": "BIND_NONAME", "status": "SUCCESS",
         })
     );
 }

@@ -1,7 +1,7 @@
 //! Reading what a client sets.
 
 use shared::domain::bulk::{BulkSettings, ModeType, PinLength};
-use shared::domain::ids::{MAX_INTEGER_ID, ProgramId};
+use shared::domain::ids::{MAX_INTEGER_ID, ProgramId, is_of_one_line};
 use shared::http::{Invalid, Members};
 use shared::number::whole;
 
@@ -68,9 +68,11 @@ impl Reader<'_> {
         self.member(name, "must be a boolean", |text| text.parse().ok())
     }
 
+    /// Reads a text, all of which are the embosser's.
     fn text(&mut self, name: &str, (least, most): (usize, usize)) -> Option<String> {
-        let expected = format!("must be a string of {least} to {most} characters");
-        let fits = |text: &String| (least..=most).contains(&text.chars().count());
+        let none = "none of which is a control character or ends a line";
+        let expected = format!("must be a string of {least} to {most} characters, {none}");
+        let fits = |text: &String| (least..=most).contains(&text.chars().count()) && is_of_one_line(text);
         self.member(name, &expected, |text| serde_json::from_str(text).ok().filter(fits))
     }
 }

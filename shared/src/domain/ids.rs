@@ -27,6 +27,13 @@ pub struct InvalidId {
     expected: &'static str,
 }
 
+/// Whether a text has nothing that commands a device or ends a line: no control character (C0, DEL, C1), and neither of
+/// Unicode's separators of lines and paragraphs. What is handed to embossers must not: they may read lines, and print. Ours.
+#[must_use]
+pub fn is_of_one_line(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+}
+
 macro_rules! integer_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -149,10 +156,10 @@ text_id! {
     |text| (1..=MAX_BULK_ID_CHARS).contains(&text.chars().count())
 }
 text_id! {
-    /// The client's own name for a bulk's item. Any text.
+    /// The client's own name for a bulk's item. Any text that [fits on a line](is_of_one_line).
     ExternalId,
-    "1 to 255 characters",
-    |text| (1..=MAX_EXTERNAL_ID_CHARS).contains(&text.chars().count())
+    "1 to 255 characters, none of which is a control character or ends a line",
+    |text| (1..=MAX_EXTERNAL_ID_CHARS).contains(&text.chars().count()) && is_of_one_line(text)
 }
 text_id! {
     /// Ties a request to its operation, messages, events and log lines.
@@ -227,6 +234,7 @@ impl FromStr for OperationId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -266,6 +274,22 @@ mod tests {
         assert!("😀".repeat(255).parse::<ExternalId>().is_ok());
         assert!("😀".repeat(256).parse::<ExternalId>().is_err());
         assert!("".parse::<ExternalId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_commands_a_device_or_ends_a_line_is_no_external_id(
+            before in "\\PC{0,9}", c in "[\\p{Cc}\\p{Zl}\\p{Zp}]", after in "\\PC{0,9}",
+        ) {
+            let text = format!("{before}{c}{after}");
+            prop_assert!(text.parse::<ExternalId>().is_err());
+        }
+
+        #[test]
+        fn any_other_text_is_one(text in "[^\\p{Cc}\\p{Zl}\\p{Zp}]{1,255}") {
+            let id: ExternalId = text.parse().unwrap();
+            prop_assert_eq!(id.as_str(), text);
+        }
     }
 
     #[test]

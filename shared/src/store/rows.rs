@@ -186,7 +186,7 @@ mod tests {
         for key in [
             RowKey::Card(org.clone(), card),
             RowKey::Bulk(org.clone(), bulk.clone()),
-            RowKey::Item(org.clone(), bulk, "I#\u{1}#".parse().unwrap()),
+            RowKey::Item(org.clone(), bulk, "I#\u{ffff}#".parse().unwrap()),
             RowKey::Operation(org.clone(), operation),
             RowKey::Counter(org),
         ] {

@@ -299,7 +299,7 @@ async fn a_thousand_of_the_longest_names_fit() {
     let bulks = Bulks::of_thousands().await;
     let arena: &Arena = &bulks.arena;
     let bulk = bulks.create(1).await;
-    let long = |number: usize| format!("{number:04}{}", ["😀", "\u{1}", "\u{10ffff}"][number % 3].repeat(251));
+    let long = |number: usize| format!("{number:04}{}", ["😀", "\u{ffff}", "\u{10ffff}"][number % 3].repeat(251));
     let names: Vec<String> = (0..1000).map(long).collect();
     let body = json!({ "external_ids": names });
     let path = format!("/cards/v1/bulks/{bulk}");

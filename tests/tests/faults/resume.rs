@@ -5,33 +5,14 @@ use serde_json::Value;
 use tests::arena::Arena;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
-use tests::proxy::{self, Step};
 
 use super::cancels::CANCELER;
 use super::crew::Bulks;
 use super::rows::{operation_of, put_back, row_at, take};
 
-/// What `CloudFormation` says of a stack that has this table and this queue.
-fn stack(arena: &Arena) -> String {
-    let output = |(name, value): (&str, &str)| {
-        format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
-    };
-    let outputs = [("TableName", arena.table.as_str()), ("CancelBulkQueueUrl", &arena.queue_url)].map(output).concat();
-    format!(
-        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>arena</StackName>\
-        <CreationTime>2026-11-22T03:04:05Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
-        <Outputs>{outputs}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
-    )
-}
-
 /// What `bindery resume` says of the operation: whether it did that, and its words.
 async fn resume(arena: &Arena, operation: &str) -> (bool, String) {
-    let described = stack(arena);
-    let url = proxy::start(move |call, _| {
-        let is_asked = String::from_utf8_lossy(call.body).contains("Action=DescribeStacks");
-        if is_asked { Step::Answer(200, described.clone()) } else { Step::Pass }
-    })
-    .await;
+    let url = operator::deployed(arena).await;
     let id = operation.strip_prefix("OP#").unwrap();
     let arguments = ["--json", "--yes", "--stack", "arena", "resume", id, "--tenant", ORG];
     let output = operator::output(&arguments, "", &[("AWS_ENDPOINT_URL", &url)]).await;

@@ -5,6 +5,7 @@
 mod messages;
 mod requests;
 mod secrets;
+mod terminal;
 mod tokens;
 
 use std::collections::BTreeMap;

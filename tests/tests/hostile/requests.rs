@@ -216,8 +216,9 @@ async fn an_odd_page_is_refused() {
 #[tokio::test]
 async fn ids_of_any_characters_are_themselves() {
     let target = Target::new().await;
-    let ids =
-        ["a", "A", "a ", " a", "a\u{301}", "\u{e1}", "a#b", "#", "BULK", "I#a", "OP#1", "\u{0}", "\u{ffff}", "ﬀ", "ff"];
+    let ids = [
+        "a", "A", "a ", " a", "a\u{301}", "\u{e1}", "a#b", "#", "BULK", "I#a", "OP#1", "\u{ad}", "\u{ffff}", "ﬀ", "ff",
+    ];
     let create = &ENDPOINTS[1];
     let mut event = create.good_event();
     event["body"] = json!(json!({ "program_id": 1, "external_ids": ids }).to_string());
@@ -239,6 +240,35 @@ async fn ids_of_any_characters_are_themselves() {
     for tail in ["#BULK", "#I#a", "#", "\u{0}"] {
         target.refused(&ENDPOINTS[6], ENDPOINTS[6].event(&format!("{bulk}{tail}")), &[404]).await;
     }
+}
+
+/// What a bulk says is handed to embossers, who may read it line by line, or print it as it is.
+#[tokio::test]
+async fn nothing_that_embossers_are_handed_commands_a_device_or_ends_a_line() {
+    let target = Target::new().await;
+    let [create, increment, cancel] = [1, 2, 4].map(|number| &ENDPOINTS[number]);
+    let kinds = ["\n", "\r", "\t", "\0", "\u{1b}[2J", "\u{7f}", "\u{85}", "\u{9b}1A", "\u{9f}", "\u{2028}", "\u{2029}"];
+    for text in kinds.map(|kind| format!("GOLD{kind}")) {
+        let settings = ["template_id", "embossing_custom_field", "embossing_group"];
+        let set = settings.map(|name| (create, json!({ "program_id": 1, "external_ids": ["a"], name: text }), name));
+        let named = [
+            (create, json!({ "program_id": 1, "external_ids": [text] }), "external_ids/0"),
+            (increment, json!({ "external_ids": ["a", text] }), "external_ids/1"),
+            (cancel, json!({ "cancel_type": "PARTIAL", "external_ids": [text] }), "external_ids/0"),
+        ];
+        for (endpoint, body, place) in set.into_iter().chain(named) {
+            let mut event = endpoint.good_event();
+            event["body"] = json!(body.to_string());
+            let (status, answer, _) = target.answer(endpoint, event).await;
+            let problem: Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(
+                (status, &problem["errors"][0]["pointer"]),
+                (400, &json!(format!("/{place}"))),
+                "{body}: {answer}"
+            );
+        }
+    }
+    target.is_untouched().await;
 }
 
 /// A payload that is not one of the gateway's is no request: the function says so and lives on.
