@@ -50,7 +50,7 @@ pub struct Request {
 pub struct Webhook {
     /// Where it is.
     pub url: String,
-    /// The secret that holds the keys of whoever sends to it.
+    /// The secret that holds its URL, and the keys of whoever sends to it.
     pub secret: String,
     state: Shared,
 }
@@ -64,7 +64,8 @@ impl Webhook {
         let url = format!("http://{}/hooks/of-nobody-else?a=b", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let secrets = Aws::from_env().unwrap().secretsmanager();
-        let secret = secrets.create_secret().name(format!("webhook-{}", Uuid::new_v4())).secret_string(KEY);
+        let secret =
+            secrets.create_secret().name(format!("webhook-{}", Uuid::new_v4())).secret_string(format!("{url} {KEY}"));
         let secret = secret.send().await.unwrap().arn.unwrap();
         Self { url, secret, state }
     }
@@ -82,15 +83,19 @@ impl Webhook {
 
     /// Has events be signed with these keys.
     pub async fn keys(&self, keys: &str) {
+        self.says(&format!("{} {keys}", self.url)).await;
+    }
+
+    /// Has the secret say this.
+    pub async fn says(&self, text: &str) {
         let secrets = Aws::from_env().unwrap().secretsmanager();
-        secrets.put_secret_value().secret_id(&self.secret).secret_string(keys).send().await.unwrap();
+        secrets.put_secret_value().secret_id(&self.secret).secret_string(text).send().await.unwrap();
     }
 
     /// What tells the worker of it.
     #[must_use]
-    pub fn variables(&self) -> [(String, String); 2] {
-        [("WEBHOOK_URL", &self.url), ("WEBHOOK_SECRET", &self.secret)]
-            .map(|(name, value)| (name.to_owned(), value.clone()))
+    pub fn variables(&self) -> [(String, String); 1] {
+        [("WEBHOOK_SECRET".to_owned(), self.secret.clone())]
     }
 }
 

@@ -16,7 +16,9 @@ use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
 use tests::payloads::{ACCOUNT, batch, failed};
 use tests::proxy::{self, Moment, Step};
 use tests::webhook::{KEY, OTHER_KEY, Request, Then, Webhook, detail, event, event_id};
-use webhook_worker::sign::Keyring;
+use webhook_worker::address::Reach;
+use webhook_worker::client::Endpoint;
+use webhook_worker::recipient::AddressBook;
 
 /// For how long messages were hidden, in seconds.
 type Hidden = Arc<Mutex<Vec<u64>>>;
@@ -185,10 +187,11 @@ async fn several_keys_sign_and_none_is_told() {
 async fn keys_are_read_again() {
     let webhook = Webhook::new().await;
     let secrets = || Aws::from_env().unwrap().secretsmanager();
-    let sign = async |keyring: &Keyring| keyring.keys().await.unwrap().sign("a", 1, "b");
+    let sign = async |book: &AddressBook| book.recipient().await.unwrap().keys.sign("a", 1, "b");
+    let book = |fresh| AddressBook::new(secrets(), webhook.secret.clone(), Reach::of_this_build(), fresh);
     let [at_once, later] = [Duration::ZERO, Duration::from_secs(300)];
-    let eager = Keyring::new(secrets(), webhook.secret.clone(), at_once);
-    let calm = Keyring::new(secrets(), webhook.secret.clone(), later);
+    let eager = book(at_once);
+    let calm = book(later);
     sign(&calm).await;
     let old = sign(&eager).await;
     webhook.keys(OTHER_KEY).await;
@@ -200,10 +203,25 @@ async fn keys_are_read_again() {
         webhook.keys(broken).await;
         assert_eq!(sign(&eager).await, new);
     }
-    let late = Keyring::new(secrets(), webhook.secret.clone(), at_once);
-    assert!(late.keys().await.is_err());
+    let late = book(at_once);
+    assert!(late.recipient().await.is_err());
     webhook.keys(OTHER_KEY).await;
     assert_eq!(sign(&late).await, new, "it is mended without a new process");
+}
+
+/// The URL stands beside the keys, and nowhere else: another one takes no deployment.
+#[tokio::test]
+async fn another_url_is_read_from_the_secret() {
+    let (old, new) = (Webhook::new().await, Webhook::new().await);
+    let secrets = Aws::from_env().unwrap().secretsmanager();
+    let book = AddressBook::new(secrets, old.secret.clone(), Reach::of_this_build(), Duration::ZERO);
+    let of = |url: &str| Endpoint::parse(url, Reach::of_this_build()).unwrap();
+    assert!(book.recipient().await.unwrap().endpoint == of(&old.url));
+    old.says(&format!("{KEY} {}", new.url)).await;
+    assert!(book.recipient().await.unwrap().endpoint == of(&new.url));
+    // What is none leaves that in use that was.
+    old.says(KEY).await;
+    assert!(book.recipient().await.unwrap().endpoint == of(&new.url));
 }
 
 #[rstest]
@@ -215,7 +233,7 @@ async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &s
     let (arena, webhook) = (Arena::new().await, Webhook::new().await);
     let mut environment = arena.environment();
     environment.extend(webhook.variables());
-    environment.push(("WEBHOOK_URL".to_owned(), url.to_owned()));
+    webhook.says(&format!("{url} {KEY}")).await;
     let worker = Function::new("webhook-worker", environment).await;
     let Invocation::Answered(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{}", worker.log()) };
     assert_eq!(failed(&answer).len(), 1);
@@ -224,17 +242,19 @@ async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &s
     assert!(webhook.requests().is_empty());
 }
 
-/// A key that is none, or Secrets Manager out of reach, at a cold start: the process lives, and events wait.
+/// A secret without a URL (as the stack makes it), a key that is none, or Secrets Manager out of reach, at a cold start:
+/// the process lives, and events wait.
 #[rstest]
-#[case::spoilt(Some("whsec_none"), "key 1 is not base64")]
+#[case::without_a_url(Some(KEY), "must have one URL")]
+#[case::spoilt(Some("https://of-nobody-else.example/ whsec_none"), "key 1 is not base64")]
 #[case::out_of_reach(None, "GetSecretValue")]
 #[tokio::test]
-async fn events_wait_for_a_key_and_the_log_says_so(#[case] key: Option<&str>, #[case] reason: &str) {
+async fn events_wait_for_the_secret_and_the_log_says_why(#[case] secret: Option<&str>, #[case] reason: &str) {
     let (arena, webhook) = (Arena::new().await, Webhook::new().await);
     let mut environment = arena.environment();
     environment.extend(webhook.variables());
-    match key {
-        Some(key) => webhook.keys(key).await,
+    match secret {
+        Some(text) => webhook.says(text).await,
         None => environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), proxy::start(|_, _| Step::Cut).await)),
     }
     let worker = Function::new("webhook-worker", environment).await.patient();
@@ -245,6 +265,7 @@ async fn events_wait_for_a_key_and_the_log_says_so(#[case] key: Option<&str>, #[
     let waits: Vec<_> = lines.lines().filter(|line| line.contains("not yet") && line.contains("wait_s")).collect();
     assert_eq!(waits.len(), 2, "{lines}");
     assert!(waits.iter().all(|line| line.contains(reason)), "{lines}");
+    assert!(!lines.contains("of-nobody-else"), "{lines}");
     assert!(webhook.requests().is_empty());
 }
 
@@ -255,7 +276,7 @@ async fn a_name_that_leads_nowhere_or_does_not_speak_tls_comes_again_later() {
     for (url, reason) in [("https://no-such-host.invalid/", "not sent"), (plain.as_str(), "not sent")] {
         let mut environment = arena.environment();
         environment.extend(webhook.variables());
-        environment.push(("WEBHOOK_URL".to_owned(), url.to_owned()));
+        webhook.says(&format!("{url} {KEY}")).await;
         let worker = Function::new("webhook-worker", environment).await;
         let Invocation::Answered(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{url}") };
         assert_eq!(failed(&answer).len(), 1, "{url}");

@@ -37,7 +37,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const AGENT: &str = concat!("bindery/", env!("CARGO_PKG_VERSION"));
 
 /// Where events go: a URL that deliveries may go to, as far as the URL tells.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
 /// The URL cannot be used. Nothing of it is told: it may hold what only its owner should know.

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod backoff;
 pub mod client;
+pub mod recipient;
 pub mod sign;
 
 use std::time::Duration;
@@ -24,10 +25,10 @@ use shared::worker::{self, About, Applied, Attempt, Envelope, Failure, Returns};
 use shared::{Error, clock, config, telemetry};
 use uuid::Uuid;
 
-use crate::client::{Answer, Client, Endpoint, EndpointError, SendError};
-use crate::sign::{FRESH, Keyring};
+use crate::client::{Answer, Client, SendError};
+use crate::recipient::{AddressBook, FRESH, Recipient};
 
-/// Of an invocation's time, what is kept back to read the keys, to sign, and to judge the answer.
+/// Of an invocation's time, what is kept back to read the secret, to sign, and to judge the answer.
 const KEPT_BACK: Duration = Duration::from_millis(200);
 /// The least that an endpoint gets to answer.
 const LEAST_TIME: Duration = Duration::from_millis(500);
@@ -78,14 +79,12 @@ impl Envelope for BusEvent {
 pub struct WebhookWorker {
     /// Sends.
     pub client: Client,
-    /// Where to, if that can be.
-    pub endpoint: Result<Endpoint, EndpointError>,
-    /// Signed with.
-    pub keyring: Keyring,
+    /// Where to, and signed with what.
+    pub address_book: AddressBook,
 }
 
 impl WebhookWorker {
-    /// Delivers an event. What keeps it from being sent at all, such as keys that are none, has it wait as an endpoint does
+    /// Delivers an event. What keeps it from being sent at all, such as a secret without a URL, has it wait as an endpoint does
     /// that is down: it can be mended while events wait.
     ///
     /// # Errors
@@ -93,13 +92,13 @@ impl WebhookWorker {
     pub async fn apply(&self, event: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
         let (id, body) = (event.names.event_id.to_string(), event.detail.get());
         let again = |reason: String| Failure::Wait(reason, backoff::wait(attempt.number, None, fastrand::f64()));
-        let endpoint = self.endpoint.as_ref().map_err(|error| again(error.to_string()))?;
-        let keys = self.keyring.keys().await.map_err(|error| again(error.to_string()))?;
+        let recipient = self.address_book.recipient().await;
+        let Recipient { endpoint, keys } = recipient.map_err(|error| again(error.to_string()))?;
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
         let time = time_to_answer(attempt.timeout);
-        let answer = self.client.post(endpoint, &headers, body.to_owned(), time).await;
+        let answer = self.client.post(&endpoint, &headers, body.to_owned(), time).await;
         judge(answer, attempt.number)
     }
 }
@@ -134,18 +133,16 @@ pub fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied
 /// Returns an error if the environment lacks something, or Lambda cannot be reached.
 pub async fn run() -> Result<(), Error> {
     telemetry::init();
-    let [url, secret] = config::required(["WEBHOOK_URL", "WEBHOOK_SECRET"])?;
-    let [queue, dead_letters] = config::required(["WEBHOOK_QUEUE_URL", "WEBHOOK_DLQ_URL"])?;
+    let [secret, queue, dead_letters] = config::required(["WEBHOOK_SECRET", "WEBHOOK_QUEUE_URL", "WEBHOOK_DLQ_URL"])?;
     let aws = Aws::from_env()?;
     let returns = Returns::from_env(&aws, Some(queue), dead_letters)?;
     let reach = Reach::of_this_build();
     let worker = WebhookWorker {
         client: Client::new(reach)?,
-        endpoint: Endpoint::parse(&url, reach),
-        keyring: Keyring::new(aws.secretsmanager(), secret, FRESH),
+        address_book: AddressBook::new(aws.secretsmanager(), secret, reach, FRESH),
     };
     // Read in advance; a failure is logged, and is every event's.
-    let (_, ()) = tokio::join!(worker.keyring.keys(), aws.warm_up(&[Service::SQS]));
+    let (_, ()) = tokio::join!(worker.address_book.recipient(), aws.warm_up(&[Service::SQS]));
     worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await
 }
 

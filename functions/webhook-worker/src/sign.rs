@@ -1,14 +1,10 @@
 //! Signatures as Standard Webhooks 1.0 has them, which libraries in many languages verify.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use shared::secret::{self, Client, SecretError};
-use tokio::sync::Mutex;
 
 /// What a secret may begin with.
 const PREFIX: &str = "whsec_";
@@ -16,10 +12,6 @@ const PREFIX: &str = "whsec_";
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Keys in use at once: an old one and a new one, and room to spare.
 const MAX_KEYS: usize = 5;
-/// How long what was read is used.
-pub const FRESH: Duration = Duration::from_secs(5 * 60);
-/// How long it is used beyond that, each time that it cannot be read again.
-const FRESH_ENOUGH: Duration = Duration::from_secs(30);
 
 /// The keys that events are signed with.
 pub struct Keys(Vec<hmac::Key>);
@@ -65,70 +57,6 @@ impl Keys {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} key(s)", self.0.len())
-    }
-}
-
-/// The keys as Secrets Manager has them: read again now and then, so that rotating them takes no deployment.
-#[derive(Debug)]
-pub struct Keyring {
-    client: Client,
-    secret: String,
-    fresh: Duration,
-    held: Mutex<Option<Held>>,
-}
-
-/// What came of reading them last.
-#[derive(Debug, Clone)]
-struct Held {
-    keys: Result<Arc<Keys>, KeyringError>,
-    /// When they are read again.
-    until: Instant,
-}
-
-/// The keys cannot be read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum KeyringError {
-    /// At all.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// For what they are.
-    #[error("the webhook's secret: {0}")]
-    Key(#[from] KeyError),
-}
-
-impl Keyring {
-    /// Returns the keys of this secret, to be read when they are first asked for, and again after this time ([`FRESH`]).
-    #[must_use]
-    pub fn new(client: Client, secret: String, fresh: Duration) -> Self {
-        Self { client, secret, fresh, held: Mutex::default() }
-    }
-
-    /// Returns the keys. What cannot be read again stays as it was.
-    ///
-    /// # Errors
-    /// [`KeyringError`] if they could never be read.
-    pub async fn keys(&self) -> Result<Arc<Keys>, KeyringError> {
-        let mut held = self.held.lock().await;
-        let now = match held.clone() {
-            Some(fresh) if Instant::now() < fresh.until => return fresh.keys,
-            before => self.read_again(before).await,
-        };
-        held.insert(now).keys.clone()
-    }
-
-    async fn read_again(&self, before: Option<Held>) -> Held {
-        match self.read().await {
-            Ok(keys) => Held { keys: Ok(Arc::new(keys)), until: Instant::now() + self.fresh },
-            Err(error) => {
-                tracing::error!(%error, "the webhook's keys cannot be read; old ones stay in use");
-                let keys = before.and_then(|before| before.keys.ok()).ok_or(error);
-                Held { keys, until: Instant::now() + self.fresh.min(FRESH_ENOUGH) }
-            }
-        }
-    }
-
-    async fn read(&self) -> Result<Keys, KeyringError> {
-        Ok(Keys::parse(&secret::read(&self.client, &self.secret).await?)?)
     }
 }
 

@@ -8,7 +8,7 @@ const RESTORED = "bindery-restored";
 // With every subscriber.
 const ALWAYS = {
   WithEventsQueue: "true",
-  WebhookUrl: "https://consumer.example",
+  WithWebhook: "true",
   ApiDestinationUrl: "https://consumer.example",
   ApiDestinationSecret: arn("secretsmanager", "secret:api-key-a1b2c3"),
 };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::template::{Function, Template, list, named};
 
 use crate::file;
@@ -97,7 +97,7 @@ fn every_queue_is_watched() {
 fn every_function_is_watched() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
-    for Function { name, properties, .. } in template.functions() {
+    for Function { name, logical_id, properties } in template.functions() {
         let full_name = format!("${{AWS::StackName}}-{name}");
         let of_lambda =
             |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));
@@ -118,7 +118,18 @@ fn every_function_is_watched() {
         let deployment = &properties["DeploymentPreference"]["Alarms"]["Fn::If"];
         assert_eq!((&deployment[0], named(&deployment[1][0])), (&"DeploysAnyway".into(), "AWS::NoValue".to_owned()));
         let stopped_by: BTreeSet<String> = list(&deployment[2]).iter().map(named).collect();
-        assert_eq!(stopped_by, &errors | &stops, "{name}");
+        // Of crashes, those of the new version alone, behind the alias: else the old one's would stop the cure.
+        let new_version = [
+            ("FunctionName", full_name.clone()),
+            ("Resource", format!("{full_name}:live")),
+            ("ExecutedVersion", logical_id.clone()),
+        ];
+        let crashes = watching(&alarms, &metric("AWS/Lambda", "Errors", &new_version));
+        assert_eq!(watching(&alarms, &metric("AWS/Lambda", "Invocations", &new_version)), crashes, "{name}");
+        assert_eq!((crashes.len(), stopped_by), (1, &crashes | &stops), "{name}");
+        let version =
+            &alarms[crashes.first().unwrap()]["Properties"]["Metrics"][1]["MetricStat"]["Metric"]["Dimensions"][2];
+        assert_eq!(version["Value"], json!({ "Fn::GetAtt": [logical_id, "Version.Version"] }), "{name}");
     }
 }
 
@@ -178,7 +189,7 @@ fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
         assert!(sections.contains(section), "{id} names {section}");
         named_by_alarms.insert(section.to_owned());
         // Those for deployments alone stop one; nobody is woken.
-        let wakes = !id.ends_with("FailuresAlarm");
+        let wakes = !id.ends_with("FailuresAlarm") && !id.ends_with("CrashesAlarm");
         assert_eq!((alarm.get("AlarmActions").is_some(), alarm.get("OKActions").is_some()), (wakes, wakes), "{id}");
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
         assert!(names.insert(named(&alarm["AlarmName"])), "{id} has another's name");

@@ -65,20 +65,62 @@ def build() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def deploy(*options: str) -> set[str]:
-    """Deploys as far as it goes; answers the names of the functions' versions."""
-    done = run("./deploy", "dev", *options)
-    assert done.returncode == 0 or AT_LAST in done.stderr, done.stdout + done.stderr
+def as_translated() -> dict[str, dict]:
+    """The resources of the built template, as CloudFormation makes them."""
     template = yaml_parse(BUILT.read_text())
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::Serverless::Function":
             # As `sam deploy` uploads it.
             resource["Properties"]["CodeUri"] = {"Bucket": "packages", "Key": name}
     parameters = {"JwtIssuer": "https://issuer.example", "JwtAudience": "bindery"}
-    translated = transform(template, parameters, SimpleNamespace(load=dict))["Resources"]
+    return transform(template, parameters, SimpleNamespace(load=dict))["Resources"]
+
+
+def deploy(*options: str) -> set[str]:
+    """Deploys as far as it goes; answers the names of the functions' versions."""
+    done = run("./deploy", "dev", *options)
+    assert done.returncode == 0 or AT_LAST in done.stderr, done.stdout + done.stderr
+    translated = as_translated()
     versions = {name for name, resource in translated.items() if resource["Type"] == "AWS::Lambda::Version"}
     assert len(versions) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), versions
+    assert {version for version, _ in crash_alarms(translated)} == versions, "an alarm watches another version"
     return versions
+
+
+def crash_alarms(resources: dict[str, dict]) -> list[tuple[str, dict]]:
+    """The alarms on the crashes of one version, with that version."""
+    alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]
+    found = []
+    for alarm in alarms:
+        stats = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one]
+        values = {d["Name"]: d["Value"] for stat in stats for d in stat["Dimensions"] if stat["MetricName"] == "Errors"}
+        if "ExecutedVersion" in values:
+            version, attribute = values["ExecutedVersion"]["Fn::GetAtt"]
+            assert attribute == "Version", values
+            found.append((version, alarm))
+    return found
+
+
+def crashes_stop_a_deployment_if_the_new_version_is_broken() -> None:
+    """Plays the alarms: so many of so many runs of the new version, in the five minutes of a deployment, crashed."""
+    alarms = crash_alarms(as_translated())
+    assert len({json.dumps(alarm["Metrics"][0]) for _, alarm in alarms}) == 1, "they compute differently"
+    for _, alarm in alarms:
+        assert (alarm["ComparisonOperator"], alarm["EvaluationPeriods"]) == ("GreaterThanThreshold", 1), alarm
+        periods = {one["MetricStat"]["Period"] for one in alarm["Metrics"][1:]}
+        assert periods == {300}, "a deployment takes five minutes"
+    expression = alarms[0][1]["Metrics"][0]["Expression"].replace(" OR ", " or ")
+
+    def stops(errors: int, runs: int) -> bool:
+        names = {"IF": lambda holds, then, otherwise: then if holds else otherwise, "errors": errors, "runs": runs}
+        return eval(expression, names) > alarms[0][1]["Threshold"]
+
+    # One tenant's crash, its client's repetitions, and a message that crashes its worker at each of five deliveries.
+    for errors, runs in ((0, 1), (1, 2), (1, 1000), (2, 3), (2, 40), (3, 60), (5, 100)):
+        assert not stops(errors, runs), f"{errors} of {runs} stop a deployment"
+    # A version that crashes on everything, however little there is; or on one kind of request of ten.
+    for errors, runs in ((1, 1), (2, 2), (1000, 1000), (3, 30), (100, 1000), (6, 100)):
+        assert stops(errors, runs), f"{errors} of {runs} do not stop a deployment"
 
 
 @contextmanager
@@ -212,6 +254,7 @@ def main() -> None:
         issuers_are_looked_at(url, served)
         accounts_are_looked_at()
         as_it_is = deploy("--no-execute-changeset")
+        crashes_stop_a_deployment_if_the_new_version_is_broken()
         assert deploy("--help") == as_it_is, "nothing has changed, and yet there are new versions"
         change('RestoredTable=""', "RestoredTable=bindery-dev-restored")
         assert deploy("--help").isdisjoint(as_it_is), "another table does not reach the functions that run"

@@ -283,17 +283,52 @@ fn a_subscriber_that_nobody_asked_for_is_not_made() {
             assert_eq!(one.get("Condition"), condition.map(|(_, condition)| json!(condition)).as_ref(), "{id}");
         }
     }
-    let off = [("ApiDestinationUrl", ""), ("WithEventsQueue", "false"), ("WebhookUrl", "")];
+    let off = [("ApiDestinationUrl", ""), ("WithEventsQueue", "false"), ("WithWebhook", "false")];
     for ((parameter, off), (_, condition)) in off.into_iter().zip(SUBSCRIBERS) {
         assert_eq!(template.section("Parameters")[parameter]["Default"], off);
         assert!(template.section("Conditions")[condition].to_string().contains(&format!(r#"{{"Ref":"{parameter}"}}"#)));
     }
-    for url in ["ApiDestinationUrl", "WebhookUrl"] {
-        assert_eq!(template.section("Parameters")[url]["AllowedPattern"], "(https://[!-~]+)?");
-    }
+    assert_eq!(template.section("Parameters")["ApiDestinationUrl"]["AllowedPattern"], "(https://[!-~]+)?");
     // SAM hands the condition on to what it makes of a function, but for this.
     let preference = &template.resources("AWS::Serverless::Function")["WebhookWorkerFunction"]["Properties"];
     assert_eq!(preference["DeploymentPreference"]["PassthroughCondition"], true);
+}
+
+/// What a parameter's name says that may hold a credential: a URL can, too.
+const CREDENTIALS: [&str; 7] = ["credential", "key", "password", "pepper", "secret", "token", "url"];
+/// Parameters with such a name that only say where something is.
+const ONLY_NAMES: [&str; 2] = ["ApiDestinationSecret", "KmsKeyArn"];
+
+/// Parameters are in samconfig.toml, in what CloudFormation tells, and variables in what Lambda tells, of whoever may look.
+#[test]
+fn what_may_hold_a_credential_is_in_no_variable_and_no_parameter_that_is_shown() {
+    let template = Template::read();
+    let is_suspect = |name: &str| CREDENTIALS.iter().any(|word| name.to_lowercase().contains(word));
+    let parameters = template.section("Parameters").as_object().unwrap();
+    let suspects = parameters.iter().filter(|(name, _)| is_suspect(name) && !ONLY_NAMES.contains(&name.as_str()));
+    let suspects: BTreeMap<&str, &Value> = suspects.map(|(name, one)| (name.as_str(), &one["NoEcho"])).collect();
+    assert_eq!(suspects, [("ApiDestinationUrl", &json!(true))].into());
+    for (name, parameter) in parameters {
+        let takes_urls = parameter["AllowedPattern"].as_str().is_some_and(|pattern| pattern.contains("://"));
+        assert!(!takes_urls || suspects.contains_key(name.as_str()), "{name}");
+    }
+    for name in ONLY_NAMES {
+        let says = format!("{} {}", parameters[name]["Description"], parameters[name]["AllowedPattern"]);
+        assert!(says.contains("arn:") || name.ends_with("Arn"), "{name}: {says}");
+    }
+    let shown: Vec<String> = ["Outputs", "Globals"].map(|section| template.section(section).to_string()).into();
+    for name in suspects.keys() {
+        assert!(!shown.iter().any(|text| text.contains(name)), "{name} is shown");
+    }
+    // What a variable names that may be one is a queue, or the name of a secret.
+    let (queues, secrets) = (template.resources("AWS::SQS::Queue"), template.resources("AWS::SecretsManager::Secret"));
+    for function in template.functions() {
+        for (variable, value) in template.environment(&function) {
+            let is_name = queues.contains_key(&value) || secrets.contains_key(&value);
+            assert!(!is_suspect(&variable) || is_name, "{}: {variable}", function.name);
+            assert!(!suspects.contains_key(value.as_str()), "{}: {variable}", function.name);
+        }
+    }
 }
 
 #[test]
