@@ -130,7 +130,7 @@ pub async fn run() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let endpoint = BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
     aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
-    http::run(Scope::CardsWrite, move |call| {
+    http::run(Scope::CardsBind, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

@@ -240,7 +240,7 @@ pub async fn run() -> Result<(), Error> {
         pepper: PepperSecret::new(aws.secretsmanager(), pepper),
     };
     // The gateway checks no token for us: its 401 is JSON of its own, which a client that speaks XML cannot read.
-    let verifier = Verifier::new(issuer, audience);
+    let verifier = Verifier::new(issuer, audience)?;
     // Pepper and keys are read in advance, and again by the requests that need them if that fails.
     let connecting = aws.warm_up(&[Service::DYNAMODB, Service::SQS]);
     let (_, (), ()) = tokio::join!(endpoint.pepper.get(), verifier.warm_up(), connecting);

@@ -104,7 +104,7 @@ fn context(context: &Value) -> ApiGatewayV2httpRequestContext {
 fn authorizer(claims: &Map<String, Value>) -> ApiGatewayRequestAuthorizer {
     let (mut authorizer, mut jwt) =
         (ApiGatewayRequestAuthorizer::default(), ApiGatewayRequestAuthorizerJwtDescription::default());
-    jwt.claims = Claims::read(claims).into_texts();
+    jwt.claims = Claims::of_gateway(claims).into_texts();
     authorizer.jwt = Some(jwt);
     authorizer
 }

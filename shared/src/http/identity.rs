@@ -19,7 +19,9 @@ use crate::number::whole;
 /// What a token may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Give instructions about cards.
+    /// Bind cards to the token's own account.
+    CardsBind,
+    /// Give instructions about cards and bulks.
     CardsWrite,
     /// Read cards and bulks.
     CardsRead,
@@ -30,14 +32,16 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The word in a token.
+    /// The words in a token, each of which gives it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn words(self) -> &'static [&'static str] {
         match self {
-            Self::CardsWrite => "cards:write",
-            Self::CardsRead => "cards:read",
-            Self::OperationsRead => "operations:read",
-            Self::OrdersCancel => "orders:cancel",
+            // Who may do anything with cards may bind them, too. An account's token needs no more than the first.
+            Self::CardsBind => &["cards:bind", "cards:write"],
+            Self::CardsWrite => &["cards:write"],
+            Self::CardsRead => &["cards:read"],
+            Self::OperationsRead => &["operations:read"],
+            Self::OrdersCancel => &["orders:cancel"],
         }
     }
 }
@@ -51,37 +55,51 @@ pub struct Identity {
     pub account_id: Option<AccountId>,
 }
 
-/// The claims that Bindery reads, as texts.
+/// The claims that Bindery reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Claims {
     tenant_id: Option<String>,
     account_id: Option<String>,
-    /// Words with spaces between them.
-    scope: Option<String>,
+    /// Words without spaces and brackets.
+    scopes: Vec<String>,
 }
 
 impl Claims {
-    /// Those of a token, or of what the gateway makes of one: there are texts alone, and `[a b]` is a list. `scp` is read
-    /// where there is no `scope`.
-    pub(super) fn read(claims: &Map<String, Value>) -> Self {
-        let claim = |name: &str| claims.get(name).filter(|value| !value.is_null());
-        Self {
-            tenant_id: claim("tenant_id").map(text),
-            account_id: claim("account_id").map(text),
-            scope: claim("scope").or_else(|| claim("scp")).map(words),
-        }
+    /// Those of a token.
+    pub(super) fn of_token(claims: &Map<String, Value>) -> Self {
+        Self::read(claims, words)
     }
 
-    /// What [`Self::read`] reads the same claims of.
+    /// Those of what the gateway makes of a token: texts alone, of which `[a b]` is a list.
+    pub(super) fn of_gateway(claims: &Map<String, Value>) -> Self {
+        let unlisted = |text: &str| {
+            let list = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            words(list.unwrap_or(text))
+        };
+        Self::read(claims, unlisted)
+    }
+
+    /// `scp` is read where there is no `scope`.
+    fn read(claims: &Map<String, Value>, words: impl Fn(&str) -> Vec<String>) -> Self {
+        let claim = |name: &str| claims.get(name).filter(|value| !value.is_null());
+        let scopes = match claim("scope").or_else(|| claim("scp")) {
+            Some(Value::String(text)) => words(text),
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).filter_map(word).collect(),
+            _ => Vec::new(),
+        };
+        Self { tenant_id: claim("tenant_id").map(text), account_id: claim("account_id").map(text), scopes }
+    }
+
+    /// What [`Self::of_gateway`] reads the same claims of.
     pub(super) fn into_texts(self) -> HashMap<String, String> {
-        let Self { tenant_id, account_id, scope } = self;
+        let Self { tenant_id, account_id, scopes } = self;
+        let scope = Some(format!("[{}]", scopes.join(" ")));
         let claims = [("tenant_id", tenant_id), ("account_id", account_id), ("scope", scope)];
         claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     fn identity(&self, scope: Scope) -> Result<Identity, Problem> {
-        let scopes = self.scope.as_deref().unwrap_or_default();
-        if !scopes.split(' ').any(|granted| granted == scope.as_str()) {
+        if !self.scopes.iter().any(|word| scope.words().contains(&word.as_str())) {
             return Err(Problem::forbidden("The access token lacks the scope for this request."));
         }
         let org_id = self.tenant_id.as_deref().and_then(|tenant| tenant.parse().ok());
@@ -102,15 +120,16 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(of_other, ToOwned::to_owned)
 }
 
-fn words(value: &Value) -> String {
-    match value {
-        Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-        value => {
-            let words = text(value);
-            let list = words.strip_prefix('[').and_then(|words| words.strip_suffix(']'));
-            list.map(ToOwned::to_owned).unwrap_or(words)
-        }
-    }
+/// The words of a text. One with a bracket in it has none: the gateway writes so what is no list of words but something
+/// nested, of which a word in the middle must not pass for a scope.
+fn words(text: &str) -> Vec<String> {
+    let text = if text.contains(['[', ']']) { "" } else { text };
+    text.split(' ').filter_map(word).collect()
+}
+
+/// The text, if it is one word.
+fn word(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.contains([' ', '[', ']'])).then(|| text.to_owned())
 }
 
 /// Who calls, if they may do what `scope` says.
@@ -130,7 +149,7 @@ pub(super) async fn identify(request: &Request, scope: Scope, verifier: &Verifie
 fn gateway_claims(request: &Request) -> Option<Claims> {
     let RequestContext::ApiGatewayV2(context) = request.request_context_ref()? else { return None };
     let claims = &context.authorizer.as_ref()?.jwt.as_ref()?.claims;
-    Some(Claims::read(&claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()))
+    Some(Claims::of_gateway(&claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()))
 }
 
 /// The token, after `Bearer` or, as the gateway takes it too, by itself.
@@ -142,6 +161,8 @@ fn bearer(request: &Request) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::json;
 
@@ -149,29 +170,69 @@ mod tests {
 
     const TENANT: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
 
-    fn read(claims: &Value) -> Claims {
-        Claims::read(claims.as_object().unwrap())
+    fn of_token(claims: &Value) -> Claims {
+        Claims::of_token(claims.as_object().unwrap())
+    }
+
+    /// Whether a token with these claims gives the scope; and one of which the gateway makes these.
+    fn gives(claims: &Value, scope: Scope) -> (bool, bool) {
+        let mut claims = claims.as_object().unwrap().clone();
+        claims.insert("tenant_id".to_owned(), TENANT.into());
+        let gives = |claims: Claims| claims.identity(scope).is_ok();
+        (gives(Claims::of_token(&claims)), gives(Claims::of_gateway(&claims)))
     }
 
     #[rstest]
     #[case(json!({ "scope": "cards:write" }), true)]
     #[case(json!({ "scope": "cards:read cards:write" }), true)]
-    #[case(json!({ "scope": "[cards:read cards:write]" }), true)]
     #[case(json!({ "scope": ["cards:read", 5, "cards:write"] }), true)]
-    #[case(json!({ "scp": "[cards:write]" }), true)]
     #[case(json!({ "scp": ["cards:write"], "scope": null }), true)]
     #[case(json!({ "scp": ["cards:write"], "scope": "" }), false)]
     #[case(json!({ "scope": "cards:writer" }), false)]
     #[case(json!({ "scope": "cards:write,cards:read" }), false)]
     #[case(json!({ "scope": "CARDS:WRITE" }), false)]
+    #[case(json!({ "scope": "cards:bind" }), false)]
     #[case(json!({ "scope": "" }), false)]
     #[case(json!({ "scope": true }), false)]
-    #[case(json!({ "scope": { "cards:write": true } }), false)]
-    #[case(json!({ "scope": [["cards:write"]] }), false)]
     #[case(json!({}), false)]
-    fn a_scope_is_one_of_the_words(#[case] mut claims: Value, #[case] granted: bool) {
-        claims["tenant_id"] = TENANT.into();
-        assert_eq!(read(&claims).identity(Scope::CardsWrite).is_ok(), granted);
+    fn a_scope_is_one_of_the_words(#[case] claims: Value, #[case] granted: bool) {
+        assert_eq!(gives(&claims, Scope::CardsWrite), (granted, granted));
+    }
+
+    #[rstest]
+    #[case("[a cards:write b]")]
+    #[case("[cards:write]")]
+    fn only_the_gateway_writes_a_list_as_a_text(#[case] list: &str) {
+        assert_eq!(gives(&json!({ "scope": list }), Scope::CardsWrite), (false, true));
+        assert_eq!(gives(&json!({ "scp": list }), Scope::CardsWrite), (false, true));
+    }
+
+    /// Neither as it is in a token, nor as the gateway writes it.
+    #[rstest]
+    #[case(json!("[a cards:write b"))]
+    #[case(json!("a cards:write b]"))]
+    #[case(json!("[a [x cards:write y] b]"))]
+    #[case(json!("[[cards:write]]"))]
+    #[case(json!("[[[cards:write]]]"))]
+    #[case(json!("map[a:x cards:write b]"))]
+    #[case(json!("[map[a:x cards:write b]]"))]
+    #[case(json!({ "a": "x cards:write b" }))]
+    #[case(json!({ "cards:write": true }))]
+    #[case(json!(["a cards:write b"]))]
+    #[case(json!(["[cards:write]"]))]
+    #[case(json!([["cards:write"], { "a": "cards:write" }]))]
+    fn a_word_within_something_nested_is_no_scope(#[case] scope: Value) {
+        assert_eq!(gives(&json!({ "scope": scope }), Scope::CardsWrite), (false, false));
+        assert_eq!(gives(&json!({ "scp": scope }), Scope::CardsWrite), (false, false));
+    }
+
+    #[rstest]
+    #[case("cards:bind", [true, false])]
+    #[case("cards:write", [true, true])]
+    #[case("cards:read operations:read orders:cancel", [false, false])]
+    fn who_may_bind_may_not_therefore_write(#[case] scope: &str, #[case] granted: [bool; 2]) {
+        let gives = |asked| gives(&json!({ "scope": scope }), asked).0;
+        assert_eq!([Scope::CardsBind, Scope::CardsWrite].map(gives), granted);
     }
 
     #[rstest]
@@ -181,7 +242,7 @@ mod tests {
     #[case(json!(["TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11"]))]
     #[case(json!("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#CARD#1"))]
     fn without_a_well_formed_tenant_nobody_is_known(#[case] tenant: Value) {
-        let claims = read(&json!({ "tenant_id": tenant, "scope": "cards:write" }));
+        let claims = of_token(&json!({ "tenant_id": tenant, "scope": "cards:write" }));
         assert_eq!(claims.identity(Scope::CardsWrite).unwrap_err().status(), 403);
     }
 
@@ -198,7 +259,7 @@ mod tests {
     #[case(json!([5]), "refused")]
     #[case(json!("five"), "refused")]
     fn who_is_limited_to_an_account_is_never_taken_for_one_who_is_not(#[case] account: Value, #[case] known: &str) {
-        let claims = read(&json!({ "tenant_id": TENANT, "account_id": account, "scope": "cards:write" }));
+        let claims = of_token(&json!({ "tenant_id": TENANT, "account_id": account, "scope": "cards:write" }));
         let is = match claims.identity(Scope::CardsWrite) {
             Ok(Identity { account_id: None, .. }) => "any account".to_owned(),
             Ok(Identity { account_id: Some(account), .. }) => format!("account {}", account.get()),
@@ -207,10 +268,14 @@ mod tests {
         assert_eq!(is, known);
     }
 
-    #[test]
-    fn what_the_gateway_hands_on_is_read_as_what_it_was_made_of() {
-        let claims = read(&json!({ "tenant_id": TENANT, "account_id": 5, "scp": ["a", "b"], "email_verified": true }));
-        let texts = claims.clone().into_texts();
-        assert_eq!(Claims::read(&texts.into_iter().map(|(name, value)| (name, value.into())).collect()), claims);
+    proptest! {
+        #[test]
+        fn what_is_read_of_an_event_is_read_the_same_again(words in vec("[a\\[\\] :]{0,6}", 0..4), list: bool) {
+            let scope = if list { json!(words) } else { json!(words.join(" ")) };
+            let event = json!({ "tenant_id": TENANT, "account_id": 5, "scp": scope, "email_verified": true });
+            let claims = Claims::of_gateway(event.as_object().unwrap());
+            let texts = claims.clone().into_texts().into_iter().map(|(name, value)| (name, value.into())).collect();
+            prop_assert_eq!(Claims::of_gateway(&texts), claims);
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! document (`OpenID` Connect Discovery 1.0, section 4), and kept as long as it keeps them.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -38,11 +39,16 @@ const MAX_KEYS_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 /// Largest document, and largest key set, in bytes. Ours.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
+/// Keys that anybody on the way could change are nobody's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no https address, nor an http address of this very machine")]
+pub struct AddressError(String);
+
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 enum KeysError {
-    #[error("{0} is no https address")]
-    Address(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
     #[error("{0} did not answer: {1}")]
     Transport(String, String),
     #[error("{0} answered {1}")]
@@ -53,6 +59,8 @@ enum KeysError {
     Form(String, serde_json::Error),
     #[error("the discovery document is another issuer's")]
     OtherIssuer,
+    #[error("the set has no key that can be used")]
+    NoKeys,
     #[error("timed out")]
     TimedOut,
 }
@@ -96,13 +104,16 @@ fn usable(key: Value) -> Option<(String, Key)> {
         kty: String,
         alg: Option<String>,
         r#use: Option<String>,
+        key_ops: Option<Vec<String>>,
         n: String,
         e: String,
     }
-    let Jwk { kid, kty, alg, r#use, n, e } = serde_json::from_value(key).ok()?;
-    let is_for_us = kty == "RSA" && alg.is_none_or(|alg| alg == "RS256") && r#use.is_none_or(|r#use| r#use == "sig");
-    is_for_us.then_some(())?;
-    Some((kid, Key { modulus: number(&n)?, exponent: number(&e)? }))
+    let key: Jwk = serde_json::from_value(key).ok()?;
+    let is_rs256 = key.kty == "RSA" && key.alg.is_none_or(|alg| alg == "RS256");
+    let verifies = key.r#use.is_none_or(|r#use| r#use == "sig")
+        && key.key_ops.is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
+    (is_rs256 && verifies).then_some(())?;
+    Some((key.kid, Key { modulus: number(&key.n)?, exponent: number(&key.e)? }))
 }
 
 /// A number's bytes, without the leading zeros that some issuers write: `ring` takes none.
@@ -118,19 +129,32 @@ pub(super) struct Keys {
     held: Mutex<Held>,
 }
 
+/// By the time of day: a monotonic clock need not go on while Lambda holds the process frozen.
 #[derive(Debug, Default)]
 struct Held {
     set: KeySet,
     /// When the set was asked for last, and whether it came.
-    asked: Option<(Instant, bool)>,
-    /// When it came last.
-    came: Option<Instant>,
+    asked: Option<(SystemTime, bool)>,
+    /// When the set was asked for that is held.
+    came: Option<SystemTime>,
+}
+
+/// Whether so much time has gone by since then. A time to come, by a clock that was put back, is as good as none.
+fn is_over(age: Duration, since: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(since).map_or(true, |elapsed| elapsed >= age)
 }
 
 impl Keys {
     /// Those of this issuer.
-    pub(super) fn of(issuer: String) -> Self {
-        Self { issuer: Some(issuer), held: Mutex::default() }
+    ///
+    /// # Errors
+    /// If what it says could be changed on its way here.
+    pub(super) fn of(issuer: String) -> Result<Self, AddressError> {
+        if is_https(&issuer) || is_local(&issuer) {
+            Ok(Self { issuer: Some(issuer), held: Mutex::default() })
+        } else {
+            Err(AddressError(issuer))
+        }
     }
 
     /// These, and no others.
@@ -139,9 +163,9 @@ impl Keys {
     }
 
     /// Fetches them, so that no request has to wait for it. What fails here is told by the first request.
-    pub(super) async fn fetch_in_advance(&self) {
+    pub(super) async fn fetch_in_advance(&self, now: SystemTime) {
         let Some(issuer) = &self.issuer else { return };
-        if let Err(error) = self.held.lock().await.fetch(issuer).await {
+        if let Err(error) = self.held.lock().await.fetch(issuer, now).await {
             tracing::warn!(%error, "the keys of tokens could not be read in advance");
         }
     }
@@ -150,40 +174,47 @@ impl Keys {
     ///
     /// # Errors
     /// 503 if whether there is one cannot be known now.
-    pub(super) async fn find(&self, kid: &str) -> Result<Option<Key>, Problem> {
+    pub(super) async fn find(&self, kid: &str, now: SystemTime) -> Result<Option<Key>, Problem> {
         let mut held = self.held.lock().await;
         if let Some(issuer) = &self.issuer {
-            held.freshen(issuer, kid).await?;
+            held.freshen(issuer, kid, now).await?;
         }
         Ok(held.set.0.get(kid).cloned())
     }
 }
 
 impl Held {
-    async fn freshen(&mut self, issuer: &str, kid: &str) -> Result<(), Problem> {
-        let is_older = |age: Duration| self.came.is_none_or(|came| came.elapsed() >= age);
-        let is_needed = is_older(MAX_KEYS_AGE) || !self.set.0.contains_key(kid);
-        let (is_wanted, asked) = (is_needed || is_older(REFRESH_AGE), self.asked);
+    /// Asks for the set anew if it must, or should, and may. What is still lacking then cannot be known.
+    async fn freshen(&mut self, issuer: &str, kid: &str, now: SystemTime) -> Result<(), Problem> {
         let interval = |came: bool| if came { FETCH_INTERVAL } else { RETRY_INTERVAL };
-        if is_wanted && asked.is_none_or(|(at, came)| at.elapsed() >= interval(came)) {
-            match self.fetch(issuer).await {
-                Err(error) if is_needed => return Err(unavailable(error)),
-                Err(error) => tracing::warn!(%error, "the keys of tokens could not be read anew"),
-                Ok(()) => {}
+        let may_ask = self.asked.is_none_or(|(at, came)| is_over(interval(came), at, now));
+        let is_wanted = self.lacks(kid, REFRESH_AGE, now);
+        let failure = if is_wanted && may_ask { self.fetch(issuer, now).await.err() } else { None };
+        let is_lacking = self.lacks(kid, MAX_KEYS_AGE, now);
+        match (failure, self.asked) {
+            (Some(error), _) if is_lacking => Err(unavailable(error)),
+            (Some(error), _) => {
+                tracing::warn!(%error, "the keys of tokens could not be read anew");
+                Ok(())
             }
-        } else if is_needed && asked.is_some_and(|(_, came)| !came) {
-            return Err(unavailable("could not be fetched a moment ago"));
+            (None, Some((_, false))) if is_lacking => Err(unavailable("could not be fetched a moment ago")),
+            (None, _) => Ok(()),
         }
-        Ok(())
     }
 
-    async fn fetch(&mut self, issuer: &str) -> Result<(), KeysError> {
+    /// Whether the key is not there, or the set has this age.
+    fn lacks(&self, kid: &str, age: Duration, now: SystemTime) -> bool {
+        self.came.is_none_or(|came| is_over(age, came, now)) || !self.set.0.contains_key(kid)
+    }
+
+    async fn fetch(&mut self, issuer: &str, now: SystemTime) -> Result<(), KeysError> {
         // Should this be given up meanwhile, it has failed.
-        self.asked = Some((Instant::now(), false));
-        self.set = tokio::time::timeout(FETCH_TIMEOUT, fetch(issuer)).await.map_err(|_| KeysError::TimedOut)??;
-        let now = Instant::now();
-        (self.asked, self.came) = (Some((now, true)), Some(now));
-        Ok(())
+        self.asked = Some((now, false));
+        let set = tokio::time::timeout(FETCH_TIMEOUT, fetch(issuer)).await.map_err(|_| KeysError::TimedOut)??;
+        // A key that is not in it was withdrawn, even if none is; but that no token is good is not what an issuer means.
+        let is_usable = !set.0.is_empty();
+        (self.set, self.came, self.asked) = (set, is_usable.then_some(now), Some((now, is_usable)));
+        is_usable.then_some(()).ok_or(KeysError::NoKeys)
     }
 }
 
@@ -214,20 +245,23 @@ fn parsed<T: DeserializeOwned>(url: &str, document: &[u8]) -> Result<T, KeysErro
     serde_json::from_slice(document).map_err(|error| KeysError::Form(url.to_owned(), error))
 }
 
+fn is_https(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
+}
+
 /// Whether the address is on this machine, where nobody can listen in: the local stack's issuer.
 fn is_local(url: &str) -> bool {
-    let uri = url.parse::<Uri>().ok();
-    uri.is_some_and(|uri| {
-        uri.scheme_str() == Some("http") && matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
-    })
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    uri.scheme_str() == Some("http") && (host == "localhost" || address.is_ok_and(|address| address.is_loopback()))
 }
 
 /// What is there, by TLS, or on this machine if that is allowed. No redirects are followed.
 async fn get(connector: &Connector, url: &str, may_be_local: bool) -> Result<Vec<u8>, KeysError> {
-    let is_https = url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"));
     let mut request = HttpRequest::new(SdkBody::empty());
-    if !(is_https || may_be_local && is_local(url)) || request.set_uri(url).is_err() {
-        return Err(KeysError::Address(url.to_owned()));
+    if !(is_https(url) || may_be_local && is_local(url)) || request.set_uri(url).is_err() {
+        return Err(AddressError(url.to_owned()).into());
     }
     let transport = |error: &(dyn std::error::Error + 'static)| KeysError::Transport(url.to_owned(), causes(error));
     let response = connector.call(request).await.map_err(|error| transport(&error))?;

@@ -43,7 +43,7 @@ pub use identity::{Identity, Scope};
 pub use lambda_http::http::HeaderMap;
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, cursor, page};
 pub use problem::{Invalid, Problem, ProblemCode, RETRY_AFTER_SECONDS};
-pub use token::Verifier;
+pub use token::{IssuerError, Verifier};
 
 const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Kept back of an invocation's time for saying that it did not suffice.
@@ -145,13 +145,13 @@ pub fn text_of<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str
 /// Serves an endpoint whose callers need `scope`, until the runtime ends.
 ///
 /// # Errors
-/// Those of the runtime.
+/// Those of the runtime; and if the issuer of tokens cannot be believed.
 pub async fn run<F, Fut>(scope: Scope, handler: F) -> Result<(), Error>
 where
     F: Fn(Call) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
-    serve(scope, None, Verifier::from_env(), boxed(handler)).await
+    serve(scope, None, Verifier::from_env()?, boxed(handler)).await
 }
 
 /// The same, for an endpoint whose contract has errors of another form, and which says even that no token was valid.

@@ -7,15 +7,15 @@
 //! say what the token must name. Without them no token is valid.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::identity::Claims;
-use super::keys::{KeySet, Keys};
+use super::keys::{AddressError, KeySet, Keys};
 use super::problem::Problem;
 use crate::clock;
 use crate::config;
@@ -30,6 +30,11 @@ const LAST_SECOND: f64 = 253_402_300_799.0;
 #[derive(Debug, Clone)]
 pub struct Verifier(Option<Arc<Rules>>);
 
+/// The issuer of tokens cannot be believed.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable AUTH_ISSUER: {0}")]
+pub struct IssuerError(#[from] AddressError);
+
 #[derive(Debug)]
 struct Rules {
     issuer: String,
@@ -39,19 +44,23 @@ struct Rules {
 
 impl Verifier {
     /// From the environment. Incomplete settings verify nothing.
-    #[must_use]
-    pub fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn from_env() -> Result<Self, IssuerError> {
         match (config::optional("AUTH_ISSUER"), config::optional("AUTH_AUDIENCE")) {
             (Some(issuer), Some(audience)) => Self::new(issuer, audience),
-            _ => Self(None),
+            _ => Ok(Self(None)),
         }
     }
 
     /// By the keys that this issuer publishes, for this audience.
-    #[must_use]
-    pub fn new(issuer: String, audience: String) -> Self {
-        let keys = Keys::of(issuer.clone());
-        Self(Some(Arc::new(Rules { issuer, audience, keys })))
+    ///
+    /// # Errors
+    /// If what the issuer publishes could be changed on its way here.
+    pub fn new(issuer: String, audience: String) -> Result<Self, IssuerError> {
+        let keys = Keys::of(issuer.clone())?;
+        Ok(Self(Some(Arc::new(Rules { issuer, audience, keys }))))
     }
 
     /// By the keys of this set, as JSON.
@@ -66,7 +75,7 @@ impl Verifier {
     /// Reads the keys before the first request, which would otherwise wait for them. What fails here is left to that.
     pub async fn warm_up(&self) {
         if let Some(rules) = &self.0 {
-            rules.keys.fetch_in_advance().await;
+            rules.keys.fetch_in_advance(SystemTime::now()).await;
         }
     }
 
@@ -74,11 +83,11 @@ impl Verifier {
     pub(super) async fn verify(&self, token: &str) -> Result<Claims, Problem> {
         let rules = self.0.as_ref().ok_or_else(Problem::unauthorized)?;
         let signed = Signed::read(token).ok_or_else(Problem::unauthorized)?;
-        let key = rules.keys.find(&signed.kid).await?;
+        let key = rules.keys.find(&signed.kid, SystemTime::now()).await?;
         let claims = key.and_then(|key| key.has_signed(signed.message, &signed.signature).then_some(signed.claims));
         let claims: Option<Map<String, Value>> = claims.and_then(decoded);
         let claims = claims.filter(|claims| rules.allow(claims, clock::epoch_seconds()));
-        Ok(Claims::read(&claims.ok_or_else(Problem::unauthorized)?))
+        Ok(Claims::of_token(&claims.ok_or_else(Problem::unauthorized)?))
     }
 }
 
@@ -114,20 +123,16 @@ struct Signed<'a> {
 
 impl<'a> Signed<'a> {
     fn read(token: &'a str) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Header {
-            alg: String,
-            kid: String,
-            /// What must be understood, and is not (RFC 7515, section 4.1.11).
-            crit: Option<IgnoredAny>,
-        }
         let token = Some(token).filter(|token| token.len() <= MAX_TOKEN_BYTES)?;
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
-        let Header { alg, kid, crit } = decoded(header)?;
+        let header: Map<String, Value> = decoded(header)?;
+        let kid = header.get("kid").and_then(Value::as_str)?.to_owned();
+        // Whatever must be understood is not (RFC 7515, section 4.1.11).
+        let is_understood = header.get("alg").is_some_and(|alg| alg == "RS256") && !header.contains_key("crit");
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         // A third dot would be in `claims`, which is no Base64 then.
-        (alg == "RS256" && crit.is_none()).then_some(Self { kid, message: message.as_bytes(), claims, signature })
+        is_understood.then_some(Self { kid, message: message.as_bytes(), claims, signature })
     }
 }
 
@@ -218,12 +223,15 @@ mod tests {
     #[case(json!({ "alg": "RS256", "kid": "k" }), true)]
     #[case(json!({ "alg": "RS256", "kid": "k", "typ": 5, "jwk": { "kty": [] }, "x5c": null }), true)]
     #[case(json!({ "alg": "RS256", "kid": "k", "crit": ["b64"], "b64": false }), false)]
+    #[case(json!({ "alg": "RS256", "kid": "k", "crit": [] }), false)]
+    #[case(json!({ "alg": "RS256", "kid": "k", "crit": null }), false)]
     #[case(json!({ "alg": "RS512", "kid": "k" }), false)]
     #[case(json!({ "alg": "none", "kid": "k" }), false)]
     #[case(json!({ "alg": ["RS256"], "kid": "k" }), false)]
     #[case(json!({ "alg": "RS256" }), false)]
     #[case(json!({ "alg": "RS256", "kid": null }), false)]
     #[case(json!(["RS256", "k"]), false)]
+    #[case(json!(["RS256", "k", null]), false)]
     fn a_header_names_the_algorithm_and_the_key(#[case] header: Value, #[case] is_read: bool) {
         let token = format!("{}.e30.", URL_SAFE_NO_PAD.encode(header.to_string()));
         assert_eq!(Signed::read(&token).is_some(), is_read);

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
     let dynamodb = client!(aws_sdk_dynamodb, http_client, credentials, region, "AWS_ENDPOINT_URL_DYNAMODB");
     let sqs = client!(aws_sdk_sqs, http_client, credentials, region, "AWS_ENDPOINT_URL_SQS");
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsWrite, move |call| {
+    http::run(Scope::CardsBind, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsWrite, move |call| {
+    http::run(Scope::CardsBind, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsWrite, move |call| {
+    http::run(Scope::CardsBind, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

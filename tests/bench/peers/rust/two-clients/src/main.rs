@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
     let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
     let (dynamodb, sqs) = (Aws::from_env()?.dynamodb(), Aws::from_env()?.sqs());
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsWrite, move |call| {
+    http::run(Scope::CardsBind, move |call| {
         let endpoint = endpoint.clone();
         async move { endpoint.handle(&call).await }
     })

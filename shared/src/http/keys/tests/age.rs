@@ -1,0 +1,140 @@
+//! Keys in the course of time, with an issuer that withdraws one and fails.
+
+use lambda_http::http::StatusCode;
+use rstest::rstest;
+
+use super::super::*;
+use super::START;
+use super::issuer::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn keys_are_asked_for_when_they_are_needed_and_not_at_will() {
+    let issuer = Issuer::good(of_length);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START).await;
+    for _ in 0..3 {
+        assert!(keys.find("a", START).await.unwrap().is_some());
+        // It was asked for a moment ago, and there was none.
+        assert_eq!(keys.find("b", START).await, Ok(None));
+    }
+    assert_eq!(issuer.times_asked(), 1);
+    let later = START + FETCH_INTERVAL;
+    assert!(keys.find("a", later).await.unwrap().is_some());
+    assert_eq!(issuer.times_asked(), 1, "a key that is known is not asked for again");
+    assert_eq!(keys.find("b", later).await, Ok(None));
+    assert_eq!(keys.find("b", later).await, Ok(None));
+    assert_eq!(issuer.times_asked(), 2, "one that is not known is, once in a while");
+    assert!(keys.find("a", later + REFRESH_AGE).await.unwrap().is_some());
+    assert_eq!(issuer.times_asked(), 3, "old ones are asked for anew");
+}
+
+/// Which tokens are good: one of a key that was withdrawn, and one of its successor.
+async fn found(keys: &Keys, now: SystemTime) -> [Result<bool, StatusCode>; 2] {
+    let find = async |kid| keys.find(kid, now).await.map(|key| key.is_some()).map_err(|problem| problem.status());
+    [find("a").await, find("b").await]
+}
+
+const UNKNOWN: Result<bool, StatusCode> = Err(StatusCode::SERVICE_UNAVAILABLE);
+
+/// After all moments looked at.
+const LATER: Duration = Duration::from_secs(200_000);
+
+/// However the issuer fails once it has withdrawn a key, that is trusted no longer than its age. What it signs with now
+/// nobody can know.
+#[rstest]
+#[case::without_an_answer(DISCOVERY, hung_up)]
+#[case::broken(DISCOVERY, broken)]
+#[case::garbage(DISCOVERY, no_keys)]
+#[case::too_large(DISCOVERY, too_large)]
+#[case::cut_off(DISCOVERY, cut_off)]
+#[case::elsewhere(DISCOVERY, elsewhere)]
+#[case::without_discovery("<html></html>", of_length)]
+#[case::another_discovery(r#"{"issuer":"https://issuer.test","jwks_uri":"ISSUER/keys"}"#, of_length)]
+#[case::moved_to_nowhere(r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/other"}"#, of_length)]
+#[case::moved_out_of_tls(r#"{"issuer":"ISSUER","jwks_uri":"http://issuer.test/keys"}"#, of_length)]
+#[tokio::test]
+async fn a_withdrawn_key_dies_with_its_age(#[case] discovery: &'static str, #[case] writing: Writing) {
+    let issuer = Issuer::good(of_length);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START).await;
+    issuer.becomes(discovery, writing);
+    is_trusted_no_longer_than_its_age(&keys).await;
+    issuer.becomes(DISCOVERY, other_keys);
+    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "it is there again");
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_dies_with_its_age_though_its_issuer_is_silent() {
+    let issuer = Issuer::good(of_length);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START).await;
+    issuer.becomes(DISCOVERY, silent);
+    // Nobody sits out what does not come.
+    tokio::time::pause();
+    is_trusted_no_longer_than_its_age(&keys).await;
+    tokio::time::resume();
+    issuer.becomes(DISCOVERY, other_keys);
+    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "it is there again");
+}
+
+async fn is_trusted_no_longer_than_its_age(keys: &Keys) {
+    assert_eq!(found(keys, START).await, [Ok(true), Ok(false)]);
+    assert_eq!(found(keys, START + REFRESH_AGE).await, [Ok(true), UNKNOWN]);
+    let end = START + MAX_KEYS_AGE;
+    assert_eq!(found(keys, end - SECOND).await, [Ok(true), UNKNOWN]);
+    // When it may ask and when it may not, for as long as it stays so.
+    for after in [0, 1, 4, 5, 6, 59, 60, 61, 3600, 7200, 7201, 14_400, 86_400] {
+        assert_eq!(found(keys, end + after * SECOND).await, [UNKNOWN, UNKNOWN], "{after} s after the end");
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_is_gone_as_soon_as_the_issuer_says_so() {
+    let issuer = Issuer::good(of_length);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START).await;
+    issuer.becomes(DISCOVERY, empty);
+    let later = START + REFRESH_AGE;
+    assert_eq!(found(&keys, later).await, [UNKNOWN, UNKNOWN]);
+    assert_eq!(found(&keys, later + RETRY_INTERVAL).await, [UNKNOWN, UNKNOWN]);
+    issuer.becomes(DISCOVERY, other_keys);
+    assert_eq!(found(&keys, later + 2 * RETRY_INTERVAL).await, [Ok(false), Ok(true)]);
+}
+
+/// The old address goes on with the old keys, as caches do.
+#[tokio::test]
+async fn keys_that_moved_are_found_where_they_are_now() {
+    let (old, new) = (Issuer::good(of_length), Issuer::good(other_keys));
+    let keys = old.keys();
+    keys.fetch_in_advance(START).await;
+    let moved = DISCOVERY.replace("ISSUER/keys", &format!("{}/keys", new.url));
+    old.becomes(moved.leak(), of_length);
+    assert_eq!(found(&keys, START + FETCH_INTERVAL - SECOND).await, [Ok(true), Ok(false)]);
+    assert_eq!(found(&keys, START + REFRESH_AGE).await, [Ok(false), Ok(true)]);
+    assert_eq!((old.times_asked(), new.times_asked()), (1, 1));
+}
+
+/// A clock that was put back makes no key younger.
+#[tokio::test]
+async fn keys_of_a_time_to_come_are_asked_for_anew() {
+    let issuer = Issuer::good(of_length);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START + MAX_KEYS_AGE).await;
+    issuer.becomes(DISCOVERY, broken);
+    assert_eq!(found(&keys, START).await, [UNKNOWN, UNKNOWN]);
+    issuer.becomes(DISCOVERY, of_length);
+    assert_eq!(found(&keys, START + RETRY_INTERVAL).await, [Ok(true), Ok(false)]);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_there_too_late_is_asked_again() {
+    let issuer = Issuer::good(hung_up);
+    let keys = issuer.keys();
+    keys.fetch_in_advance(START).await;
+    issuer.becomes(DISCOVERY, of_length);
+    assert_eq!(found(&keys, START).await, [UNKNOWN, UNKNOWN]);
+    assert_eq!(issuer.times_asked(), 1);
+    assert_eq!(found(&keys, START + RETRY_INTERVAL).await, [Ok(true), Ok(false)]);
+}

@@ -1,0 +1,156 @@
+//! An issuer on this machine, in all framings that HTTP has, and in all states that an issuer can be in.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::super::{FETCH_TIMEOUT, Keys, MAX_DOCUMENT_BYTES};
+
+pub(super) const DISCOVERY: &str = r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}"#;
+pub(super) const KEYS: &str = r#"{"keys":[{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}]}"#;
+
+/// What the server writes to whoever asks for the keys.
+pub(super) type Writing = fn(&mut TcpStream) -> std::io::Result<()>;
+
+pub(super) fn of_length(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{KEYS}", KEYS.len())
+}
+
+pub(super) fn chunked(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    for piece in KEYS.as_bytes().chunks(7) {
+        write!(stream, "{:x}\r\n", piece.len())?;
+        stream.write_all(piece)?;
+        write!(stream, "\r\n")?;
+    }
+    write!(stream, "0\r\n\r\n")
+}
+
+pub(super) fn ended_by_close(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}")
+}
+
+pub(super) fn of_old(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.0 200 OK\r\n\r\n{KEYS}")
+}
+
+pub(super) fn without_end(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    // Until it hangs up.
+    loop {
+        write!(stream, "400\r\n{}\r\n", " ".repeat(0x400))?;
+    }
+}
+
+pub(super) fn too_large(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_DOCUMENT_BYTES + 1 - KEYS.len()))
+}
+
+pub(super) fn as_large_as_may_be(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_DOCUMENT_BYTES - KEYS.len()))
+}
+
+pub(super) fn cut_off(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{KEYS}")
+}
+
+pub(super) fn too_slow(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    for _ in 0..30 {
+        write!(stream, "1\r\n \r\n")?;
+        thread::sleep(FETCH_TIMEOUT / 20);
+    }
+    write!(stream, "0\r\n\r\n")
+}
+
+pub(super) fn elsewhere(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n")
+}
+
+pub(super) fn no_keys(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n<html></html>")
+}
+
+pub(super) fn other_keys(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{}", KEYS.replace(r#""kid":"a""#, r#""kid":"b""#))
+}
+
+pub(super) fn empty(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{{\"keys\":[]}}")
+}
+
+pub(super) fn broken(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 500 Internal Server Error\r\ncontent-length: {}\r\n\r\n{KEYS}", KEYS.len())
+}
+
+pub(super) fn silent(stream: &mut TcpStream) -> std::io::Result<()> {
+    // Keeps the connection.
+    std::mem::forget(stream.try_clone()?);
+    Ok(())
+}
+
+pub(super) fn hung_up(_: &mut TcpStream) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// An issuer whose discovery document is this, with its own address in the place of `ISSUER`.
+pub(super) struct Issuer {
+    pub(super) url: String,
+    answers: Arc<Mutex<(&'static str, Writing)>>,
+    /// How often it was asked for keys.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    pub(super) fn start(discovery: &'static str, writing: Writing) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/a", listener.local_addr().unwrap());
+        let issuer = Self { url, answers: Arc::new(Mutex::new((discovery, writing))), asked: Arc::default() };
+        let (url, answers, asked) = (issuer.url.clone(), Arc::clone(&issuer.answers), Arc::clone(&issuer.asked));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let asked_for = read_head(&stream);
+                let (discovery, writing) = *answers.lock().unwrap();
+                // What cannot be written is not wanted any more.
+                if asked_for == "GET /a/.well-known/openid-configuration HTTP/1.1" {
+                    let document = discovery.replace("ISSUER", &url);
+                    let _ = write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{document}");
+                } else if asked_for == "GET /a/keys HTTP/1.1" {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let _ = writing(&mut stream);
+                } else {
+                    let _ = write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                }
+            }
+        });
+        issuer
+    }
+
+    pub(super) fn good(writing: Writing) -> Self {
+        Self::start(DISCOVERY, writing)
+    }
+
+    /// Its keys, of which none has been fetched.
+    pub(super) fn keys(&self) -> Keys {
+        Keys::of(self.url.clone()).unwrap()
+    }
+
+    pub(super) fn becomes(&self, discovery: &'static str, writing: Writing) {
+        *self.answers.lock().unwrap() = (discovery, writing);
+    }
+
+    pub(super) fn times_asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+/// The first line of a request.
+fn read_head(stream: &TcpStream) -> String {
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap_or_default);
+    let first = lines.next().unwrap_or_default();
+    lines.find(String::is_empty);
+    first
+}
