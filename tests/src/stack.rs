@@ -99,9 +99,14 @@ impl Tenant {
             .header("x-customer-id", CUSTOMER)
     }
 
-    /// What the API says there.
+    /// What the API says there to the organisation, which may see everything of its own.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let answer = self.request(Method::GET, path, &self.token(ACCOUNT)).send().await.unwrap();
+        self.get_by(&token::of_org(&self.org), path).await
+    }
+
+    /// What the API says there to who has this token.
+    pub async fn get_by(&self, token: &str, path: &str) -> (StatusCode, Value) {
+        let answer = self.request(Method::GET, path, token).send().await.unwrap();
         let (status, _, body) = parts(answer).await;
         (status, body)
     }

@@ -12,7 +12,15 @@ use time::OffsetDateTime;
 use crate::variable;
 
 /// All scopes.
-pub const SCOPES: &str = "cards:write cards:read orders:cancel operations:read";
+pub const SCOPES: &str = "cards:bind cards:write cards:read orders:cancel operations:read";
+
+/// A token of this organisation's, for no account.
+#[must_use]
+pub fn of_org(org: &str) -> String {
+    let mut claims = claims(org, 1);
+    claims.as_object_mut().unwrap().remove("account_id");
+    sign(&claims)
+}
 
 /// Claims of a good token for this organisation and account.
 #[must_use]

@@ -51,6 +51,7 @@ fn operation(operation_id: OperationId, fingerprint: &str, created_at: Timestamp
     Operation {
         org_id: org(),
         operation_id,
+        account_id: None,
         state: OperationState::Pending,
         fingerprint: fingerprint.to_owned(),
         cid: "c".parse().unwrap(),

@@ -1,4 +1,6 @@
 //! `GET /cards/v1/cards/{cardId}`: any card of the caller's organisation, as it is now.
+//!
+//! Who holds another account's card, an account token is not told.
 
 use serde::Serialize;
 use shared::aws::{Aws, Service};
@@ -21,26 +23,30 @@ struct Body {
     status: CardStatus,
     #[serde(flatten)]
     facts: CardFacts,
-    /// Absent until the card is bound.
+    /// Absent until the card is bound, and of other accounts' cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<AccountId>,
-    /// Absent until the card is bound.
+    /// The same.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
-    /// The card that replaced this one.
+    /// The card that replaced this one: the same customer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_card_id: Option<CardId>,
 }
 
-impl From<Card> for Body {
-    fn from(card: Card) -> Self {
+impl Body {
+    /// What a caller is told of the card that is limited to this account, or to none.
+    fn of(card: Card, account: Option<AccountId>) -> Self {
+        let shows_holder = card.shows_holder_to(account);
+        let bound = card.bound.filter(|_| shows_holder);
+        let replaced = card.replaced.filter(|_| shows_holder);
         Self {
             card_id: card.card_id,
             status: card.status,
             facts: card.facts,
-            account_id: card.bound.as_ref().map(|bound| bound.account_id),
-            customer_id: card.bound.as_ref().map(|bound| bound.customer_id),
-            new_card_id: card.replaced.map(|replaced| replaced.new_card_id),
+            account_id: bound.as_ref().map(|bound| bound.account_id),
+            customer_id: bound.as_ref().map(|bound| bound.customer_id),
+            new_card_id: replaced.map(|replaced| replaced.new_card_id),
         }
     }
 }
@@ -53,7 +59,7 @@ impl GetCard {
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let card_id = call.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let card = self.store.card(&call.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
-        Answer::ok(&Body::from(card))
+        Answer::ok(&Body::of(card, call.identity.account_id))
     }
 }
 

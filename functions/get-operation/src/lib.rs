@@ -250,13 +250,15 @@ impl GetOperation {
     /// Answers a request.
     ///
     /// # Errors
-    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, or it has
-    /// expired.
+    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, it has expired, or another
+    /// account than the token's asked for it.
     pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
         let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
-        let operation = self.store.operation(org, operation_id, call.now).await?.ok_or_else(Problem::not_found)?;
+        let operation = self.store.operation(org, operation_id, call.now).await?;
+        let operation = operation.filter(|operation| operation.is_known_to(call.identity.account_id));
+        let operation = operation.ok_or_else(Problem::not_found)?;
         let from: usize = from.unwrap_or(0);
         let subject = operation.subject.clone();
         let (has_ended, accepted_at) = (operation.ended_at.is_some(), operation.created_at);

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from .issuer import KEY_ID, encode, key
 from .settings import AUDIENCE, Settings
 
-SCOPES = "cards:write cards:read orders:cancel operations:read"
+SCOPES = "cards:bind cards:write cards:read orders:cancel operations:read"
 HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
 

@@ -152,6 +152,14 @@ pub struct CardFacts {
 }
 
 impl Card {
+    /// Whether this caller may know who holds it, and what took its place: who is limited to an account knows it of that
+    /// account's cards.
+    #[must_use]
+    pub fn shows_holder_to(&self, account: Option<AccountId>) -> bool {
+        let is_held_by = |account| self.bound.as_ref().is_none_or(|bound| bound.account_id == account);
+        account.is_none_or(is_held_by)
+    }
+
     /// Whether the card belongs to this account and this customer.
     #[must_use]
     pub fn is_bound_to(&self, account_id: AccountId, customer_id: CustomerId) -> bool {

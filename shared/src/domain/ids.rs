@@ -198,7 +198,7 @@ impl OperationId {
     /// an account's: always the same one.
     #[must_use]
     pub fn from_key(org: &OrgId, account: Option<AccountId>, endpoint: &str, key: &str) -> Self {
-        // Unambiguous: only the last can hold a line feed.
+        // Unambiguous: only the last can hold a line feed, and no account is empty.
         let account = account.map(|account| account.to_string()).unwrap_or_default();
         let name = format!("{org}\n{account}\n{endpoint}\n{key}");
         Self(Uuid::new_v5(&OPERATION_NAMESPACE, name.as_bytes()))
@@ -304,5 +304,15 @@ mod tests {
         assert_ne!(id, OperationId::from_key(&other, account, "bind-card", "k"));
         assert_ne!(id, OperationId::from_key(&org, AccountId::new(8), "bind-card", "k"));
         assert_ne!(id, OperationId::from_key(&org, None, "bind-card", "k"));
+    }
+
+    /// A repeated request must find its operation after a deployment, too.
+    #[rstest]
+    #[case(Some(7), "69b999ce-8df1-5140-8c2d-35dc966aefcc")]
+    #[case(None, "308cc6a9-98f4-52ae-a14e-5d2ae6e52035")]
+    fn a_key_names_the_same_operation_for_ever(#[case] account: Option<u64>, #[case] operation: &str) {
+        let org = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
+        let account = account.and_then(AccountId::new);
+        assert_eq!(OperationId::from_key(&org, account, "bind-card", "k").to_string(), operation);
     }
 }

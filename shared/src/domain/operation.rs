@@ -11,7 +11,7 @@ use super::acceptance::Acceptance;
 use super::bind::BindOutcome;
 use super::bulk::{BulkCancellation, BulkStatus, Planned};
 use super::cancel::CancelType;
-use super::ids::{BulkId, CardId, CorrelationId, OperationId, OrgId};
+use super::ids::{AccountId, BulkId, CardId, CorrelationId, OperationId, OrgId};
 use super::order::OrderRef;
 use super::time::{Date, Timestamp};
 
@@ -151,6 +151,9 @@ pub struct Operation {
     pub org_id: OrgId,
     /// Its ID: made of the idempotency key where there is one.
     pub operation_id: OperationId,
+    /// The account whose token asked for it; none if the token was the organisation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
     /// How far it has come.
     pub state: OperationState,
     /// What its request was, hashed: a key that comes with another request is a misuse.
@@ -172,6 +175,12 @@ impl Operation {
     #[must_use]
     pub const fn acceptance(&self) -> Acceptance {
         Acceptance { operation_id: self.operation_id, accepted_at: self.created_at }
+    }
+
+    /// Whether this caller may know of it: who is limited to an account knows of what that account asked for.
+    #[must_use]
+    pub fn is_known_to(&self, account: Option<AccountId>) -> bool {
+        account.is_none() || self.account_id == account
     }
 
     /// The second from which on the operation counts as gone, though its row may linger (DynamoDB

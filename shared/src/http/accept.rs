@@ -143,6 +143,7 @@ pub fn operation(call: &Call, ticket: &Ticket, subject: Subject, accepted_at: Ti
     Operation {
         org_id: call.identity.org_id.clone(),
         operation_id: ticket.operation_id,
+        account_id: call.identity.account_id,
         state: OperationState::Pending,
         fingerprint: ticket.fingerprint.clone(),
         cid: call.cid.clone(),

@@ -91,6 +91,7 @@ def operation(id: str, fingerprint: str = "?", **more: Any) -> Row:
         "sk": "OP",
         "org_id": ORG,
         "operation_id": id,
+        "account_id": ACCOUNT,
         "state": "PENDING",
         "fingerprint": fingerprint,
         "cid": "c-0",

@@ -53,6 +53,7 @@ def endpoint_cases() -> list[Case]:
     reissue = {"reissued_card_id": OLD}
     old = card(OLD, "NORMAL", **bound())
     other_account = {"tenant_id": ORG, "account_id": "4002", "scope": "cards:write"}
+    binds_alone = {"tenant_id": ORG, "account_id": str(ACCOUNT), "scope": "cards:read cards:bind"}
     encoded = {"body": base64.b64encode(json.dumps(reissue).encode()).decode(), "isBase64Encoded": True}
     utf_16 = {"body": base64.b64encode("{}".encode("utf-16")).decode(), "isBase64Encoded": True}
     wrong_claims = {
@@ -155,6 +156,7 @@ def endpoint_cases() -> list[Case]:
         ),
         Case("a member twice", [UNBOUND], [request(body='{"a":1,"a":1}')], but=("node",)),
         *(Case(f"claims: {name}", [UNBOUND], [request(claims=claims)]) for name, claims in wrong_claims.items()),
+        Case("claims: bind alone", [UNBOUND], [request(claims=binds_alone)]),
         *(Case(f"headers: {name}", [UNBOUND], [request(**headers)]) for name, headers in wrong_headers.items()),
         *(Case(f"body: {name}", [UNBOUND], [request(body=body)]) for name, body in wrong_bodies.items()),
         *(Case(f"odd body: {name}", [UNBOUND, old], [request(body=body)]) for name, body in odd_bodies.items()),

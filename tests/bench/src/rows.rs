@@ -87,6 +87,7 @@ pub fn operation(card_id: CardId) -> Operation {
     Operation {
         org_id: ORG.parse().unwrap(),
         operation_id: OperationId::from_uuid(Uuid::now_v7()),
+        account_id: AccountId::new(ACCOUNT),
         state: OperationState::Pending,
         fingerprint: "f".repeat(64),
         cid: CorrelationId::from_uuid(Uuid::now_v7()),

@@ -337,6 +337,7 @@ fn pending(number: u128, subject: Subject) -> Row<Operation> {
     Row::new(Operation {
         org_id: "TN-00000000-0000-4000-8000-000000000000".parse().expect("well formed"),
         operation_id: operation_id(number),
+        account_id: None,
         state: OperationState::Pending,
         fingerprint: String::new(),
         cid: "cid".parse().expect("short"),

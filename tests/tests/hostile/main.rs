@@ -42,7 +42,7 @@ const ENDPOINTS: [Endpoint; 9] = [
         parameter: Some("cardId"),
         good: "1",
         body: Some(r#"{"reissued_card_id": 2}"#),
-        scope: "cards:write",
+        scope: "cards:bind",
     },
     Endpoint {
         function: "create-bulk",

@@ -55,6 +55,7 @@ fn forged() -> Vec<(&'static str, String, u64)> {
             headed(json!({ "alg": "RS256", "kid": "local-1", "crit": ["b64"], "b64": true })),
             401,
         ),
+        ("nothing that must be understood", headed(json!({ "alg": "RS256", "kid": "local-1", "crit": null })), 401),
         ("no key ID", headed(json!({ "alg": "RS256" })), 401),
         ("an unknown key", headed(json!({ "alg": "RS256", "kid": "local-2" })), 401),
         ("a path as a key", headed(json!({ "alg": "RS256", "kid": "../../local-1" })), 401),
@@ -77,6 +78,10 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("no scope", with("scope", Value::Null), 403),
         ("a list of scopes that begin alike", with("scope", json!(["cards:writer", "orders:cancels"])), 403),
         ("a scope that begins alike", with("scope", json!("cards:writer orders:cancels")), 403),
+        ("a text that looks like a list", with("scope", json!(format!("[a {} b]", token::SCOPES))), 403),
+        ("a list of one text", with("scope", json!([token::SCOPES])), 403),
+        ("a list in a list", with("scope", json!([token::SCOPES.split(' ').collect::<Vec<_>>()])), 403),
+        ("an object of scopes", with("scope", json!({ "a": format!("a {} b", token::SCOPES) })), 403),
         ("a scope in capitals", with("scope", json!(token::SCOPES.to_uppercase())), 403),
     ]
 }

@@ -3,7 +3,7 @@
 import { byId, shortened } from "./dom.js";
 import { ask } from "./dialog.js";
 
-const SCOPES = ["cards:write", "cards:read", "orders:cancel", "operations:read"];
+const SCOPES = ["cards:bind", "cards:write", "cards:read", "orders:cancel", "operations:read"];
 const STORED = "identity";
 
 /** `{ tenant, account, customer, scopes }`. */

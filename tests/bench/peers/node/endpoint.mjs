@@ -87,7 +87,8 @@ async function answer(event, seen) {
   if (malformed) seen.cid = uuid7();
   const claims = event.requestContext.authorizer?.jwt?.claims;
   if (!claims) throw new Problem(401, "unauthorized", "The access token is missing or invalid.");
-  if (!(claims.scope ?? "").split(" ").includes("cards:write")) {
+  const scopes = (claims.scope ?? "").split(" ");
+  if (!scopes.includes("cards:bind") && !scopes.includes("cards:write")) {
     throw forbidden("The access token lacks the scope for this request.");
   }
   const org = claims.tenant_id;
@@ -197,6 +198,7 @@ async function record(request, acceptedAt) {
   const operation = {
     org_id: org,
     operation_id: operationId,
+    account_id: bind.account_id,
     state: "PENDING",
     fingerprint,
     cid,

@@ -119,7 +119,7 @@ def answer(event: Row, seen: Row) -> tuple[str, bool, bool]:
         seen["cid"] = uuid7()
     if claims is None:
         raise Problem(401, "unauthorized", "The access token is missing or invalid.")
-    if "cards:write" not in claims.get("scope", "").split(" "):
+    if not {"cards:bind", "cards:write"} & set(claims.get("scope", "").split(" ")):
         raise Problem(403, "forbidden", "The access token lacks the scope for this request.")
     org = claims.get("tenant_id", "")
     if not ORG.fullmatch(org):
@@ -221,6 +221,7 @@ def record(request: Request, accepted_at: datetime) -> tuple[Row | None, Row | N
     operation = {
         "org_id": request.org,
         "operation_id": request.operation_id,
+        "account_id": request.bind["account_id"],
         "state": "PENDING",
         "fingerprint": request.fingerprint,
         "cid": request.cid,

@@ -95,8 +95,9 @@ impl Rows {
                 only_if_said("result", json!({ "at": TIME, "items": items, "expires_at": NEVER }))
             }
             ("OP", _) => {
+                let account: u64 = ACCOUNT.parse().unwrap();
                 let operation = json!({
-                    "org_id": org, "operation_id": id, "state": "RUNNING", "fingerprint": "f", "cid": "c",
+                    "org_id": org, "operation_id": id, "account_id": account, "state": "RUNNING", "fingerprint": "f", "cid": "c",
                     "created_at": ACCEPTED, "expires_at": NEVER,
                 });
                 only_if_said("operation", operation)

@@ -10,7 +10,7 @@ use super::contract::Route;
 use crate::input::Input;
 use crate::world::{ACCOUNT, ORG, TOKEN, TOKEN_MARK, with_pin};
 
-const SCOPES: &str = "cards:write cards:read orders:cancel operations:read";
+const SCOPES: &str = "cards:bind cards:write cards:read orders:cancel operations:read";
 
 /// The event, in version 2.0 of API Gateway's format.
 pub(super) fn event(route: &Route, input: &Input<'_>) -> Value {

@@ -113,7 +113,7 @@ impl Endpoints {
         let pepper = PepperSecret::new(aws.secrets.clone(), "pepper".to_owned());
         let orders = CancelOrders { store: store(), queue: queue(), pepper };
         let functions = BTreeMap::from([
-            ("bind-card", serve!(CardsWrite, None, BindCard { store: store(), queue: queue() })),
+            ("bind-card", serve!(CardsBind, None, BindCard { store: store(), queue: queue() })),
             ("cancel-bulk", serve!(CardsWrite, None, CancelBulk { store: store(), queue: queue() })),
             ("cancel-orders", serve!(OrdersCancel, Some(cancel_orders::error), orders)),
             ("create-bulk", serve!(CardsWrite, None, CreateBulk { store: store() })),

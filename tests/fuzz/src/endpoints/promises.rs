@@ -142,6 +142,14 @@ impl Exchange {
             let is_logged = self.logs.contains(number) && !input.headers.iter().any(|header| is_cid(header, number));
             assert!(!is_logged, "an account or a customer is logged: {}", self.logs);
         }
+        // A caller that is limited to an account is told of no other, nor of its customer.
+        let account = input.setting("account").filter(|account| !account.is_empty());
+        if account.is_some_and(|account| account.parse::<u64>().ok() != ACCOUNT.parse().ok()) {
+            for number in [ACCOUNT, CUSTOMER] {
+                let is_asked = String::from_utf8_lossy(bytes).contains(number);
+                assert!(is_asked || !answer.contains(number), "another account is told: {answer}");
+            }
+        }
         // The clients log too, when a service fails.
         let own = self.logs.lines().filter(|line| line.contains(r#""target":"shared::http""#));
         assert_eq!(own.count(), 1, "{}", self.logs);
