@@ -6,6 +6,7 @@
 //! can be read: RS256 alone, a known key, issuer, audience, and times without leeway. `AUTH_ISSUER` and `AUTH_AUDIENCE`
 //! say what the token must name. Without them no token is valid.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -31,9 +32,16 @@ const LAST_SECOND: f64 = 253_402_300_799.0;
 pub struct Verifier(Option<Arc<Rules>>);
 
 /// The issuer of tokens cannot be believed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("environment variable AUTH_ISSUER: {0}")]
 pub struct IssuerError(#[from] AddressError);
+
+/// What a process that ends with it says.
+impl fmt::Debug for IssuerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 #[derive(Debug)]
 struct Rules {

@@ -177,7 +177,8 @@ async fn looked_through(scene: &Scene, messages: &[String]) {
     let of_binds = |text: &&String| text.contains(r#""bind":"#);
     let other_messages: Vec<_> = messages.iter().filter(|text| !of_binds(text)).cloned().collect();
     let rows = scene.arena.rows().await;
-    let other_rows: Vec<_> = rows.iter().filter(|((pk, _), _)| !pk.contains("#CARD#")).collect();
+    let (operations, other_rows): (Vec<_>, Vec<_>) =
+        rows.iter().filter(|((pk, _), _)| !pk.contains("#CARD#")).partition(|((_, sk), _)| sk == "OP");
     let events: Vec<Value> = scene.arena.events().await.into_values().collect();
     let other_events: Vec<_> =
         events.iter().filter(|event| event["event_type"] != "bind_card" && event["event_type"] != "update").collect();
@@ -190,7 +191,8 @@ async fn looked_through(scene: &Scene, messages: &[String]) {
         ("an answer", scene.answers.clone(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("a dead letter's reason", reasons, &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("a message", other_messages.concat(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
-        ("a row that is no card's", format!("{other_rows:?}"), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
+        ("an operation", format!("{operations:?}"), &[TOKEN, PIN, CLAIM, &customer][..]),
+        ("a row of another kind", format!("{other_rows:?}"), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("an event", format!("{other_events:?}"), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("any message", messages.concat(), &[TOKEN, PIN, CLAIM][..]),
         ("any row", format!("{rows:?}"), &[TOKEN, PIN, CLAIM][..]),
@@ -223,6 +225,22 @@ async fn without_keys_nobody_gets_in() {
             let answer = Function::new(endpoint.function, environment).await.invoke(event.clone()).await;
             let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
             assert_eq!(answer["statusCode"], status, "{}: {issuer}", endpoint.function);
+        }
+    }
+}
+
+/// Whoever is on the way could put keys of his own into the place of the issuer's.
+#[tokio::test]
+async fn an_issuer_without_tls_is_refused_at_the_start() {
+    let scene = Scene::new().await;
+    for endpoint in &ENDPOINTS {
+        for issuer in ["http://issuer.test", "http://127.0.0.1.issuer.test/", "http://169.254.169.254"] {
+            let mut environment = scene.arena.environment();
+            environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
+            let function = Function::new(endpoint.function, environment).await;
+            assert_eq!(function.invoke(endpoint.good_event()).await, Invocation::Died, "{}", endpoint.function);
+            let said = format!("environment variable AUTH_ISSUER: {issuer:?} is no https address");
+            assert!(function.log().contains(&said), "{}: {}", endpoint.function, function.log());
         }
     }
 }

@@ -187,6 +187,7 @@ def issuers_are_looked_at(url: str, served: dict[str, bytes | str]) -> None:
         refused(placeholder, placeholder, "placeholder")
     assert look("local").stderr.count("there is no issuer") == 1
     refused("http://issuer.internal", "https")
+    refused("http://127.0.0.1:1@issuer.internal", "https")
     refused("http://127.0.0.1:1", f"http://127.0.0.1:1{WELL_KNOWN}", "curl: (7)")
     refused(url, f"{url}{WELL_KNOWN}", "404")
     served["/document"] = discovery(url)
@@ -197,6 +198,9 @@ def issuers_are_looked_at(url: str, served: dict[str, bytes | str]) -> None:
         refused(url, "JSON")
     served[WELL_KNOWN] = json.dumps({"issuer": url}).encode()
     refused(url, "jwks_uri")
+    for unsafe in ("http://127.0.0.1.issuer.internal/keys", "http://localhost@issuer.internal/keys", "http://[", "keys"):
+        served[WELL_KNOWN] = json.dumps({"issuer": url, "jwks_uri": unsafe}).encode()
+        refused(url, "jwks_uri")
     served[WELL_KNOWN] = b"{}"
     refused(url, url, "null")
     # One path for both, and yet two issuers.
