@@ -1,7 +1,7 @@
 //! An issuer on this machine, in all framings that HTTP has, and in all states that an issuer can be in.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -91,8 +91,8 @@ pub(super) fn silent(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-pub(super) fn hung_up(_: &mut TcpStream) -> std::io::Result<()> {
-    Ok(())
+pub(super) fn hung_up(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.shutdown(Shutdown::Both)
 }
 
 /// An issuer whose discovery document is this, with its own address in the place of `ISSUER`.
