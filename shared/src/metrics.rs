@@ -68,6 +68,11 @@ impl Metrics {
         self.with(|counts| *counts.refused.entry(code.to_string()).or_default() += count);
     }
 
+    /// So many PINs were tried, and wrong or locked. Of refused entries, several may have one PIN, and some have none.
+    pub fn refused_pins(&self, count: u32) {
+        self.count("RefusedPins", count);
+    }
+
     /// A request was answered 5xx, or a message was not finished. (Lambda takes both for success.)
     pub fn failed(&self) {
         self.count("Failed", 1);

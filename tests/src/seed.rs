@@ -1,6 +1,6 @@
 //! Cards that were issued before the test: there is no endpoint that makes one in another state.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::Client;
@@ -64,8 +64,7 @@ pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
 
 /// Puts a person whose PIN is required, and is none that anybody knows.
 pub async fn person(client: &Client, table: &str, org: &str, person: i32) {
-    let row =
-        Person { creator_id: person, pin_required: true, pin_hash: None, wrong: BTreeSet::new(), locked_until: 0 };
+    let row = Person { pin_hash: None, ..Person::with_pin(person, true, String::new()) };
     let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
     item.insert("pk".to_owned(), AttributeValue::S(format!("{org}#PERSON#{person}")));
     item.insert("sk".to_owned(), AttributeValue::S("PERSON".to_owned()));

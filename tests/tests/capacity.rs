@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex};
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
+use shared::domain::person::MAX_WRONG_AN_HOUR;
+use shared::domain::time::Timestamp;
 use tests::arena::Arena;
 use tests::capacity::{Cost, Meter};
 use tests::function::{Function, Invocation};
-use tests::orders::{domestic, feed};
+use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
 use tests::proxy::{Moment, Step};
 use tests::{proxy, seed};
+use time::OffsetDateTime;
 
 struct Measured {
     meter: Meter,
@@ -167,6 +170,31 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     assert!(calls <= most_calls, "{calls} calls of DynamoDB: {:?}", cost.calls);
     assert!(others["PutEvents"] <= 120, "{others:?}");
     assert_eq!(measured.arena.events().await.len(), usize::from(CARDS) + 1);
+}
+
+/// Besides the order and the person, which are read: what is counted in the hour, and in the person's row.
+#[tokio::test]
+async fn a_pin() {
+    let measured = Measured::new().await;
+    let mut change = feed(&domestic(1), "ACTIVE", 1);
+    change["org_id"] = json!(ORG);
+    measured.function("order-feed-worker").await.invoke(batch(&[(change.to_string(), 1)])).await;
+    seed::person(&measured.arena.dynamodb, &measured.arena.table, ORG, CREATOR).await;
+    let endpoint = measured.function("cancel-orders").await;
+    let entries = json!([{ "OrderID": 1, "PIN": "0000" }]);
+    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &json!({}), Some(&entries));
+    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    measured.take();
+    answered(endpoint.invoke(event.clone()).await, 200);
+    assert_cost("cancel orders, a PIN", &measured.take().0, 1.0, 2.0, 2.0);
+    // The hour's row is largest when its room is used up.
+    let now = Timestamp::new(OffsetDateTime::now_utc());
+    let tries = (0..MAX_WRONG_AN_HOUR - 2).map(|number| format!("{number:022}")).collect();
+    let org = ORG.parse().unwrap();
+    assert!(measured.arena.store().count_tries(&org, MAX_WRONG_AN_HOUR - 2, tries, now).await.is_ok());
+    measured.take();
+    answered(endpoint.invoke(event).await, 200);
+    assert_cost("cancel orders, a PIN in a full hour", &measured.take().0, 1.0, 8.0, 2.0);
 }
 
 #[tokio::test]

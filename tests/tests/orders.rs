@@ -269,16 +269,16 @@ async fn who_is_not_let_in_can_read_why(#[case] bearing: Option<Value>, #[case] 
 async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 3).await;
-    tenant.set_pin(CREATOR, "1234").await;
+    tenant.set_pin(CREATOR, "7295").await;
     let send = |key: &str, pin: &str| {
-        let entries = json!([entry(orders.ids[0], None, Some("1234")), entry(orders.ids[1], None, Some(pin))]);
+        let entries = json!([entry(orders.ids[0], None, Some("7295")), entry(orders.ids[1], None, Some(pin))]);
         let request = post(&tenant).header("idempotency-key", key.to_owned()).json(&entries);
         async move { parts(request.send().await.unwrap()).await }
     };
     let first = send("k", "0000").await;
     assert_eq!(first.2[1]["Errors"], json!(["PIN is invalid."]));
     let tries = tenant.tries(CREATOR).await;
-    for pin in ["0000", "1234"] {
+    for pin in ["0000", "7295"] {
         // A PIN is no part of what is asked: a hash of it could be searched.
         assert_eq!(send("k", pin).await, first);
     }
@@ -294,7 +294,7 @@ async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
 async fn a_pin_is_asked_for_whoever_is_named() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 8).await;
-    tenant.set_pin(CREATOR, "1234").await;
+    tenant.set_pin(CREATOR, "7295").await;
     let invalid = json!(["PIN is invalid."]);
     let locked = json!(["PIN is locked."]);
     let ids = &orders.ids;
@@ -302,7 +302,7 @@ async fn a_pin_is_asked_for_whoever_is_named() {
     let entries = json!([
         entry(ids[0], None, None),
         entry(ids[1], Some(CREATOR), None),
-        entry(ids[2], Some(CREATOR + 1), Some("1234"))
+        entry(ids[2], Some(CREATOR + 1), Some("7295"))
     ]);
     let (errors, _) = cancel(&tenant, &entries).await;
     assert_eq!(errors, [invalid.clone(), invalid.clone(), json!(["Order was not found."])]);
@@ -315,19 +315,19 @@ async fn a_pin_is_asked_for_whoever_is_named() {
         );
         assert_eq!(tenant.tries(CREATOR).await, tries);
     }
-    assert_eq!(cancel(&tenant, &json!([entry(ids[0], None, Some("1234"))])).await.0, [Value::Null]);
+    assert_eq!(cancel(&tenant, &json!([entry(ids[0], None, Some("7295"))])).await.0, [Value::Null]);
     assert_eq!(tenant.tries(CREATOR).await, 0);
     for _ in 1..=5 {
         assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some("0000"))])).await.0[0], invalid);
     }
-    for pin in ["0000", "1234"] {
+    for pin in ["0000", "7295"] {
         assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some(pin))])).await.0[0], locked);
     }
     // Fifteen minutes later.
     tenant.end_lock(CREATOR).await;
     assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some("0000"))])).await.0, [invalid]);
     assert_eq!(tenant.tries(CREATOR).await, 1);
-    assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some("1234"))])).await.0, [Value::Null]);
+    assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some("7295"))])).await.0, [Value::Null]);
     tenant.events(2).await;
 }
 
@@ -336,7 +336,7 @@ async fn a_pin_is_asked_for_whoever_is_named() {
 async fn guessing_in_parallel_gains_nothing() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 50).await;
-    tenant.set_pin(CREATOR, "1234").await;
+    tenant.set_pin(CREATOR, "7295").await;
     let mut guesses = Vec::new();
     for wave in 0..10 {
         let requests = (0..4).map(|request| {
@@ -349,15 +349,15 @@ async fn guessing_in_parallel_gains_nothing() {
     let told = |text: &str| guesses.iter().flatten().filter(|errors| **errors == json!([text])).count();
     assert_eq!((told("PIN is invalid."), told("PIN is locked.")), (5, 195));
     assert_eq!(
-        cancel(&tenant, &json!([entry(orders.ids[0], None, Some("1234"))])).await.0,
+        cancel(&tenant, &json!([entry(orders.ids[0], None, Some("7295"))])).await.0,
         [json!(["PIN is locked."])]
     );
 
     // Honest requests at once are not locked out.
-    tenant.set_pin(CREATOR, "1234").await;
+    tenant.set_pin(CREATOR, "7295").await;
     let honest = join_all(orders.ids[..20].iter().map(|id| {
         let tenant = &tenant;
-        async move { cancel(tenant, &json!([entry(*id, None, Some("1234"))])).await.0 }
+        async move { cancel(tenant, &json!([entry(*id, None, Some("7295"))])).await.0 }
     }))
     .await;
     assert!(honest.iter().flatten().all(Value::is_null), "{honest:?}");
@@ -368,7 +368,7 @@ async fn guessing_in_parallel_gains_nothing() {
 async fn more_than_fifty_pins_are_refused_and_none_is_tried() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 51).await;
-    tenant.set_pin(CREATOR, "1234").await;
+    tenant.set_pin(CREATOR, "7295").await;
     let entries: Vec<_> = orders.ids.iter().map(|id| entry(*id, None, Some(&id.to_string()))).collect();
     let (status, _, body) = parts(post(&tenant).json(&entries).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), body.is_string()), (413, true));

@@ -270,8 +270,9 @@ fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Proble
         Err(problem) if problem.status().is_server_error() => metrics.failed(),
         // A read instructs nothing.
         _ if !is_instruction => {}
-        Ok(Answer { tally: answer::Tally { accepted, refused }, .. }) => {
+        Ok(Answer { tally: answer::Tally { accepted, refused, refused_pins }, .. }) => {
             metrics.accepted(*accepted);
+            metrics.refused_pins(*refused_pins);
             for code in refused {
                 metrics.refused(code, 1);
             }

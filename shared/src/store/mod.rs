@@ -14,6 +14,7 @@ mod change;
 mod items;
 mod operations;
 mod orders;
+mod persons;
 mod progress;
 mod rows;
 

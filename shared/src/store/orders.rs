@@ -1,4 +1,4 @@
-//! Orders and the persons who create them.
+//! Orders, and what came of their cancellations.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,9 @@ use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::order::{
     Cancellation, CancellationCode, CancellationOutcome, MAX_CANCELLATIONS, NotCancelable, Order, OrderChange,
-    OrderRef, OrderStatus, PersonId,
+    OrderRef, OrderStatus,
 };
-use crate::domain::person::{LOCK_SECONDS, MAX_TRIES, Person, Verdict};
 use crate::domain::time::Timestamp;
-
-/// As long as fewer wrong PINs came in a row.
-const MAY_BE_TOLD: &str = "attribute_exists(pk) AND (attribute_not_exists(wrong) OR size(wrong) < :most)";
-/// The same, of a try that has not been written.
-const COUNTS: &str = "attribute_exists(pk) AND \
-                      (attribute_not_exists(wrong) OR (size(wrong) < :most AND NOT contains(wrong, :id)))";
 
 impl Store {
     /// The orders of these that are there, read consistently.
@@ -174,72 +167,6 @@ impl Store {
             Some(_) => Err(StoreError::Conflict { call: CALL }),
         }
     }
-
-    /// The persons of these who have a row, read consistently.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn persons(&self, org: &OrgId, persons: &[PersonId]) -> Result<HashMap<PersonId, Person>, StoreError> {
-        const CALL: &str = "BatchGetItem persons";
-        let keys = persons.iter().map(|person| person_key(org, *person)).collect();
-        let rows = self.batch_get(CALL, keys).await?;
-        rows.into_iter().map(|row| read(CALL, row).map(|person: Person| (person.creator_id, person))).collect()
-    }
-
-    /// Puts the person's row, whatever stood there.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn put_person(&self, org: &OrgId, person: &Person) -> Result<(), StoreError> {
-        const CALL: &str = "PutItem person";
-        let mut row = write(CALL, person)?;
-        row.extend(person_key(org, person.creator_id));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(row)).send().await;
-        put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
-    }
-
-    /// Writes the verdict on a PIN that was verified already; answers what may be said of it. A wrong one is known by this
-    /// ID, and counts once. However many are verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from
-    /// right ones.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn judge(
-        &self,
-        org: &OrgId,
-        person: &Person,
-        wrong: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Verdict, StoreError> {
-        const CALL: &str = "UpdateItem person";
-        let change = |update, condition, mut values: Vec<(&'static str, AttributeValue)>| {
-            values.push((":most", AttributeValue::N(MAX_TRIES.to_string())));
-            Change { call: CALL, key: person_key(org, person.creator_id), update, condition, names: Vec::new(), values }
-        };
-        let seconds = |seconds: i64| AttributeValue::N(seconds.to_string());
-        if person.lock_has_ended(now) {
-            let condition = "size(wrong) >= :most AND locked_until <= :now";
-            let values = vec![(":now", seconds(now.epoch_seconds()))];
-            self.change(change("REMOVE wrong", condition, values)).await?;
-        }
-        let Some(id) = wrong else {
-            return Ok(match self.change(change("REMOVE wrong", MAY_BE_TOLD, Vec::new())).await? {
-                Changed::Yes(_) => Verdict::Right,
-                Changed::No(_) => Verdict::Locked,
-            });
-        };
-        let values = vec![
-            (":try", AttributeValue::Ss(vec![id.to_owned()])),
-            (":id", AttributeValue::S(id.to_owned())),
-            (":until", seconds(now.epoch_seconds() + LOCK_SECONDS)),
-        ];
-        match self.change(change("ADD wrong :try SET locked_until = :until", COUNTS, values)).await? {
-            Changed::Yes(_) => Ok(Verdict::Wrong),
-            // It was counted before: this call's own earlier try, or the same request sent twice.
-            Changed::No(Some(row)) if read::<Person>(CALL, row.clone())?.wrong.contains(id) => Ok(Verdict::Wrong),
-            Changed::No(_) => Ok(Verdict::Locked),
-        }
-    }
 }
 
 /// Notes what came of an operation's cancellation, unless that is noted, or the order has too many notes.
@@ -270,8 +197,4 @@ fn order_key(org: &OrgId, order: &OrderRef) -> Item {
         OrderRef::Domestic(id) => key(format!("{org}#ORDER#{id}"), "ORDER"),
         OrderRef::International(uid) => key(format!("{org}#INTL#{uid}"), "ORDER"),
     }
-}
-
-fn person_key(org: &OrgId, person: PersonId) -> Item {
-    key(format!("{org}#PERSON#{person}"), "PERSON")
 }

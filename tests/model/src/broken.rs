@@ -21,6 +21,21 @@ pub enum Broken {
     /// A wrong PIN counts again when its answer is lost, and when its request is repeated.
     TryCountsAgain,
 
+    /// That fewer than a few were wrong is seen when the person's row is read, and no condition of the verdict's write.
+    TriesCheckedBefore,
+    /// That a lock has ended is written whatever the row is by now.
+    LockEndsUnguarded,
+    /// Each lock lasts as long as the one before.
+    LocksAlike,
+    /// A right PIN does not end a row of locks.
+    LengthStays,
+    /// That an hour has room for a wrong PIN is seen when its row is read, and no condition of its write.
+    HourCheckedBefore,
+    /// A try of a PIN that was found locked is judged all the same, and not counted in the hour.
+    LockedIsJudged,
+    /// For a right PIN the hour needs no room.
+    RightIsNotCounted,
+
     // Every worker.
     /// The message is let go before its events are out.
     LetsGoBeforePublishing,

@@ -23,7 +23,9 @@
 //! 13. Nothing is done for an operation that is not known. *(`KNOWN`, rules 3 and 6)*
 //! 14. A page that is known to be planned is not planned again. *(`PLANNED_ONCE`, rule 9)*
 //! 15. What SQS may have taken is not told as not sent. *(`SENT`, rule 6)*
-//! 16. A try of a PIN counts once, and no more wrong ones than a few are told. *(`TRIED_ONCE`, rule 8)*
+//! 16. A try of a PIN counts once, and no more wrong ones than a few are told before each lock. *(`TRIED_ONCE`, rule 8)*
+//! 17. Each lock in a row lasts longer, and a right PIN ends the row. *(`LOCKS_GROW`, rule 8)*
+//! 18. In an hour no more wrong PINs than so many are told, and then no right one. *(`WITHIN_THE_HOUR`, rule 8)*
 //!
 //! Broken in any of the ways that [`Broken`] lists, the protocol loses one of these: the checker would see it.
 //! And each [`scenario::Scenario`] says what some of its states must show ([`reached`]), so that none of this is true
@@ -56,6 +58,8 @@
 //! - **Reads of what never changes**, and the counter of card IDs, are no steps: nobody can tell when they are done.
 //! - **Answers that are lost.** Where it may matter, the SDK makes a call twice (`How::Again`). An error is a death: the
 //!   message comes back, the client has a 5xx.
+//! - **Hours.** Each has a row of its own, so one is enough. A lock ends when any time has passed (`Action::Unlock`); which of two
+//!   times is later is asked of nothing else.
 //! - **Waits.** That all who could still cancel items of a chunk have ended is known at once, and not two timeouts later.
 //! - **Tries.** They do not run out. A message from a dead-letter queue is one that is delivered late.
 //! - **Copies.** Equal messages are one place, because one can be delivered by many; that they do not multiply is what
@@ -66,7 +70,8 @@
 //! - **The reading of an operation** before anything is done for it, where every operation has its row: what follows is a
 //!   write on the condition of what was read.
 //! - **Sizes.** A chunk has one item, a page one, a bulk at most three, and two or three processes are at work at
-//!   once. An increment takes at most two batches. A PIN is locked after two wrong tries. That a cut does not depend on
+//!   once. An increment takes at most two batches. A PIN is locked after two wrong tries,
+//!   and there are two lengths of locks; an hour has room for one. That a cut does not depend on
 //!   pages is a property test of `shared::domain::bulk`.
 //!
 //! Not in the model: what the market makes of orders, tenants, keys that are misused.
@@ -76,6 +81,7 @@ mod broken;
 mod endpoint;
 mod model;
 mod orders;
+mod pins;
 mod process;
 pub mod properties;
 pub mod reached;

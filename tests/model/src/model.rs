@@ -37,6 +37,8 @@ pub enum Action {
     Forget(OperationId),
     /// An operator has the operation planned again, from its first page on.
     Resume(OperationId),
+    /// The time passes for which the PIN is locked.
+    Unlock,
     /// The card comes to another status outside this system.
     Outside(CardId, CardStatus),
 }
@@ -80,6 +82,10 @@ impl Bindery {
             Action::Resume(operation) => {
                 world.forget_plan(operation, self.broken)?;
                 "is resumed"
+            }
+            Action::Unlock => {
+                world.unlock();
+                "ends"
             }
             Action::Outside(card, status) => {
                 world.cards.get_mut(&card)?.edit(|card| card.row.status = status);
@@ -190,6 +196,9 @@ impl Model for Bindery {
         }
         if self.scenario.odd == Odd::Resumed {
             actions.extend(state.operations.keys().copied().map(Action::Resume));
+        }
+        if state.may_unlock() {
+            actions.push(Action::Unlock);
         }
         if self.scenario.outside {
             let can_change = |id: &CardId| !state.prepared.contains_key(&Key::Card(*id));

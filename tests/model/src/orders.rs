@@ -1,4 +1,4 @@
-//! Cancellations of orders, as far as a client's answer depends on how its messages were sent and its PINs judged.
+//! Cancellations of orders, as far as a client's answer depends on how its messages were sent and its PINs judged ([`crate::pins`]).
 //! What orders and their market come to is not in the model.
 
 use std::collections::BTreeSet;
@@ -9,6 +9,7 @@ use shared::domain::order::OrderRef;
 use shared::message::Message;
 
 use crate::broken::Broken;
+use crate::pins::{Pin, Pins, Verdict, judge};
 use crate::process::{Flow, How, Run, Stop};
 use crate::row::Row;
 use crate::store::Recorded;
@@ -17,37 +18,20 @@ use crate::world::{Instruction, Told, World};
 
 /// An order.
 pub type OrderNumber = i32;
-/// A guess of a PIN: 0 is the right one.
-pub type Pin = u8;
 
-/// Wrong PINs in a row after which a PIN is locked: five in the code.
-pub const MOST_TRIES: usize = 2;
 /// Calls for the messages of one request: the first, and one for what was not taken.
 const ROUNDS: usize = 2;
 /// What the operation keeps of an entry whose cancellation is accepted, and of one whose message was not sent.
 const ACCEPTED: &str = "A";
 const NOT_SENT: &str = "S";
 
-/// A try of a PIN, known by the request and by what it guesses.
-pub type Try = (OperationId, Pin);
-
 /// The orders' part of a state.
 #[derive(Debug, Clone, Default)]
 pub struct Desk {
     /// The entries whose messages SQS has taken.
     pub sent: BTreeSet<(OperationId, OrderNumber)>,
-    /// The person's row: wrong tries in a row.
-    pub tries: Vec<Try>,
-    /// The wrong tries since the last right one of which it was told that they are wrong. For the properties alone.
-    pub told_wrong: BTreeSet<Try>,
-}
-
-/// What is said of a PIN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Verdict {
-    Right,
-    Wrong,
-    Locked,
+    /// What is known of the PIN that they need.
+    pub pins: Pins,
 }
 
 /// What came of a call that sends messages.
@@ -104,12 +88,6 @@ pub fn cancel_orders(
         OperationState::Pending => Err(Stop::Broken("SQS may have it")),
         _ => Ok(Told::Accepted),
     }
-}
-
-/// Verified first, and judged then.
-fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
-    let once = !run.is(Broken::TryCountsAgain);
-    run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once))
 }
 
 /// Sends the messages of these. Answers those that SQS did not take, and whether that is sure: whether every call had an
@@ -188,27 +166,6 @@ impl World {
         }
         Some(row.clone())
     }
-
-    /// `UpdateItem` person: writes the verdict, on the condition that fewer than so many were wrong.
-    fn judge(&mut self, guess: Try, once: bool) -> Verdict {
-        let Desk { tries, .. } = &*self.desk;
-        let (is_right, is_known) = (guess.1 == 0, once && tries.contains(&guess));
-        if tries.len() >= MOST_TRIES && !is_known {
-            return Verdict::Locked;
-        }
-        self.desk.edit(|desk| {
-            if is_right {
-                desk.tries.clear();
-                desk.told_wrong.clear();
-            } else {
-                desk.told_wrong.insert(guess);
-                if !is_known {
-                    desk.tries.push(guess);
-                }
-            }
-        });
-        if is_right { Verdict::Right } else { Verdict::Wrong }
-    }
 }
 
 /// Whether no entry is told as not sent whose message SQS has.
@@ -221,11 +178,4 @@ pub fn are_told_as_sent(world: &World) -> bool {
             letter.to_string() != NOT_SENT || !world.desk.sent.contains(&(operation.operation_id, order))
         })
     })
-}
-
-/// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
-pub fn are_counted_once(world: &World) -> bool {
-    let Desk { tries, told_wrong, .. } = &*world.desk;
-    let distinct: BTreeSet<_> = tries.iter().collect();
-    distinct.len() == tries.len() && told_wrong.len() <= MOST_TRIES
 }

@@ -17,7 +17,8 @@ mod requests;
 
 use crate::broken::Broken;
 use crate::model::Bindery;
-use crate::orders::{Desk, OrderNumber, Pin};
+use crate::orders::{Desk, OrderNumber};
+use crate::pins::Pin;
 use crate::reached::Reached;
 use crate::row::{Row, Tracked, Transition};
 use crate::world::{AnyMessage, Instruction, Place, Task, World};

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shared::domain::bulk::{CHUNK_ITEMS, MAX_BATCHES, MAX_ITEMS, MAX_ITEMS_PER_REQUEST};
 use shared::domain::ids::{MAX_BULK_ID_CHARS, MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_CHARS, MAX_INTEGER_ID};
 use shared::domain::operation::RETENTION_DAYS;
-use shared::domain::person::{LOCK_SECONDS, MAX_TRIES};
+use shared::domain::person::{LOCK_SECONDS, MAX_LOCK_SECONDS, MAX_TRIES, MAX_WRONG_AN_HOUR};
 use shared::http::bulk::MAX_BULK_BODY_BYTES;
 use shared::http::{DEFAULT_LIMIT, MAX_KEY_BYTES, MAX_LIMIT, RETRY_AFTER_SECONDS};
 use tests::contract::DOCUMENT;
@@ -108,6 +108,8 @@ fn limits_in_words_are_those_of_the_code() {
     says(orders, format!("{MAX_PINS} different PINs"));
     says(orders, format!("{MAX_DEPTH} levels"));
     says(orders, format!("{MAX_TRIES} wrong PINs in a row lock a person's PIN for {} minutes", LOCK_SECONDS / 60));
+    says(orders, format!("up to {} hours", MAX_LOCK_SECONDS / 3600));
+    says(orders, format!("After {MAX_WRONG_AN_HOUR} wrong PINs in an hour"));
     let too_large = at("/components/responses/Orders413TooLarge");
     says(
         too_large,

@@ -10,6 +10,7 @@ mod crew;
 mod deaths;
 mod freeze;
 mod gone;
+mod guesses;
 mod half_seen;
 mod held;
 mod increments;

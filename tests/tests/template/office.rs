@@ -1,6 +1,5 @@
 //! All functions, at work: each is put to all that it does, and to nothing else.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -177,9 +176,8 @@ impl Office {
         let pepper =
             secret::read(&Aws::from_env().unwrap().secretsmanager(), &variable("PIN_PEPPER_SECRET")).await.unwrap();
         let org = ORG.parse().unwrap();
-        let pin_hash = Some(Pepper::new(&pepper).hash(&org, CREATOR, "1234").unwrap());
-        let person =
-            Person { creator_id: CREATOR, pin_required: true, pin_hash, wrong: BTreeSet::new(), locked_until: 0 };
+        let pin_hash = Pepper::new(&pepper).hash(&org, CREATOR, "1234").unwrap();
+        let person = Person::with_pin(CREATOR, true, pin_hash);
         self.arena.store().put_person(&org, &person).await.unwrap();
         let uid = Uuid::new_v4();
         let orders = [domestic(7), international(uid)];

@@ -120,7 +120,7 @@ impl Exchange {
             // A batch that the bulk's end overtakes stays invisible; its request can be repeated.
             ("increment-bulk", 404 | 409) => partition.contains("#BULK#") || partition.contains("#OP#"),
             // A wrong PIN counts, even if the request is then found to misuse its key.
-            ("cancel-orders", 422) => partition.contains("#PERSON#"),
+            ("cancel-orders", 422) => partition.contains("#PERSON#") || partition.contains("#PINS#"),
             _ => false,
         };
         for partition in self.effects(Service::DynamoDb) {

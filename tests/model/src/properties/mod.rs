@@ -14,11 +14,11 @@ use shared::domain::ids::OperationId;
 use stateright::Property;
 
 use crate::model::{Bindery, done_by};
-use crate::orders;
 use crate::row::{Row, Tracked, Transition};
 use crate::said::{are_out, said, said_at_end};
 use crate::scenario::What;
 use crate::world::{AnyMessage, Place, Told, World};
+use crate::{orders, pins};
 
 /// 1, rule 1.
 pub const ONE_WINNER: &str = "of all binds and cancels of a card, one has its way";
@@ -50,6 +50,10 @@ pub const PLANNED_ONCE: &str = "a page that is planned is not planned again";
 pub const SENT: &str = "what SQS may have taken is not told as not sent";
 /// 16, rule 8.
 pub const TRIED_ONCE: &str = "a try of a PIN counts once";
+/// 17, rule 8.
+pub const LOCKS_GROW: &str = "each lock in a row lasts longer";
+/// 18, rule 8.
+pub const WITHIN_THE_HOUR: &str = "no more PINs are told than an hour has room for";
 /// 11, liveness.
 pub const ENDS: &str = "what was accepted ends, with all its events";
 
@@ -76,7 +80,9 @@ pub(crate) fn always() -> Vec<Property<Bindery>> {
         at_rest!(KNOWN, |_, world| nothing_is_done_for_the_unknown(world)),
         at_rest!(PLANNED_ONCE, |_, world: &World| !world.planned_again),
         at_rest!(SENT, |_, world| orders::are_told_as_sent(world)),
-        at_rest!(TRIED_ONCE, |_, world| orders::are_counted_once(world)),
+        at_rest!(TRIED_ONCE, |_, world| pins::are_counted_once(world)),
+        at_rest!(LOCKS_GROW, |_, world| pins::locks_grow(world)),
+        at_rest!(WITHIN_THE_HOUR, |_, world| pins::are_within_the_hour(world)),
     ]
 }
 

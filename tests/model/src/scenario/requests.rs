@@ -9,7 +9,8 @@ use shared::domain::order::OrderRef;
 use shared::message::{BindCard, CancelBulk, CancelStep, NamedPlan, StartBulk, StartStep};
 
 use super::{Asked, Scenario, What, bind_subject, external_id, facts, operation_id, pending};
-use crate::orders::{OrderNumber, Pin};
+use crate::orders::OrderNumber;
+use crate::pins::Pin;
 use crate::world::Instruction;
 
 impl Scenario {
@@ -47,6 +48,13 @@ impl Scenario {
         let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
         let operation = pending(operation, subject);
         self.asked.push(Asked { operation, what: What::CancelOrders(orders.to_vec(), pin) });
+        self
+    }
+
+    /// So many wrong PINs an hour.
+    #[must_use]
+    pub fn most_an_hour(mut self, most: usize) -> Self {
+        self.start.desk.edit(|desk| desk.pins.most_an_hour = most);
         self
     }
 

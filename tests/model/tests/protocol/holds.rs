@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use model::properties::{
-    ANSWERED, BOTH_OR_NONE, COUNTED, ENDS, FORWARD, GONE_THROUGH, HANDLED, KNOWN, ONE_FACT, ONE_WINNER, OUT,
-    PLANNED_ONCE, SEEN, SENT, SO, TRIED_ONCE,
+    ANSWERED, BOTH_OR_NONE, COUNTED, ENDS, FORWARD, GONE_THROUGH, HANDLED, KNOWN, LOCKS_GROW, ONE_FACT, ONE_WINNER,
+    OUT, PLANNED_ONCE, SEEN, SENT, SO, TRIED_ONCE, WITHIN_THE_HOUR,
 };
 use model::scenario::Scenario;
 use model::{Bindery, Broken};
@@ -36,6 +36,7 @@ fn the_protocol_holds(
         keyed_increment(),
         orders(),
         pins(),
+        pins_of_an_hour(),
         start_and_increment(),
         cancel_and_increment(),
         named_and_increment(),
@@ -99,6 +100,14 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::IncrementLooksOnce, keyed_increment(), ANSWERED)]
 #[case(Broken::CardToBeIsMissing, held(), SO)]
 #[case(Broken::TryCountsAgain, pins(), TRIED_ONCE)]
+#[case(Broken::TriesCheckedBefore, pins(), TRIED_ONCE)]
+#[case(Broken::LockEndsUnguarded, pins(), TRIED_ONCE)]
+#[case(Broken::LockEndsUnguarded, pins(), LOCKS_GROW)]
+#[case(Broken::LocksAlike, pins(), LOCKS_GROW)]
+#[case(Broken::LengthStays, pins(), LOCKS_GROW)]
+#[case(Broken::HourCheckedBefore, pins_of_an_hour(), WITHIN_THE_HOUR)]
+#[case(Broken::LockedIsJudged, pins(), WITHIN_THE_HOUR)]
+#[case(Broken::RightIsNotCounted, pins_of_an_hour(), WITHIN_THE_HOUR)]
 #[case(Broken::EndOfStartUntold, start_and_cancel(), ENDS)]
 #[case(Broken::CreateBeforeCard, start(), SEEN)]
 #[case(Broken::EndBeforeHeader, start(), SEEN)]

@@ -148,7 +148,15 @@ pub fn orders() -> Scenario {
 /// Wrong guesses of a PIN and the right one, each of which a client sends again and again.
 pub fn pins() -> Scenario {
     let guesses = Scenario::new("PINs", 2).cancel_orders(1, &[1], Some(1)).cancel_orders(2, &[1], Some(2));
-    guesses.cancel_orders(3, &[1], Some(3)).cancel_orders(4, &[1], Some(0)).one_clock().reaches([reached::LOCKED])
+    let guesses = guesses.cancel_orders(3, &[1], Some(3)).cancel_orders(4, &[1], Some(0)).one_clock();
+    guesses.reaches([reached::LOCKED, reached::LOCKED_LONGER])
+}
+
+/// The same in an hour that has room for one wrong PIN.
+pub fn pins_of_an_hour() -> Scenario {
+    let guesses = Scenario::new("PINs of an hour", 2).cancel_orders(1, &[1], Some(1)).cancel_orders(2, &[1], Some(2));
+    let guesses = guesses.cancel_orders(3, &[1], Some(0)).most_an_hour(1).one_clock();
+    guesses.reaches([reached::AN_HOUR_IS_FULL])
 }
 
 /// The chunks of a FULL cancel of two items.

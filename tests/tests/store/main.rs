@@ -1,7 +1,7 @@
 //! The table's conditional writes, against a real DynamoDB emulator. Each test has a table of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+mod pins;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
@@ -11,7 +11,6 @@ use shared::domain::bulk::Bulk;
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
-use shared::domain::person::{Person, Verdict};
 use shared::domain::time::Timestamp;
 use shared::store::{Committed, Opened, Recorded, StoreError};
 use tests::arena::Arena;
@@ -209,53 +208,6 @@ async fn batches_are_aborted_together() {
     }
     let Opened::Yes { aborted: known, .. } = store.open_batch(&org(), &bulk.bulk_id).await.unwrap() else { panic!() };
     assert_eq!(known, aborted);
-}
-
-/// However many guesses are judged at once, five wrong ones are told apart; honest ones are never locked out.
-#[tokio::test]
-async fn two_hundred_guesses_at_once_get_five_verdicts() {
-    let arena = Arena::new().await;
-    let store = arena.store();
-    let person = Person { creator_id: 7, pin_required: true, pin_hash: None, wrong: BTreeSet::new(), locked_until: 0 };
-    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
-    let judge = async |count: usize, right: bool, at: Timestamp| {
-        let tries: Vec<Option<String>> = (0..count).map(|number| (!right).then(|| format!("try {number}"))).collect();
-        let judging = tries.iter().map(async |id| store.judge(&org(), &person, id.as_deref(), at).await.unwrap());
-        futures_util::future::join_all(judging).await
-    };
-    let of = |verdicts: &[Verdict], wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
-
-    assert_eq!(of(&judge(20, true, at(0)).await, Verdict::Right), 20);
-    let wrong = judge(200, false, at(0)).await;
-    assert_eq!((of(&wrong, Verdict::Wrong), of(&wrong, Verdict::Locked)), (5, 195));
-    assert_eq!(judge(1, true, at(0)).await, [Verdict::Locked]);
-    // The lock has ended when it is read again, fifteen minutes after the last wrong one.
-    let persons = store.persons(&org(), &[7]).await.unwrap();
-    assert!(!persons[&7].lock_has_ended(at(15 * 60 - 1)));
-    assert!(persons[&7].lock_has_ended(at(15 * 60)));
-    let again = store.judge(&org(), &persons[&7], Some("again"), at(15 * 60)).await.unwrap();
-    assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].wrong.len()), (Verdict::Wrong, 1));
-}
-
-/// However often a wrong try is written, it counts once, is told the same, and does not make a lock longer.
-#[tokio::test]
-async fn a_try_of_a_pin_counts_once() {
-    let arena = Arena::new().await;
-    let store = arena.store();
-    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
-    let person = async || store.persons(&org(), &[7]).await.unwrap().remove(&7).unwrap();
-    for seconds in 0..10 {
-        let verdict = store.judge(&org(), &person().await, Some("one"), at(seconds)).await.unwrap();
-        assert_eq!((verdict, person().await.wrong.len()), (Verdict::Wrong, 1));
-    }
-    for other in ["two", "three", "four", "five"] {
-        assert_eq!(store.judge(&org(), &person().await, Some(other), at(10)).await.unwrap(), Verdict::Wrong);
-    }
-    let locked = person().await;
-    assert_eq!(store.judge(&org(), &locked, Some("five"), at(60)).await.unwrap(), Verdict::Wrong);
-    assert_eq!(store.judge(&org(), &locked, Some("six"), at(60)).await.unwrap(), Verdict::Locked);
-    assert_eq!(store.judge(&org(), &locked, None, at(60)).await.unwrap(), Verdict::Locked);
-    assert_eq!(person().await, locked);
 }
 
 #[tokio::test]

@@ -1,0 +1,230 @@
+//! How PINs are judged: tries of one person's, counted in the person's row, and in the organisation's hour.
+
+use std::collections::BTreeSet;
+
+use shared::domain::ids::OperationId;
+
+use crate::broken::Broken;
+use crate::process::{Flow, Run};
+use crate::transaction::Key;
+use crate::world::World;
+
+/// A guess of a PIN: 0 is the right one.
+pub type Pin = u8;
+/// A try of a PIN, known by the request and by what it guesses.
+pub type Try = (OperationId, Pin);
+
+/// Wrong PINs in a row after which a PIN is locked: five in the code.
+pub const MOST_TRIES: usize = 2;
+/// Lengths that a lock can have, from 0 on: a quarter of an hour and six doublings, and then a day, in the code.
+const LONGEST: u8 = 1;
+/// Locks that end.
+const MOST_ENDS: u8 = 2;
+
+/// The person's row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Person {
+    /// Wrong tries in a row.
+    pub tries: Vec<Try>,
+    /// How long their lock lasts.
+    length: u8,
+    /// Until when: the number of the lock.
+    until: u8,
+}
+
+/// What is known of PINs.
+#[derive(Debug, Clone)]
+pub struct Pins {
+    /// The person's row.
+    pub person: Person,
+    /// The hour's row: its wrong tries.
+    pub hour: BTreeSet<Try>,
+    /// How many wrong ones an hour may have: 300 in the code.
+    pub most_an_hour: usize,
+    /// How many locks have ended: those up to this number.
+    ended: u8,
+    /// The wrong tries of which it was told that they are wrong, since the last right one or the last end of a lock. For the
+    /// properties alone, as is what follows.
+    told_wrong: BTreeSet<Try>,
+    /// The same, whatever came since.
+    told_in_hour: BTreeSet<Try>,
+    /// How long each lock lasts that began since the last right one.
+    pub lengths: Vec<u8>,
+    /// The tries for which the hour had room.
+    admitted: BTreeSet<Try>,
+    /// Whether one was said to be right for which it had none.
+    told_right_beyond: bool,
+}
+
+impl Default for Pins {
+    fn default() -> Self {
+        Self {
+            person: Person::default(),
+            hour: BTreeSet::new(),
+            most_an_hour: usize::MAX,
+            ended: 0,
+            told_wrong: BTreeSet::new(),
+            told_in_hour: BTreeSet::new(),
+            lengths: Vec::new(),
+            admitted: BTreeSet::new(),
+            told_right_beyond: false,
+        }
+    }
+}
+
+/// What is said of a PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It is right.
+    Right,
+    /// It is wrong.
+    Wrong,
+    /// Nothing.
+    Locked,
+}
+
+impl Person {
+    fn is_full(&self) -> bool {
+        self.tries.len() >= MOST_TRIES
+    }
+}
+
+/// Verified first, counted then in the organisation's hour, and judged last.
+pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
+    let read = |world: &mut World| {
+        let pins = &world.desk.pins;
+        (pins.person.clone(), pins.person.is_full() && pins.ended >= pins.person.until)
+    };
+    let (person, has_ended) = run.call("BatchGetItem persons", read)?;
+    if person.tries.contains(&guess) && !run.is(Broken::TryCountsAgain) {
+        return Ok(Verdict::Wrong);
+    }
+    let is_locked = person.is_full() && !has_ended;
+    if is_locked && !run.is(Broken::LockedIsJudged) {
+        return Ok(Verdict::Locked);
+    }
+    if !is_locked && !(guess.1 == 0 && run.is(Broken::RightIsNotCounted)) && !count(run, guess)? {
+        return Ok(Verdict::Locked);
+    }
+    if has_ended {
+        let (is_guarded, grows) = (!run.is(Broken::LockEndsUnguarded), !run.is(Broken::LocksAlike));
+        let end = |world: &mut World| world.end_lock(&person, is_guarded, grows);
+        run.write("UpdateItem person unlocked", &Key::Alone, end)?;
+    }
+    let (once, stays) = (!run.is(Broken::TryCountsAgain), run.is(Broken::LengthStays));
+    let is_open = run.is(Broken::TriesCheckedBefore);
+    run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once, stays, is_open))
+}
+
+/// Answers whether the hour had room.
+fn count(run: &mut Run, guess: Try) -> Flow<bool> {
+    let has_room = |pins: &Pins| pins.hour.len() < pins.most_an_hour;
+    if run.is(Broken::HourCheckedBefore) {
+        let found = run.call("GetItem wrong PINs", |world| has_room(&world.desk.pins))?;
+        return if found {
+            run.write("UpdateItem wrong PINs", &Key::Alone, |world| world.count(guess, true))
+        } else {
+            Ok(false)
+        };
+    }
+    run.write("UpdateItem wrong PINs", &Key::Alone, |world| {
+        let has_room = has_room(&world.desk.pins);
+        world.count(guess, has_room)
+    })
+}
+
+impl World {
+    /// `UpdateItem` wrong PINs: adds the try if it is wrong, on the condition that there is room, be it right or wrong.
+    fn count(&mut self, guess: Try, has_room: bool) -> bool {
+        self.desk.edit(|desk| {
+            let pins = &mut desk.pins;
+            if has_room {
+                pins.admitted.insert(guess);
+                if guess.1 != 0 {
+                    pins.hour.insert(guess);
+                }
+            }
+        });
+        has_room
+    }
+
+    /// `UpdateItem` person: the lock that was read has ended, and the next lasts longer; if no later one stands there.
+    fn end_lock(&mut self, read: &Person, is_guarded: bool, grows: bool) {
+        let person = &self.desk.pins.person;
+        if is_guarded && !(person.is_full() && person.until == read.until) {
+            return;
+        }
+        self.desk.edit(|desk| {
+            let person = &mut desk.pins.person;
+            person.tries.clear();
+            if grows {
+                person.length = (person.length + 1).min(LONGEST);
+            }
+        });
+    }
+
+    /// `UpdateItem` person: writes the verdict, on the condition that fewer than so many were wrong.
+    fn judge(&mut self, guess: Try, once: bool, stays: bool, is_open: bool) -> Verdict {
+        let pins = &self.desk.pins;
+        let (is_right, is_known) = (guess.1 == 0, once && pins.person.tries.contains(&guess));
+        if is_known {
+            return Verdict::Wrong;
+        }
+        if pins.person.is_full() && !is_open {
+            return Verdict::Locked;
+        }
+        self.desk.edit(|desk| {
+            let pins = &mut desk.pins;
+            if is_right {
+                pins.person.tries.clear();
+                if !stays {
+                    pins.person.length = 0;
+                }
+                pins.told_right_beyond |= !pins.admitted.contains(&guess);
+                pins.told_wrong.clear();
+                pins.lengths.clear();
+                return;
+            }
+            pins.person.tries.push(guess);
+            pins.told_wrong.insert(guess);
+            pins.told_in_hour.insert(guess);
+            if pins.person.tries.len() == MOST_TRIES {
+                pins.person.until = pins.ended + 1;
+                pins.lengths.push(pins.person.length);
+            }
+        });
+        if is_right { Verdict::Right } else { Verdict::Wrong }
+    }
+
+    /// Whether a lock is on, of those that end.
+    pub(crate) fn may_unlock(&self) -> bool {
+        let Pins { person, ended, .. } = &self.desk.pins;
+        person.is_full() && *ended < person.until && *ended < MOST_ENDS
+    }
+
+    /// The time of a lock passes.
+    pub(crate) fn unlock(&mut self) {
+        self.desk.edit(|desk| {
+            desk.pins.ended += 1;
+            desk.pins.told_wrong.clear();
+        });
+    }
+}
+
+/// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
+pub fn are_counted_once(world: &World) -> bool {
+    let Pins { person, told_wrong, .. } = &world.desk.pins;
+    let distinct: BTreeSet<_> = person.tries.iter().collect();
+    distinct.len() == person.tries.len() && told_wrong.len() <= MOST_TRIES
+}
+
+/// Whether each lock in a row lasts longer than the one before, and the first after a right PIN as long as the first.
+pub fn locks_grow(world: &World) -> bool {
+    world.desk.pins.lengths.iter().zip(0_u8..).all(|(length, number)| *length == number.min(LONGEST))
+}
+
+/// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room.
+pub fn are_within_the_hour(world: &World) -> bool {
+    let Pins { told_in_hour, most_an_hour, told_right_beyond, .. } = &world.desk.pins;
+    told_in_hour.len() <= *most_an_hour && !told_right_beyond
+}

@@ -1,0 +1,149 @@
+//! PINs that are guessed over many persons, and over many locks: through the endpoint, whose clock is another's.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::arena::Arena;
+use tests::function::{Function, Invocation, runner};
+use tests::orders::{CREATOR, domestic, feed};
+use tests::payloads::{ORG, batch};
+use tests::seed;
+
+use super::crew::answered;
+use super::http_event;
+
+const OTHER: &str = "TN-99999999-2222-4333-8444-555555555555";
+const WRONG: &str = "PIN is invalid.";
+const LOCKED: &str = "PIN is locked.";
+const PIN: &str = "7295";
+/// A whole hour, and more than any lock.
+const HOUR: i64 = 3600;
+
+/// An order of each of these persons, by the same number.
+async fn feed_orders(arena: &Arena, org: &str, persons: std::ops::Range<i32>) {
+    let feeder = Function::new("order-feed-worker", arena.environment()).await;
+    let change = |person: i32| {
+        let mut change = feed(&domestic(person), "ACTIVE", 1);
+        (change["org_id"], change["creator_id"]) = (json!(org), json!(person));
+        (change.to_string(), 1)
+    };
+    let messages: Vec<_> = persons.map(change).collect();
+    for messages in messages.chunks(10) {
+        assert_eq!(feeder.invoke(batch(messages)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    }
+}
+
+/// Sets a PIN that is required.
+async fn set_pin(arena: &Arena, org: &str, person: i32) {
+    let mut command = tokio::process::Command::new(runner());
+    command.args(["set-pin", org, &person.to_string(), PIN]).envs(arena.environment());
+    assert!(command.status().await.unwrap().success());
+}
+
+/// Tries these PINs of these persons in one request; answers what is told of each, nothing if it is right.
+async fn guess(endpoint: &Function, org: &str, guesses: &[(i32, String)], key: Option<&str>) -> Vec<Option<String>> {
+    let entries: Vec<Value> =
+        guesses.iter().map(|(person, pin)| json!({ "OrderID": person, "CreatorID": person, "PIN": pin })).collect();
+    let headers = key.map_or(json!({}), |key| json!({ "idempotency-key": key }));
+    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)));
+    let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
+    (claims["scope"], claims["tenant_id"]) = (json!("orders:cancel"), json!(org));
+    let results = answered(endpoint.invoke(event).await, 200);
+    let told = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
+    results.as_array().unwrap().iter().map(told).collect()
+}
+
+async fn one(endpoint: &Function, org: &str, person: i32, pin: &str) -> Option<String> {
+    guess(endpoint, org, &[(person, pin.to_owned())], None).await.remove(0)
+}
+
+/// The commonest PINs, one after another, of everybody: 300 are told to be wrong, and then nothing is told of any.
+#[tokio::test]
+async fn spraying_over_many_persons_ends_with_the_hours_room() {
+    const PERSONS: i32 = 80;
+    let arena = Arena::new().await;
+    feed_orders(&arena, ORG, 1..PERSONS + 3).await;
+    for person in 1..=PERSONS {
+        seed::person(&arena.dynamodb, &arena.table, ORG, person).await;
+    }
+    for person in [PERSONS + 1, PERSONS + 2] {
+        set_pin(&arena, ORG, person).await;
+    }
+    feed_orders(&arena, OTHER, 1..2).await;
+    set_pin(&arena, OTHER, 1).await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+
+    let mut told = Vec::new();
+    // Forty at once, in requests that are answered at the same time: a right PIN among them is accepted.
+    assert_eq!(one(&endpoint, ORG, PERSONS + 1, PIN).await, None);
+    for pin in 0..5 {
+        for persons in [1..41, 41..PERSONS + 1] {
+            let guesses: Vec<_> = persons.map(|person| (person, format!("{pin}{pin}{pin}x"))).collect();
+            told.extend(guess(&endpoint, ORG, &guesses, None).await);
+        }
+    }
+    // 300 are not a whole number of forties.
+    for person in 1..=PERSONS {
+        told.push(one(&endpoint, ORG, person, "last").await);
+    }
+    let count = |text: &str| told.iter().filter(|told| told.as_deref() == Some(text)).count();
+    assert_eq!((count(WRONG), count(LOCKED)), (300, 480 - 300));
+
+    // Whoever is next is told the same, right or wrong, and no try of theirs is used up.
+    let last = PERSONS + 2;
+    for pin in [PIN, "0000"] {
+        assert_eq!(one(&endpoint, ORG, last, pin).await.as_deref(), Some(LOCKED));
+    }
+    let rows = arena.rows().await;
+    assert_eq!(rows[&(format!("{ORG}#PERSON#{last}"), "PERSON".to_owned())].get("wrong"), None);
+    assert_eq!(one(&endpoint, OTHER, 1, PIN).await, None);
+    let later = Function::new("cancel-orders", arena.environment()).await.skewed(HOUR);
+    assert_eq!(one(&later, ORG, last, PIN).await, None);
+}
+
+/// A request that is repeated with its key is told the same, and takes no more of the hour's room.
+#[tokio::test]
+async fn a_repeated_request_takes_no_more_of_the_hours_room() {
+    let arena = Arena::new().await;
+    feed_orders(&arena, ORG, 1..31).await;
+    for person in 1..31 {
+        seed::person(&arena.dynamodb, &arena.table, ORG, person).await;
+    }
+    let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+    let guesses: Vec<_> = (1..31).map(|person| (person, "0000".to_owned())).collect();
+    for _ in 0..12 {
+        let told: BTreeSet<_> = guess(&endpoint, ORG, &guesses, Some("k")).await.into_iter().collect();
+        assert_eq!(told, BTreeSet::from([Some(WRONG.to_owned())]));
+    }
+    let rows = arena.rows().await;
+    let (_, hour) = rows.iter().find(|((pk, _), _)| pk.contains("#PINS#")).unwrap();
+    assert_eq!(hour["wrong"].as_array().unwrap().len(), 30);
+}
+
+/// Five tries before each lock; each lasts twice as long, and a right PIN ends that.
+#[rstest]
+#[case::nothing_between(false, [15, 30, 60])]
+#[case::a_right_pin_after_the_second(true, [15, 30, 15])]
+#[tokio::test]
+async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[case] minutes: [i64; 3]) {
+    let arena = Arena::new().await;
+    feed_orders(&arena, ORG, CREATOR..CREATOR + 1).await;
+    set_pin(&arena, ORG, CREATOR).await;
+    let mut ahead = 0;
+    for (number, minutes) in minutes.into_iter().enumerate() {
+        let endpoint = Function::new("cancel-orders", arena.environment()).await.skewed(ahead);
+        if right && number == 2 {
+            assert_eq!(one(&endpoint, ORG, CREATOR, PIN).await, None);
+        }
+        for guess in 0..5 {
+            assert_eq!(one(&endpoint, ORG, CREATOR, &format!("x{number}{guess}")).await.as_deref(), Some(WRONG));
+        }
+        // A minute before its end it is locked, whatever the PIN is.
+        let late = Function::new("cancel-orders", arena.environment()).await.skewed(ahead + (minutes - 1) * 60);
+        for pin in [PIN, "0000"] {
+            assert_eq!(one(&late, ORG, CREATOR, pin).await.as_deref(), Some(LOCKED));
+        }
+        ahead += (minutes + 1) * 60;
+    }
+}

@@ -1,0 +1,182 @@
+//! How often PINs can be guessed: one by one, all at once, and for a month.
+
+use std::cell::Cell;
+
+use shared::domain::person::{MAX_WRONG_AN_HOUR, Person, Verdict};
+use shared::domain::time::Timestamp;
+use tests::arena::Arena;
+use tests::seed;
+
+use super::{ORG, OTHER_ORG, at, org};
+
+/// However many guesses are judged at once, five wrong ones are told apart; honest ones are never locked out.
+#[tokio::test]
+async fn two_hundred_guesses_at_once_get_five_verdicts() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let person = Person { pin_hash: None, ..Person::with_pin(7, true, String::new()) };
+    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
+    let judge = async |count: usize, right: bool, at: Timestamp| {
+        let tries: Vec<Option<String>> = (0..count).map(|number| (!right).then(|| format!("try {number}"))).collect();
+        let judging = tries.iter().map(async |id| store.judge(&org(), &person, id.as_deref(), at).await.unwrap());
+        futures_util::future::join_all(judging).await
+    };
+    let of = |verdicts: &[Verdict], wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+
+    assert_eq!(of(&judge(20, true, at(0)).await, Verdict::Right), 20);
+    let wrong = judge(200, false, at(0)).await;
+    assert_eq!((of(&wrong, Verdict::Wrong), of(&wrong, Verdict::Locked)), (5, 195));
+    assert_eq!(judge(1, true, at(0)).await, [Verdict::Locked]);
+    // The lock has ended when it is read again, fifteen minutes after the last wrong one.
+    let persons = store.persons(&org(), &[7]).await.unwrap();
+    assert!(!persons[&7].lock_has_ended(at(15 * 60 - 1)));
+    assert!(persons[&7].lock_has_ended(at(15 * 60)));
+    let again = store.judge(&org(), &persons[&7], Some("again"), at(15 * 60)).await.unwrap();
+    assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].wrong.len()), (Verdict::Wrong, 1));
+}
+
+/// However often a wrong try is written, it counts once, is told the same, and does not make a lock longer.
+#[tokio::test]
+async fn a_try_of_a_pin_counts_once() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
+    let person = async || store.persons(&org(), &[7]).await.unwrap().remove(&7).unwrap();
+    for seconds in 0..10 {
+        let verdict = store.judge(&org(), &person().await, Some("one"), at(seconds)).await.unwrap();
+        assert_eq!((verdict, person().await.wrong.len()), (Verdict::Wrong, 1));
+    }
+    for other in ["two", "three", "four", "five"] {
+        assert_eq!(store.judge(&org(), &person().await, Some(other), at(10)).await.unwrap(), Verdict::Wrong);
+    }
+    let locked = person().await;
+    assert_eq!(store.judge(&org(), &locked, Some("five"), at(60)).await.unwrap(), Verdict::Wrong);
+    assert_eq!(store.judge(&org(), &locked, Some("six"), at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(store.judge(&org(), &locked, None, at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(person().await, locked);
+}
+
+const MINUTE: i64 = 60;
+const DAY: i64 = 24 * 60 * MINUTE;
+
+/// A person whose PIN is guessed.
+struct Guessed {
+    arena: Arena,
+    tries: Cell<usize>,
+}
+
+impl Guessed {
+    async fn new() -> Self {
+        let arena = Arena::new().await;
+        seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
+        Self { arena, tries: Cell::new(0) }
+    }
+
+    async fn row(&self) -> Person {
+        self.arena.store().persons(&org(), &[7]).await.unwrap().remove(&7).unwrap()
+    }
+
+    /// So many guesses at once, each by who has read this; answers how many were said to be wrong.
+    async fn guess(&self, read: &Person, count: usize, now: Timestamp) -> usize {
+        let store = self.arena.store();
+        let judging = (0..count).map(|_| {
+            let id = format!("try {}", self.tries.replace(self.tries.get() + 1));
+            let store = &store;
+            async move { store.judge(&org(), read, Some(&id), now).await.unwrap() }
+        });
+        let verdicts = futures_util::future::join_all(judging).await;
+        verdicts.into_iter().filter(|verdict| *verdict == Verdict::Wrong).count()
+    }
+
+    /// For how long it is locked, in minutes.
+    async fn locked_minutes(&self, now: i64) -> i64 {
+        let row = self.row().await;
+        assert!(row.is_locked(at(now)));
+        (row.locked_until - at(now).epoch_seconds()) / MINUTE
+    }
+}
+
+/// Whoever guesses as soon as each lock has ended: 35 on the first day, 180 in 30 days.
+#[tokio::test]
+async fn patience_gets_five_guesses_a_day() {
+    let guessed = Guessed::new().await;
+    let (mut now, mut guesses) = (0, Vec::new());
+    while now < 30 * DAY {
+        let wrong = guessed.guess(&guessed.row().await, 1, at(now)).await;
+        guesses.extend(std::iter::repeat_n(now, wrong));
+        let row = guessed.row().await;
+        if wrong == 0 {
+            now = row.locked_until - at(0).epoch_seconds();
+        }
+    }
+    let before = |end: i64| guesses.iter().filter(|at| **at < end).count();
+    assert_eq!([before(DAY), before(2 * DAY), before(30 * DAY)], [35, 40, 180]);
+}
+
+/// However many guess at once when a lock has ended, whatever they have read before, there are five tries, and one lock
+/// twice as long.
+#[tokio::test]
+async fn a_lock_ends_once() {
+    let guessed = Guessed::new().await;
+    let (mut now, mut read) = (0, Vec::new());
+    for minutes in [15, 30, 60, 120] {
+        read.push(guessed.row().await);
+        // Those who are late, too: what they have read is of an earlier lock, or of none.
+        let waves = read.iter().map(|read| guessed.guess(read, 20, at(now)));
+        let wrong: usize = futures_util::future::join_all(waves).await.into_iter().sum();
+        assert_eq!((wrong, guessed.locked_minutes(now).await), (5, minutes));
+        now += minutes * MINUTE;
+    }
+}
+
+#[tokio::test]
+async fn a_right_pin_ends_a_row_of_locks() {
+    let guessed = Guessed::new().await;
+    let mut now = 0;
+    for minutes in [15, 30, 60] {
+        assert_eq!(guessed.guess(&guessed.row().await, 6, at(now)).await, 5);
+        assert_eq!(guessed.locked_minutes(now).await, minutes);
+        now += minutes * MINUTE;
+    }
+    let (store, row) = (guessed.arena.store(), guessed.row().await);
+    assert_eq!(store.judge(&org(), &row, None, at(now)).await.unwrap(), Verdict::Right);
+    let after = guessed.row().await;
+    assert_eq!((after.wrong.len(), after.lock_seconds), (0, None));
+    assert_eq!(guessed.guess(&after, 6, at(now)).await, 5);
+    assert_eq!(guessed.locked_minutes(now).await, 15);
+}
+
+/// However many requests come at once, and whosever PINs they try.
+#[tokio::test]
+async fn an_hour_has_room_for_so_many_wrong_pins_and_no_more() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let tries = |request: usize| (0..7).map(|number| format!("{request}-{number}")).collect::<Vec<_>>();
+    let count =
+        async |tries: usize, wrong: Vec<String>, now| store.count_tries(&org(), tries, wrong, now).await.unwrap();
+    let counting = (0..100).map(|request| count(7, tries(request), at(0)));
+    let admitted: Vec<bool> = futures_util::future::join_all(counting).await;
+    let told: Vec<usize> = (0..100).filter(|request| admitted[*request]).collect();
+    assert_eq!(told.len(), MAX_WRONG_AN_HOUR / 7);
+    // The same once more count no more.
+    let size = async || {
+        let rows = arena.rows().await;
+        let (_, row) = rows.iter().find(|((pk, _), _)| pk.starts_with(&format!("{ORG}#PINS#"))).unwrap();
+        (row["wrong"].as_array().unwrap().len(), row["expires_at"].as_i64().unwrap() - at(0).epoch_seconds())
+    };
+    let before = size().await;
+    assert_eq!(before.0, 294);
+    assert!((3600..=7200).contains(&before.1));
+    count(1, vec![tries(told[0])[0].clone()], at(1)).await;
+    assert_eq!(size().await, before);
+    // One request of seven is refused, be they right or wrong; the last six are told, and then none, right or wrong.
+    assert_eq!([count(7, tries(100), at(1)).await, count(7, Vec::new(), at(1)).await], [false; 2]);
+    for last in 0..6 {
+        assert!(count(1, vec![format!("last {last}")], at(1)).await);
+    }
+    assert_eq!([count(1, vec!["x".to_owned()], at(1)).await, count(1, Vec::new(), at(1)).await], [false; 2]);
+    assert_eq!(size().await.0, MAX_WRONG_AN_HOUR);
+    // Another organisation's are its own; and so is the next hour.
+    assert!(store.count_tries(&OTHER_ORG.parse().unwrap(), 1, vec!["x".to_owned()], at(1)).await.unwrap());
+    assert!(count(50, tries(100), at(3600)).await);
+}
