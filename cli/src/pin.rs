@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use shared::domain::ids::OrgId;
 use shared::domain::order::PersonId;
-use shared::domain::person::Person;
+use shared::domain::person::{Person, check_new_pin};
 use shared::pin::Pepper;
 use shared::secret;
 use shared::store::Store;
@@ -31,17 +31,14 @@ pub struct Set {
 }
 
 impl Set {
-    /// Writes the person's row, once the operator agrees; wrong tries before count no more.
+    /// Writes the person's row, once the operator agrees; wrong tries and locks before count no more.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let pepper = secret::read(&stack.secretsmanager(), stack.output("PinPepperSecret")?).await;
         let pepper = Pepper::new(&pepper.map_err(|error| broken(&error))?);
         ask::before(&format!("Set the PIN of {} of {} in {}", self.creator, self.tenant, stack.name), yes)?;
-        let pin = read().map_err(|error| broken(&error))?;
-        if pin.is_empty() {
-            return Err(Failure::new("the PIN is empty, so nothing was changed"));
-        }
+        let pin = read()?;
         let hash = pepper.hash(&self.tenant, self.creator, &pin).map_err(|error| broken(&error))?;
         let person = Person::with_pin(self.creator, !self.not_required, hash);
         store.put_person(&self.tenant, &person).await.map_err(|error| broken(&error))?;
@@ -50,13 +47,51 @@ impl Set {
     }
 }
 
-/// Asked for without showing it, or else the first line of standard input: never an argument, which other users
+/// Asked for without showing it, twice; or else the first line of standard input: never an argument, which other users
 /// of the machine could see.
-fn read() -> io::Result<String> {
+fn read() -> Result<String, Failure> {
     if io::stdin().is_terminal() {
-        return rpassword::prompt_password("PIN: ");
+        return ask_twice(|what| rpassword::prompt_password(what));
     }
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let line = || {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    };
+    checked(line())
+}
+
+/// A PIN that is not seen is easily mistyped, and found out only when its owner is locked out.
+fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<String, Failure> {
+    let pin = checked(ask("PIN: "))?;
+    let again = ask("The same again: ").map_err(|error| Failure::new(error.to_string()))?;
+    if again == pin { Ok(pin) } else { Err(Failure::new("these are two PINs, so nothing was changed")) }
+}
+
+fn checked(read: io::Result<String>) -> Result<String, Failure> {
+    let pin = read.map_err(|error| Failure::new(error.to_string()))?;
+    let checked = check_new_pin(&pin).map(|()| pin);
+    checked.map_err(|weak| Failure::new(format!("{weak}, so nothing was changed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_asked_for_twice_and_a_weak_one_is_not_taken() {
+        let weak = "the PIN is one character repeated, or a run such as 1234 or dcba, so nothing was changed";
+        let cases: [(&[&str], _); 4] = [
+            (&["7295", "7295"], Ok("7295")),
+            (&["7295", "7259"], Err("these are two PINs, so nothing was changed")),
+            (&["1234"], Err(weak)),
+            (&[""], Err("the PIN has fewer than 4 characters, so nothing was changed")),
+        ];
+        for (typed, expected) in cases {
+            let mut left = typed.iter();
+            let asked = ask_twice(|_| Ok((*left.next().unwrap()).to_owned()));
+            let asked = asked.map_err(|failure| failure.to_string());
+            assert_eq!((asked.as_deref().map_err(String::as_str), left.len()), (expected, 0), "{typed:?}");
+        }
+    }
 }
