@@ -70,7 +70,7 @@
 //! - **The reading of an operation** before anything is done for it, where every operation has its row: what follows is a
 //!   write on the condition of what was read.
 //! - **Sizes.** A chunk has one item, a page one, a bulk at most three, and two or three processes are at work at
-//!   once. An increment takes at most two batches. A PIN is locked after two wrong tries,
+//!   once. An increment takes at most two batches. A PIN is locked after one or two wrong tries,
 //!   and there are two lengths of locks; an hour has room for one. That a cut does not depend on
 //!   pages is a property test of `shared::domain::bulk`.
 //!

@@ -14,12 +14,8 @@ pub type Pin = u8;
 /// A try of a PIN, known by the request and by what it guesses.
 pub type Try = (OperationId, Pin);
 
-/// Wrong PINs in a row after which a PIN is locked: five in the code.
-pub const MOST_TRIES: usize = 2;
 /// Lengths that a lock can have, from 0 on: a quarter of an hour and six doublings, and then a day, in the code.
 const LONGEST: u8 = 1;
-/// Locks that end.
-const MOST_ENDS: u8 = 2;
 
 /// The person's row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -37,6 +33,10 @@ pub struct Person {
 pub struct Pins {
     /// The person's row.
     pub person: Person,
+    /// Wrong PINs in a row after which it is locked: five in the code.
+    pub most_tries: usize,
+    /// How many locks end.
+    pub most_ends: u8,
     /// The hour's row: its wrong tries.
     pub hour: BTreeSet<Try>,
     /// How many wrong ones an hour may have: 300 in the code.
@@ -60,6 +60,8 @@ impl Default for Pins {
     fn default() -> Self {
         Self {
             person: Person::default(),
+            most_tries: 2,
+            most_ends: 0,
             hour: BTreeSet::new(),
             most_an_hour: usize::MAX,
             ended: 0,
@@ -83,9 +85,10 @@ pub enum Verdict {
     Locked,
 }
 
-impl Person {
-    fn is_full(&self) -> bool {
-        self.tries.len() >= MOST_TRIES
+impl Pins {
+    /// Whether there were so many tries that the PIN is locked.
+    pub fn is_full(&self) -> bool {
+        self.person.tries.len() >= self.most_tries
     }
 }
 
@@ -93,13 +96,13 @@ impl Person {
 pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
     let read = |world: &mut World| {
         let pins = &world.desk.pins;
-        (pins.person.clone(), pins.person.is_full() && pins.ended >= pins.person.until)
+        let has_ended = pins.ended >= pins.person.until;
+        (pins.person.clone(), pins.is_full() && !has_ended, pins.is_full() && has_ended)
     };
-    let (person, has_ended) = run.call("BatchGetItem persons", read)?;
+    let (person, is_locked, has_ended) = run.call("BatchGetItem persons", read)?;
     if person.tries.contains(&guess) && !run.is(Broken::TryCountsAgain) {
         return Ok(Verdict::Wrong);
     }
-    let is_locked = person.is_full() && !has_ended;
     if is_locked && !run.is(Broken::LockedIsJudged) {
         return Ok(Verdict::Locked);
     }
@@ -150,8 +153,8 @@ impl World {
 
     /// `UpdateItem` person: the lock that was read has ended, and the next lasts longer; if no later one stands there.
     fn end_lock(&mut self, read: &Person, is_guarded: bool, grows: bool) {
-        let person = &self.desk.pins.person;
-        if is_guarded && !(person.is_full() && person.until == read.until) {
+        let pins = &self.desk.pins;
+        if is_guarded && !(pins.is_full() && pins.person.until == read.until) {
             return;
         }
         self.desk.edit(|desk| {
@@ -170,7 +173,7 @@ impl World {
         if is_known {
             return Verdict::Wrong;
         }
-        if pins.person.is_full() && !is_open {
+        if pins.is_full() && !is_open {
             return Verdict::Locked;
         }
         self.desk.edit(|desk| {
@@ -188,7 +191,7 @@ impl World {
             pins.person.tries.push(guess);
             pins.told_wrong.insert(guess);
             pins.told_in_hour.insert(guess);
-            if pins.person.tries.len() == MOST_TRIES {
+            if pins.person.tries.len() == pins.most_tries {
                 pins.person.until = pins.ended + 1;
                 pins.lengths.push(pins.person.length);
             }
@@ -198,8 +201,8 @@ impl World {
 
     /// Whether a lock is on, of those that end.
     pub(crate) fn may_unlock(&self) -> bool {
-        let Pins { person, ended, .. } = &self.desk.pins;
-        person.is_full() && *ended < person.until && *ended < MOST_ENDS
+        let Pins { person, ended, most_ends, .. } = &self.desk.pins;
+        self.desk.pins.is_full() && *ended < person.until && ended < most_ends
     }
 
     /// The time of a lock passes.
@@ -213,9 +216,9 @@ impl World {
 
 /// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
 pub fn are_counted_once(world: &World) -> bool {
-    let Pins { person, told_wrong, .. } = &world.desk.pins;
+    let Pins { person, told_wrong, most_tries, .. } = &world.desk.pins;
     let distinct: BTreeSet<_> = person.tries.iter().collect();
-    distinct.len() == person.tries.len() && told_wrong.len() <= MOST_TRIES
+    distinct.len() == person.tries.len() && told_wrong.len() <= *most_tries
 }
 
 /// Whether each lock in a row lasts longer than the one before, and the first after a right PIN as long as the first.

@@ -11,7 +11,6 @@ use shared::domain::time::Timestamp;
 use shared::message::{CancelStep, StartStep};
 
 use crate::model::Bindery;
-use crate::pins::MOST_TRIES;
 use crate::process::Process;
 use crate::row::{Row, Transition};
 use crate::scenario::What;
@@ -92,7 +91,7 @@ pub const NOT_SENT: Reached = ("an entry is told as not sent", |_, world| {
         .any(|operation| matches!(&operation.subject, Subject::CancelOrders { told, .. } if told.contains('S')))
 });
 /// A PIN is locked.
-pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.pins.person.tries.len() == MOST_TRIES);
+pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.pins.is_full());
 /// It is locked again, for longer.
 pub const LOCKED_LONGER: Reached = ("a PIN is locked for longer", |_, world| world.desk.pins.lengths.len() > 1);
 /// No more wrong PINs are told in this hour.

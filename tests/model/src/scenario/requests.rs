@@ -51,6 +51,13 @@ impl Scenario {
         self
     }
 
+    /// A PIN is locked after one wrong one, and two locks end.
+    #[must_use]
+    pub fn unlocked_twice(mut self) -> Self {
+        self.start.desk.edit(|desk| (desk.pins.most_tries, desk.pins.most_ends) = (1, 2));
+        self
+    }
+
     /// So many wrong PINs an hour.
     #[must_use]
     pub fn most_an_hour(mut self, most: usize) -> Self {

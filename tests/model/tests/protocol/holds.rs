@@ -36,6 +36,7 @@ fn the_protocol_holds(
         keyed_increment(),
         orders(),
         pins(),
+        locks(),
         pins_of_an_hour(),
         start_and_increment(),
         cancel_and_increment(),
@@ -101,12 +102,12 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::CardToBeIsMissing, held(), SO)]
 #[case(Broken::TryCountsAgain, pins(), TRIED_ONCE)]
 #[case(Broken::TriesCheckedBefore, pins(), TRIED_ONCE)]
-#[case(Broken::LockEndsUnguarded, pins(), TRIED_ONCE)]
-#[case(Broken::LockEndsUnguarded, pins(), LOCKS_GROW)]
-#[case(Broken::LocksAlike, pins(), LOCKS_GROW)]
-#[case(Broken::LengthStays, pins(), LOCKS_GROW)]
+#[case(Broken::LockEndsUnguarded, locks(), TRIED_ONCE)]
+#[case(Broken::LockEndsUnguarded, locks(), LOCKS_GROW)]
+#[case(Broken::LocksAlike, locks(), LOCKS_GROW)]
+#[case(Broken::LengthStays, locks(), LOCKS_GROW)]
 #[case(Broken::HourCheckedBefore, pins_of_an_hour(), WITHIN_THE_HOUR)]
-#[case(Broken::LockedIsJudged, pins(), WITHIN_THE_HOUR)]
+#[case(Broken::LockedIsJudged, locks(), WITHIN_THE_HOUR)]
 #[case(Broken::RightIsNotCounted, pins_of_an_hour(), WITHIN_THE_HOUR)]
 #[case(Broken::EndOfStartUntold, start_and_cancel(), ENDS)]
 #[case(Broken::CreateBeforeCard, start(), SEEN)]
