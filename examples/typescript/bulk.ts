@@ -1,6 +1,6 @@
 // A bulk of cards by a typed client: created, started, one card bound, the rest canceled; then what came of each.
 // The types are generated from infra/api/openapi.yaml, so that what the document does not know does not compile.
-// `source target/local/env`, then here: npm ci && npm run generate && npm run build && npm start
+// `source target/local/env`, then here: npm ci --ignore-scripts && npm run generate && npm run build && npm start
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
