@@ -14,6 +14,7 @@ from .deploy import functions_of
 from .settings import INFRA, ROOT, StackError
 
 BUILT = ROOT / "target" / "lambda"
+MATERIALS = "bindery-functions.cdx.json"
 # Of everything in a zip: the same binary makes the same file. The oldest that the format knows.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -28,7 +29,7 @@ def prebuilt() -> None:
 
 
 def release(directory: Path, architecture: str) -> None:
-    """Writes a zip for each function, the template that names them, and what it is deployed by, into the directory."""
+    """Writes a zip for each function, their bill of materials, the template, and what it is deployed by."""
     directory.mkdir(parents=True, exist_ok=True)
     template = _with_packages(_template(), lambda name: f"{name}-{architecture}.zip")
     template["Parameters"]["Architecture"]["Default"] = architecture
@@ -39,6 +40,7 @@ def release(directory: Path, architecture: str) -> None:
             raise StackError(f"{binary.relative_to(ROOT)} is missing: run ./infra/prebuilt {architecture}")
         _zip(binary, file)
     (directory / f"template-{architecture}.yaml").write_text(yaml_dump(template))
+    shutil.copy2(BUILT / MATERIALS, directory / MATERIALS.replace(".", f"-{architecture}.", 1))
     for name in ("deploy", "samconfig.toml"):
         shutil.copy2(INFRA / name, directory)
 

@@ -268,6 +268,22 @@ fn a_key_of_ones_own_is_for_all_that_is_kept() {
     assert_eq!(template.section("Globals")["Function"]["KmsKeyArn"], own);
 }
 
+#[test]
+fn every_function_takes_signed_code_alone_where_that_is_wanted() {
+    let template = Template::read();
+    let parameter = &template.section("Parameters")["CodeSigningConfigArn"];
+    let signed = json!({ "Fn::If": ["IsSigned", { "Ref": "CodeSigningConfigArn" }, { "Ref": "AWS::NoValue" }] });
+    let is_named = json!({ "Fn::Not": [{ "Fn::Equals": [{ "Ref": "CodeSigningConfigArn" }, ""] }] });
+    assert_eq!(parameter["Default"], "");
+    assert_eq!(template.section("Conditions")["IsSigned"], is_named);
+    assert_eq!(template.section("Globals")["Function"]["CodeSigningConfigArn"], signed);
+    // What a function says of itself comes before that.
+    for (id, function) in template.resources("AWS::Serverless::Function") {
+        assert_eq!(function["Properties"].get("CodeSigningConfigArn"), None, "{id}");
+    }
+    assert_eq!(template.resources("AWS::Lambda::Function"), BTreeMap::new());
+}
+
 /// The subscribers that a deployment may have, by what their resources' names begin with.
 const SUBSCRIBERS: [(&str, &str); 3] =
     [("ApiDestination", "HasApiDestination"), ("Event", "HasEventsQueue"), ("Webhook", "HasWebhook")];
