@@ -1,6 +1,7 @@
-"""Serves the console of the stack whose variables are set, on 127.0.0.1, until it is stopped."""
+"""Serves the console of the stack whose variables are set, on the socket that is handed to it, until it is stopped."""
 
 import os
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ def main() -> None:
     watcher = Watcher(os.environ["TABLE_NAME"], os.environ["CONSOLE_QUEUE_URL"])
     watcher.start()
     port = urlsplit(os.environ["BINDERY_CONSOLE_URL"]).port
-    make_server("127.0.0.1", port, make_app(watcher), threaded=True, request_handler=Handler).serve_forever()
+    app, descriptor = make_app(watcher), int(sys.argv[1])
+    make_server("127.0.0.1", port, app, threaded=True, request_handler=Handler, fd=descriptor).serve_forever()
 
 
 main()

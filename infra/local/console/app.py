@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request, send_from_directory
+from stack.guard import REFUSAL, is_stranger
 from stack.settings import Settings
 from stack.token import make as make_token
 
@@ -53,18 +53,9 @@ def make_app(watcher: Watcher) -> Flask:
 
 
 def refuse_strangers() -> None:
-    """Answers this page alone.
-
-    The console hands out tokens, so neither another site's page may ask (Origin), nor one whose name was made to point
-    here (Host).
-    """
-    port = urlsplit(os.environ["BINDERY_CONSOLE_URL"]).port
-    hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-    if request.headers.get("Host") not in hosts:
-        abort(403)
-    origin = request.headers.get("Origin")
-    if origin is not None and origin != f"http://{request.headers['Host']}":
-        abort(403)
+    """Answers programs, and its own pages: it hands out tokens."""
+    if is_stranger(request.headers.get, has_pages=True):
+        abort(403, REFUSAL)
 
 
 def add_headers(response: Response) -> Response:

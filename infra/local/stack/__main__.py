@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     release.add_argument("directory", type=Path)
     release.add_argument("architecture", choices=["arm64", "x86_64"])
     serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
-    serve.add_argument("--port", type=int, required=True)
+    serve.add_argument("descriptor", type=int, help="of its socket")
     return parser
 
 
@@ -64,7 +64,7 @@ def main() -> int:
 
                 packages.release(arguments.directory, arguments.architecture)
             case "serve-issuer":
-                issuer.serve(settings, arguments.port)
+                issuer.serve(settings, arguments.descriptor)
     except StackError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

@@ -6,19 +6,21 @@ for.
 
 import base64
 import json
+import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from .guard import guard_handlers
 from .settings import Settings
 
 KEY_ID = "local-1"
 
 
-def serve(settings: Settings, port: int) -> None:
-    """Serves the discovery document and the key set until it is stopped."""
+def serve(settings: Settings, descriptor: int) -> None:
+    """Serves the discovery document and the key set on this socket until it is stopped."""
     documents = {
         "/.well-known/openid-configuration": {
             "issuer": settings.issuer_url,
@@ -43,7 +45,11 @@ def serve(settings: Settings, port: int) -> None:
         def log_message(self, format: str, *args: Any) -> None:
             """Keeps the log to errors."""
 
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    guard_handlers()
+    taken = socket.socket(fileno=descriptor)
+    server = ThreadingHTTPServer(taken.getsockname(), Handler, bind_and_activate=False)
+    server.socket = taken
+    server.serve_forever()
 
 
 def key(settings: Settings) -> rsa.RSAPrivateKey:

@@ -1,4 +1,7 @@
-"""The stack's servers: started in the background, stopped by process ID."""
+"""The stack's servers: started in the background, stopped by process ID.
+
+`up` takes their ports itself, and hands them the sockets: so whoever answers there is theirs, as long as they run.
+"""
 
 import os
 import signal
@@ -28,18 +31,13 @@ def check_ports(settings: Settings) -> None:
         print(f"The stack runs already, on port {ports['aws']}: BINDERY_PORT counts after ./infra/local/down.")
     for name, port in ports.items():
         if not _running(settings, name) and _is_taken(port):
-            (settings.directory / "ports").unlink(missing_ok=True)
-            candidates = (first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1, first + 2))
-            other = next(candidates, 0)  # 0: any free ones
-            raise StackError(
-                f"port {port} is in use: stop what listens there, or choose others: "
-                f"BINDERY_PORT={other} ./infra/local/up"
-            )
+            raise _in_use(settings, port)
 
 
 def start(settings: Settings) -> None:
     """Starts what does not run yet, and waits until it answers."""
     aws_port, issuer_port, _ = settings.ports
+    local = Path(__file__).parents[1]
     temporary = settings.directory / "tmp"
     for directory in (settings.logs, temporary):
         directory.mkdir(parents=True, exist_ok=True)
@@ -48,19 +46,19 @@ def start(settings: Settings) -> None:
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
         "TMPDIR": str(temporary),
-        "BIND_HOST": "127.0.0.1",
+        "PYTHONPATH": str(local),
         "GATEWAY_PORT": str(aws_port),
         "MINISTACK_REGION": REGION,
         "LOG_LEVEL": "WARNING",
         "LAMBDA_EXECUTOR": "local",
-        # Servers of its own that nobody here needs, and that would listen on every interface.
+        # Servers of its own that nobody here needs, and that would listen everywhere, and answer everybody.
         "IOT_MTLS_ENABLED": "false",
         "SFTP_ENABLED": "false",
         **settings.aws_environment(),
     }
-    emulator = [sys.executable, "-P", str(Path(__file__).with_name("emulator.py"))]
+    emulator = [sys.executable, "-P", str(local / "stack" / "emulator.py")]
     _start(settings, "aws", emulator, environment, aws_port, "/_ministack/health")
-    issuer = [sys.executable, "-m", "stack", "serve-issuer", "--port", str(issuer_port)]
+    issuer = [sys.executable, "-m", "stack", "serve-issuer"]
     environment = {**os.environ, "BINDERY_LOCAL_DIR": str(settings.directory)}
     _start(settings, "issuer", issuer, environment, issuer_port, "/.well-known/openid-configuration")
 
@@ -80,11 +78,35 @@ def stop(settings: Settings) -> None:
 
 
 def _is_taken(*ports: int) -> bool:
-    for port in ports:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return True
+    try:
+        for port in ports:
+            _take(port).close()
+    except OSError:
+        return True
     return False
+
+
+def _take(port: int) -> socket.socket:
+    """Listens there, at once: nobody else can, from then on."""
+    taken = socket.socket()
+    try:
+        # Although connections of a server that was stopped are still ending.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
+def _in_use(settings: Settings, port: int) -> StackError:
+    (settings.directory / "ports").unlink(missing_ok=True)
+    candidates = (first for first in range(port + 10, 65000, 10) if not _is_taken(first, first + 1, first + 2))
+    other = next(candidates, 0)  # 0: any free ones
+    return StackError(
+        f"port {port} is in use: stop what listens there, or choose others: BINDERY_PORT={other} ./infra/local/up"
+    )
 
 
 def _pid_file(settings: Settings, name: str) -> Path:
@@ -110,9 +132,19 @@ def _start(
     if _running(settings, name):
         return
     log = settings.logs / f"{name}.log"
-    with log.open("ab") as output:
+    try:
+        taken = _take(port)
+    except OSError as error:
+        raise _in_use(settings, port) from error
+    with taken, log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [*command, str(taken.fileno())],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[taken.fileno()],
+            start_new_session=True,
         )
     _pid_file(settings, name).write_text(str(process.pid))
     deadline = time.monotonic() + START_SECONDS
