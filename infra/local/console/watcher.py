@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -92,7 +93,7 @@ class Watcher:
             return
         entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)]
         with self._changed:
-            self._arrived.extend(json.loads(message["Body"])["detail"] for message in messages)
+            self._arrived.extend(event for message in messages if (event := event_in(message["Body"])))
             self._changed.notify_all()
         self._sqs.delete_message_batch(QueueUrl=self._events_queue_url, Entries=entries)
 
@@ -136,6 +137,23 @@ class Watcher:
         return waiting, hidden
 
 
+def event_in(body: str) -> Event | None:
+    """The event in a message; none, if it holds no whole one: anybody may put anything on the bus or into the queue."""
+    with suppress(ValueError, RecursionError):
+        match json.loads(body):
+            case {
+                "detail": {
+                    "event_id": str(),
+                    "event_type": str(),
+                    "org_id": str(),
+                    "cid": str(),
+                    "data": dict(),
+                } as event
+            }:
+                return event
+    return None
+
+
 def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
     """The operation that an event comes of: its ID is made of that, its time, the type, and what it is about."""
     data = event["data"]
@@ -146,8 +164,10 @@ def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
             continue
         for item in ("card_id", "external_id"):
             name = f"{operation['created_at']}\n{event['event_type']}\n{data.get(item)}"
-            if str(uuid.uuid5(uuid.UUID(operation["operation_id"]), name)) == event["event_id"]:
-                return operation["operation_id"]
+            # A row that somebody has made by hand may have any ID.
+            with suppress(ValueError, AttributeError):
+                if str(uuid.uuid5(uuid.UUID(operation["operation_id"]), name)) == event["event_id"]:
+                    return operation["operation_id"]
     return ""
 
 

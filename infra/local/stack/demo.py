@@ -24,6 +24,9 @@ class Api:
         self.settings = settings
         self.variables = variables
         self.cid = f"demo-{uuid.uuid4()}"
+        self.session = requests.Session()
+        # What the shell has for the rest of the world, such as ~/.netrc, would take the token's place.
+        self.session.trust_env = False
 
     def call(self, method: str, path: str, expected: int, **options: Any) -> requests.Response:
         """Sends a request to a path of the API, or a whole URL; anything but the expected answer ends the demo."""
@@ -38,7 +41,7 @@ class Api:
             **options.pop("headers", {}),
         }
         url = self.variables["BINDERY_URL"] + path if path.startswith("/") else path
-        answer = requests.request(method, url, headers=headers, timeout=30, **options)
+        answer = self.session.request(method, url, headers=headers, timeout=30, **options)
         if answer.status_code != expected:
             raise StackError(
                 f"{method} {path} was answered {answer.status_code} {answer.text}: see {self.settings.logs}"
