@@ -1,6 +1,9 @@
 """What the stack tells the shell, `cargo lambda watch` and the user about itself."""
 
+import secrets
 import shlex
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 from . import demo, orders, token
@@ -13,6 +16,7 @@ from .settings import (
     STACK_NAME,
     Settings,
     deploy_parameters,
+    free_port,
 )
 
 
@@ -54,6 +58,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         **resources,
         "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
         "BINDERY_CONSOLE_URL": settings.console_url,
+        **watch_address(),
         "CONSOLE_QUEUE_URL": outputs["ConsoleQueueUrl"],
     }
     shell["BINDERY_TOKEN"] = token.make(settings, DEMO_TENANT, str(DEMO_ACCOUNT))
@@ -74,6 +79,21 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
     }
     _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
     return shell
+
+
+def watch_address() -> dict[str, str]:
+    """Where `cargo lambda watch` is to listen: it answers whoever asks, so at an address that no page can guess.
+
+    On Linux all of 127.0.0.0/8 is this machine, elsewhere 127.0.0.1 alone, and the port is all that is to be guessed.
+    """
+    hidden = secrets.randbelow(2**24 - 2) + 1
+    address = str(ip_address("127.0.0.0") + hidden) if sys.platform == "linux" else "127.0.0.1"
+    port = str(free_port(address))
+    return {
+        "BINDERY_WATCH_ADDRESS": address,
+        "BINDERY_WATCH_PORT": port,
+        "BINDERY_WATCH_URL": f"http://{address}:{port}",
+    }
 
 
 def say_what_next(settings: Settings) -> None:

@@ -21,7 +21,7 @@ DEMO_CUSTOMER = 7001
 
 # A proxy for the rest of the world is none for this machine.
 for _name in ("NO_PROXY", "no_proxy"):
-    _hosts = [*filter(None, os.environ.get(_name, "").split(",")), "127.0.0.1", "localhost"]
+    _hosts = [*filter(None, os.environ.get(_name, "").split(",")), "127.0.0.0/8", "127.0.0.1", "localhost"]
     os.environ[_name] = ",".join(dict.fromkeys(_hosts))
 
 
@@ -95,10 +95,10 @@ def binary(name: str) -> Path:
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / name
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     """A port nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
