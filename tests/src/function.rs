@@ -288,6 +288,11 @@ impl Function {
         Memory { resident: bytes("VmRSS"), peak: bytes("VmHWM") }
     }
 
+    /// Has the process's peak be what it holds now (Linux: proc_pid_clear_refs(5)).
+    pub async fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.id().await), "5").unwrap();
+    }
+
     async fn id(&self) -> u32 {
         self.child.lock().await.as_ref().and_then(Child::id).unwrap()
     }

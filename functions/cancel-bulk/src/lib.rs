@@ -5,13 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
 use shared::aws::{Aws, Service};
 use shared::domain::bulk::{CHUNK_ITEMS, PlanCursor};
 use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
-use shared::http::bulk::{MAX_BULK_BODY_BYTES, check_count, external_ids};
+use shared::http::bulk::{ExternalIds, MAX_BULK_BODY_BYTES, check_count, external_ids};
 use shared::http::{self, Accepting, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, open, send};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
@@ -100,8 +99,7 @@ fn read(call: &Call) -> Result<Request, Problem> {
         }
         Some("FULL") => Ok(Request::Full),
         Some("PARTIAL") => {
-            let ids = external_ids(&members).map_err(Problem::invalid)?;
-            let sent = members.value::<Vec<Value>>("external_ids").map_or(0, |items| items.len());
+            let ExternalIds { ids, sent, .. } = external_ids(&members).map_err(Problem::invalid)?;
             Ok(Request::Partial { ids, sent })
         }
         _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),

@@ -29,15 +29,14 @@ use uuid::Uuid;
 use decide::Decided;
 pub use decide::MAX_PINS;
 use told::Told;
+pub use wire::MAX_ENTRIES;
 use wire::format::{Answering, of_content_type};
-use wire::{Charset, Entry, EntryResult};
+use wire::{Charset, Entry, EntryResult, Unreadable};
 
 /// Part of every idempotency key's record. Never change it.
 const ENDPOINT: &str = "cancel-orders";
 /// Largest body, in bytes (contract: 1 MiB).
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Most entries of a request (contract).
-pub const MAX_ENTRIES: usize = 1000;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -182,13 +181,10 @@ fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
         }
     };
     let charset = content_type.map(Charset::of_content_type).unwrap_or_default();
-    let entries =
-        wire::read(format, charset, body).map_err(|error| Problem::new(ProblemCode::InvalidRequest, error))?;
-    if entries.len() > MAX_ENTRIES {
-        let detail = format!("A request must not have more than {MAX_ENTRIES} entries.");
-        return Err(Problem::new(ProblemCode::TooMany, detail));
-    }
-    Ok(entries)
+    wire::read(format, charset, body).map_err(|error| {
+        let code = if error == Unreadable::TooMany { ProblemCode::TooMany } else { ProblemCode::InvalidRequest };
+        Problem::new(code, error)
+    })
 }
 
 fn asked(entry: &Entry) -> Asked {

@@ -1,9 +1,10 @@
 //! What the endpoints about bulks read and answer alike.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::body::Members;
@@ -17,41 +18,69 @@ pub const MAX_BULK_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Invalid items named in one answer. Ours.
 const MAX_ERRORS: usize = 10;
 
+/// The external IDs of a body.
+#[derive(Debug, Default)]
+pub struct ExternalIds {
+    /// Each once, in order. Beyond [`MAX_ITEMS_PER_REQUEST`] there is one more, and the others are left out.
+    pub ids: BTreeSet<ExternalId>,
+    /// How many there are, repeated ones too.
+    pub sent: usize,
+    invalid: Vec<Invalid>,
+}
+
 /// Returns the body's `external_ids`, each once, in order, if one request may name so many.
 ///
 /// # Errors
 /// Those of [`external_ids`]; and if there are none, or more than [`MAX_ITEMS_PER_REQUEST`].
 pub fn counted_external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
-    let ids = external_ids(members)?;
+    let ids = external_ids(members)?.ids;
     match check_count(ids.len()) {
         None => Ok(ids),
         Some(detail) => Err(vec![Invalid::body("/external_ids", detail)]),
     }
 }
 
-/// The body's `external_ids`, each once, in order.
+/// Returns the body's `external_ids`.
 ///
 /// # Errors
 /// [`Invalid`] for a list that is none, or for items that are no external IDs.
-pub fn external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
-    let Some(items) = members.value::<Vec<Value>>("external_ids") else {
-        return Err(vec![Invalid::body("/external_ids", "must be an array of strings")]);
-    };
-    let mut invalid = Vec::new();
-    let mut ids = BTreeSet::new();
-    for (index, item) in items.iter().enumerate() {
-        match item.as_str().map(str::parse) {
-            Some(Ok(id)) => {
-                ids.insert(id);
+pub fn external_ids(members: &Members<'_>) -> Result<ExternalIds, Vec<Invalid>> {
+    let mut list = serde_json::Deserializer::from_str(members.text("external_ids").unwrap_or_default());
+    match list.deserialize_seq(ExternalIds::default()) {
+        Err(_) => Err(vec![Invalid::body("/external_ids", "must be an array of strings")]),
+        Ok(ids) if ids.invalid.is_empty() => Ok(ids),
+        Ok(ids) => Err(ids.invalid),
+    }
+}
+
+impl<'de> Visitor<'de> for ExternalIds {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Self, A::Error> {
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            if self.invalid.len() < MAX_ERRORS {
+                self.take(item.get());
             }
-            Some(Err(error)) => invalid.push(Invalid::body(format!("/external_ids/{index}"), error)),
-            None => invalid.push(Invalid::body(format!("/external_ids/{index}"), "must be a string")),
+            self.sent += 1;
         }
-        if invalid.len() == MAX_ERRORS {
-            break;
+        Ok(self)
+    }
+}
+
+impl ExternalIds {
+    fn take(&mut self, item: &str) {
+        let invalid = |detail| Invalid::body(format!("/external_ids/{}", self.sent), detail);
+        match serde_json::from_str::<String>(item).map(|text| text.parse::<ExternalId>()) {
+            Ok(Ok(id)) if self.ids.len() <= MAX_ITEMS_PER_REQUEST => drop(self.ids.insert(id)),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => self.invalid.push(invalid(error.to_string())),
+            Err(_) => self.invalid.push(invalid("must be a string".to_owned())),
         }
     }
-    if invalid.is_empty() { Ok(ids) } else { Err(invalid) }
 }
 
 /// Returns what is wrong with so many items of one request, if anything is.
@@ -110,7 +139,7 @@ impl From<Bulk> for BulkBody {
 mod tests {
     use lambda_http::{Body, http};
     use rstest::rstest;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::http::body::json_object;
@@ -130,6 +159,6 @@ mod tests {
         let request = http::Request::builder().header("content-type", "application/json");
         let request = request.body(Body::Text(body.to_string())).unwrap();
         let ids = external_ids(&json_object(&request, MAX_BULK_BODY_BYTES).unwrap().unwrap());
-        assert_eq!(ids.map(|ids| ids.len()).map_err(|errors| errors.len()), expected);
+        assert_eq!(ids.map(|ids| ids.ids.len()).map_err(|errors| errors.len()), expected);
     }
 }

@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 
 pub use accept::{Accepting, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
 pub use answer::Answer;
-pub use body::Members;
+pub use body::{MAX_VALUES, Members};
 pub use event::Event;
 pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
 pub use identity::{Identity, Scope};

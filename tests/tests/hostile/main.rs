@@ -2,9 +2,11 @@
 //! changed or queued. What parsers make of bytes that nobody thought of is for the fuzz targets (`tests/fuzz`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod memory;
 mod messages;
 mod requests;
 mod secrets;
+mod shapes;
 mod terminal;
 mod tokens;
 

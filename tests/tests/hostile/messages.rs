@@ -20,7 +20,7 @@ fn message(instruction: &Value) -> Value {
 }
 
 /// A message of the right form, about what is not there.
-fn well_formed(worker: &str) -> Value {
+pub(super) fn well_formed(worker: &str) -> Value {
     let facts = json!({
         "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
@@ -37,6 +37,7 @@ fn well_formed(worker: &str) -> Value {
         "order-feed-worker" => json!({
             "org_id": ORG, "order_id": 9, "creator_id": 9, "status": "ACTIVE", "version": 3, "updated_at": "2026-11-22T03:04:05Z",
         }),
+        "webhook-worker" => serde_json::from_str(&tests::webhook::event(1)).unwrap(),
         other => panic!("what is a message to {other}?"),
     }
 }

@@ -1,42 +1,87 @@
 //! Reading JSON as `Json.NET` does, strict syntax aside.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Entry, MAX_DEPTH, Pin, SPACE, Unreadable, integer, uid};
+use super::{Entry, MAX_DEPTH, MAX_ENTRIES, MAX_VALUES, Pin, SPACE, Unreadable, integer, uid};
 
 const MEMBERS: [&str; 5] = ["OrderID", "CreatorID", "PIN", "IsInternationalOrder", "InternationalOrderUID"];
 
 /// Reads the entries.
 pub(super) fn read(text: &str) -> Result<Vec<Option<Entry>>, Unreadable> {
-    if depth(text) > MAX_DEPTH {
+    let Size { depth, values } = Size::of(text);
+    if depth > MAX_DEPTH {
         return Err(Unreadable::new("The body is nested too deep."));
     }
     let not_a_list = || Unreadable::new("The body must be a JSON array of cancellation instructions.");
-    let entries: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| not_a_list())?;
+    let Entries(entries) = serde_json::from_str(text).map_err(|_| not_a_list())?;
+    if entries.len() > MAX_ENTRIES {
+        return Err(Unreadable::TooMany);
+    }
+    if values > MAX_VALUES {
+        return Err(Unreadable::new("The body has too many values."));
+    }
     entries
         .into_iter()
         .map(|entry| if entry.get() == "null" { Ok(None) } else { read_entry(entry).map(Some) })
         .collect()
 }
 
-/// How deep arrays and objects stand in each other, at least where the text is JSON.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
+/// How much there is to read, at least where the text is JSON.
+struct Size {
+    /// How deep arrays and objects stand in each other.
+    depth: usize,
+    /// How many values there are, or a few more: an empty array counts as two.
+    values: usize,
+}
+
+impl Size {
+    fn of(text: &str) -> Self {
+        let (mut depth, mut deepest, mut values, mut in_text, mut escaped) = (0_usize, 0, 1, false, false);
+        for byte in text.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                b',' if !in_text => values += 1,
+                b'[' | b'{' if !in_text => {
+                    values += 1;
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
+                _ => {}
             }
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
         }
+        Self { depth: deepest, values }
     }
-    deepest
+}
+
+/// The entries, and one more than may be if there are more.
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = array.next_element()? {
+                    if entries.len() <= MAX_ENTRIES {
+                        entries.push(entry);
+                    }
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_seq(EntriesVisitor)
+    }
 }
 
 fn read_entry(entry: &RawValue) -> Result<Entry, Unreadable> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::encoding::Encoding;
 use super::source::{Name, Source, malformed};
 use super::uri::is_uri_reference;
-use super::{MAX_DEPTH, Unreadable};
+use super::{MAX_DEPTH, MAX_NODES, Unreadable};
 
 /// Most attributes of an element. Ours: each is compared with all before it.
 const MAX_ATTRIBUTES: usize = 32;
@@ -67,6 +67,8 @@ pub(super) struct Markup<'a> {
     namespaces: BTreeMap<&'a str, Vec<Cow<'a, str>>>,
     /// The element that has begun is empty: it ends at once.
     is_empty: bool,
+    /// How many nodes may still come.
+    left: usize,
 }
 
 impl<'a> Markup<'a> {
@@ -84,7 +86,7 @@ impl<'a> Markup<'a> {
             return Err(Unreadable::new("The XML declaration says another encoding than that of the body."));
         }
         let namespaces = BTreeMap::from([("xml", vec![Cow::Borrowed(XML)])]);
-        Ok(Self { source, opened: Vec::new(), namespaces, is_empty: false })
+        Ok(Self { source, opened: Vec::new(), namespaces, is_empty: false, left: MAX_NODES })
     }
 
     /// Returns how many elements have begun and not ended.
@@ -94,10 +96,12 @@ impl<'a> Markup<'a> {
 
     /// Returns the next piece. Outside of the root it is the caller who says what may come.
     pub(super) fn next(&mut self) -> Result<Node<'a>, Unreadable> {
+        self.spend(1)?;
         if std::mem::take(&mut self.is_empty) {
             return Ok(self.close());
         }
         while self.source.eat("<!--") {
+            self.spend(1)?;
             self.source.comment()?;
         }
         let is_inside = self.depth() > 0;
@@ -120,6 +124,12 @@ impl<'a> Markup<'a> {
         } else {
             Ok(Node::End)
         }
+    }
+
+    /// Counts nodes that come.
+    fn spend(&mut self, nodes: usize) -> Result<(), Unreadable> {
+        self.left = self.left.checked_sub(nodes).ok_or_else(|| Unreadable::new("The body has too many nodes."))?;
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<Node<'a>, Unreadable> {
@@ -149,6 +159,7 @@ impl<'a> Markup<'a> {
         if before - self.source.left() > MAX_TAG_BYTES {
             return Err(too_long());
         }
+        self.spend(attributes.len())?;
         let declares = self.declare(&attributes)?;
         self.opened.push(Opened { name: name.whole, declares });
         let attributes = self.resolve(attributes)?;

@@ -27,6 +27,17 @@ pub use write::{error, results};
 /// Deepest nesting, as .NET's own quota of XML. Unknown members may be nested, and are passed over.
 pub const MAX_DEPTH: usize = 32;
 
+/// Most entries of a request (contract).
+pub const MAX_ENTRIES: usize = 1000;
+
+/// Most values of a body in JSON. Ours: the contract needs six an entry. The rest is for members that are passed over.
+pub const MAX_VALUES: usize = 20_000;
+
+/// Most nodes of a body in XML: elements, and their ends, attributes, comments, pieces of text, of which a reference is one.
+/// Ours: the contract needs fewer than 90 an entry, which has five members, white space around them, perhaps two attributes
+/// each, and all of its digits by reference.
+pub const MAX_NODES: usize = 100_000;
+
 /// One entry of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -71,19 +82,25 @@ pub struct EntryResult {
     pub errors: Vec<&'static str>,
 }
 
-/// A body that is not a list of entries. It says where, and quotes nothing: a value may be a PIN.
+/// A body that is not a list of entries, or of too many. It says where, and quotes nothing: a value may be a PIN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unreadable(String);
+pub enum Unreadable {
+    /// There are more than [`MAX_ENTRIES`].
+    #[error("A request must not have more than {MAX_ENTRIES} entries.")]
+    TooMany,
+    /// Anything else.
+    #[error("{0}")]
+    Wrong(String),
+}
 
 impl Unreadable {
     fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self::Wrong(reason.into())
     }
 
     /// A member that does not hold what it should.
     fn member(name: &str, expected: &str) -> Self {
-        Self(format!("{name} must be {expected}."))
+        Self::Wrong(format!("{name} must be {expected}."))
     }
 }
 

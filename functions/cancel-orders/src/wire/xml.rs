@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::encoding::Encoding;
 use super::markup::{Element, Markup, Node};
 use super::source::malformed;
-use super::{Entry, Pin, SPACE, Unreadable, integer, uid};
+use super::{Entry, MAX_ENTRIES, Pin, SPACE, Unreadable, integer, uid};
 
 const NAMESPACE: &str = "http://schemas.datacontract.org/2004/07/";
 const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
@@ -32,6 +32,7 @@ pub(super) fn read(text: &str, encoding: Encoding) -> Result<Vec<Option<Entry>>,
     loop {
         match document.next_element()? {
             Node::Open(element) if !is(&element, "CancellationCreation") => document.skip()?,
+            Node::Open(_) if entries.len() == MAX_ENTRIES => return Err(Unreadable::TooMany),
             Node::Open(element) if is_nil(&element)? => {
                 document.skip()?;
                 entries.push(None);

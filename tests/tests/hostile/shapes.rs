@@ -1,0 +1,158 @@
+//! Bodies that are much for who reads them: of any size, of the smallest pieces, of all kinds of pieces.
+
+use std::iter;
+
+/// A body that is as large as asked, or a little smaller.
+pub struct Shape {
+    /// What it is, in a word or two.
+    pub name: String,
+    /// What it is said to be.
+    pub content_type: &'static str,
+    build: Box<dyn Fn(usize) -> String>,
+    is_utf_16: bool,
+}
+
+impl Shape {
+    /// The body, of at most so many bytes.
+    pub fn bytes(&self, size: usize) -> Vec<u8> {
+        if self.is_utf_16 {
+            let text = (self.build)(size / 2 - 1);
+            return "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        }
+        let text = (self.build)(size);
+        assert!(text.len() <= size, "{}: {} of {size}", self.name, text.len());
+        text.into_bytes()
+    }
+}
+
+/// What stands before the many pieces, and after them.
+type Around = (&'static str, &'static str);
+
+/// As many pieces as fit, with commas between them where it is JSON.
+fn filled((before, after): Around, between: &str, size: usize, piece: impl Fn(usize) -> String) -> String {
+    let mut text = before.to_owned();
+    for number in 0.. {
+        let next = piece(number);
+        if text.len() + between.len() + next.len() + after.len() > size {
+            break;
+        }
+        if number > 0 {
+            text.push_str(between);
+        }
+        text.push_str(&next);
+    }
+    text + after
+}
+
+/// Numbers a piece in few characters, each number in its own.
+fn short(number: usize) -> String {
+    const DIGITS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    let mut left = number;
+    let digits = iter::from_fn(|| {
+        let digit = char::from(DIGITS[left % 64]);
+        left /= 64;
+        Some((digit, left))
+    });
+    let mut text = String::from("n");
+    for (digit, left) in digits {
+        text.push(digit);
+        if left == 0 {
+            break;
+        }
+    }
+    text
+}
+
+/// Where many values stand: in an array, in what nobody knows, in the list that is read.
+const LISTS: [(&str, Around); 4] = [
+    ("body", ("[", "]")),
+    ("unknown member", (r#"{"program_id":1,"external_ids":["a"],"cancel_type":"PARTIAL","x":["#, "]}")),
+    ("external_ids", (r#"{"program_id":1,"cancel_type":"PARTIAL","external_ids":["#, "]}")),
+    ("member of an entry", (r#"[{"OrderID":1,"x":["#, "]}]")),
+];
+
+/// Values of JSON, by their numbers.
+const PIECES: [(&str, fn(usize) -> String); 8] = [
+    ("objects of one member", |_| r#"{"":0}"#.to_owned()),
+    ("empty objects", |_| "{}".to_owned()),
+    ("lists of one", |_| "[0]".to_owned()),
+    ("zeros", |_| "0".to_owned()),
+    ("texts", |number| format!("\"{}\"", short(number))),
+    ("escapes", |_| r#""\u0001\ud83d\ude00\n""#.to_owned()),
+    ("objects in each other", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
+    ("ten members", |_| format!("{{{}}}", (0..10).map(|name| format!("\"{name}\":0")).collect::<Vec<_>>().join(","))),
+];
+
+/// Bodies in JSON.
+pub fn json() -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    let mut add = |name: String, build: Box<dyn Fn(usize) -> String>| {
+        shapes.push(Shape { name, content_type: "application/json", build, is_utf_16: false });
+    };
+    for (place, around) in LISTS {
+        for (what, piece) in PIECES {
+            add(format!("{place}: {what}"), Box::new(move |size| filled(around, ",", size, piece)));
+        }
+    }
+    for (place, around) in [
+        ("members", (r#"{"program_id":1,"external_ids":["a"],"cancel_type":"FULL","#, "}")),
+        ("members of a member", (r#"{"x":{"#, "}}")),
+        ("members of an entry", (r#"[{"OrderID":1,"#, "}]")),
+    ] {
+        add(
+            place.to_owned(),
+            Box::new(move |size| filled(around, ",", size, |number| format!("\"{}\":0", short(number)))),
+        );
+        let same = move |size| filled(around, ",", size, |_| r#""":0"#.to_owned());
+        add(format!("{place}, all of one name"), Box::new(same));
+    }
+    let long = |before: &'static str, what: &'static str, after: &'static str| -> Box<dyn Fn(usize) -> String> {
+        Box::new(move |size| filled((before, after), "", size, |_| what.to_owned()))
+    };
+    add("one name of escapes".to_owned(), long("{\"", "\\u0001", "\":{\"a\":0,\"a\":0}}"));
+    add("one text".to_owned(), long("{\"program_id\":1,\"external_ids\":[\"", "n", "\"]}"));
+    add("white space".to_owned(), long("{", " ", "}"));
+    add("bottomless lists".to_owned(), long("", "[", ""));
+    add("an entry's PIN".to_owned(), long(r#"[{"OrderID":1,"CreatorID":1,"PIN":""#, "\\u0031", "\"}]"));
+    shapes
+}
+
+const ROOT: &str = r#"<ArrayOfCancellationCreation xmlns="http://schemas.datacontract.org/2004/07/" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">"#;
+const END: &str = "</ArrayOfCancellationCreation>";
+
+/// Bodies in XML, in UTF-8 and UTF-16.
+pub fn xml() -> Vec<Shape> {
+    let mut shapes = Vec::new();
+    let mut add = |name: &str, within: Around, piece: fn(usize) -> String| {
+        for is_utf_16 in [false, true] {
+            let build = move |size: usize| {
+                let (before, after) = (format!("{ROOT}{}", within.0), format!("{}{END}", within.1));
+                let inner = filled(("", ""), "", size - before.len() - after.len(), piece);
+                before + &inner + &after
+            };
+            let name = format!("{name}{}", if is_utf_16 { ", UTF-16" } else { "" });
+            shapes.push(Shape { name, content_type: "application/xml", build: Box::new(build), is_utf_16 });
+        }
+    };
+    let entry = ("<CancellationCreation>", "</CancellationCreation>");
+    let pin = ("<CancellationCreation><PIN>", "</PIN></CancellationCreation>");
+    add("empty elements", ("", ""), |_| "<a/>".to_owned());
+    add("elements of an entry", entry, |_| "<a/>".to_owned());
+    add("elements in each other", ("", ""), |_| format!("{}{}", "<a>".repeat(30), "</a>".repeat(30)));
+    add("entries", ("", ""), |_| "<CancellationCreation/>".to_owned());
+    add("null entries", ("", ""), |_| "<CancellationCreation i:nil=\"1\"/>".to_owned());
+    add("attributes", ("", ""), |_| {
+        format!("<a{}/>", (0..32).map(|number| format!(" {}=''", short(number))).collect::<String>())
+    });
+    add("bindings", ("", ""), |number| {
+        let binding = |of| format!(" xmlns:{}='a'", short(32 * number + of));
+        format!("<a{}/>", (0..32).map(binding).collect::<String>())
+    });
+    add("long bindings", ("", ""), |number| format!("<a xmlns:{}='{}&#97;'/>", short(number), "a".repeat(8000)));
+    add("references", pin, |_| "&#49;".to_owned());
+    add("text", pin, |_| "1".to_owned());
+    add("CDATA", pin, |_| "<![CDATA[]]>".to_owned());
+    add("comments", ("", ""), |_| "<!---->".to_owned());
+    add("white space", ("", ""), |_| "\r".to_owned());
+    shapes
+}
