@@ -161,4 +161,20 @@ mod tests {
         let ids = external_ids(&json_object(&request, MAX_BULK_BODY_BYTES).unwrap().unwrap());
         assert_eq!(ids.map(|ids| ids.ids.len()).map_err(|errors| errors.len()), expected);
     }
+
+    /// However many there are: those that are one too many are counted, and not kept.
+    #[rstest]
+    #[case::as_many_as_may_be(MAX_ITEMS_PER_REQUEST, MAX_ITEMS_PER_REQUEST, None)]
+    #[case::one_more(MAX_ITEMS_PER_REQUEST + 1, MAX_ITEMS_PER_REQUEST + 1, Some("must have 1 to 1000 items"))]
+    #[case::many_more(100_000, MAX_ITEMS_PER_REQUEST + 1, Some("must have 1 to 1000 items"))]
+    fn no_more_ids_are_kept_than_may_be(#[case] sent: usize, #[case] kept: usize, #[case] said: Option<&str>) {
+        let ids: Vec<_> = (0..sent).map(|number| number.to_string()).collect();
+        let request = http::Request::builder().header("content-type", "application/json");
+        let request = request.body(Body::Text(json!({ "external_ids": ids }).to_string())).unwrap();
+        let members = json_object(&request, usize::MAX).unwrap().unwrap();
+        let ids = external_ids(&members).unwrap();
+        assert_eq!((ids.ids.len(), ids.sent), (kept, sent));
+        assert_eq!(check_count(ids.ids.len()).as_deref(), said);
+        assert_eq!(counted_external_ids(&members).is_ok(), said.is_none());
+    }
 }

@@ -4,6 +4,8 @@
 //! Measured is all of the process, as Linux counts it: the event that came, its reading by the runtime, ours, the answer.
 //! It is the build with debug assertions, and all functions in one binary, so a function alone holds less.
 
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -12,9 +14,10 @@ use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, CUSTOMER, batch, http_event};
 use tests::template::{self, Template};
 use tests::webhook::Webhook;
+use tokio::task::JoinSet;
 
 use super::messages::well_formed;
-use super::shapes::{Shape, json, xml};
+use super::shapes::{json, xml};
 
 /// The largest event of Lambda's, in bytes: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const EVENT: usize = 6 * 1024 * 1024;
@@ -52,124 +55,82 @@ fn request(route: &Value, content_type: &str, body: &[u8]) -> Value {
     event
 }
 
-/// The worst that was seen of a function.
-#[derive(Default)]
-struct Worst {
-    bytes: usize,
-    name: String,
-    peak: u64,
-    milliseconds: u128,
-}
-
-/// A function of the template, and what it has held.
+/// A function of the template, and the event of which it has held most.
 struct Measured {
     function: Function,
-    worst: Worst,
-    slowest: u128,
+    half: u64,
+    worst: (u64, String),
 }
 
 impl Measured {
-    /// Hands it this event, and notes its peak; answers what it said.
-    async fn invoke(&mut self, name: &str, bytes: usize, event: Value) -> Value {
+    /// Hands it this event, which it must answer; what it answers.
+    async fn invoke(&mut self, name: &str, event: Value) -> Value {
+        let started = Instant::now();
         self.function.forget_peak().await;
-        let started = std::time::Instant::now();
         let invocation = self.function.invoke(event).await;
-        let milliseconds = started.elapsed().as_millis();
-        let Invocation::Answered(answer) = invocation else { panic!("{name}, {bytes} bytes: {invocation:?}") };
+        let Invocation::Answered(answer) = invocation else { panic!("{name}: {invocation:?}") };
         let peak = self.function.memory().await.peak;
-        self.slowest = self.slowest.max(milliseconds);
-        if std::env::var("BINDERY_MEMORY").is_ok() {
-            println!("    {} KiB {milliseconds} ms {name} {bytes} {}", peak / 1024, answer["statusCode"]);
-        }
-        if peak > 70 * MIB {
-            self.function.killer()();
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            self.function.start().await;
-        }
-        if peak > self.worst.peak {
-            self.worst = Worst { bytes, name: name.to_owned(), peak, milliseconds };
-        }
+        let said = format!("{name}: {} MiB, {:?}, {}", peak / MIB, started.elapsed(), answer["statusCode"]);
+        println!("{said}");
+        self.worst = std::mem::take(&mut self.worst).max((peak, said));
         answer
     }
-}
 
-/// Sends bodies of all shapes, each of the largest size that the endpoint takes, and larger ones.
-async fn requests(endpoint: &mut Measured, route: &Value) {
-    // What an endpoint does not take it refuses, whatever its limit is: the largest that it takes is looked for.
-    let mut limit = EVENT / 4 * 3 - AROUND;
-    let spaces = vec![b' '; limit];
-    let mut largest = 0;
-    for size in [limit, 4 << 20, 1 << 20, 64 << 10] {
-        let answer = endpoint.invoke("spaces", size, request(route, "application/json", &spaces[..size])).await;
-        if answer["statusCode"] != 413 {
-            largest = size;
-            break;
+    /// Sends bodies of all shapes, each of the largest size that the endpoint takes, and larger ones.
+    async fn requests(&mut self, name: &str, route: &Value) {
+        let spaces = |size| request(route, "application/json", &vec![b' '; size]);
+        let mut largest = None;
+        for size in [EVENT / 4 * 3 - AROUND, 4 << 20, 1 << 20, 64 << 10] {
+            let status = self.invoke(&format!("{name}, {size} spaces"), spaces(size)).await["statusCode"].clone();
+            // One that reads no body refuses none.
+            largest = largest.or((status == 400).then_some(size));
+        }
+        for shape in largest.map(|_| json().into_iter().chain(xml())).into_iter().flatten() {
+            let body = shape.bytes(largest.unwrap());
+            let what = format!("{name}, {} bytes, {}", body.len(), shape.name);
+            let answer = self.invoke(&what, request(route, shape.content_type, &body)).await;
+            assert!(answer["statusCode"].as_u64().unwrap() < 500, "{what}: {answer}");
         }
     }
-    assert!(largest > 0);
-    limit = limit.min(largest);
-    let is_read = endpoint.invoke("no JSON", 1, request(route, "application/json", b"-")).await["statusCode"] == 400;
-    if !is_read {
-        return;
-    }
-    for shape in json().into_iter().chain(xml()) {
-        let bytes = shape.bytes(limit);
-        let answer = endpoint.invoke(&shape.name, bytes.len(), request(route, shape.content_type, &bytes)).await;
-        let status = answer["statusCode"].as_u64().unwrap();
-        assert!(status < 500, "{}: {answer}", shape.name);
-    }
-}
 
-/// Sends messages of all shapes, each of SQS's largest size, as many as make a batch or an event.
-async fn messages(worker: &mut Measured, name: &str, queue: &Value) {
-    let good = well_formed(name);
-    let most = queue["BatchSize"].as_u64().unwrap() as usize;
-    for shape in json() {
-        let body = String::from_utf8(shape.bytes(MESSAGE - 2000)).unwrap();
-        let mut members = good.as_object().unwrap().clone();
-        members.insert("x".to_owned(), Value::Null);
-        let within = Value::Object(members).to_string().replace("null", &body);
-        for body in [body, within] {
-            let size = json!(body).to_string().len() + 300;
-            let event = batch(&vec![(body.clone(), 1); most.min(EVENT / size)]);
-            worker.invoke(&shape.name, most.min(EVENT / size) * body.len(), event).await;
+    /// Sends messages of the worker's form, each of SQS's largest size, as many as make a batch or an event.
+    async fn messages(&mut self, name: &str, queue: &Value) {
+        for shape in json().iter().filter(|shape| shape.name.starts_with("body")) {
+            let mut message = well_formed(name);
+            message["x"] = Value::Null;
+            let values = String::from_utf8(shape.bytes(MESSAGE - AROUND)).unwrap();
+            let message = message.to_string().replace("\"x\":null", &format!("\"x\":{values}"));
+            let most = EVENT / (json!(message).to_string().len() + AROUND);
+            let messages = most.min(usize::try_from(queue["BatchSize"].as_u64().unwrap()).unwrap());
+            let what = format!("{name}, {messages} messages of {} bytes, {}", message.len(), shape.name);
+            self.invoke(&what, batch(&vec![(message, 1); messages])).await;
         }
     }
 }
 
-#[tokio::test]
+/// What each function comes to is printed: `--no-capture` shows it.
+#[cfg_attr(not(target_os = "linux"), ignore = "only Linux says what a process has held")]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_body_and_no_message_takes_half_of_the_memory() {
     let (template, arena, webhook) = (Template::read(), Arena::new().await, Webhook::new().await);
-    let only = std::env::var("ONLY").ok();
-    let mut beyond = Vec::new();
+    let mut measuring = JoinSet::new();
     for of_template in template.functions() {
-        if only.as_ref().is_some_and(|only| !of_template.name.starts_with(only)) {
-            continue;
-        }
         let environment = arena.environment().into_iter().chain(webhook.variables()).collect();
-        let function = Function::new(&of_template.name, environment).await.patient();
-        function.start().await;
-        let idle = function.memory().await.peak;
-        let mut measured = Measured { function, worst: Worst::default(), slowest: 0 };
-        match source(&of_template) {
-            ("HttpApi", route) => requests(&mut measured, route).await,
-            ("SQS", queue) => messages(&mut measured, &of_template.name, queue).await,
-            other => panic!("{}: what is {other:?}?", of_template.name),
-        }
-        let (Worst { bytes, name, peak, milliseconds }, half) =
-            (&measured.worst, memory_size(&template, &of_template) / 2);
-        let line = format!(
-            "{} | {name} | {bytes} | {milliseconds} ms (slowest {}) | {} MiB (idle {}) of {}",
-            of_template.name,
-            measured.slowest,
-            peak / MIB,
-            idle / MIB,
-            2 * half / MIB
-        );
-        println!("{line}");
-        if *peak >= half {
-            beyond.push(line);
-        }
+        let half = memory_size(&template, &of_template) / 2;
+        measuring.spawn(async move {
+            let name = of_template.name.as_str();
+            let function = Function::new(name, environment).await.patient();
+            function.start().await;
+            let mut measured = Measured { function, half, worst: Default::default() };
+            match source(&of_template) {
+                ("HttpApi", route) => measured.requests(name, route).await,
+                ("SQS", queue) => measured.messages(name, queue).await,
+                other => panic!("{name}: what is {other:?}?"),
+            }
+            measured
+        });
     }
+    let beyond: Vec<_> = measuring.join_all().await.into_iter().filter(|of| of.worst.0 >= of.half).collect();
+    let beyond: Vec<_> = beyond.iter().map(|of| &of.worst.1).collect();
     assert!(beyond.is_empty(), "{beyond:#?}");
 }

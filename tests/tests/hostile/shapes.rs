@@ -8,7 +8,7 @@ pub struct Shape {
     pub name: String,
     /// What it is said to be.
     pub content_type: &'static str,
-    build: Box<dyn Fn(usize) -> String>,
+    build: Box<dyn Fn(usize) -> String + Send + Sync>,
     is_utf_16: bool,
 }
 
@@ -64,29 +64,25 @@ fn short(number: usize) -> String {
 }
 
 /// Where many values stand: in an array, in what nobody knows, in the list that is read.
-const LISTS: [(&str, Around); 4] = [
+const LISTS: [(&str, Around); 3] = [
     ("body", ("[", "]")),
     ("unknown member", (r#"{"program_id":1,"external_ids":["a"],"cancel_type":"PARTIAL","x":["#, "]}")),
     ("external_ids", (r#"{"program_id":1,"cancel_type":"PARTIAL","external_ids":["#, "]}")),
-    ("member of an entry", (r#"[{"OrderID":1,"x":["#, "]}]")),
 ];
 
 /// Values of JSON, by their numbers.
-const PIECES: [(&str, fn(usize) -> String); 8] = [
+const PIECES: [(&str, fn(usize) -> String); 5] = [
     ("objects of one member", |_| r#"{"":0}"#.to_owned()),
-    ("empty objects", |_| "{}".to_owned()),
     ("lists of one", |_| "[0]".to_owned()),
     ("zeros", |_| "0".to_owned()),
     ("texts", |number| format!("\"{}\"", short(number))),
-    ("escapes", |_| r#""\u0001\ud83d\ude00\n""#.to_owned()),
     ("objects in each other", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
-    ("ten members", |_| format!("{{{}}}", (0..10).map(|name| format!("\"{name}\":0")).collect::<Vec<_>>().join(","))),
 ];
 
 /// Bodies in JSON.
 pub fn json() -> Vec<Shape> {
     let mut shapes = Vec::new();
-    let mut add = |name: String, build: Box<dyn Fn(usize) -> String>| {
+    let mut add = |name: String, build: Box<dyn Fn(usize) -> String + Send + Sync>| {
         shapes.push(Shape { name, content_type: "application/json", build, is_utf_16: false });
     };
     for (place, around) in LISTS {
@@ -95,25 +91,21 @@ pub fn json() -> Vec<Shape> {
         }
     }
     for (place, around) in [
-        ("members", (r#"{"program_id":1,"external_ids":["a"],"cancel_type":"FULL","#, "}")),
+        ("members", (r#"{"program_id":1,"external_ids":["a"],"#, "}")),
         ("members of a member", (r#"{"x":{"#, "}}")),
         ("members of an entry", (r#"[{"OrderID":1,"#, "}]")),
     ] {
-        add(
-            place.to_owned(),
-            Box::new(move |size| filled(around, ",", size, |number| format!("\"{}\":0", short(number)))),
-        );
-        let same = move |size| filled(around, ",", size, |_| r#""":0"#.to_owned());
-        add(format!("{place}, all of one name"), Box::new(same));
+        let member = |number| format!("\"{}\":0", short(number));
+        add(place.to_owned(), Box::new(move |size| filled(around, ",", size, member)));
     }
-    let long = |before: &'static str, what: &'static str, after: &'static str| -> Box<dyn Fn(usize) -> String> {
-        Box::new(move |size| filled((before, after), "", size, |_| what.to_owned()))
-    };
-    add("one name of escapes".to_owned(), long("{\"", "\\u0001", "\":{\"a\":0,\"a\":0}}"));
-    add("one text".to_owned(), long("{\"program_id\":1,\"external_ids\":[\"", "n", "\"]}"));
-    add("white space".to_owned(), long("{", " ", "}"));
-    add("bottomless lists".to_owned(), long("", "[", ""));
-    add("an entry's PIN".to_owned(), long(r#"[{"OrderID":1,"CreatorID":1,"PIN":""#, "\\u0031", "\"}]"));
+    for (name, around, piece) in [
+        ("one name of escapes", (r#"{""#, r#"":{"a":0,"a":0}}"#), r"\u0001"),
+        ("one text", (r#"{"program_id":1,"external_ids":[""#, r#""]}"#), "n"),
+        ("a PIN of escapes", (r#"[{"OrderID":1,"CreatorID":1,"PIN":""#, r#""}]"#), r"\u0031"),
+        ("bottomless lists", ("", ""), "["),
+    ] {
+        add(name.to_owned(), Box::new(move |size| filled(around, "", size, |_| piece.to_owned())));
+    }
     shapes
 }
 

@@ -111,6 +111,91 @@ fn deep_nesting_is_refused_not_followed(#[case] depth: usize, #[case] padding: u
     assert_eq!(json_object(&request, usize::MAX).is_ok(), is_taken);
 }
 
+/// What a body with these members comes to: `None` if it is taken, else what its answer says.
+fn refusal(body: &str) -> Option<String> {
+    let request = http::Request::builder().header("content-type", "application/json");
+    let request = request.body(Body::Text(body.to_owned())).unwrap();
+    json_object(&request, usize::MAX).err().map(|problem| {
+        assert_eq!(problem.status(), 400);
+        problem.body("r")
+    })
+}
+
+/// `piece`, so often, in an array that is a member.
+fn many(piece: &str, times: usize) -> String {
+    format!("{{\"x\":[{}]}}", vec![piece; times].join(","))
+}
+
+/// The name and its array are two values, and each of these is so many. Small values and large ones count alike.
+#[rstest]
+#[case::numbers("0", 1)]
+#[case::booleans("true", 1)]
+#[case::nulls("null", 1)]
+#[case::floats("1.5", 1)]
+#[case::objects("{}", 1)]
+#[case::arrays("[[]]", 2)]
+#[case::members(r#"{"":0}"#, 3)]
+#[case::members_that_are_texts(r#"{"":""}"#, 2)]
+#[case::objects_in_each_other(r#"{"":{"":{"":[0]}}}"#, 8)]
+fn so_many_values_are_read_and_no_more(#[case] piece: &str, #[case] values: usize) {
+    let most = (MAX_VALUES - 2) / values;
+    assert_eq!(refusal(&many(piece, most)), None);
+    let said = refusal(&many(piece, most + 1)).unwrap();
+    assert!(said.contains(r#""pointer":"/x","detail":"has too many values"#), "{said}");
+    // The budget is the body's, not a member's.
+    let small = format!("[{}]", vec![piece; 100].join(","));
+    let members =
+        |count: usize| format!("{{{}}}", (0..count).map(|n| format!("\"{n}\":{small}")).collect::<Vec<_>>().join(","));
+    let most = MAX_VALUES / (100 * values + 2);
+    assert_eq!(refusal(&members(most)), None);
+    assert!(refusal(&members(most + 1)).unwrap().contains(&format!("\"pointer\":\"/")));
+}
+
+#[test]
+fn so_many_members_are_read_and_no_more() {
+    let members = |count: usize| {
+        let members: Vec<_> = (0..count).map(|number| format!("\"{number}\":\"\"")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    assert_eq!(refusal(&members(MAX_VALUES)), None);
+    let said = refusal(&members(MAX_VALUES + 1)).unwrap();
+    assert!(said.contains(r#""pointer":"","detail":"has too many values"#), "{said}");
+}
+
+/// A list of texts has a limit of its own, and an answer of its own.
+#[test]
+fn texts_are_not_counted() {
+    assert_eq!(refusal(&many(r#""a""#, 10 * MAX_VALUES)), None);
+}
+
+/// The most that the contract has: a thousand of the longest IDs, all members, and metadata of the smallest values.
+#[test]
+fn all_that_the_contract_has_is_read() {
+    let ids: Vec<_> = (0..1000).map(|number| format!("{number:\u{1f600}<255}")).collect();
+    let metadata = |piece: &str| format!("{{\"\":[{}]}}", vec![piece; (3200 - 8) / (piece.len() + 1)].join(","));
+    for piece in ["0", "[]", "{}", r#"{"":0}"#, r#"{"":{"":[]}}"#] {
+        let body = serde_json::json!({
+            "external_ids": ids, "program_id": 1, "template_id": "t", "pin_length": 4, "contactless_enabled": true,
+            "abu_enabled": true, "embossing_custom_field": "x".repeat(1000), "embossing_group": "gg", "mode_type": "SINGLE",
+            "validity_period_hours": 1, "metadata": null,
+        });
+        let body = body.to_string().replace("null", &metadata(piece));
+        assert!(body.len() > 1_000_000);
+        assert_eq!(refusal(&body), None, "{piece}");
+    }
+}
+
+/// An answer quotes a name that can be one, and as a pointer has it (RFC 6901).
+#[rstest]
+#[case::a_pointer("a/b~c", "/a~1b~0c")]
+#[case::longest(&"n".repeat(255), &format!("/{}", "n".repeat(255)))]
+#[case::too_long(&"n".repeat(256), "")]
+fn a_name_that_is_no_name_is_not_quoted(#[case] name: &str, #[case] pointer: &str) {
+    let said = refusal(&format!("{{\"{name}\":[{}]}}", vec!["0"; MAX_VALUES].join(","))).unwrap();
+    assert!(said.contains(&format!("\"pointer\":\"{pointer}\"")), "{said}");
+    assert_eq!(refusal(&format!("{{\"{name}\":{{\"a\":0,\"a\":0}}}}")).unwrap().contains(name), !pointer.is_empty());
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(body in ".*") {
