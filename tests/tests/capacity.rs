@@ -1,6 +1,9 @@
 //! What the flows cost in DynamoDB, held to the figures in infra/README.md.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "capacity/routes.rs"]
+mod routes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

@@ -1,10 +1,11 @@
 //! Asks for orders to be canceled: the worker of the cancel-orders queue.
 //!
 //! One conditional write has the order's cancellation pending for this operation, or one more notes that it could
-//! not be. Either is noted with the order under the operation, once, and the event is made of that note alone.
-//! What the market says comes through the order feed.
+//! not be. Either is noted with the order under the operation, once, and the event is made of that note alone. The
+//! same is noted beside the operation, for who asks for it. What the market says comes through the order feed.
 
 use shared::aws::{Aws, Service};
+use shared::domain::acceptance::Acceptance;
 use shared::domain::order::Cancellation;
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
@@ -14,7 +15,7 @@ use shared::{Error, clock, config, telemetry};
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
 pub struct CancelOrdersWorker {
-    /// Marks orders.
+    /// Marks orders; notes beside their operation what came of it.
     pub store: Store,
 }
 
@@ -40,6 +41,11 @@ impl CancelOrdersWorker {
                 None => return Err(Failure::Broken("the order's note of the operation says nothing".to_owned())),
             },
         };
+        // Before it is told: whoever is told looks at the operation.
+        if let Some(note) = order.cancellations.get(&id) {
+            let operation = Acceptance { operation_id: id, accepted_at };
+            self.store.note_stage(org, operation, order.order, note.stage()).await?;
+        }
         Ok(Applied { outcome, events: vec![event] })
     }
 }

@@ -1,5 +1,7 @@
 //! `GET /operations/{operationId}`: how far an accepted instruction has come, and what came of it.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use shared::aws::{Aws, Service};
 use shared::domain::bind::{BindOutcome, BindRefusal};
@@ -8,7 +10,8 @@ use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
 use shared::domain::event::EventStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
-use shared::domain::order::{CancellationCode, CancellationOutcome, OrderRef};
+use shared::domain::order::progress::{self, Stage, Summary};
+use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::http::{self, Answer, Call, Problem, Scope, cursor, page};
 use shared::store::Store;
@@ -101,16 +104,6 @@ enum ItemResult {
     },
 }
 
-/// What an order says of a cancellation.
-enum Stage {
-    /// Nothing yet.
-    Unknown,
-    /// The order system was asked.
-    Requested,
-    /// It has ended.
-    Ended(CancellationOutcome),
-}
-
 /// How far the cancellation of an order has come, in the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -197,38 +190,22 @@ fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &Bind
 }
 
 impl Body {
-    /// What the orders say of an operation that has no state of its own.
-    fn sum_up(&mut self, stages: impl Iterator<Item = Stage>) {
-        self.counts.total = Some(0);
-        let mut ended_at = None;
-        for stage in stages {
-            self.counts.total = self.counts.total.map(|total| total + 1);
-            if !matches!(stage, Stage::Unknown) {
-                self.status = OperationState::Running;
-            }
-            if let Stage::Ended(outcome) = stage {
-                self.counts.done += 1;
-                match outcome.code.status() {
-                    EventStatus::Success => self.counts.succeeded += 1,
-                    EventStatus::Failure => self.counts.failed += 1,
-                }
-                ended_at = ended_at.max(Some(outcome.at));
-            }
-        }
-        if self.counts.total == Some(self.counts.done) {
-            (self.status, self.ended_at) = (OperationState::Succeeded, ended_at);
-        }
+    /// What the orders come to of an operation that has no counts of its own.
+    fn sum_up(&mut self, orders: &[OrderRef], stages: &HashMap<OrderRef, Stage>) {
+        let Summary { state, ended_at, total, done, succeeded } = progress::summary(self.status, orders, stages);
+        (self.status, self.ended_at) = (state, ended_at);
+        self.counts = Counts { total: Some(total), done, succeeded, failed: done - succeeded };
     }
 }
 
-fn order_result(order: OrderRef, stage: &Stage) -> ItemResult {
+fn order_result(order: OrderRef, stage: Option<&Stage>) -> ItemResult {
     let (order_id, international_order_uid) = order.ids();
     let (status, code) = match stage {
-        Stage::Unknown => (OrderState::Pending, None),
-        Stage::Requested => (OrderState::Requested, None),
-        Stage::Ended(outcome) => match outcome.code.status() {
-            EventStatus::Success => (OrderState::Success, Some(outcome.code)),
-            EventStatus::Failure => (OrderState::Failure, Some(outcome.code)),
+        None => (OrderState::Pending, None),
+        Some(Stage::Requested) => (OrderState::Requested, None),
+        Some(Stage::Ended { code, .. }) => match code.status() {
+            EventStatus::Success => (OrderState::Success, Some(*code)),
+            EventStatus::Failure => (OrderState::Failure, Some(*code)),
         },
     };
     let message = code.map(CancellationCode::message);
@@ -261,7 +238,7 @@ impl GetOperation {
         let operation = operation.ok_or_else(Problem::not_found)?;
         let from: usize = from.unwrap_or(0);
         let subject = operation.subject.clone();
-        let (has_ended, accepted_at) = (operation.ended_at.is_some(), operation.created_at);
+        let (has_ended, acceptance) = (operation.ended_at.is_some(), operation.acceptance());
         let mut body = Body::from(operation);
         let total = match subject {
             // While it runs, chunks end in any order: pages could miss some.
@@ -270,19 +247,12 @@ impl GetOperation {
                 body.results = self.results(org, operation_id, from, limit, total).await?;
                 total
             }
+            // An order's row says the same, and is large.
             Subject::CancelOrders { orders, .. } => {
-                let found = self.store.orders(org, &orders).await?;
-                let of = |order: &OrderRef| {
-                    let Some(order) = found.get(order) else { return Stage::Unknown };
-                    match order.cancellation(operation_id, accepted_at).map(|noted| noted.outcome.clone()) {
-                        Some(None) => Stage::Requested,
-                        Some(Some(outcome)) => Stage::Ended(outcome),
-                        None => order.outcome_without_note(accepted_at).map_or(Stage::Unknown, Stage::Ended),
-                    }
-                };
-                body.sum_up(orders.iter().map(of));
-                body.results =
-                    orders.iter().skip(from).take(limit).map(|order| order_result(*order, &of(order))).collect();
+                let stages = self.store.stages(org, acceptance).await?;
+                body.sum_up(&orders, &stages);
+                let page = orders.iter().skip(from).take(limit);
+                body.results = page.map(|order| order_result(*order, stages.get(order))).collect();
                 orders.len()
             }
             _ => return Answer::ok(&body),

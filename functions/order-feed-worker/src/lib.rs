@@ -2,7 +2,7 @@
 //!
 //! The order system owns status and version; a change that is older than what is known leaves them alone, in
 //! whatever order changes come. One that ends a pending cancellation notes how, and under which version: the
-//! same change, delivered again, publishes the same event again.
+//! same change, delivered again, publishes the same event again. The operation is told of the end as well.
 
 use shared::aws::{Aws, Service};
 use shared::message::OrderFeed;
@@ -13,7 +13,7 @@ use shared::{Error, clock, config, telemetry};
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
 pub struct OrderFeedWorker {
-    /// Changes orders.
+    /// Changes orders; notes ends beside their operations.
     pub store: Store,
 }
 
@@ -26,6 +26,10 @@ impl OrderFeedWorker {
         let (org, change) = (&feed.org_id, &feed.change);
         let now = clock::now();
         let order = retrying(|| self.store.apply_change(org, change, now)).await?;
+        // Before it is told: whoever is told looks at the operation.
+        for (operation, note) in order.ended_by_version(change.version) {
+            self.store.note_stage(org, operation, order.order, note.stage()).await?;
+        }
         let outcome = if order.version > change.version { "OLDER" } else { "APPLIED" };
         Ok(Applied { outcome, events: order.events_of_version(org, change.version) })
     }

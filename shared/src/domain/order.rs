@@ -5,12 +5,15 @@
 //! this far. Each operation has an entry of its own there, which nothing overwrites, so "mine already?" can be
 //! answered for ever.
 
+pub mod progress;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::acceptance::Acceptance;
 use super::event::{CancellationData, Event, EventContext, EventData, EventStatus};
 use super::ids::{CorrelationId, OperationId, OrgId};
 use super::time::Timestamp;
@@ -314,14 +317,19 @@ impl Order {
         self.cancellations.len() >= MAX_CANCELLATIONS as usize
     }
 
+    /// The cancellations that this version of the order ended.
+    pub fn ended_by_version(&self, version: u64) -> impl Iterator<Item = (Acceptance, &Cancellation)> {
+        let by_version =
+            move |note: &Cancellation| note.outcome.as_ref().is_some_and(|outcome| outcome.version == Some(version));
+        let ended = self.cancellations.iter().filter(move |(_, note)| by_version(note));
+        ended.map(|(id, note)| (Acceptance { operation_id: *id, accepted_at: note.accepted_at }, note))
+    }
+
     /// The events of the cancellations that this version of the order ended.
     #[must_use]
     pub fn events_of_version(&self, org_id: &OrgId, version: u64) -> Vec<Event> {
-        let ended = |cancellation: &Cancellation| {
-            cancellation.outcome.as_ref().is_some_and(|outcome| outcome.version == Some(version))
-        };
-        let of_version = self.cancellations.iter().filter(|(_, cancellation)| ended(cancellation));
-        of_version.filter_map(|(operation, _)| self.outcome_event(org_id, *operation)).collect()
+        let ended = self.ended_by_version(version);
+        ended.filter_map(|(operation, _)| self.outcome_event(org_id, operation.operation_id)).collect()
     }
 
     /// That the operation's cancellation was asked for, if it was.

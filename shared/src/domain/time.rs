@@ -38,6 +38,13 @@ impl Timestamp {
         self.0.unix_timestamp() * 1000 + self.0.millisecond() as i64
     }
 
+    /// The point in time that is so many milliseconds after 1970; nothing if it cannot be written.
+    #[must_use]
+    pub fn of_epoch_milliseconds(milliseconds: i64) -> Option<Self> {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()?;
+        (0..=9999).contains(&at.year()).then(|| Self::new(at))
+    }
+
     /// Whole milliseconds since then; none if that lies ahead, as clocks differ.
     #[must_use]
     pub fn milliseconds_since(self, earlier: Self) -> u64 {

@@ -303,7 +303,7 @@ impl Store {
         self.operation_rows("Query results", org, operation, range, Some(limit)).await
     }
 
-    async fn operation_rows<T: serde::de::DeserializeOwned>(
+    pub(super) async fn operation_rows<T: serde::de::DeserializeOwned>(
         &self,
         call: &'static str,
         org: &OrgId,
@@ -343,6 +343,6 @@ fn result_sort_key(number: impl std::fmt::Display) -> String {
     format!("RESULT#{number:05}")
 }
 
-fn expiry(accepted_at: Timestamp) -> AttributeValue {
+pub(super) fn expiry(accepted_at: Timestamp) -> AttributeValue {
     AttributeValue::N(expires_at(accepted_at).to_string())
 }

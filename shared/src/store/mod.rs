@@ -13,6 +13,7 @@ mod cards;
 mod change;
 mod items;
 mod operations;
+mod order_progress;
 mod orders;
 mod persons;
 mod progress;

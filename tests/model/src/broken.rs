@@ -60,6 +60,14 @@ pub enum Broken {
     /// It is asked of the card that is read last, alone.
     MineOfLastRead,
 
+    // Orders.
+    /// Only the delivery that changed an order notes it beside its operation.
+    NotesOrderOnce,
+    /// An operation counts an order that ended each time that it is told so.
+    CountsOrderAgain,
+    /// The end of an order is told, and then noted beside its operation.
+    TellsBeforeNoting,
+
     // Going through a bulk.
     /// Cards are issued whatever the item is by now.
     IssuesUnguarded,

@@ -17,7 +17,8 @@
 //! 8. A client that is told 2xx is not told 4xx afterwards, and who is told 409 has changed nothing. *(`ANSWERED`)*
 //! 9. An operation on a bulk that succeeded has gone through all its items, a FULL cancel through all that the bulk
 //!    ever gets; and their events are out. *(`GONE_THROUGH`)*
-//! 10. Operations and the bulk's header count what was done, once; a bulk is CANCELED if all of it is. *(`COUNTED`)*
+//! 10. Operations and the bulk's header count what was done, once; a bulk is CANCELED if all of it is. An operation notes of
+//!     each of its orders what the order says, before it is told. *(`COUNTED`)*
 //! 11. What is accepted ends, with all its events. *(`ENDS`)*
 //! 12. Whoever is told of a card, or of an end, can see it in every row. *(`SEEN`, rule 3)*
 //! 13. Nothing is done for an operation that is not known. *(`KNOWN`, rules 3 and 6)*
@@ -74,11 +75,12 @@
 //!   and there are two lengths of locks; an hour has room for one. That a cut does not depend on
 //!   pages is a property test of `shared::domain::bulk`.
 //!
-//! Not in the model: what the market makes of orders, tenants, keys that are misused.
+//! Not in the model: several cancellations of one order, refusals by the market, tenants, keys that are misused.
 #![forbid(unsafe_code)]
 
 mod broken;
 mod endpoint;
+mod market;
 mod model;
 mod orders;
 mod pins;

@@ -1,5 +1,4 @@
 //! Cancellations of orders, as far as a client's answer depends on how its messages were sent and its PINs judged ([`crate::pins`]).
-//! What orders and their market come to is not in the model.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +8,7 @@ use shared::domain::order::OrderRef;
 use shared::message::Message;
 
 use crate::broken::Broken;
+use crate::market::Market;
 use crate::pins::{Pin, Pins, Verdict, judge};
 use crate::process::{Flow, How, Run, Stop};
 use crate::row::Row;
@@ -32,6 +32,8 @@ pub struct Desk {
     pub sent: BTreeSet<(OperationId, OrderNumber)>,
     /// What is known of the PIN that they need.
     pub pins: Pins,
+    /// The orders that are known, and what operations note of theirs.
+    pub market: Market,
 }
 
 /// What came of a call that sends messages.
@@ -106,11 +108,6 @@ fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<Ord
         }
         Ok((open, is_sure))
     })
-}
-
-/// cancel-orders-worker, which in the code asks the market.
-pub fn apply(run: &mut Run) -> Flow<()> {
-    run.now().map(|_| ())
 }
 
 impl World {

@@ -7,9 +7,11 @@ use shared::domain::cancel::{CancelCode, CancelType, ChunkResult};
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::order::CancellationCode;
 use shared::domain::time::Timestamp;
 use shared::message::{CancelStep, StartStep};
 
+use crate::market;
 use crate::model::Bindery;
 use crate::process::Process;
 use crate::row::{Row, Transition};
@@ -90,6 +92,12 @@ pub const NOT_SENT: Reached = ("an entry is told as not sent", |_, world| {
         .values()
         .any(|operation| matches!(&operation.subject, Subject::CancelOrders { told, .. } if told.contains('S')))
 });
+/// An order that was asked for is canceled, and one that was not asked for in time is not; their operation knows it.
+pub const AN_ORDER_IS_CANCELED: Reached =
+    ("an order is canceled", |_, world| market::has_noted(world, CancellationCode::Canceled));
+/// A cancellation comes after the order's end.
+pub const TOO_LATE_TO_CANCEL: Reached =
+    ("an order was filled before", |_, world| market::has_noted(world, CancellationCode::TooLateToCancel));
 /// A PIN is locked.
 pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.pins.is_full());
 /// It is locked again, for longer.
@@ -124,7 +132,9 @@ pub const BOUND_BEFORE_REDELIVERY: Reached = ("bound before its issue is deliver
     };
     let is_chunk = |instruction: &Instruction| match instruction {
         Instruction::Start(start) => matches!(start.step, StartStep::Chunk(_)),
-        Instruction::Bind(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => false,
+        Instruction::Bind(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => {
+            false
+        }
     };
     world.messages.iter().any(|(message, place)| {
         *place == Place::Queue && is_chunk(&message.instruction) && is_bound(&message.operation_id)

@@ -7,6 +7,7 @@ use shared::domain::ids::CardId;
 use shared::domain::operation::Operation;
 use shared::message::{BindCard, CancelStep, Message, StartStep};
 
+use crate::market;
 use crate::row::Row;
 use crate::store::outcome;
 use crate::workers::bind::seen;
@@ -37,7 +38,8 @@ pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
                 Some(cancel::events(message, instruction, result))
             }
         },
-        Instruction::CancelOrder(_) => Some(Vec::new()),
+        Instruction::CancelOrder(order) => market::said_of_request(world, message, *order),
+        Instruction::ChangeOrder(change) => market::said_of_change(world, message, change),
     }
 }
 
@@ -65,7 +67,7 @@ pub fn said_at_end(world: &World, message: &AnyMessage) -> Option<Row<Event>> {
     match &message.instruction {
         Instruction::Cancel(instruction) => cancel::end_event(message, instruction, operation),
         Instruction::Start(_) => start::end_event(world, message, operation),
-        Instruction::Bind(_) | Instruction::CancelOrder(_) => None,
+        Instruction::Bind(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => None,
     }
 }
 

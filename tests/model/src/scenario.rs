@@ -300,7 +300,7 @@ impl Scenario {
 
 pub(crate) fn is_plan(message: &AnyMessage) -> bool {
     match &message.instruction {
-        Instruction::Bind(_) | Instruction::CancelOrder(_) => false,
+        Instruction::Bind(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => false,
         Instruction::Start(start) => matches!(start.step, StartStep::Plan(_)),
         Instruction::Cancel(cancel) => !matches!(cancel.step, CancelStep::Chunk(_) | CancelStep::Watch(_)),
     }
@@ -309,7 +309,7 @@ pub(crate) fn is_plan(message: &AnyMessage) -> bool {
 /// Whether the message is the one that its operation began with.
 pub(crate) fn is_first_plan(message: &AnyMessage) -> bool {
     match &message.instruction {
-        Instruction::Bind(_) | Instruction::CancelOrder(_) => false,
+        Instruction::Bind(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => false,
         Instruction::Start(start) => start.step == StartStep::Plan(PlanCursor::default()),
         Instruction::Cancel(cancel) => match &cancel.step {
             CancelStep::PlanAll(cursor) => *cursor == PlanCursor::default(),

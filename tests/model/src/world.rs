@@ -9,6 +9,7 @@ use shared::domain::card::Card;
 use shared::domain::event::Event;
 use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::Operation;
+use shared::domain::order::OrderChange;
 use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk, StartStep};
 
 use crate::orders::{Desk, OrderNumber};
@@ -35,6 +36,8 @@ pub enum Instruction {
     Cancel(CancelBulk),
     /// cancel-orders-worker.
     CancelOrder(OrderNumber),
+    /// order-feed-worker. It stands with the operation whose cancellation it may end.
+    ChangeOrder(OrderChange),
 }
 
 impl Instruction {
@@ -83,6 +86,7 @@ impl fmt::Debug for Task {
                     Instruction::Start(start) => start.step.fmt(f),
                     Instruction::Cancel(cancel) => cancel.step.fmt(f),
                     Instruction::CancelOrder(order) => write!(f, "order {order}"),
+                    Instruction::ChangeOrder(change) => write!(f, "order {} is {:?}", change.order, change.status),
                 }
             }
         }

@@ -84,7 +84,9 @@ fn ends_are_seen(world: &World, id: OperationId, events: &BTreeSet<Row<Event>>) 
 pub fn change_both_or_none(world: &World) -> bool {
     let mut binds = world.messages.keys().filter_map(|message| match &message.instruction {
         Instruction::Bind(BindCard { bind, .. }) => Some((message.operation_id, bind)),
-        Instruction::Start(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => None,
+        Instruction::Start(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => {
+            None
+        }
     });
     binds.all(|(id, bind)| {
         let Some(reissued) = bind.reissued_card_id else { return true };

@@ -16,6 +16,7 @@ use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::message::{CancelBulk, CancelStep, StartBulk, StartStep};
 
 use super::has_row;
+use crate::market;
 use crate::model::Bindery;
 use crate::row::Row;
 use crate::said::{are_out, said, said_at_end};
@@ -48,15 +49,20 @@ fn work(model: &Bindery, world: &World, task: &Task) -> usize {
                 1 + 2 * world.items_after(cursor.after.as_ref(), usize::MAX).0.len()
             }
             Instruction::Cancel(CancelBulk { step: CancelStep::PlanNamed(plan), .. }) => 1 + plan.chunks as usize,
-            Instruction::Bind(_) | Instruction::Start(_) | Instruction::Cancel(_) | Instruction::CancelOrder(_) => 1,
+            Instruction::Bind(_)
+            | Instruction::Start(_)
+            | Instruction::Cancel(_)
+            | Instruction::CancelOrder(_)
+            | Instruction::ChangeOrder(_) => 1,
         },
     }
 }
 
-/// What became of orders stands with them, and is not in the model.
-fn has_ended_by_itself(operation: &Row<Operation>) -> bool {
+/// Of an operation of orders, its notes of them say it.
+fn has_ended_by_itself(world: &World, operation: &Row<Operation>) -> bool {
     let has_ended = matches!(operation.state, OperationState::Succeeded | OperationState::Failed);
-    has_ended || matches!(operation.subject, Subject::CancelOrders { .. })
+    let is_of_orders = matches!(operation.subject, Subject::CancelOrders { .. });
+    has_ended || is_of_orders && market::all_have_ended(world, operation)
 }
 
 fn has_ended(world: &World) -> bool {
@@ -64,7 +70,7 @@ fn has_ended(world: &World) -> bool {
         |id: &OperationId| world.messages.keys().any(|message| message.operation_id == *id && has_row(world, message));
     let is_accepted = |id: &OperationId| world.told.get(id) == Some(&Told::Accepted) || is_sent(id);
     let mut accepted = world.operations.values().filter(|operation| is_accepted(&operation.operation_id));
-    accepted.all(has_ended_by_itself)
+    accepted.all(|operation| has_ended_by_itself(world, operation))
         && world.messages.keys().filter(|message| has_row(world, message)).all(|message| {
             let at_end = said_at_end(world, message);
             said(world, message).is_some_and(|events| are_out(world, message, events.iter().chain(&at_end)))

@@ -13,6 +13,7 @@ use shared::domain::event::Event;
 use shared::domain::ids::OperationId;
 use stateright::Property;
 
+use crate::market;
 use crate::model::{Bindery, done_by};
 use crate::row::{Row, Tracked, Transition};
 use crate::said::{are_out, said, said_at_end};
@@ -74,7 +75,7 @@ pub(crate) fn always() -> Vec<Property<Bindery>> {
         at_rest!(HANDLED, |_, world| are_handled(world)),
         at_rest!(ANSWERED, answers_are_so),
         at_rest!(GONE_THROUGH, |_, world| bulks::are_gone_through(world)),
-        at_rest!(COUNTED, |_, world| bulks::are_counted(world)),
+        at_rest!(COUNTED, |_, world| bulks::are_counted(world) && market::are_noted(world)),
         at_rest!(ENDS, ends::ends),
         Property::always(SEEN, |_, world: &World| !world.is_quiet() || cards::are_seen(world)),
         at_rest!(KNOWN, |_, world| nothing_is_done_for_the_unknown(world)),

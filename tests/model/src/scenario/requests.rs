@@ -5,13 +5,14 @@ use shared::domain::bulk::PlanCursor;
 use shared::domain::cancel::CancelType;
 use shared::domain::card::CardFacts;
 use shared::domain::operation::{Progress, Subject};
-use shared::domain::order::OrderRef;
-use shared::message::{BindCard, CancelBulk, CancelStep, NamedPlan, StartBulk, StartStep};
+use shared::domain::order::{OrderChange, OrderRef, OrderStatus};
+use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep};
 
-use super::{Asked, Scenario, What, bind_subject, external_id, facts, operation_id, pending};
+use super::{Asked, Scenario, What, accepted_at, bind_subject, external_id, facts, operation_id, pending};
 use crate::orders::OrderNumber;
 use crate::pins::Pin;
-use crate::world::Instruction;
+use crate::row::Row;
+use crate::world::{Instruction, Place};
 
 impl Scenario {
     /// A bind that a client may ask for.
@@ -62,6 +63,27 @@ impl Scenario {
     #[must_use]
     pub fn most_an_hour(mut self, most: usize) -> Self {
         self.start.desk.edit(|desk| desk.pins.most_an_hour = most);
+        self
+    }
+
+    /// Orders that are known, and whose cancellation was accepted.
+    #[must_use]
+    pub fn accepted_orders(mut self, operation: u128, orders: &[OrderNumber]) -> Self {
+        let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
+        let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
+        for order in orders {
+            self.start.desk.edit(|desk| desk.market.know(change(*order, 1, OrderStatus::Active)));
+            self.accept(operation, subject.clone(), Instruction::CancelOrder(*order));
+        }
+        self
+    }
+
+    /// The order system tells that an order of this operation has come to this, at some time.
+    #[must_use]
+    pub fn market(mut self, operation: u128, order: OrderNumber, status: OrderStatus) -> Self {
+        let operation = self.start.operations[&operation_id(operation)].clone();
+        let instruction = Instruction::ChangeOrder(change(order, 2, status));
+        self.start.messages.insert(Row::new(Message::of(&operation, instruction)), Place::Queue);
         self
     }
 
@@ -130,5 +152,18 @@ impl Scenario {
         let instruction = Instruction::Bind(BindCard { bind, card: facts() });
         self.accept(operation, subject, instruction);
         self
+    }
+}
+
+fn change(order: OrderNumber, version: u64, status: OrderStatus) -> OrderChange {
+    let order = OrderRef::Domestic(order);
+    OrderChange {
+        order,
+        creator_id: 1,
+        authorized_ids: None,
+        status,
+        version,
+        updated_at: accepted_at(),
+        rejected: None,
     }
 }

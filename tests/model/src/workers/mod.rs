@@ -11,7 +11,7 @@ use shared::domain::operation::Operation;
 use shared::message::Message;
 
 use crate::broken::Broken;
-use crate::orders;
+use crate::market;
 use crate::process::{Flow, Run, Stop};
 use crate::row::Row;
 use crate::world::{AnyMessage, Instruction, World};
@@ -38,7 +38,8 @@ pub fn handle(run: &mut Run, message: &AnyMessage) -> Flow<()> {
         Instruction::Bind(bind) => bind::apply(run, message, bind),
         Instruction::Start(start) => start::apply(run, message, start),
         Instruction::Cancel(cancel) => cancel::apply(run, message, cancel),
-        Instruction::CancelOrder(_) => orders::apply(run).map(|()| Vec::new()),
+        Instruction::CancelOrder(order) => market::request(run, message, *order),
+        Instruction::ChangeOrder(change) => market::change(run, message, change),
     })?;
     if run.is(Broken::LetsGoBeforePublishing) {
         run.call("DeleteMessage", |world| world.let_go(message))?;

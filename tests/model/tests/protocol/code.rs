@@ -162,6 +162,7 @@ fn body(message: &AnyMessage) -> Value {
         Instruction::Start(start) => as_json(&message.next(start)),
         Instruction::Cancel(cancel) => as_json(&message.next(cancel)),
         Instruction::CancelOrder(order) => json!(order),
+        Instruction::ChangeOrder(change) => as_json(change),
     }
 }
 
@@ -264,6 +265,7 @@ impl Code {
             Instruction::Start(_) => "start-bulk-worker",
             Instruction::Cancel(_) => "cancel-bulk-worker",
             Instruction::CancelOrder(_) => "cancel-orders-worker",
+            Instruction::ChangeOrder(_) => "order-feed-worker",
         };
         let answer = self.workers[worker].invoke(batch(&[(for_code(&body(message)).to_string(), 1)])).await;
         assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));

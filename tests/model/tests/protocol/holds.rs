@@ -35,6 +35,7 @@ fn the_protocol_holds(
         resumed_cancel(),
         keyed_increment(),
         orders(),
+        market(),
         pins(),
         locks(),
         pins_of_an_hour(),
@@ -98,6 +99,9 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::PlansAgain, plan(), PLANNED_ONCE)]
 #[case(Broken::ForgetsComplete, resumed_cancel(), COUNTED)]
 #[case(Broken::TakenToldNotSent, orders(), SENT)]
+#[case(Broken::NotesOrderOnce, market(), ENDS)]
+#[case(Broken::CountsOrderAgain, market(), COUNTED)]
+#[case(Broken::TellsBeforeNoting, market(), COUNTED)]
 #[case(Broken::IncrementLooksOnce, keyed_increment(), ANSWERED)]
 #[case(Broken::CardToBeIsMissing, held(), SO)]
 #[case(Broken::TryCountsAgain, pins(), TRIED_ONCE)]

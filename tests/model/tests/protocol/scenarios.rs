@@ -2,6 +2,7 @@
 
 use model::reached;
 use model::scenario::{Odd, Scenario, bind};
+use shared::domain::order::OrderStatus;
 
 /// Two binds of one card.
 pub fn binds() -> Scenario {
@@ -143,6 +144,12 @@ pub fn orders() -> Scenario {
         .odd(Odd::Sending)
         .one_clock()
         .reaches([reached::NOT_SENT])
+}
+
+/// An order that is to be canceled, of which the market says that it is: before it is asked for, or after.
+pub fn market() -> Scenario {
+    let market = Scenario::new("a market", 2).accepted_orders(1, &[1]).market(1, 1, OrderStatus::Canceled);
+    market.one_clock().late_copies().reaches([reached::AN_ORDER_IS_CANCELED, reached::TOO_LATE_TO_CANCEL])
 }
 
 /// Wrong guesses of a PIN and the right one, each of which a client sends again and again.

@@ -1,0 +1,216 @@
+//! What orders and their market come to: cancel-orders-worker and order-feed-worker, and what an operation's own rows say of
+//! its orders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::domain::acceptance::Acceptance;
+use shared::domain::event::Event;
+use shared::domain::ids::OperationId;
+use shared::domain::operation::{Operation, Subject};
+use shared::domain::order::progress::Stage;
+use shared::domain::order::{
+    Cancellation, CancellationCode, CancellationOutcome, NotCancelable, Order, OrderChange, OrderRef,
+};
+
+use crate::broken::Broken;
+use crate::orders::OrderNumber;
+use crate::process::{Flow, Run, Stop};
+use crate::row::Row;
+use crate::transaction::Key;
+use crate::world::{AnyMessage, World};
+
+/// The orders' rows, and those of operations about them.
+#[derive(Debug, Clone, Default)]
+pub struct Market {
+    /// Orders that are known.
+    book: BTreeMap<OrderNumber, Order>,
+    /// Orders that operations note as asked for.
+    requested: BTreeSet<(OperationId, OrderNumber)>,
+    /// What they note of orders that have ended: of each, one thing.
+    ended: BTreeMap<(OperationId, OrderNumber), Vec<Stage>>,
+}
+
+impl Market {
+    /// Has this order.
+    pub fn know(&mut self, change: OrderChange) {
+        self.book.insert(number(change.order), Order::new(&change));
+    }
+}
+
+fn number(order: OrderRef) -> OrderNumber {
+    order.ids().0.unwrap_or_default()
+}
+
+/// cancel-orders-worker. (Where a scenario has no market, it does nothing.)
+pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<Vec<Row<Event>>> {
+    let now = run.now()?;
+    if !run.world.desk.market.book.contains_key(&order) {
+        return Ok(Vec::new());
+    }
+    let operation = message.acceptance();
+    let note = Cancellation {
+        cid: message.cid.clone(),
+        accepted_at: operation.accepted_at,
+        requested_at: None,
+        outcome: None,
+    };
+    let asked = Cancellation { requested_at: Some(now), ..note.clone() };
+    let can_be = |order: &Order| order.check_cancelable().is_ok();
+    let write = |world: &mut World| world.note(order, operation, &asked, true, can_be);
+    let (mut found, mut is_mine) = run.write("UpdateItem order", &Key::Alone, write)?;
+    if found.cancellation(operation.operation_id, operation.accepted_at).is_none() {
+        let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
+        let outcome = Some(CancellationOutcome { code, at: now, version: None });
+        let refused = Cancellation { outcome, ..note };
+        let write = |world: &mut World| world.note(order, operation, &refused, false, |_| true);
+        (found, is_mine) = run.write("UpdateItem order refused", &Key::Alone, write)?;
+    }
+    let noted = found.cancellation(operation.operation_id, operation.accepted_at);
+    let stage = noted.ok_or(Stop::Broken("the order has no note"))?.stage();
+    tell(run, message, &found, is_mine, &[(operation, stage)])?;
+    Ok(said_of(message, &found))
+}
+
+/// order-feed-worker.
+pub fn change(run: &mut Run, message: &AnyMessage, change: &OrderChange) -> Flow<Vec<Row<Event>>> {
+    let (now, order) = (run.now()?, number(change.order));
+    let (after, is_mine) = run.retrying(|run| {
+        let read = run.call("BatchGetItem order", |world| world.order(order))?;
+        let before = read.ok_or(Stop::Broken("the order has no row"))?;
+        let after = Row::new(before.after(change, now));
+        if after == before {
+            return Ok((after, false));
+        }
+        let put = |world: &mut World| world.put_order(&before, &after);
+        if run.write("PutItem order", &Key::Alone, put)? { Ok((after, true)) } else { Err(Stop::Conflict) }
+    })?;
+    let ended: Vec<_> =
+        after.ended_by_version(change.version).map(|(operation, note)| (operation, note.stage())).collect();
+    tell(run, message, &after, is_mine, &ended)?;
+    Ok(after.events_of_version(&message.org_id, change.version).into_iter().map(Row::new).collect())
+}
+
+/// Notes beside their operations how far these cancellations of the order have come.
+fn tell(run: &mut Run, message: &AnyMessage, order: &Order, is_mine: bool, stages: &[(Acceptance, Stage)]) -> Flow<()> {
+    if run.is(Broken::NotesOrderOnce) && !is_mine {
+        return Ok(());
+    }
+    if run.is(Broken::TellsBeforeNoting) {
+        for event in said_of(message, order) {
+            run.call("PutEvents too early", |world| world.publish(message.operation_id, &event))?;
+        }
+    }
+    let again = run.is(Broken::CountsOrderAgain);
+    for (operation, stage) in stages {
+        let note = |world: &mut World| world.note_stage(operation.operation_id, number(order.order), *stage, again);
+        run.write("UpdateItem operation orders", &Key::Alone, note)?;
+    }
+    Ok(())
+}
+
+impl World {
+    fn order(&self, order: OrderNumber) -> Option<Row<Order>> {
+        self.desk.market.book.get(&order).cloned().map(Row::new)
+    }
+
+    /// `UpdateItem` order: notes this of the operation, if nothing is noted and the order allows it. Answers the order as it
+    /// is then, and whether that was done.
+    fn note(
+        &mut self,
+        order: OrderNumber,
+        operation: Acceptance,
+        note: &Cancellation,
+        is_pending: bool,
+        can_be: impl Fn(&Order) -> bool,
+    ) -> (Row<Order>, bool) {
+        let id = operation.operation_id;
+        let may = |order: &Order| order.cancellation(id, operation.accepted_at).is_none() && can_be(order);
+        let is_done = self.desk.market.book.get(&order).is_some_and(may);
+        if is_done {
+            self.desk.edit(|desk| {
+                if let Some(order) = desk.market.book.get_mut(&order) {
+                    order.cancellations.insert(id, note.clone());
+                    order.pending = if is_pending { Some(id) } else { order.pending };
+                }
+            });
+        }
+        (Row::new(self.desk.market.book[&order].clone()), is_done)
+    }
+
+    /// `PutItem` order, if it is as it was read.
+    fn put_order(&mut self, before: &Row<Order>, after: &Row<Order>) -> bool {
+        let order = number(before.order);
+        let is_as_read = self.order(order).as_ref() == Some(before);
+        if is_as_read {
+            self.desk.edit(|desk| _ = desk.market.book.insert(order, Order::clone(after)));
+        }
+        is_as_read
+    }
+
+    /// `UpdateItem` operation orders: a member of a set. `again`: as if it were counted.
+    fn note_stage(&mut self, operation: OperationId, order: OrderNumber, stage: Stage, again: bool) {
+        self.desk.edit(|desk| match stage {
+            Stage::Requested => _ = desk.market.requested.insert((operation, order)),
+            Stage::Ended { .. } => {
+                let noted = desk.market.ended.entry((operation, order)).or_default();
+                // Twice is wrong enough.
+                if !noted.contains(&stage) || again && noted.len() < 2 {
+                    noted.push(stage);
+                }
+            }
+        });
+    }
+}
+
+/// What a request is to say: of the order's note alone.
+fn said_of(message: &AnyMessage, order: &Order) -> Vec<Row<Event>> {
+    let (org, id) = (&message.org_id, message.operation_id);
+    order.request_event(org, id).or_else(|| order.outcome_event(org, id)).map(Row::new).into_iter().collect()
+}
+
+/// What is to be said of a message for cancel-orders-worker; `None` if that is not decided yet.
+pub fn said_of_request(world: &World, message: &AnyMessage, order: OrderNumber) -> Option<Vec<Row<Event>>> {
+    let Some(order) = world.desk.market.book.get(&order) else { return Some(Vec::new()) };
+    let Acceptance { operation_id, accepted_at } = message.acceptance();
+    order.cancellation(operation_id, accepted_at)?;
+    Some(said_of(message, order))
+}
+
+/// The same of one for order-feed-worker.
+pub fn said_of_change(world: &World, message: &AnyMessage, change: &OrderChange) -> Option<Vec<Row<Event>>> {
+    let order = world.desk.market.book.get(&number(change.order))?;
+    let is_known = order.version >= change.version;
+    is_known.then(|| order.events_of_version(&message.org_id, change.version).into_iter().map(Row::new).collect())
+}
+
+/// Whether operations note of their orders what these say themselves, once; and all of it that is told.
+pub fn are_noted(world: &World) -> bool {
+    let Market { book, ended, .. } = &world.desk.market;
+    let is_so = |(operation, order): &(OperationId, OrderNumber), stages: &[Stage]| {
+        book[order].cancellations.get(operation).is_some_and(|note| stages == [note.stage()])
+    };
+    let is_told = |operation: &Operation, order: &Order| {
+        let event = order.outcome_event(&operation.org_id, operation.operation_id).map(Row::new);
+        let told = world.bus.get(&operation.operation_id);
+        event.is_some_and(|event| told.is_some_and(|told| told.contains(&event)))
+    };
+    let mut orders = world.operations.values().flat_map(|operation| book.iter().map(move |order| (operation, order)));
+    ended.iter().all(|(key, stages)| is_so(key, stages))
+        && orders.all(|(operation, (number, order))| {
+            !is_told(operation, order) || ended.contains_key(&(operation.operation_id, *number))
+        })
+}
+
+/// Whether it is noted of all orders of the operation that they have ended. (Where a scenario has no market, that is open.)
+pub fn all_have_ended(world: &World, operation: &Operation) -> bool {
+    let Subject::CancelOrders { orders, .. } = &operation.subject else { return false };
+    let Market { book, ended, .. } = &world.desk.market;
+    let mut orders = orders.iter().map(|order| number(*order)).filter(|order| book.contains_key(order));
+    orders.all(|order| ended.contains_key(&(operation.operation_id, order)))
+}
+
+/// Whether an operation notes this of an order.
+pub fn has_noted(world: &World, expected: CancellationCode) -> bool {
+    let is_this = |stage: &Stage| matches!(stage, Stage::Ended { code, .. } if *code == expected);
+    world.desk.market.ended.values().flatten().any(is_this)
+}
