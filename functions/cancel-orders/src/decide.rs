@@ -76,12 +76,12 @@ impl CancelOrders {
                 Err(refusal) => told[position] = refusal,
             }
         }
-        let persons = self.persons(call, &candidates).await?;
-        let protected =
-            |candidate: &&Candidate| persons.get(&candidate.acting.creator).is_some_and(|person| person.pin_required);
         let pair = |candidate: &Candidate<'a>| Some((candidate.acting.actor, candidate.pin?.expose()));
         let pairs: BTreeSet<(PersonId, &str)> = candidates.iter().filter_map(pair).collect();
         check_pins(&pairs)?;
+        let persons = self.persons(call, &candidates).await?;
+        let protected =
+            |candidate: &&Candidate| persons.get(&candidate.acting.creator).is_some_and(|person| person.pin_required);
         let pins = candidates.iter().filter(protected).filter_map(pair).collect();
         let verdicts: Verdicts = self.verify(call, operation, &persons, pins).await?;
         let mut accepted = Vec::new();
@@ -99,8 +99,10 @@ impl CancelOrders {
     }
 
     async fn persons(&self, call: &Call, candidates: &[Candidate<'_>]) -> Result<HashMap<PersonId, Person>, Problem> {
-        let both = |candidate: &Candidate| [candidate.acting.creator, candidate.acting.actor];
-        let persons: BTreeSet<PersonId> = candidates.iter().flat_map(both).collect();
+        // Who created an order says whether a PIN is needed; whoever gives none has none to be verified.
+        let creators = candidates.iter().map(|candidate| candidate.acting.creator);
+        let guessed = candidates.iter().filter(|candidate| candidate.pin.is_some());
+        let persons: BTreeSet<PersonId> = creators.chain(guessed.map(|candidate| candidate.acting.actor)).collect();
         let persons: Vec<PersonId> = persons.into_iter().collect();
         Ok(self.store.persons(&call.identity.org_id, &persons).await?)
     }

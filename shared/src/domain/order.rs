@@ -18,9 +18,9 @@ use super::event::{CancellationData, Event, EventContext, EventData, EventStatus
 use super::ids::{CorrelationId, OperationId, OrgId};
 use super::time::Timestamp;
 
-/// Most cancellations that an order keeps a note of. Ours: its row holds 400 KB (AWS limit). One that comes after
-/// them is refused.
-pub const MAX_CANCELLATIONS: u32 = 200;
+/// Most cancellations that an order keeps a note of. Ours: so its row stays below 8 KB, two read units, however long their
+/// correlation IDs are; a request reads a thousand such rows. One that comes after them is refused.
+pub const MAX_CANCELLATIONS: u32 = 16;
 
 /// Most persons beside the creator who may act on an order, as the order system lists them (contract).
 pub const MAX_AUTHORIZED: usize = 50;

@@ -48,23 +48,22 @@ impl Store {
                 order.to_string(),
             ),
             Stage::Ended { code, at } => (
-                "ADD ended :notes SET expires_at = :expires_at",
+                "ADD ended :notes DELETE requested :order SET expires_at = :expires_at",
                 "NOT contains(ended, :note)",
                 format!("{order} {} {}", letter(code), at.epoch_milliseconds()),
             ),
         };
-        let change = Change {
-            call: CALL,
-            key: key(operation_partition(org, operation.operation_id), &sort_key(operation, part_of(operation, order))),
-            update,
-            condition,
-            names: Vec::new(),
-            values: vec![
-                (":notes", text_set(&note)),
-                (":note", AttributeValue::S(note)),
-                (":expires_at", expiry(operation.accepted_at)),
-            ],
-        };
+        let mut values = vec![
+            (":notes", text_set(&note)),
+            (":note", AttributeValue::S(note)),
+            (":expires_at", expiry(operation.accepted_at)),
+        ];
+        if let Stage::Ended { .. } = stage {
+            values.push((":order", text_set(order)));
+        }
+        let key =
+            key(operation_partition(org, operation.operation_id), &sort_key(operation, part_of(operation, order)));
+        let change = Change { call: CALL, key, update, condition, names: Vec::new(), values };
         // One that is noted is as good.
         self.change(change).await.map(|_| ())
     }

@@ -42,6 +42,8 @@ struct Tenant<'a> {
     items: BTreeMap<(&'a str, &'a str), &'a Value>,
     orders: BTreeMap<&'a str, &'a Value>,
     operations: BTreeMap<&'a str, &'a Value>,
+    /// What operations note of orders that have ended, each with the order's number first.
+    ended: BTreeMap<&'a str, Vec<&'a str>>,
     /// The codes of a cancel's chunks, by operation.
     results: BTreeMap<&'a str, Vec<&'a Value>>,
 }
@@ -55,6 +57,7 @@ impl<'a> Tenant<'a> {
             items: BTreeMap::new(),
             orders: BTreeMap::new(),
             operations: BTreeMap::new(),
+            ended: BTreeMap::new(),
             results: BTreeMap::new(),
         };
         for ((pk, sk), row) in &evidence.rows {
@@ -68,6 +71,10 @@ impl<'a> Tenant<'a> {
                 ("ORDER", _) => drop(tenant.orders.insert(id, row)),
                 ("OP", "OP") => drop(tenant.operations.insert(id, row)),
                 ("OP", sk) if sk.starts_with("RESULT#") => tenant.results.entry(id).or_default().push(row),
+                ("OP", sk) if sk.starts_with("ORDERS#") => {
+                    let ended = row["ended"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                    tenant.ended.entry(id).or_default().extend(ended);
+                }
                 _ => {}
             }
         }
@@ -157,6 +164,9 @@ impl Checker {
                 }
                 let outcome = [facts(), vec![("message_code", code.clone())]].concat();
                 self.expect(tenant, operation, "cancellation", id, outcome);
+                let noted = tenant.ended.get(operation.as_str()).into_iter().flatten();
+                let noted = noted.filter(|note| note.split(' ').next() == Some(*id)).count();
+                self.check(noted == 1, || format!("its operation notes that {noted} times: {order}"));
                 self.check(tenant.operations.contains_key(operation.as_str()), || {
                     format!("by nobody of its own: {order}")
                 });

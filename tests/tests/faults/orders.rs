@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
+use shared::domain::order::MAX_CANCELLATIONS;
 use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::orders::{domestic, feed};
@@ -49,7 +50,7 @@ async fn accepted(arena: &Arena) -> Vec<String> {
 }
 
 /// Each order's cancellation meets a FILLED or a CANCELED of the market's: in whatever order they come, it has one
-/// outcome, which the order's row and its events agree on.
+/// outcome, which the order's row, its events and its operation agree on.
 #[tokio::test]
 async fn a_cancellation_and_the_market_come_to_one_outcome() {
     let arena = Arena::new().await;
@@ -81,6 +82,23 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
         let expected = if order % 2 == 1 && requested.contains_key(&order) { "CANCELED" } else { "TOO_LATE_TO_CANCEL" };
         assert_eq!((&outcomes[&order], &row["version"]), (&json!(expected), &json!(2)));
     }
+    let operation = events.values().next().unwrap()["data"]["operation_id"].as_str().unwrap();
+    let shown = read_operation(&arena, operation).await;
+    let canceled = outcomes.values().filter(|code| **code == "CANCELED").count();
+    let counts =
+        json!({ "total": ORDERS, "done": ORDERS, "succeeded": canceled, "failed": ORDERS as usize - canceled });
+    assert_eq!((&shown["status"], &shown["counts"]), (&json!("SUCCEEDED"), &counts));
+    for result in shown["results"].as_array().unwrap() {
+        assert_eq!(&result["message_code"], &outcomes[&result["order_id"].as_i64().unwrap()]);
+    }
+}
+
+async fn read_operation(arena: &Arena, operation: &str) -> Value {
+    let path = format!("/operations/{operation}");
+    let mut get = http_event("GET", &path, &json!({ "operationId": operation }), &json!({}), None);
+    get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("operations:read");
+    let reader = Function::new("get-operation", arena.environment()).await;
+    answered(reader.invoke(get).await, 200)
 }
 
 /// An entry whose message SQS does not take is told so, and did not happen; the answer stays the same.
@@ -175,7 +193,8 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
     let message = arena.take_messages().await.remove(0);
     let note =
         json!({ "cid": "c", "accepted_at": "2026-11-22T00:00:00.000Z", "requested_at": "2026-11-22T00:00:00.000Z" });
-    let notes: serde_json::Map<_, _> = (0..200).map(|_| (uuid::Uuid::new_v4().to_string(), note.clone())).collect();
+    let notes: serde_json::Map<_, _> =
+        (0..MAX_CANCELLATIONS).map(|_| (uuid::Uuid::new_v4().to_string(), note.clone())).collect();
     arena.set("ORDER#1", "ORDER", "cancellations", &Value::Object(notes)).await;
 
     let worker = Function::new("cancel-orders-worker", arena.environment()).await;
@@ -190,11 +209,7 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
         (1, &json!("FAILURE"), &json!("OTHER"))
     );
     let operation = event["data"]["operation_id"].as_str().unwrap();
-    let path = format!("/operations/{operation}");
-    let mut get = http_event("GET", &path, &json!({ "operationId": operation }), &json!({}), None);
-    get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("operations:read");
-    let reader = Function::new("get-operation", arena.environment()).await;
-    let shown = answered(reader.invoke(get).await, 200);
+    let shown = read_operation(&arena, operation).await;
     assert_eq!((&shown["status"], &shown["results"][0]["status"]), (&json!("SUCCEEDED"), &json!("FAILURE")));
     let mut other = request(1..=1);
     other["headers"]["idempotency-key"] = json!("other");

@@ -3,7 +3,10 @@
 
 mod pins;
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::future::join_all;
 use serde_json::json;
 use shared::domain::acceptance::Acceptance;
 use shared::domain::bind::{Bind, BindEffect, BindOutcome, BindRefusal};
@@ -11,6 +14,8 @@ use shared::domain::bulk::Bulk;
 use shared::domain::card::{Card, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
+use shared::domain::order::progress::{Stage, summary};
+use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::store::{Committed, Opened, Recorded, StoreError};
 use tests::arena::Arena;
@@ -208,6 +213,41 @@ async fn batches_are_aborted_together() {
     }
     let Opened::Yes { aborted: known, .. } = store.open_batch(&org(), &bulk.bulk_id).await.unwrap() else { panic!() };
     assert_eq!(known, aborted);
+}
+
+/// However often, and in whatever order, and by however many at once it is noted what became of an order, it counts once;
+/// and an operation that the same key made at another time has notes of its own.
+#[tokio::test]
+async fn what_is_noted_of_an_order_counts_once() {
+    let arena = Arena::new().await;
+    let store = arena.store();
+    let uid: Uuid = "6269c403-5b9f-47dd-b8c3-7ecbef8f686d".parse().unwrap();
+    let orders = [OrderRef::Domestic(1), OrderRef::Domestic(2), OrderRef::International(uid)];
+    let operation = new_acceptance();
+    let ended = |code, seconds| Stage::Ended { code, at: at(seconds) };
+    let canceled = ended(CancellationCode::Canceled, 7);
+    let refused = ended(CancellationCode::UnknownOrder, 5);
+    let org = org();
+    let note = |order: usize, stage| store.note_stage(&org, operation, orders[order], stage);
+    note(0, Stage::Requested).await.unwrap();
+    let stages = store.stages(&org, operation).await.unwrap();
+    assert_eq!(stages, HashMap::from([(orders[0], Stage::Requested)]));
+    // A late copy of the request comes last.
+    for stage in [canceled, canceled, Stage::Requested] {
+        note(0, stage).await.unwrap();
+    }
+    let again = join_all((0..8).map(|_| note(2, refused))).await;
+    assert!(again.iter().all(Result::is_ok), "{again:?}");
+    let stages = store.stages(&org, operation).await.unwrap();
+    assert_eq!(stages, HashMap::from([(orders[0], canceled), (orders[2], refused)]));
+    let told = summary(OperationState::Running, &orders, &stages);
+    assert_eq!((told.state, told.total, told.done, told.succeeded), (OperationState::Running, 3, 2, 1));
+    note(1, refused).await.unwrap();
+    let told = summary(OperationState::Running, &orders, &store.stages(&org, operation).await.unwrap());
+    let end = (told.state, told.ended_at, told.done, told.succeeded);
+    assert_eq!(end, (OperationState::Succeeded, Some(at(7)), 3, 1));
+    let later = Acceptance { accepted_at: at(1), ..operation };
+    assert!(store.stages(&org, later).await.unwrap().is_empty());
 }
 
 #[tokio::test]
