@@ -52,10 +52,10 @@ impl Scenario {
         self
     }
 
-    /// A PIN is locked after one wrong one, and two locks end.
+    /// A PIN is locked after one wrong one, and one lock ends.
     #[must_use]
-    pub fn unlocked_twice(mut self) -> Self {
-        self.start.desk.edit(|desk| (desk.pins.most_tries, desk.pins.most_ends) = (1, 2));
+    pub fn unlocked(mut self) -> Self {
+        self.start.desk.edit(|desk| (desk.pins.most_tries, desk.pins.most_ends) = (1, 1));
         self
     }
 

@@ -158,10 +158,10 @@ pub fn pins() -> Scenario {
     guesses.cancel_orders(3, &[1], Some(3)).cancel_orders(4, &[1], Some(0)).one_clock().reaches([reached::LOCKED])
 }
 
-/// The same while locks end: two wrong guesses and the right one, of a PIN that is locked after one.
+/// The same while a lock ends: two wrong guesses and the right one, of a PIN that is locked after one.
 pub fn locks() -> Scenario {
     let guesses = Scenario::new("locks", 2).cancel_orders(1, &[1], Some(1)).cancel_orders(2, &[1], Some(2));
-    let guesses = guesses.cancel_orders(3, &[1], Some(0)).unlocked_twice().one_clock();
+    let guesses = guesses.cancel_orders(3, &[1], Some(0)).unlocked().one_clock();
     guesses.reaches([reached::LOCKED, reached::LOCKED_LONGER])
 }
 
