@@ -22,7 +22,7 @@ const HOUR: i64 = 3600;
 
 /// An order of each of these persons, by the same number.
 async fn feed_orders(arena: &Arena, org: &str, persons: std::ops::Range<i32>) {
-    let feeder = Function::new("order-feed-worker", arena.environment()).await;
+    let feeder = Function::new("order-feed-worker", arena.environment()).await.patient();
     let change = |person: i32| {
         let mut change = feed(&domestic(person), "ACTIVE", 1);
         (change["org_id"], change["creator_id"]) = (json!(org), json!(person));
@@ -99,7 +99,7 @@ async fn spraying_over_many_persons_ends_with_the_hours_room() {
     let rows = arena.rows().await;
     assert_eq!(rows[&(format!("{ORG}#PERSON#{last}"), "PERSON".to_owned())].get("wrong"), None);
     assert_eq!(one(&endpoint, OTHER, 1, PIN).await, None);
-    let later = Function::new("cancel-orders", arena.environment()).await.skewed(early + HOUR);
+    let later = Function::new("cancel-orders", arena.environment()).await.skewed(early + HOUR).patient();
     assert_eq!(one(&later, ORG, last, PIN).await, None);
 }
 
@@ -133,7 +133,7 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
     set_pin(&arena, ORG, CREATOR).await;
     let mut ahead = 0;
     for (number, minutes) in minutes.into_iter().enumerate() {
-        let endpoint = Function::new("cancel-orders", arena.environment()).await.skewed(ahead);
+        let endpoint = Function::new("cancel-orders", arena.environment()).await.skewed(ahead).patient();
         if right && number == 2 {
             assert_eq!(one(&endpoint, ORG, CREATOR, PIN).await, None);
         }
@@ -141,7 +141,8 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
             assert_eq!(one(&endpoint, ORG, CREATOR, &format!("x{number}{guess}")).await.as_deref(), Some(WRONG));
         }
         // A minute before its end it is locked, whatever the PIN is.
-        let late = Function::new("cancel-orders", arena.environment()).await.skewed(ahead + (minutes - 1) * 60);
+        let late =
+            Function::new("cancel-orders", arena.environment()).await.skewed(ahead + (minutes - 1) * 60).patient();
         for pin in [PIN, "0000"] {
             assert_eq!(one(&late, ORG, CREATOR, pin).await.as_deref(), Some(LOCKED));
         }
