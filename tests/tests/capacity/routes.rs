@@ -45,7 +45,8 @@ const GROW: &str = "PUT /cards/v1/bulks/{bulkID}";
 
 /// As many as a request may name, and a page may have.
 const MANY: usize = 1000;
-/// Such requests are measured with a tenth of that, and count ten times: the emulator is slow with large rows.
+/// Such requests are measured with a tenth of that, and count ten times: the emulator is slow with large rows. A bulk's header
+/// is, too.
 const TENTH: usize = MANY / TIMES;
 const TIMES: usize = 10;
 
@@ -88,6 +89,9 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     routes.times = TIMES;
     routes.bulks().await;
     routes.orders().await;
+    // A write that is refused takes units as well (AWS, "Condition expressions"); the emulator counts none. Each item that is
+    // taken over was refused first.
+    routes.worst.get_mut(GROW).unwrap().writes *= 2.0;
     for (route, header) in &routes.headers {
         let worst = routes.worst.get_mut(route).unwrap();
         (worst.reads, worst.writes) = (worst.reads + header.reads, worst.writes + header.writes);
@@ -152,8 +156,8 @@ impl Routes {
         let answer = answered(function.invoke(event).await, status);
         let cost = self.measured.meter.take();
         println!("{route} {key}: {cost:?}");
-        let (of, times) = if self.has_long_header { (&mut self.headers, 1) } else { (&mut self.worst, self.times) };
-        of.entry(route).or_default().or(&cost, times);
+        let of = if self.has_long_header { &mut self.headers } else { &mut self.worst };
+        of.entry(route).or_default().or(&cost, self.times);
         answer
     }
 
@@ -258,15 +262,15 @@ impl Routes {
         self.ask(GROW, &path, "j", Some(&json!({ "external_ids": others })), 201).await;
     }
 
-    /// Makes a bulk's header as long as it can get: nearly all its batches were aborted.
+    /// Makes a bulk's header a tenth as long as it can get: nearly all its batches were aborted.
     async fn age(&self, bulk: &str) {
-        let arena = &self.measured.arena;
-        let aborted = (2..MAX_BATCHES - 10).map(|batch| batch.to_string()).collect();
+        let (arena, batches) = (&self.measured.arena, MAX_BATCHES / TIMES as u32);
+        let aborted = (2..batches).map(|batch| batch.to_string()).collect();
         let update = arena.dynamodb.update_item().table_name(&arena.table);
         let update = update.key("pk", text(format!("{ORG}#BULK#{bulk}"))).key("sk", text("BULK".to_owned()));
         let update = update.update_expression("SET aborted = :aborted, last_batch = :last");
         let update = update.expression_attribute_values(":aborted", AttributeValue::Ns(aborted));
-        let last = AttributeValue::N((MAX_BATCHES - 10).to_string());
+        let last = AttributeValue::N(batches.to_string());
         update.expression_attribute_values(":last", last).send().await.unwrap();
     }
 
@@ -327,7 +331,7 @@ impl Routes {
             assert_eq!(told["results"].as_array().unwrap().len(), MANY);
         }
         // A unit for every 4 KB of the operation, and of its notes: not one for each order.
-        assert!(self.worst["GET /operations/{operationId}"].reads <= 40.0, "{:?}", self.worst);
+        assert!(self.worst["GET /operations/{operationId}"].reads <= 35.0, "{:?}", self.worst);
     }
 }
 

@@ -403,8 +403,9 @@ fn the_api_has_limits_for_its_routes_and_logs_no_token() {
     let settings = api["RouteSettings"].as_object().unwrap();
     assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
     for (route, settings) in settings {
-        let limit = |name: &str| settings[name].as_u64().unwrap_or_default();
-        assert!(limit("ThrottlingRateLimit") > 0 && limit("ThrottlingBurstLimit") > 0, "{route}");
+        // A rate may be less than one a second, a burst is a whole number (CloudFormation, `RouteSettings`).
+        let (rate, burst) = (&settings["ThrottlingRateLimit"], &settings["ThrottlingBurstLimit"]);
+        assert!(rate.as_f64() > Some(0.0) && burst.as_u64() > Some(0), "{route}");
         assert_eq!(settings["DetailedMetricsEnabled"], true, "{route}");
     }
     let logs = &template.resources("AWS::Logs::LogGroup")["ApiLogs"]["Properties"]["LogGroupName"];
