@@ -284,7 +284,8 @@ impl Routes {
             let uid = Uuid::new_v4();
             self.put(format!("INTL#{uid}"), "ORDER", &well_used(OrderRef::International(uid), creator_id)).await;
             let (pin_hash, wrong) = (None, BTreeSet::new());
-            let person = Person { creator_id, pin_required: false, pin_hash, wrong, locked_until: 0 };
+            let person =
+                Person { creator_id, pin_required: false, pin_hash, wrong, locked_until: 0, lock_seconds: None };
             store.put_person(&org, &person).await.unwrap();
             let actor = creator_id - FIRST_AUTHORIZED;
             entries.push(json!({ "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": actor }));
@@ -302,6 +303,7 @@ impl Routes {
         let orders: Vec<OrderRef> = (0..MANY).map(|_| OrderRef::International(Uuid::new_v4())).collect();
         let accepted = Operation {
             org_id: org.clone(),
+            account_id: None,
             operation_id: Uuid::new_v4().to_string().parse().unwrap(),
             state: OperationState::Running,
             fingerprint: "f".repeat(64),
