@@ -310,43 +310,6 @@ fn a_subscriber_that_nobody_asked_for_is_not_made() {
     assert_eq!(preference["DeploymentPreference"]["PassthroughCondition"], true);
 }
 
-/// What a parameter's name says that may hold a credential: a URL can, too.
-const CREDENTIALS: [&str; 7] = ["credential", "key", "password", "pepper", "secret", "token", "url"];
-/// Parameters with such a name that only say where something is.
-const ONLY_NAMES: [&str; 2] = ["ApiDestinationSecret", "KmsKeyArn"];
-
-/// Parameters are in samconfig.toml, in what CloudFormation tells, and variables in what Lambda tells, of whoever may look.
-#[test]
-fn what_may_hold_a_credential_is_in_no_variable_and_no_parameter_that_is_shown() {
-    let template = Template::read();
-    let is_suspect = |name: &str| CREDENTIALS.iter().any(|word| name.to_lowercase().contains(word));
-    let parameters = template.section("Parameters").as_object().unwrap();
-    let suspects = parameters.iter().filter(|(name, _)| is_suspect(name) && !ONLY_NAMES.contains(&name.as_str()));
-    let suspects: BTreeMap<&str, &Value> = suspects.map(|(name, one)| (name.as_str(), &one["NoEcho"])).collect();
-    assert_eq!(suspects, [("ApiDestinationUrl", &json!(true))].into());
-    for (name, parameter) in parameters {
-        let takes_urls = parameter["AllowedPattern"].as_str().is_some_and(|pattern| pattern.contains("://"));
-        assert!(!takes_urls || suspects.contains_key(name.as_str()), "{name}");
-    }
-    for name in ONLY_NAMES {
-        let says = format!("{} {}", parameters[name]["Description"], parameters[name]["AllowedPattern"]);
-        assert!(says.contains("arn:") || name.ends_with("Arn"), "{name}: {says}");
-    }
-    let shown: Vec<String> = ["Outputs", "Globals"].map(|section| template.section(section).to_string()).into();
-    for name in suspects.keys() {
-        assert!(!shown.iter().any(|text| text.contains(name)), "{name} is shown");
-    }
-    // What a variable names that may be one is a queue, or the name of a secret.
-    let (queues, secrets) = (template.resources("AWS::SQS::Queue"), template.resources("AWS::SecretsManager::Secret"));
-    for function in template.functions() {
-        for (variable, value) in template.environment(&function) {
-            let is_name = queues.contains_key(&value) || secrets.contains_key(&value);
-            assert!(!is_suspect(&variable) || is_name, "{}: {variable}", function.name);
-            assert!(!suspects.contains_key(value.as_str()), "{}: {variable}", function.name);
-        }
-    }
-}
-
 #[test]
 fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
     let template = Template::read();
