@@ -198,7 +198,12 @@ def issuers_are_looked_at(url: str, served: dict[str, bytes | str]) -> None:
         refused(url, "JSON")
     served[WELL_KNOWN] = json.dumps({"issuer": url}).encode()
     refused(url, "jwks_uri")
-    for unsafe in ("http://127.0.0.1.issuer.internal/keys", "http://localhost@issuer.internal/keys", "http://[", "keys"):
+    for unsafe in (
+        "http://127.0.0.1.issuer.internal/keys",
+        "http://localhost@issuer.internal/keys",
+        "http://[",
+        "keys",
+    ):
         served[WELL_KNOWN] = json.dumps({"issuer": url, "jwks_uri": unsafe}).encode()
         refused(url, "jwks_uri")
     served[WELL_KNOWN] = b"{}"
