@@ -8,6 +8,7 @@ import asyncio
 import resource
 import socketserver
 import sys
+from contextlib import suppress
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -24,7 +25,9 @@ def main(descriptor: int) -> None:
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     guard_handlers()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # macOS has a limit that it does not name.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     config = Config()
     config.bind = [f"fd://{descriptor}"]
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
