@@ -72,7 +72,7 @@
 //!   write on the condition of what was read.
 //! - **Sizes.** A chunk has one item, a page one, a bulk at most three, and two or three processes are at work at
 //!   once. An increment takes at most two batches. A PIN is locked after one or two wrong tries,
-//!   and there are two lengths of locks; an hour has room for one. That a cut does not depend on
+//!   and there are two lengths of locks; an hour has room for one or three. That a cut does not depend on
 //!   pages is a property test of `shared::domain::bulk`.
 //!
 //! Not in the model: several cancellations of one order, refusals by the market, tenants, keys that are misused.

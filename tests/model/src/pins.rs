@@ -39,8 +39,8 @@ pub struct Pins {
     pub most_ends: u8,
     /// The hour's row: its wrong tries.
     pub hour: BTreeSet<Try>,
-    /// How many wrong ones an hour may have: 300 in the code.
-    pub most_an_hour: usize,
+    /// How many wrong ones an hour may have: 300 in the code. Without, hours are not in question.
+    pub most_an_hour: Option<usize>,
     /// How many locks have ended: those up to this number.
     ended: u8,
     /// The wrong tries of which it was told that they are wrong, since the last right one or the last end of a lock. For the
@@ -63,7 +63,7 @@ impl Default for Pins {
             most_tries: 2,
             most_ends: 0,
             hour: BTreeSet::new(),
-            most_an_hour: usize::MAX,
+            most_an_hour: None,
             ended: 0,
             told_wrong: BTreeSet::new(),
             told_in_hour: BTreeSet::new(),
@@ -121,7 +121,8 @@ pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
 
 /// Answers whether the hour had room.
 fn count(run: &mut Run, guess: Try) -> Flow<bool> {
-    let has_room = |pins: &Pins| pins.hour.len() < pins.most_an_hour;
+    let Some(most) = run.world.desk.pins.most_an_hour else { return Ok(true) };
+    let has_room = move |pins: &Pins| pins.hour.len() < most;
     if run.is(Broken::HourCheckedBefore) {
         let found = run.call("GetItem wrong PINs", |world| has_room(&world.desk.pins))?;
         return if found {
@@ -183,14 +184,16 @@ impl World {
                 if !stays {
                     pins.person.length = 0;
                 }
-                pins.told_right_beyond |= !pins.admitted.contains(&guess);
+                pins.told_right_beyond |= pins.most_an_hour.is_some() && !pins.admitted.contains(&guess);
                 pins.told_wrong.clear();
                 pins.lengths.clear();
                 return;
             }
             pins.person.tries.push(guess);
             pins.told_wrong.insert(guess);
-            pins.told_in_hour.insert(guess);
+            if pins.most_an_hour.is_some() {
+                pins.told_in_hour.insert(guess);
+            }
             if pins.person.tries.len() == pins.most_tries {
                 pins.person.until = pins.ended + 1;
                 pins.lengths.push(pins.person.length);
@@ -229,5 +232,5 @@ pub fn locks_grow(world: &World) -> bool {
 /// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room.
 pub fn are_within_the_hour(world: &World) -> bool {
     let Pins { told_in_hour, most_an_hour, told_right_beyond, .. } = &world.desk.pins;
-    told_in_hour.len() <= *most_an_hour && !told_right_beyond
+    most_an_hour.is_none_or(|most| told_in_hour.len() <= most) && !told_right_beyond
 }

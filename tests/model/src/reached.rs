@@ -104,7 +104,7 @@ pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.pins.is_fu
 pub const LOCKED_LONGER: Reached = ("a PIN is locked for longer", |_, world| world.desk.pins.lengths.len() > 1);
 /// No more wrong PINs are told in this hour.
 pub const AN_HOUR_IS_FULL: Reached =
-    ("an hour is full", |_, world| world.desk.pins.hour.len() == world.desk.pins.most_an_hour);
+    ("an hour is full", |_, world| Some(world.desk.pins.hour.len()) == world.desk.pins.most_an_hour);
 /// A message is delivered twice at once.
 pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, world| {
     let is_message = |process: &Process| matches!(process.task, Task::Message(_));

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use shared::domain::person::{MAX_WRONG_AN_HOUR, Person, Verdict};
 use shared::domain::time::Timestamp;
 use tests::arena::Arena;
+use tests::capacity::dynoxide;
 use tests::seed;
 
 use super::{ORG, OTHER_ORG, at, org};
@@ -59,7 +60,7 @@ async fn a_try_of_a_pin_counts_once() {
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// A person whose PIN is guessed.
+/// A person whose PIN is guessed, often: in a DynamoDB that is fast.
 struct Guessed {
     arena: Arena,
     tries: Cell<usize>,
@@ -67,7 +68,7 @@ struct Guessed {
 
 impl Guessed {
     async fn new() -> Self {
-        let arena = Arena::new().await;
+        let arena = Arena::with_table_at(&dynoxide().await).await;
         seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
         Self { arena, tries: Cell::new(0) }
     }
@@ -149,7 +150,7 @@ async fn a_right_pin_ends_a_row_of_locks() {
 /// However many requests come at once, and whosever PINs they try.
 #[tokio::test]
 async fn an_hour_has_room_for_so_many_wrong_pins_and_no_more() {
-    let arena = Arena::new().await;
+    let arena = Arena::with_table_at(&dynoxide().await).await;
     let store = arena.store();
     let tries = |request: usize| (0..7).map(|number| format!("{request}-{number}")).collect::<Vec<_>>();
     let count =

@@ -62,7 +62,7 @@ impl Scenario {
     /// So many wrong PINs an hour.
     #[must_use]
     pub fn most_an_hour(mut self, most: usize) -> Self {
-        self.start.desk.edit(|desk| desk.pins.most_an_hour = most);
+        self.start.desk.edit(|desk| desk.pins.most_an_hour = Some(most));
         self
     }
 

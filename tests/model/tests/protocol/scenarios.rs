@@ -161,7 +161,7 @@ pub fn pins() -> Scenario {
 /// The same while a lock ends: two wrong guesses and the right one, of a PIN that is locked after one.
 pub fn locks() -> Scenario {
     let guesses = Scenario::new("locks", 2).cancel_orders(1, &[1], Some(1)).cancel_orders(2, &[1], Some(2));
-    let guesses = guesses.cancel_orders(3, &[1], Some(0)).unlocked().one_clock();
+    let guesses = guesses.cancel_orders(3, &[1], Some(0)).unlocked().most_an_hour(3).one_clock();
     guesses.reaches([reached::LOCKED, reached::LOCKED_LONGER])
 }
 
