@@ -1,3 +1,4 @@
+mod limits;
 mod xml;
 
 use proptest::prelude::*;
