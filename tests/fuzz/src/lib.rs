@@ -20,6 +20,27 @@ pub mod orders;
 pub mod workers;
 pub mod world;
 
+use peak_alloc::PeakAlloc;
+
+/// Counts what is allocated. What libFuzzer itself takes is not: it is C++'s.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// What reading may take that grows with nothing, in bytes.
+const READING: usize = 64 * 1024;
+/// What it may take besides, for each byte of the input. A body of 4 MiB would take 100 MB then: below half of a function's
+/// 256 MB.
+const READING_A_BYTE: usize = 24;
+
+/// Does this, and answers how much of what may be taken to read so many bytes it has left: below zero, if it took more.
+fn left_of_memory<T>(bytes: usize, read: impl FnOnce() -> T) -> (T, i128) {
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let read = read();
+    let taken = MEMORY.peak_usage().saturating_sub(before);
+    (read, (READING + READING_A_BYTE * bytes) as i128 - taken as i128)
+}
+
 /// What came of an input.
 #[derive(Debug)]
 pub struct Outcome {

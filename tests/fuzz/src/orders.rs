@@ -10,9 +10,9 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::input::Input;
 use crate::world::{PIN, assert_no_secret, with_pin};
+use crate::{Outcome, left_of_memory};
 
 /// Deepest nesting that is read (contract).
 const MAX_DEPTH: usize = 32;
@@ -33,7 +33,9 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
         _ => body,
     };
     let charset = content_type.map(Charset::of_content_type).unwrap_or_default();
-    let word = match read(format, charset, &body) {
+    let (entries, left) = left_of_memory(body.len(), || read(format, charset, &body));
+    assert!(left >= 0, "reading took {left} bytes too many");
+    let word = match entries {
         Ok(entries) => {
             if charset == Charset::Utf8 {
                 assert_is_bounded(format, &body);

@@ -1,7 +1,7 @@
 //! The document's limits are the code's constants.
 
 use bind_card::MAX_BODY_BYTES as MAX_BIND_BYTES;
-use cancel_orders::wire::MAX_DEPTH;
+use cancel_orders::wire::{MAX_DEPTH, MAX_NODES, MAX_VALUES as MAX_ORDERS_VALUES};
 use cancel_orders::{MAX_BODY_BYTES as MAX_ORDERS_BYTES, MAX_ENTRIES, MAX_PINS};
 use create_bulk::settings::{
     MAX_CUSTOM_FIELD_CHARS, MAX_GROUP_CHARS, MAX_METADATA_BYTES, MAX_TEMPLATE_ID_CHARS, MIN_GROUP_CHARS,
@@ -12,7 +12,7 @@ use shared::domain::ids::{MAX_BULK_ID_CHARS, MAX_CORRELATION_ID_BYTES, MAX_EXTER
 use shared::domain::operation::RETENTION_DAYS;
 use shared::domain::person::{LOCK_SECONDS, MAX_LOCK_SECONDS, MAX_TRIES, MAX_WRONG_AN_HOUR};
 use shared::http::bulk::MAX_BULK_BODY_BYTES;
-use shared::http::{DEFAULT_LIMIT, MAX_KEY_BYTES, MAX_LIMIT, RETRY_AFTER_SECONDS};
+use shared::http::{DEFAULT_LIMIT, MAX_KEY_BYTES, MAX_LIMIT, MAX_VALUES, RETRY_AFTER_SECONDS};
 use tests::contract::DOCUMENT;
 
 use crate::{at, file, schema};
@@ -95,6 +95,13 @@ fn limits_in_words_are_those_of_the_code() {
     ] {
         let said = operation(pointer)["requestBody"]["description"].as_str().unwrap();
         assert!(said.starts_with(&format!("At most {}.", size(limit))), "{pointer}: {said}");
+        if limit == MAX_BULK_BODY_BYTES {
+            assert!(said.contains(&format!("At most {} names and values", grouped(MAX_VALUES))), "{pointer}: {said}");
+        }
+        if limit == MAX_ORDERS_BYTES {
+            let values = format!("At most {} values of JSON; {} nodes", grouped(MAX_ORDERS_VALUES), grouped(MAX_NODES));
+            assert!(said.contains(&values), "{pointer}: {said}");
+        }
     }
     let says = |node: &Value, text: String| {
         let said = node["description"].as_str().unwrap().replace('\n', " ");

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tests::arena::Arena;
+use tests::contract::DOCUMENT;
 use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, CUSTOMER, batch, http_event};
 use tests::template::{self, Template};
@@ -25,6 +26,8 @@ const EVENT: usize = 6 * 1024 * 1024;
 const AROUND: usize = 16 * 1024;
 /// The largest message of SQS's, in bytes, as the template's queues have it.
 const MESSAGE: usize = 1024 * 1024;
+/// Largest bodies of endpoints, in bytes: which of these an endpoint has, is tried.
+const SIZES: [usize; 3] = [4 << 20, 1 << 20, 64 << 10];
 const MIB: u64 = 1024 * 1024;
 
 /// The memory that the template gives a function, in bytes.
@@ -76,16 +79,24 @@ impl Measured {
         answer
     }
 
-    /// Sends bodies of all shapes, each of the largest size that the endpoint takes, and larger ones.
+    /// Sends bodies of all shapes that the API's document has for the endpoint, each of the largest size that it takes; and
+    /// the largest that makes an event.
     async fn requests(&mut self, name: &str, route: &Value) {
         let spaces = |size| request(route, "application/json", &vec![b' '; size]);
+        self.invoke(&format!("{name}, spaces"), spaces(EVENT / 4 * 3 - AROUND)).await;
+        let (path, method) = (route["Path"].as_str().unwrap(), route["Method"].as_str().unwrap().to_lowercase());
+        let content = &DOCUMENT["paths"][path][method]["requestBody"]["content"];
+        let mut shapes = if content["application/json"].is_null() { Vec::new() } else { json() };
+        shapes.extend(if content["application/xml"].is_null() { Vec::new() } else { xml() });
         let mut largest = None;
-        for size in [EVENT / 4 * 3 - AROUND, 4 << 20, 1 << 20, 64 << 10] {
-            let status = self.invoke(&format!("{name}, {size} spaces"), spaces(size)).await["statusCode"].clone();
-            // One that reads no body refuses none.
-            largest = largest.or((status == 400).then_some(size));
+        for size in SIZES.into_iter().take_while(|_| !shapes.is_empty()) {
+            let answer = self.invoke(&format!("{name}, {size} spaces"), spaces(size)).await;
+            if answer["statusCode"] == 400 {
+                largest = Some(size);
+                break;
+            }
         }
-        for shape in largest.map(|_| json().into_iter().chain(xml())).into_iter().flatten() {
+        for shape in shapes {
             let body = shape.bytes(largest.unwrap());
             let what = format!("{name}, {} bytes, {}", body.len(), shape.name);
             let answer = self.invoke(&what, request(route, shape.content_type, &body)).await;

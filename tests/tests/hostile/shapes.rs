@@ -71,11 +71,9 @@ const LISTS: [(&str, Around); 3] = [
 ];
 
 /// Values of JSON, by their numbers.
-const PIECES: [(&str, fn(usize) -> String); 5] = [
+const PIECES: [(&str, fn(usize) -> String); 3] = [
     ("objects of one member", |_| r#"{"":0}"#.to_owned()),
     ("lists of one", |_| "[0]".to_owned()),
-    ("zeros", |_| "0".to_owned()),
-    ("texts", |number| format!("\"{}\"", short(number))),
     ("objects in each other", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
 ];
 
@@ -98,6 +96,9 @@ pub fn json() -> Vec<Shape> {
         let member = |number| format!("\"{}\":0", short(number));
         add(place.to_owned(), Box::new(move |size| filled(around, ",", size, member)));
     }
+    let list = LISTS[2].1;
+    add("texts".to_owned(), Box::new(move |size| filled(list, ",", size, |number| format!("\"{}\"", short(number)))));
+    add("zeros".to_owned(), Box::new(move |size| filled(list, ",", size, |_| "0".to_owned())));
     for (name, around, piece) in [
         ("one name of escapes", (r#"{""#, r#"":{"a":0,"a":0}}"#), r"\u0001"),
         ("one text", (r#"{"program_id":1,"external_ids":[""#, r#""]}"#), "n"),

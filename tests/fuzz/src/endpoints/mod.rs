@@ -39,10 +39,10 @@ use shared::store::Store;
 use start_bulk::StartBulk;
 use tokio::runtime::Runtime;
 
-use crate::Outcome;
 use crate::aws::Aws;
 use crate::input::Input;
 use crate::world::{self, KEYS, context};
+use crate::{Outcome, left_of_memory};
 use contract::Route;
 use promises::Exchange;
 
@@ -80,10 +80,16 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
 
 fn exchange(aws: &Aws, function: &mut Function, event: &Value) -> Exchange {
     let _earlier = world::take_logs();
-    // The runtime reads an event from text.
-    let payload: Event = serde_json::from_str(&event.to_string()).expect("an event that can be read");
-    let answer = function(LambdaEvent::new(payload, context()), &world::runtime()).expect("an answer");
-    Exchange { answer, calls: aws.take_calls(), logs: world::take_logs() }
+    let (event, runtime) = (event.to_string(), world::runtime());
+    let (answer, left) = left_of_memory(event.len(), || {
+        // The runtime reads an event from text.
+        let payload: Event = serde_json::from_str(&event).expect("an event that can be read");
+        function(LambdaEvent::new(payload, context()), &runtime).expect("an answer")
+    });
+    let calls = aws.take_calls();
+    // What AWS's clients take is theirs.
+    assert!(left >= 0 || !calls.is_empty(), "reading took {left} bytes too many");
+    Exchange { answer, calls, logs: world::take_logs() }
 }
 
 fn function(
