@@ -1,6 +1,6 @@
 //! `GET /operations/{operationId}`: how far an accepted instruction has come, and what came of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shared::aws::{Aws, Service};
@@ -191,7 +191,7 @@ fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &Bind
 
 impl Body {
     /// What the orders come to of an operation that has no counts of its own.
-    fn sum_up(&mut self, orders: &[OrderRef], stages: &HashMap<OrderRef, Stage>) {
+    fn sum_up(&mut self, orders: &[OrderRef], stages: &BTreeMap<OrderRef, Stage>) {
         let Summary { state, ended_at, total, done, succeeded } = progress::summary(self.status, orders, stages);
         (self.status, self.ended_at) = (state, ended_at);
         self.counts = Counts { total: Some(total), done, succeeded, failed: done - succeeded };

@@ -3,7 +3,7 @@
 //! A member of a set is there once, however often it is written: nothing is counted twice. An order that has ended may be
 //! in both sets, if a late copy of its message came last; the end counts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
@@ -72,12 +72,12 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn stages(&self, org: &OrgId, operation: Acceptance) -> Result<HashMap<OrderRef, Stage>, StoreError> {
+    pub async fn stages(&self, org: &OrgId, operation: Acceptance) -> Result<BTreeMap<OrderRef, Stage>, StoreError> {
         const CALL: &str = "Query operation orders";
         let range = (sort_key(operation, 0), sort_key(operation, PARTS - 1));
         let parts: Vec<Part> = self.operation_rows(CALL, org, operation.operation_id, range, None).await?;
         let unreadable = || StoreError::broken(CALL, "unreadable note");
-        let mut stages = HashMap::new();
+        let mut stages = BTreeMap::new();
         for note in parts.iter().flat_map(|part| &part.requested) {
             stages.insert(order_of(note).ok_or_else(unreadable)?, Stage::Requested);
         }

@@ -44,11 +44,11 @@ const FIRST_AUTHORIZED: i32 = 10_000;
 const GROW: &str = "PUT /cards/v1/bulks/{bulkID}";
 
 /// As many as a request may name, and a page may have.
-const MANY: usize = 1000;
+const MANY: u16 = 1000;
 /// Such requests are measured with a twentieth of that, and count twenty times: the emulator is slow with large rows. A bulk's header
 /// is, too.
-const PART: usize = MANY / TIMES;
-const TIMES: usize = 20;
+const PART: u16 = MANY / TIMES;
+const TIMES: u16 = 20;
 
 /// The worst that was seen of a route.
 #[derive(Debug, Default)]
@@ -58,9 +58,9 @@ struct Worst {
 }
 
 impl Worst {
-    fn or(&mut self, cost: &Cost, times: usize) {
-        self.reads = self.reads.max(cost.reads * times as f64);
-        self.writes = self.writes.max(cost.writes * times as f64);
+    fn or(&mut self, cost: &Cost, times: u16) {
+        self.reads = self.reads.max(cost.reads * f64::from(times));
+        self.writes = self.writes.max(cost.writes * f64::from(times));
     }
 }
 
@@ -69,7 +69,7 @@ struct Routes {
     measured: Measured,
     worst: BTreeMap<&'static str, Worst>,
     /// What is asked counts so often.
-    times: usize,
+    times: u16,
     /// What the longest header of a bulk takes besides.
     headers: BTreeMap<&'static str, Worst>,
     has_long_header: bool,
@@ -128,7 +128,7 @@ fn routes_of(template: &Template) -> BTreeSet<String> {
 }
 
 /// A name as long as a name may be.
-fn longest(number: usize) -> String {
+fn longest(number: u16) -> String {
     format!("{}{number:04}", "😀".repeat(MAX_EXTERNAL_ID_CHARS - 4))
 }
 
@@ -149,7 +149,7 @@ impl Routes {
         });
         let method = route.split(' ').next().unwrap();
         let mut event = http_event(method, path, &parameters, &headers, body);
-        let limit = MAX_LIMIT / self.times;
+        let limit = MAX_LIMIT / usize::from(self.times);
         event["queryStringParameters"] = json!({ "limit": limit.to_string() });
         event["rawQueryString"] = json!(format!("limit={limit}"));
         event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.into();
@@ -227,7 +227,7 @@ impl Routes {
         self.ask(CANCEL, &format!("{bulk}/cancel"), "p", Some(&body), 202).await;
         self.measured.work(&self.measured.function("cancel-bulk-worker").await).await;
         let told = self.operation(&canceled).await;
-        assert_eq!(told["results"].as_array().unwrap().len(), PART);
+        assert_eq!(told["results"].as_array().unwrap().len(), usize::from(PART));
 
         let metadata = json!({ "m": "x".repeat(create_bulk::settings::MAX_METADATA_BYTES - 10) });
         let body = json!({ "program_id": 5, "external_ids": ["a"], "metadata": metadata });
@@ -265,7 +265,7 @@ impl Routes {
 
     /// Makes a bulk's header a twentieth as long as it can get: nearly all its batches were aborted.
     async fn age(&self, bulk: &str) {
-        let (arena, batches) = (&self.measured.arena, MAX_BATCHES / TIMES as u32);
+        let (arena, batches) = (&self.measured.arena, MAX_BATCHES / u32::from(TIMES));
         let aborted = (2..batches).map(|batch| batch.to_string()).collect();
         let update = arena.dynamodb.update_item().table_name(&arena.table);
         let update = update.key("pk", text(format!("{ORG}#BULK#{bulk}"))).key("sk", text("BULK".to_owned()));
@@ -281,7 +281,7 @@ impl Routes {
         let org: OrgId = ORG.parse().unwrap();
         let store = self.measured.arena.store();
         let mut entries = Vec::new();
-        for creator_id in (0..PART as i32).map(|number| i32::MAX - number) {
+        for creator_id in (0..PART).map(|number| i32::MAX - i32::from(number)) {
             let uid = Uuid::new_v4();
             self.put(format!("INTL#{uid}"), "ORDER", &well_used(OrderRef::International(uid), creator_id)).await;
             let (pin_hash, wrong) = (None, BTreeSet::new());
@@ -311,12 +311,16 @@ impl Routes {
             cid: "c".repeat(MAX_CORRELATION_ID_BYTES).parse().unwrap(),
             created_at: clock::now(),
             ended_at: None,
-            subject: Subject::CancelOrders { orders: orders.clone(), told: "A".repeat(MANY), repeated: false },
+            subject: Subject::CancelOrders {
+                orders: orders.clone(),
+                told: "A".repeat(usize::from(MANY)),
+                repeated: false,
+            },
         };
         let (operation, store) = (accepted.acceptance(), self.measured.arena.store());
         store.record_operation(&accepted, clock::now()).await.unwrap();
         let path = format!("/operations/{}", accepted.operation_id);
-        let counts = |done: usize| json!({ "total": MANY, "done": done, "succeeded": done, "failed": 0 });
+        let counts = |done: u16| json!({ "total": MANY, "done": done, "succeeded": done, "failed": 0 });
         let end = Stage::Ended { code: CancellationCode::Canceled, at: clock::now() };
         for (stage, status, done) in
             [(None, "RUNNING", 0), (Some(Stage::Requested), "RUNNING", 0), (Some(end), "SUCCEEDED", MANY)]
@@ -326,12 +330,12 @@ impl Routes {
             }
             if stage.is_some() {
                 let cost = self.measured.meter.take();
-                println!("a note: {} write units", cost.writes / MANY as f64);
-                assert!(cost.writes <= 2.0 * MANY as f64, "{cost:?}");
+                println!("a note: {} write units", cost.writes / f64::from(MANY));
+                assert!(cost.writes <= 2.0 * f64::from(MANY), "{cost:?}");
             }
             let told = self.ask("GET /operations/{operationId}", &path, status, None, 200).await;
             assert_eq!((&told["status"], &told["counts"]), (&json!(status), &counts(done)));
-            assert_eq!(told["results"].as_array().unwrap().len(), MANY);
+            assert_eq!(told["results"].as_array().unwrap().len(), usize::from(MANY));
         }
         // A unit for every 4 KB of the operation, and of its notes: not one for each order.
         assert!(self.worst["GET /operations/{operationId}"].reads <= 35.0, "{:?}", self.worst);
@@ -349,7 +353,8 @@ fn well_used(order: OrderRef, creator_id: i32) -> Order {
         outcome: Some(serde_json::from_value(outcome).unwrap()),
     };
     let notes = (1..MAX_CANCELLATIONS).map(|_| (Uuid::new_v4().to_string().parse().unwrap(), note.clone())).collect();
-    let authorized_ids = (0..MAX_AUTHORIZED as i32).map(|number| creator_id - FIRST_AUTHORIZED - number).collect();
+    let authorized_ids =
+        (0..i32::try_from(MAX_AUTHORIZED).unwrap()).map(|number| creator_id - FIRST_AUTHORIZED - number).collect();
     Order {
         order,
         creator_id,

@@ -3,7 +3,7 @@
 
 mod pins;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
@@ -231,7 +231,7 @@ async fn what_is_noted_of_an_order_counts_once() {
     let note = |order: usize, stage| store.note_stage(&org, operation, orders[order], stage);
     note(0, Stage::Requested).await.unwrap();
     let stages = store.stages(&org, operation).await.unwrap();
-    assert_eq!(stages, HashMap::from([(orders[0], Stage::Requested)]));
+    assert_eq!(stages, BTreeMap::from([(orders[0], Stage::Requested)]));
     // A late copy of the request comes last.
     for stage in [canceled, canceled, Stage::Requested] {
         note(0, stage).await.unwrap();
@@ -239,7 +239,7 @@ async fn what_is_noted_of_an_order_counts_once() {
     let again = join_all((0..8).map(|_| note(2, refused))).await;
     assert!(again.iter().all(Result::is_ok), "{again:?}");
     let stages = store.stages(&org, operation).await.unwrap();
-    assert_eq!(stages, HashMap::from([(orders[0], canceled), (orders[2], refused)]));
+    assert_eq!(stages, BTreeMap::from([(orders[0], canceled), (orders[2], refused)]));
     let told = summary(OperationState::Running, &orders, &stages);
     assert_eq!((told.state, told.total, told.done, told.succeeded), (OperationState::Running, 3, 2, 1));
     note(1, refused).await.unwrap();

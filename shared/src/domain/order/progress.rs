@@ -4,7 +4,7 @@
 //! it notes it beside the operation too, before anybody is told. Such a note says what the order's own says, which never
 //! changes: it may be made again, by anybody, and nothing is counted twice.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ pub fn part_of(operation: Acceptance, order: OrderRef) -> u32 {
 
 /// Returns what these orders' cancellations come to, of an operation that was recorded in this state.
 #[must_use]
-pub fn summary(recorded: OperationState, orders: &[OrderRef], stages: &HashMap<OrderRef, Stage>) -> Summary {
+pub fn summary(recorded: OperationState, orders: &[OrderRef], stages: &BTreeMap<OrderRef, Stage>) -> Summary {
     let total = u32::try_from(orders.len()).unwrap_or(u32::MAX);
     let mut summary = Summary { state: recorded, ended_at: None, total, done: 0, succeeded: 0 };
     for stage in orders.iter().filter_map(|order| stages.get(order)) {
@@ -116,7 +116,7 @@ mod tests {
         #[test]
         fn an_operation_of_orders_has_ended_when_all_of_them_have(found in prop::collection::vec(stage(), 0..20)) {
             let orders: Vec<OrderRef> = (0..).zip(&found).map(|(id, _)| OrderRef::Domestic(id)).collect();
-            let stages: HashMap<OrderRef, Stage> =
+            let stages: BTreeMap<OrderRef, Stage> =
                 orders.iter().zip(&found).filter_map(|(order, stage)| Some((*order, (*stage)?))).collect();
             let summary = summary(OperationState::Pending, &orders, &stages);
             let ends: Vec<_> = found.iter().filter_map(|stage| match stage {
