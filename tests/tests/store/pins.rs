@@ -123,7 +123,7 @@ async fn a_lock_ends_once() {
     for minutes in [15, 30, 60, 120] {
         read.push(guessed.row().await);
         // Those who are late, too: what they have read is of an earlier lock, or of none.
-        let waves = read.iter().map(|read| guessed.guess(read, 10, at(now)));
+        let waves = read.iter().map(|read| guessed.guess(read, 8, at(now)));
         let wrong: usize = futures_util::future::join_all(waves).await.into_iter().sum();
         assert_eq!((wrong, guessed.locked_minutes(now).await), (5, minutes));
         now += minutes * MINUTE;
@@ -155,8 +155,12 @@ async fn an_hour_has_room_for_so_many_wrong_pins_and_no_more() {
     let tries = |request: usize| (0..7).map(|number| format!("{request}-{number}")).collect::<Vec<_>>();
     let count =
         async |tries: usize, wrong: Vec<String>, now| store.count_tries(&org(), tries, wrong, now).await.unwrap();
-    let counting = (0..50).map(|request| count(7, tries(request), at(0)));
-    let admitted: Vec<bool> = futures_util::future::join_all(counting).await;
+    let mut admitted: Vec<bool> = Vec::new();
+    // Not all at once: a busy machine would lose answers, and what is asked for again is told nothing.
+    for wave in 0..5 {
+        let counting = (0..10).map(|request| count(7, tries(10 * wave + request), at(0)));
+        admitted.extend(futures_util::future::join_all(counting).await);
+    }
     let told: Vec<usize> = (0..50).filter(|request| admitted[*request]).collect();
     assert_eq!(told.len(), MAX_WRONG_AN_HOUR / 7);
     // The same once more count no more.
