@@ -135,11 +135,11 @@ pub fn xml() -> Vec<Shape> {
     add("entries", ("", ""), |_| "<CancellationCreation/>".to_owned());
     add("null entries", ("", ""), |_| "<CancellationCreation i:nil=\"1\"/>".to_owned());
     add("attributes", ("", ""), |_| {
-        format!("<a{}/>", (0..32).map(|number| format!(" {}=''", short(number))).collect::<String>())
+        format!("<a{}/>", (0..32).map(|number| format!(" {}=''", short(number))).collect::<Vec<_>>().concat())
     });
     add("bindings", ("", ""), |number| {
         let binding = |of| format!(" xmlns:{}='a'", short(32 * number + of));
-        format!("<a{}/>", (0..32).map(binding).collect::<String>())
+        format!("<a{}/>", (0..32).map(binding).collect::<Vec<_>>().concat())
     });
     add("long bindings", ("", ""), |number| format!("<a xmlns:{}='{}&#97;'/>", short(number), "a".repeat(8000)));
     add("references", pin, |_| "&#49;".to_owned());

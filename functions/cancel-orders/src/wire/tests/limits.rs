@@ -84,7 +84,7 @@ fn all_that_the_contract_has_is_read() {
     let entry = format!("{{ {} }}", quoted.join(" , ").replace("\"false\"", "false"));
     assert_eq!(read_from(Format::Json, &json(&vec![entry; MAX_ENTRIES])), Ok(MAX_ENTRIES));
 
-    let by_reference = |text: &str| text.chars().map(|c| format!("&#{};", u32::from(c))).collect::<String>();
+    let by_reference = |text: &str| text.chars().map(|c| format!("&#{};", u32::from(c))).collect::<Vec<_>>().concat();
     let element = |(name, value): &(&str, &str)| {
         let value = by_reference(value.trim_start_matches("-21474836"));
         format!("\n    <{name} xmlns:i='http://www.w3.org/2001/XMLSchema-instance' i:nil='false'>{value}</{name}>")
