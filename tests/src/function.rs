@@ -288,7 +288,7 @@ impl Function {
         Memory { resident: bytes("VmRSS"), peak: bytes("VmHWM") }
     }
 
-    /// Has the process's peak be what it holds now (Linux: proc_pid_clear_refs(5)).
+    /// Has the process's peak be what it holds now (`proc_pid_clear_refs(5)` of Linux).
     pub async fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.id().await), "5").unwrap();
     }
