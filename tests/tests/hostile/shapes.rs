@@ -70,8 +70,11 @@ const LISTS: [(&str, Around); 3] = [
     ("external_ids", (r#"{"program_id":1,"cancel_type":"PARTIAL","external_ids":["#, "]}")),
 ];
 
-/// Values of JSON, by their numbers.
-const PIECES: [(&str, fn(usize) -> String); 3] = [
+/// A piece, by its number.
+type Piece = fn(usize) -> String;
+
+/// Values of JSON.
+const PIECES: [(&str, Piece); 3] = [
     ("objects of one member", |_| r#"{"":0}"#.to_owned()),
     ("lists of one", |_| "[0]".to_owned()),
     ("objects in each other", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
