@@ -106,7 +106,8 @@ pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
     if is_locked && !run.is(Broken::LockedIsJudged) {
         return Ok(Verdict::Locked);
     }
-    if !is_locked && !(guess.1 == 0 && run.is(Broken::RightIsNotCounted)) && !count(run, guess)? {
+    let is_told = is_locked || guess.1 == 0 && run.is(Broken::RightIsNotCounted) || count(run, guess)?;
+    if !is_told {
         return Ok(Verdict::Locked);
     }
     if has_ended {

@@ -101,16 +101,16 @@ impl Guessed {
 #[tokio::test]
 async fn patience_gets_five_guesses_a_day() {
     let guessed = Guessed::new().await;
-    let (mut now, mut guesses) = (0, Vec::new());
+    let (mut now, mut tried) = (0, Vec::new());
     while now < 30 * DAY {
         let wrong = guessed.guess(&guessed.row().await, 1, at(now)).await;
-        guesses.extend(std::iter::repeat_n(now, wrong));
+        tried.extend(std::iter::repeat_n(now, wrong));
         let row = guessed.row().await;
         if wrong == 0 {
             now = row.locked_until - at(0).epoch_seconds();
         }
     }
-    let before = |end: i64| guesses.iter().filter(|at| **at < end).count();
+    let before = |end: i64| tried.iter().filter(|at| **at < end).count();
     assert_eq!([before(DAY), before(2 * DAY), before(30 * DAY)], [35, 40, 180]);
 }
 
