@@ -68,7 +68,7 @@ impl Metrics {
         self.with(|counts| *counts.refused.entry(code.to_string()).or_default() += count);
     }
 
-    /// So many PINs were tried, and wrong or locked. Of refused entries, several may have one PIN, and some have none.
+    /// So many PINs were tried, and wrong or locked, whatever becomes of their request. Of refused entries, several may have one PIN, and some have none.
     pub fn refused_pins(&self, count: u32) {
         self.count("RefusedPins", count);
     }

@@ -129,10 +129,7 @@ async fn another_accounts_card_is_there_and_no_more_is_told() {
         assert_eq!((&whole.1["account_id"], &whole.1["customer_id"]), (&json!(ACCOUNT), &json!(CUSTOMER)));
         assert_eq!(whole.1.get("new_card_id").is_some(), card == old);
         assert_eq!(tenant.get_by(&tenant.token(ACCOUNT), &path).await, whole);
-        let mut known = whole.1.clone();
-        for member in ["account_id", "customer_id", "new_card_id"] {
-            known.as_object_mut().unwrap().remove(member);
-        }
+        let known = json!({ "card_id": card });
         assert_eq!(tenant.get_by(&tenant.token(OTHER), &path).await, (StatusCode::OK, known));
     }
     let unbound = format!("/cards/v1/cards/{}", tenant.new_card().await);

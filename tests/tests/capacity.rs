@@ -194,7 +194,7 @@ async fn a_pin() {
     let now = Timestamp::new(OffsetDateTime::now_utc());
     let tries = (0..MAX_WRONG_AN_HOUR - 2).map(|number| format!("{number:022}")).collect();
     let org = ORG.parse().unwrap();
-    assert!(measured.arena.store().count_tries(&org, MAX_WRONG_AN_HOUR - 2, tries, now).await.is_ok());
+    assert!(measured.arena.store().count_tries(&org, tries, now).await.is_ok());
     measured.take();
     answered(endpoint.invoke(event).await, 200);
     assert_cost("cancel orders, a PIN in a full hour", &measured.take().0, 1.0, 8.0, 2.0);

@@ -25,8 +25,6 @@ pub(crate) struct Decided {
     pub told: Vec<Told>,
     /// When the operation was accepted before, if its row has gone away since: its orders still say so.
     pub accepted_at: Option<Timestamp>,
-    /// How many PINs were wrong or locked.
-    pub refused_pins: u32,
 }
 
 /// An entry that may be accepted, if the PIN is right.
@@ -95,7 +93,7 @@ impl CancelOrders {
             }
         }
         let accepted_at = orders.values().find_map(|order| accepted_before(order, operation, call.now));
-        Ok(Decided { orders: accepted, told, accepted_at, refused_pins: verdicts.refused() })
+        Ok(Decided { orders: accepted, told, accepted_at })
     }
 
     async fn persons(&self, call: &Call, candidates: &[Candidate<'_>]) -> Result<HashMap<PersonId, Person>, Problem> {

@@ -62,13 +62,10 @@ impl CancelOrders {
         let entries = read(call)?;
         let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
         let ticket = call.ticket(ENDPOINT, &asked)?;
-        let mut refused_pins = 0;
         let (operation, first) = if let Some(before) = recorded(&self.store, call, &ticket).await? {
             (before, First::Perhaps)
         } else {
-            let decided = self.decide(call, ticket.operation_id, &entries).await?;
-            let Decided { orders, told, accepted_at, .. } = decided;
-            refused_pins = decided.refused_pins;
+            let Decided { orders, told, accepted_at } = self.decide(call, ticket.operation_id, &entries).await?;
             if !orders.is_empty() {
                 let subject = Subject::CancelOrders { orders, told: told::written(&told), repeated: false };
                 let operation = operation(call, &ticket, subject, accepted_at.unwrap_or(call.now));
@@ -78,7 +75,7 @@ impl CancelOrders {
             } else if let Some(since) = recorded(&self.store, call, &ticket).await? {
                 (since, First::Perhaps)
             } else {
-                return Ok(counted(answer(call, &entries, &told), &told).with_refused_pins(refused_pins));
+                return Ok(counted(answer(call, &entries, &told), &told));
             }
         };
         let replay = ticket.replay(&operation)?;
@@ -88,7 +85,7 @@ impl CancelOrders {
         };
         let answer = answer(call, &entries, &told);
         let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };
-        let answer = answer.with_refused_pins(refused_pins).replayed(first == First::Perhaps);
+        let answer = answer.replayed(first == First::Perhaps);
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
 

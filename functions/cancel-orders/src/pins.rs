@@ -2,7 +2,8 @@
 //!
 //! The PIN is verified first, and the verdict written then, under a condition: however many guesses come at
 //! once, no more than five wrong ones of a person are told apart from right ones, and no more than so many of the
-//! organisation's persons in an hour.
+//! organisation's persons in an hour. In that hour all tries are counted before they are judged, and those that are told
+//! to be right are taken out again.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,11 +23,29 @@ impl Verdicts {
     pub(crate) fn of(&self, person: PersonId, pin: &Pin) -> Told {
         self.0.get(&(person, pin.expose().to_owned())).copied().unwrap_or(Told::PinInvalid)
     }
+}
 
-    /// How many of them were wrong or locked.
-    pub(crate) fn refused(&self) -> u32 {
-        let refused = self.0.values().filter(|told| **told != Told::Accepted);
-        u32::try_from(refused.count()).unwrap_or(u32::MAX)
+/// A PIN that was tried.
+struct Guess<'a> {
+    person: &'a Person,
+    pin: &'a str,
+    /// By which the try is known.
+    id: String,
+    is_right: bool,
+}
+
+impl Guess<'_> {
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    fn wrong(&self) -> Option<&str> {
+        (!self.is_right).then_some(&self.id)
+    }
+
+    /// What is said by the person's row alone.
+    fn known(&self, call: &Call) -> Option<Verdict> {
+        self.person.verdict(self.wrong(), call.now)
     }
 }
 
@@ -52,34 +71,43 @@ impl CancelOrders {
             let Some(person) = persons.get(&person) else { continue };
             let id = person.creator_id;
             let is_right = person.pin_hash.as_deref().is_some_and(|hash| pepper.verify(org, id, pin, hash));
-            let wrong = (!is_right).then(|| pepper.try_id(org, id, operation, pin));
-            verified.push((person, pin, wrong));
+            verified.push(Guess { person, pin, id: pepper.try_id(org, id, operation, pin), is_right });
             // Here the time that is left can end the request.
             tokio::task::yield_now().await;
         }
-        let known_of = |person: &Person, wrong: &Option<String>| person.verdict(wrong.as_deref(), call.now);
-        let guesses = || verified.iter().filter(|(person, _, wrong)| known_of(person, wrong).is_none());
-        let (tries, wrong) = (guesses().count(), guesses().filter_map(|(.., wrong)| wrong.clone()).collect());
-        let has_room = tries == 0 || self.store.count_tries(org, tries, wrong, call.now).await?;
-        let mut verdicts = HashMap::new();
-        for (person, pin, wrong) in &verified {
-            let verdict = match known_of(person, wrong) {
+        let open: Vec<String> = verified.iter().filter(|guess| guess.known(call).is_none()).map(Guess::id).collect();
+        let has_room = open.is_empty() || self.store.count_tries(org, open, call.now).await?;
+        let (mut verdicts, mut right) = (HashMap::new(), Vec::new());
+        for guess in &verified {
+            let told = match guess.known(call) {
                 Some(known) => known,
-                None if has_room => self.store.judge(org, person, wrong.as_deref(), call.now).await?,
+                None if has_room => self.store.judge(org, guess.person, guess.wrong(), call.now).await?,
                 None => Verdict::Locked,
             };
-            let told = match verdict {
-                Verdict::Right => Told::Accepted,
+            let told = match told {
+                Verdict::Right => {
+                    right.push(guess.id());
+                    Told::Accepted
+                }
                 Verdict::Wrong => Told::PinInvalid,
                 Verdict::Locked => Told::PinLocked,
             };
-            verdicts.insert((person.creator_id, (*pin).to_owned()), told);
+            if told != Told::Accepted {
+                call.metrics.refused_pins(1);
+            }
+            verdicts.insert((guess.person.creator_id, guess.pin.to_owned()), told);
         }
-        let verdicts = Verdicts(verdicts);
-        let (refused, cid) = (verdicts.refused(), call.cid.as_str());
+        let cid = call.cid.as_str();
+        let refused = verdicts.len() - right.len();
         if refused > 0 {
             tracing::warn!(cid, tenant = org.as_str(), refused, has_room, "PINs were refused");
         }
-        Ok(verdicts)
+        if !right.is_empty() {
+            // If that fails they stay counted, which harms nobody before the hour is full.
+            if let Err(error) = self.store.uncount_tries(org, right, call.now).await {
+                tracing::warn!(cid, %error, "right PINs stay counted in the hour");
+            }
+        }
+        Ok(Verdicts(verdicts))
     }
 }

@@ -1,6 +1,6 @@
 //! `GET /cards/v1/cards/{cardId}`: any card of the caller's organisation, as it is now.
 //!
-//! Who holds another account's card, an account token is not told.
+//! Of another account's card, an account token is told that it is there and no more.
 
 use serde::Serialize;
 use shared::aws::{Aws, Service};
@@ -20,16 +20,23 @@ pub struct GetCard {
 #[derive(Serialize)]
 struct Body {
     card_id: CardId,
+    /// Absent of other accounts' cards.
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+#[derive(Serialize)]
+struct Details {
     status: CardStatus,
     #[serde(flatten)]
     facts: CardFacts,
-    /// Absent until the card is bound, and of other accounts' cards.
+    /// Absent until the card is bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<AccountId>,
-    /// The same.
+    /// Absent until the card is bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
-    /// The card that replaced this one: the same customer's.
+    /// The card that replaced this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_card_id: Option<CardId>,
 }
@@ -37,16 +44,19 @@ struct Body {
 impl Body {
     /// What a caller is told of the card that is limited to this account, or to none.
     fn of(card: Card, account: Option<AccountId>) -> Self {
-        let shows_holder = card.shows_holder_to(account);
-        let bound = card.bound.filter(|_| shows_holder);
-        let replaced = card.replaced.filter(|_| shows_holder);
+        let (card_id, is_open) = (card.card_id, card.is_open_to(account));
+        Self { card_id, details: is_open.then(|| Details::from(card)) }
+    }
+}
+
+impl From<Card> for Details {
+    fn from(card: Card) -> Self {
         Self {
-            card_id: card.card_id,
             status: card.status,
             facts: card.facts,
-            account_id: bound.as_ref().map(|bound| bound.account_id),
-            customer_id: bound.as_ref().map(|bound| bound.customer_id),
-            new_card_id: replaced.map(|replaced| replaced.new_card_id),
+            account_id: card.bound.as_ref().map(|bound| bound.account_id),
+            customer_id: card.bound.as_ref().map(|bound| bound.customer_id),
+            new_card_id: card.replaced.map(|replaced| replaced.new_card_id),
         }
     }
 }

@@ -152,10 +152,10 @@ pub struct CardFacts {
 }
 
 impl Card {
-    /// Whether this caller may know who holds it, and what took its place: who is limited to an account knows it of that
-    /// account's cards.
+    /// Whether this caller may know more of it than that it is there: who is limited to an account may not, of another
+    /// account's card.
     #[must_use]
-    pub fn shows_holder_to(&self, account: Option<AccountId>) -> bool {
+    pub fn is_open_to(&self, account: Option<AccountId>) -> bool {
         let is_held_by = |account| self.bound.as_ref().is_none_or(|bound| bound.account_id == account);
         account.is_none_or(is_held_by)
     }

@@ -14,8 +14,9 @@ pub const LOCK_SECONDS: i64 = 15 * 60;
 /// How long a lock lasts at most, in seconds (ours: a day). So of one person 35 PINs can be guessed on the first day, 180 in
 /// 30 days, 1,855 in a year.
 pub const MAX_LOCK_SECONDS: i64 = 24 * 60 * 60;
-/// Most wrong PINs that an organisation is told of in an hour, whosever they are (ours). Of PINs that are drawn at random,
-/// four digits each, who guesses finds one in 33 hours. Where one PIN in fifty is mistyped, 15,000 are right before that.
+/// Most PINs that are tried in an hour for an organisation and not told to be right, whosever they are (ours). Of PINs that are
+/// drawn at random, four digits each, who guesses finds one in 33 hours. Where one PIN in fifty is mistyped, 15,000 are right
+/// before that.
 pub const MAX_WRONG_AN_HOUR: usize = 300;
 /// Fewest characters of a new PIN (ours).
 pub const MIN_PIN_CHARS: usize = 4;

@@ -33,7 +33,6 @@ pub struct Answer {
 pub(super) struct Tally {
     pub(super) accepted: u32,
     pub(super) refused: Vec<&'static str>,
-    pub(super) refused_pins: u32,
 }
 
 impl Answer {
@@ -57,13 +56,7 @@ impl Answer {
     /// reasons. An answer given again is not counted again.
     #[must_use]
     pub fn counted(self, accepted: u32, refused: Vec<&'static str>) -> Self {
-        Self { tally: Tally { accepted, refused, ..self.tally }, ..self }
-    }
-
-    /// Returns the same, counted in the metrics: so many PINs were tried for it, and wrong or locked.
-    #[must_use]
-    pub fn with_refused_pins(self, refused_pins: u32) -> Self {
-        Self { tally: Tally { refused_pins, ..self.tally }, ..self }
+        Self { tally: Tally { accepted, refused }, ..self }
     }
 
     /// Returns the same, with the `Location` of the operation that the request made.

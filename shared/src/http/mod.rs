@@ -59,6 +59,8 @@ pub struct Call {
     pub cid: CorrelationId,
     /// When it came.
     pub now: Timestamp,
+    /// What the request is counted in.
+    pub metrics: Metrics,
 }
 
 impl Call {
@@ -241,7 +243,7 @@ async fn respond(
         tenant = Some(identity.org_id.clone());
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         body::check(&request)?;
-        handler(Call { request, identity, cid: cid.clone(), now: clock::now() }).await
+        handler(Call { request, identity, cid: cid.clone(), now: clock::now(), metrics: metrics.clone() }).await
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let result = match tokio::time::timeout(time, answering).await {
@@ -270,9 +272,8 @@ fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Proble
         Err(problem) if problem.status().is_server_error() => metrics.failed(),
         // A read instructs nothing.
         _ if !is_instruction => {}
-        Ok(Answer { tally: answer::Tally { accepted, refused, refused_pins }, .. }) => {
+        Ok(Answer { tally: answer::Tally { accepted, refused }, .. }) => {
             metrics.accepted(*accepted);
-            metrics.refused_pins(*refused_pins);
             for code in refused {
                 metrics.refused(code, 1);
             }

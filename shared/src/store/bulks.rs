@@ -203,7 +203,7 @@ impl Store {
     }
 }
 
-pub(super) fn number(value: u32) -> AttributeValue {
+pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::bulks::number;
 use super::change::{Change, Changed};
 use super::{Item, Store, StoreError, key, read, write};
 use crate::domain::ids::OrgId;
@@ -41,42 +42,31 @@ impl Store {
         put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
     }
 
-    /// Counts the wrong ones of these many tries of an organisation's PINs, which were verified already, in its hour. Answers
-    /// whether anything may be told of the tries: not if the hour had no room for all of them, had all been wrong. So whether
-    /// one may be told does not depend on whether it is right, and however many come at once, no more wrong ones than
-    /// [`MAX_WRONG_AN_HOUR`] are told. A wrong one counts once, by its ID.
+    /// Counts these tries of an organisation's PINs in its hour, whether they are right or not. Answers whether they may be
+    /// judged: not if the hour has no room for all of them. Those that are told to be right are taken out again
+    /// ([`Self::uncount_tries`]), and no others: so what an hour has room for does not depend on whether a PIN is right of
+    /// which nothing is told. A try counts once, by its ID.
+    ///
+    /// If the answer is lost and the call is made again, the tries themselves may have taken the room; nothing is told then.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn count_tries(
-        &self,
-        org: &OrgId,
-        tries: usize,
-        wrong: Vec<String>,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        const CALL: &str = "UpdateItem wrong PINs";
-        let hour = hour_of(now);
-        let mut values = vec![
-            (":room", number(MAX_WRONG_AN_HOUR.saturating_sub(tries))),
-            (":expires_at", number(hour_expires_at(hour))),
-        ];
-        // There are no empty sets.
-        let update = if wrong.is_empty() {
-            "SET expires_at = :expires_at"
-        } else {
-            values.push((":wrong", AttributeValue::Ss(wrong)));
-            "ADD wrong :wrong SET expires_at = :expires_at"
-        };
-        let change = Change {
-            call: CALL,
-            key: key(format!("{org}#PINS#{hour}"), "PINS"),
-            update,
-            condition: "attribute_not_exists(wrong) OR size(wrong) <= :room",
-            names: Vec::new(),
-            values,
-        };
-        Ok(matches!(self.change(change).await?, Changed::Yes(_)))
+    pub async fn count_tries(&self, org: &OrgId, tries: Vec<String>, now: Timestamp) -> Result<bool, StoreError> {
+        let room = MAX_WRONG_AN_HOUR.saturating_sub(tries.len());
+        let values = vec![(":room", number(room)), (":expires_at", number(hour_expires_at(hour_of(now))))];
+        let update = "ADD tries :tries SET expires_at = :expires_at";
+        let condition = "attribute_not_exists(tries) OR size(tries) <= :room";
+        let counted = self.change(of_hour(org, now, update, condition, tries, values)).await?;
+        Ok(matches!(counted, Changed::Yes(_)))
+    }
+
+    /// Takes tries that were told to be right out of the hour in which they were counted.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn uncount_tries(&self, org: &OrgId, tries: Vec<String>, now: Timestamp) -> Result<(), StoreError> {
+        let change = of_hour(org, now, "DELETE tries :tries", "attribute_exists(pk)", tries, Vec::new());
+        self.change(change).await.map(|_| ())
     }
 
     /// Writes the verdict on a PIN that was verified already; answers what may be said of it. A wrong one is known by this
@@ -126,8 +116,17 @@ impl Store {
     }
 }
 
-fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+fn of_hour(
+    org: &OrgId,
+    now: Timestamp,
+    update: &'static str,
+    condition: &'static str,
+    tries: Vec<String>,
+    mut values: Vec<(&'static str, AttributeValue)>,
+) -> Change {
+    values.push((":tries", AttributeValue::Ss(tries)));
+    let key = key(format!("{org}#PINS#{}", hour_of(now)), "PINS");
+    Change { call: "UpdateItem tries of PINs", key, update, condition, names: Vec::new(), values }
 }
 
 fn person_key(org: &OrgId, person: PersonId) -> Item {

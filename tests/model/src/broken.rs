@@ -35,6 +35,8 @@ pub enum Broken {
     LockedIsJudged,
     /// For a right PIN the hour needs no room.
     RightIsNotCounted,
+    /// The hour has room for right PINs, too, but counts wrong ones alone.
+    WrongAloneIsCounted,
 
     // Every worker.
     /// The message is let go before its events are out.

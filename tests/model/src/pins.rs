@@ -37,9 +37,9 @@ pub struct Pins {
     pub most_tries: usize,
     /// How many locks end.
     pub most_ends: u8,
-    /// The hour's row: its wrong tries.
+    /// The hour's row: its tries, but for those that were told to be right.
     pub hour: BTreeSet<Try>,
-    /// How many wrong ones an hour may have: 300 in the code. Without, hours are not in question.
+    /// How many an hour may have: 300 in the code. Without, hours are not in question.
     pub most_an_hour: Option<usize>,
     /// How many locks have ended: those up to this number.
     ended: u8,
@@ -52,6 +52,8 @@ pub struct Pins {
     pub lengths: Vec<u8>,
     /// The tries for which the hour had room.
     admitted: BTreeSet<Try>,
+    /// Those that were judged to be right.
+    told_right: BTreeSet<Try>,
     /// Whether one was said to be right for which it had none.
     told_right_beyond: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Pins {
             told_in_hour: BTreeSet::new(),
             lengths: Vec::new(),
             admitted: BTreeSet::new(),
+            told_right: BTreeSet::new(),
             told_right_beyond: false,
         }
     }
@@ -92,7 +95,7 @@ impl Pins {
     }
 }
 
-/// Verified first, counted then in the organisation's hour, and judged last.
+/// Verified first, counted then in the organisation's hour, and judged; taken out of the hour, if it is told to be right.
 pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
     let read = |world: &mut World| {
         let pins = &world.desk.pins;
@@ -117,7 +120,11 @@ pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
     }
     let (once, stays) = (!run.is(Broken::TryCountsAgain), run.is(Broken::LengthStays));
     let is_open = run.is(Broken::TriesCheckedBefore);
-    run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once, stays, is_open))
+    let verdict = run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once, stays, is_open))?;
+    if verdict == Verdict::Right && run.world.desk.pins.most_an_hour.is_some() {
+        run.write("UpdateItem right PINs", &Key::Alone, |world| world.uncount(guess))?;
+    }
+    Ok(verdict)
 }
 
 /// Answers whether the hour had room.
@@ -125,32 +132,38 @@ fn count(run: &mut Run, guess: Try) -> Flow<bool> {
     let Some(most) = run.world.desk.pins.most_an_hour else { return Ok(true) };
     let has_room = move |pins: &Pins| pins.hour.len() < most;
     if run.is(Broken::HourCheckedBefore) {
-        let found = run.call("GetItem wrong PINs", |world| has_room(&world.desk.pins))?;
+        let found = run.call("GetItem tries of PINs", |world| has_room(&world.desk.pins))?;
         return if found {
-            run.write("UpdateItem wrong PINs", &Key::Alone, |world| world.count(guess, true))
+            run.write("UpdateItem tries of PINs", &Key::Alone, |world| world.count(guess, true, true))
         } else {
             Ok(false)
         };
     }
-    run.write("UpdateItem wrong PINs", &Key::Alone, |world| {
+    let is_counted = guess.1 != 0 || !run.is(Broken::WrongAloneIsCounted);
+    run.write("UpdateItem tries of PINs", &Key::Alone, |world| {
         let has_room = has_room(&world.desk.pins);
-        world.count(guess, has_room)
+        world.count(guess, has_room, is_counted)
     })
 }
 
 impl World {
-    /// `UpdateItem` wrong PINs: adds the try if it is wrong, on the condition that there is room, be it right or wrong.
-    fn count(&mut self, guess: Try, has_room: bool) -> bool {
+    /// `UpdateItem` tries of PINs: adds the try, be it right or wrong, on the condition that there is room.
+    fn count(&mut self, guess: Try, has_room: bool, is_counted: bool) -> bool {
         self.desk.edit(|desk| {
             let pins = &mut desk.pins;
             if has_room {
                 pins.admitted.insert(guess);
-                if guess.1 != 0 {
+                if is_counted {
                     pins.hour.insert(guess);
                 }
             }
         });
         has_room
+    }
+
+    /// `UpdateItem` right PINs: takes the try out again.
+    fn uncount(&mut self, guess: Try) {
+        self.desk.edit(|desk| _ = desk.pins.hour.remove(&guess));
     }
 
     /// `UpdateItem` person: the lock that was read has ended, and the next lasts longer; if no later one stands there.
@@ -185,6 +198,7 @@ impl World {
                 if !stays {
                     pins.person.length = 0;
                 }
+                pins.told_right.insert(guess);
                 pins.told_right_beyond |= pins.most_an_hour.is_some() && !pins.admitted.contains(&guess);
                 pins.told_wrong.clear();
                 pins.lengths.clear();
@@ -230,8 +244,10 @@ pub fn locks_grow(world: &World) -> bool {
     world.desk.pins.lengths.iter().zip(0_u8..).all(|(length, number)| *length == number.min(LONGEST))
 }
 
-/// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room.
+/// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room; and whether the hour's
+/// room says of no PIN whether it is right, unless that was told.
 pub fn are_within_the_hour(world: &World) -> bool {
-    let Pins { told_in_hour, most_an_hour, told_right_beyond, .. } = &world.desk.pins;
-    most_an_hour.is_none_or(|most| told_in_hour.len() <= most) && !told_right_beyond
+    let Pins { told_in_hour, most_an_hour, told_right_beyond, admitted, told_right, hour, .. } = &world.desk.pins;
+    let stay = admitted.iter().all(|guess| hour.contains(guess) || told_right.contains(guess));
+    most_an_hour.is_none_or(|most| told_in_hour.len() <= most) && !told_right_beyond && stay
 }

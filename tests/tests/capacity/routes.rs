@@ -35,9 +35,9 @@ use super::{Measured, answered};
 /// what it has taken before, up to the quota of 40,000 each ("Quotas in Amazon `DynamoDB`"). Not tried on AWS.
 const READS: f64 = 12_000.0;
 const WRITES: f64 = 4_000.0;
-/// The most that a route may take of that, second after second. Ours: whatever one of them is put to, as much is left to all
-/// others together.
-const SHARE: f64 = 0.5;
+/// The most that a route may take of that, second after second. Ours: whatever one of them is put to, a quarter is left to all others. Several
+/// routes at once may take all.
+const SHARE: f64 = 0.75;
 /// A burst may take what the table takes in so many seconds. It is once: to have it again, its sender must wait for as long
 /// as [`SHARE`] makes of it. Meanwhile calls are throttled, and requests are a 503 to be sent again. Ours: without it, two
 /// clients that ask at the same time would be one too many.

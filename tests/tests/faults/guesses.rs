@@ -22,13 +22,18 @@ const HOUR: i64 = 3600;
 
 /// An order of each of these persons, by the same number.
 async fn feed_orders(arena: &Arena, org: &str, persons: std::ops::Range<i32>) {
+    feed_orders_of(arena, org, persons, |person| person).await;
+}
+
+/// These orders, and who created each.
+async fn feed_orders_of(arena: &Arena, org: &str, orders: std::ops::Range<i32>, creator: fn(i32) -> i32) {
     let feeder = Function::new("order-feed-worker", arena.environment()).await.patient();
-    let change = |person: i32| {
-        let mut change = feed(&domestic(person), "ACTIVE", 1);
-        (change["org_id"], change["creator_id"]) = (json!(org), json!(person));
+    let change = |order: i32| {
+        let mut change = feed(&domestic(order), "ACTIVE", 1);
+        (change["org_id"], change["creator_id"]) = (json!(org), json!(creator(order)));
         (change.to_string(), 1)
     };
-    let messages: Vec<_> = persons.map(change).collect();
+    let messages: Vec<_> = orders.map(change).collect();
     for messages in messages.chunks(10) {
         assert_eq!(feeder.invoke(batch(messages)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
     }
@@ -43,8 +48,12 @@ async fn set_pin(arena: &Arena, org: &str, person: i32) {
 
 /// Tries these PINs of these persons in one request; answers what is told of each, nothing if it is right.
 async fn guess(endpoint: &Function, org: &str, guesses: &[(i32, String)], key: Option<&str>) -> Vec<Option<String>> {
-    let entries: Vec<Value> =
-        guesses.iter().map(|(person, pin)| json!({ "OrderID": person, "CreatorID": person, "PIN": pin })).collect();
+    let entry = |(person, pin): &(i32, String)| json!({ "OrderID": person, "CreatorID": person, "PIN": pin });
+    ask(endpoint, org, guesses.iter().map(entry).collect(), key).await
+}
+
+/// Has these canceled; answers what is told of each entry, nothing if it is accepted.
+async fn ask(endpoint: &Function, org: &str, entries: Vec<Value>, key: Option<&str>) -> Vec<Option<String>> {
     let headers = key.map_or(json!({}), |key| json!({ "idempotency-key": key }));
     let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)));
     let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
@@ -119,7 +128,7 @@ async fn a_repeated_request_takes_no_more_of_the_hours_room() {
     }
     let rows = arena.rows().await;
     let (_, hour) = rows.iter().find(|((pk, _), _)| pk.contains("#PINS#")).unwrap();
-    assert_eq!(hour["wrong"].as_array().unwrap().len(), 30);
+    assert_eq!(hour["tries"].as_array().unwrap().len(), 30);
 }
 
 /// Five tries before each lock; each lasts twice as long, and a right PIN ends that.
@@ -148,4 +157,28 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
         }
         ahead += (minutes + 1) * 60;
     }
+}
+
+/// Of a PIN that is told to be locked nobody learns whether it is right, from the room that the hour has left neither.
+#[tokio::test]
+async fn the_hours_room_does_not_tell_which_pin_is_right() {
+    const PINS: i32 = 10;
+    let arena = Arena::new().await;
+    let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+    // After five wrong ones, the last is not told; it is right in the one organisation, and wrong in the other.
+    for (org, last) in [(ORG, PIN), (OTHER, "9999")] {
+        feed_orders_of(&arena, org, 1..PINS + 1, |_| 1).await;
+        set_pin(&arena, org, 1).await;
+        let pin = |order| if order == PINS { last.to_owned() } else { format!("000{order}") };
+        let entry = |order| json!({ "OrderID": order, "CreatorID": 1, "PIN": pin(order) });
+        let told = ask(&endpoint, org, (1..=PINS).map(entry).collect(), None).await;
+        let expected = [[WRONG; 5], [LOCKED; 5]].concat();
+        assert_eq!(told.iter().flatten().collect::<Vec<_>>(), expected);
+    }
+    let rows = arena.rows().await;
+    let counted = |org: &str| {
+        let (_, hour) = rows.iter().find(|((pk, _), _)| pk.starts_with(&format!("{org}#PINS#"))).unwrap();
+        hour["tries"].as_array().unwrap().len()
+    };
+    assert_eq!([counted(ORG), counted(OTHER)], [10, 10]);
 }

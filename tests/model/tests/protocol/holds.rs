@@ -113,6 +113,7 @@ fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool 
 #[case(Broken::HourCheckedBefore, pins_of_an_hour(), WITHIN_THE_HOUR)]
 #[case(Broken::LockedIsJudged, locks(), WITHIN_THE_HOUR)]
 #[case(Broken::RightIsNotCounted, pins_of_an_hour(), WITHIN_THE_HOUR)]
+#[case(Broken::WrongAloneIsCounted, pins_of_an_hour(), WITHIN_THE_HOUR)]
 #[case(Broken::EndOfStartUntold, start_and_cancel(), ENDS)]
 #[case(Broken::CreateBeforeCard, start(), SEEN)]
 #[case(Broken::EndBeforeHeader, start(), SEEN)]
