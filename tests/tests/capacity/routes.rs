@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::clock;
 use shared::domain::bulk::{MAX_BATCHES, MAX_ITEMS};
 use shared::domain::card::CardStatus;
-use shared::domain::ids::{MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_CHARS, OrgId};
+use shared::domain::ids::{AccountId, MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_CHARS, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::progress::Stage;
 use shared::domain::order::{
@@ -307,7 +307,7 @@ impl Routes {
         let orders: Vec<OrderRef> = (0..MANY).map(|_| OrderRef::International(Uuid::new_v4())).collect();
         let accepted = Operation {
             org_id: org.clone(),
-            account_id: None,
+            account_id: AccountId::new(ACCOUNT),
             operation_id: Uuid::new_v4().to_string().parse().unwrap(),
             state: OperationState::Running,
             fingerprint: "f".repeat(64),
