@@ -1,6 +1,7 @@
 //! Clients: they ask, are answered or not, and ask again with the same key.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -88,9 +89,9 @@ impl<'a> Client<'a> {
         self.records
     }
 
-    /// Gives so many instructions, and goes on until then.
-    pub(super) async fn work(&mut self, instructions: usize, until: Instant) {
-        while self.records.len() < instructions || Instant::now() < until {
+    /// Gives so many instructions, and goes on until the weather has had its outage.
+    pub(super) async fn work(&mut self, instructions: usize, is_over: &AtomicBool) {
+        while self.records.len() < instructions || !is_over.load(Ordering::Relaxed) {
             let org = *self.rng.choice(&ORGS).unwrap();
             let ask = self.scene.world.lock().unwrap().ask(org, &mut self.rng);
             let key = self.key();

@@ -17,6 +17,7 @@ mod pairs;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -63,7 +64,7 @@ pub struct Storm {
     pub faults: Vec<Fault>,
     /// How many instructions clients give at least.
     pub instructions: usize,
-    /// How long services are out of reach, if they are. Clients go on at least as long.
+    /// How long services are out of reach at least, if they are. Clients go on as long.
     pub outage: Duration,
 }
 
@@ -162,10 +163,10 @@ impl Storm {
         let opening = scene.world.lock().unwrap().market_opens();
         deliver_with_deaths(&scene.arena, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
         let mut clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&scene, number, rng.fork())).collect();
-        let until = started + if self.has_outage() { CALM_BEFORE * 2 + self.outage } else { Duration::ZERO };
+        let is_over = AtomicBool::new(!self.has_outage());
         let each = self.instructions.div_ceil(CLIENTS);
         let clients_work = async {
-            join_all(clients.iter_mut().map(|client| client.work(each, until))).await;
+            join_all(clients.iter_mut().map(|client| client.work(each, &is_over))).await;
             scene.weather.calm();
             scene.traffic.calm();
             tokio::time::sleep(LATEST_EFFECT).await;
@@ -173,7 +174,7 @@ impl Storm {
             scene.traffic.add(scene.world.lock().unwrap().market_closes());
             scene.traffic.close();
         };
-        tokio::join!(clients_work, self.outages(&scene.weather), self.labour(&scene, rng.fork()));
+        tokio::join!(clients_work, self.outages(&scene.weather, &is_over), self.labour(&scene, rng.fork()));
         let records = clients.into_iter().flat_map(Client::into_records).collect();
         let (sent_back, dead) = self.finish(&scene).await;
         let Scene { arena, weather, traffic, .. } = scene;
@@ -199,8 +200,8 @@ impl Storm {
         }
     }
 
-    /// Has services out of reach once.
-    async fn outages(&self, weather: &Weather) {
+    /// Has services out of reach once; says when that is over.
+    async fn outages(&self, weather: &Weather, is_over: &AtomicBool) {
         if self.has_outage() {
             tokio::time::sleep(CALM_BEFORE).await;
             weather.set_down(true);
@@ -213,6 +214,8 @@ impl Storm {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             weather.set_down(false);
+            tokio::time::sleep(CALM_BEFORE).await;
+            is_over.store(true, Ordering::Relaxed);
         }
     }
 
