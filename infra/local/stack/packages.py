@@ -35,14 +35,18 @@ def release(directory: Path, architecture: str) -> None:
     template["Parameters"]["Architecture"]["Default"] = architecture
     for resource in functions_of(template["Resources"]).values():
         file = directory / resource["Properties"]["CodeUri"]
-        binary = BUILT / file.name.removesuffix(f"-{architecture}.zip") / "bootstrap"
-        if not binary.exists():
-            raise StackError(f"{binary.relative_to(ROOT)} is missing: run ./infra/prebuilt {architecture}")
-        _zip(binary, file)
+        _zip(_built(Path(file.name.removesuffix(f"-{architecture}.zip")) / "bootstrap", architecture), file)
     (directory / f"template-{architecture}.yaml").write_text(yaml_dump(template))
-    shutil.copy2(BUILT / MATERIALS, directory / MATERIALS.replace(".", f"-{architecture}.", 1))
+    shutil.copy2(_built(Path(MATERIALS), architecture), directory / MATERIALS.replace(".", f"-{architecture}.", 1))
     for name in ("deploy", "samconfig.toml"):
         shutil.copy2(INFRA / name, directory)
+
+
+def _built(name: Path, architecture: str) -> Path:
+    file = BUILT / name
+    if not file.exists():
+        raise StackError(f"{file.relative_to(ROOT)} is missing: run ./infra/prebuilt {architecture}")
+    return file
 
 
 def _template() -> dict[str, Any]:

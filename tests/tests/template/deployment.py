@@ -61,6 +61,7 @@ def build() -> None:
         package = COPY / "target" / "lambda" / manifest.parent.name / "bootstrap"
         package.parent.mkdir(parents=True)
         package.write_text("#!/bin/sh\n")
+    (COPY / "target" / "lambda" / "bindery-functions.cdx.json").write_text("{}\n")
     done = run(sys.executable, "-m", "stack", "prebuilt", PYTHONPATH=str(INFRA / "local"))
     assert done.returncode == 0, done.stderr
 
@@ -281,6 +282,7 @@ def deploy_a_release() -> None:
     assert packed.returncode == 0, packed.stderr
     zips = sorted(release.glob("*-x86_64.zip"))
     assert len(zips) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), zips
+    assert (release / "bindery-functions-x86_64.cdx.json").exists(), "the bill of materials is beside them"
     for file in zips:
         with zipfile.ZipFile(file) as archive:
             (entry,) = archive.infolist()

@@ -91,6 +91,7 @@ async fn asked_for(function: &str) -> BTreeSet<String> {
             // Nobody listens there: with all that it wants, the function ends here.
             "AWS_LAMBDA_RUNTIME_API" => "127.0.0.1:1".to_owned(),
             "AWS_REGION" | "PIN_PEPPER_SECRET" => variable(name),
+            "AUTH_ISSUER" => "https://127.0.0.1:1".to_owned(),
             _ => "1".to_owned(),
         };
         let names = asked.iter().map(String::as_str).chain(OF_LAMBDA);
