@@ -9,6 +9,8 @@ from .settings import STACK_NAME, Settings
 
 # What nobody looked at for so long is not news.
 CONSOLE_SECONDS = 60 * 60
+# For so long an event that was passed over is not seen again: there may be thousands before the one that is waited for.
+PASSED_SECONDS = 30
 
 
 def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float) -> list[dict[str, Any]]:
@@ -17,7 +19,9 @@ def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float)
     found: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < deadline:
-        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=2)
+        answer = sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=PASSED_SECONDS
+        )
         for message in answer.get("Messages", []):
             event = json.loads(message["Body"])["detail"]
             if event["cid"] == cid:
