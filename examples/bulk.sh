@@ -47,7 +47,7 @@ queue() { # command, further arguments of `aws sqs`
 distinct() { sort -u "$events" | wc -l | tr -d ' '; }
 until [ "$(distinct)" -ge 7 ]; do
     [ $SECONDS -lt 120 ] || { echo "only $(distinct) events came" >&2; exit 1; }
-    queue receive-message --max-number-of-messages 10 --wait-time-seconds 2 --visibility-timeout 10 \
+    queue receive-message --max-number-of-messages 10 --wait-time-seconds 2 --visibility-timeout 60 \
         --query 'Messages[].[ReceiptHandle, Body]' --output text |
         while IFS=$'\t' read -r receipt message; do
             # The local stack's queue has everybody's events. Yours would have yours alone.

@@ -11,7 +11,15 @@ SECONDS = 40
 # What belongs to the connection, to the browser or to this origin, and is not the client's to say.
 KEPT_BACK = {"connection", "host", "origin", "referer", "cookie", "content-length", "transfer-encoding"}
 BROWSERS = "sec-"  # what a page cannot set begins so
-ANSWERED = ("content-type", "location", "retry-after", "x-correlation-id", "www-authenticate", "allow")
+ANSWERED = (
+    "content-type",
+    "location",
+    "retry-after",
+    "idempotent-replayed",
+    "x-correlation-id",
+    "www-authenticate",
+    "allow",
+)
 
 
 def forward(path: str) -> Response:
