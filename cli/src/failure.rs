@@ -15,7 +15,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// This went wrong. It may quote anything: it is told escaped.
+    /// Returns a failure with this text, escaped, since it may quote anything.
     pub fn new(what: impl AsRef<str>) -> Self {
         Self { what: escaped(what.as_ref()), help: None }
     }

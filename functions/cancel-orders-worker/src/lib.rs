@@ -15,7 +15,7 @@ use shared::{Error, clock, config, telemetry};
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
 pub struct CancelOrdersWorker {
-    /// Marks orders; notes beside their operation what came of it.
+    /// Requests cancellations of orders, and notes the stage of each beside its operation.
     pub store: Store,
 }
 
@@ -41,7 +41,7 @@ impl CancelOrdersWorker {
                 None => return Err(Failure::Broken("the order's note of the operation says nothing".to_owned())),
             },
         };
-        // Before it is told: whoever is told looks at the operation.
+        // Before the event is published: whoever receives it may read the operation.
         if let Some(note) = order.cancellations.get(&id) {
             let operation = Acceptance { operation_id: id, accepted_at };
             self.store.note_stage(org, operation, order.order, note.stage()).await?;

@@ -26,7 +26,7 @@ impl OrderFeedWorker {
         let (org, change) = (&feed.org_id, &feed.change);
         let now = clock::now();
         let order = retrying(|| self.store.apply_change(org, change, now)).await?;
-        // Before it is told: whoever is told looks at the operation.
+        // Before the event is published: whoever receives it may read the operation.
         for (operation, note) in order.ended_by_version(change.version) {
             self.store.note_stage(org, operation, order.order, note.stage()).await?;
         }
