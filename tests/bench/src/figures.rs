@@ -1,4 +1,4 @@
-//! What was measured last, for readers: the charts under tests/bench/plots, and all tables in tests/bench/RESULTS.md.
+//! What was measured last, for readers: the charts under tests/bench/results/plots, and all tables in tests/bench/results/RESULTS.md.
 
 use std::path::Path;
 
@@ -49,15 +49,15 @@ pub fn draw() {
 
 fn write_down(results: &Value) {
     let tables: Vec<&str> = TABLES.iter().filter_map(|table| printed(results, table)).map(str::trim_end).collect();
-    let head = "# Results\n\nWritten by `./tests/bench/run plots`. [README.md](README.md) says what they mean.";
+    let head = "# Results\n\nWritten by `./tests/bench/run plots`. [README.md](../README.md) says what they mean.";
     let text = [&[head, goals::markdown(results).trim_end()][..], &tables[..]].concat().join("\n\n");
-    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"), text.trim_end().to_owned() + "\n")
+    std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/RESULTS.md"), text.trim_end().to_owned() + "\n")
         .unwrap();
 }
 
 /// Writes a chart.
 pub fn write(name: &str, svg: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plots");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/plots");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(format!("{name}.svg")), svg).unwrap();
 }

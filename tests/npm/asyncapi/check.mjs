@@ -1,4 +1,4 @@
-// Checks infra/api/asyncapi.yaml by AsyncAPI's own parser. What stands in the schemas is for tests/documents to check.
+// Checks infra/api/asyncapi.yaml by AsyncAPI's own parser. What stands in the schemas is for tests/scripts/check_api_docs.py to check.
 import { Parser, fromFile } from "@asyncapi/parser";
 
 const { document, diagnostics } = await fromFile(new Parser(), process.argv[2]).parse();

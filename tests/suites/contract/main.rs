@@ -1,0 +1,10 @@
+//! What the contract promises to clients and subscribers, against the deployed stack.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod accounts;
+mod bulks;
+mod cancels;
+mod cards;
+mod orders;
+mod serializers;
+mod webhooks;

@@ -1,0 +1,59 @@
+//! The functions' own binaries, run by the test between a Runtime API and a proxy to the emulator: killed
+//! between any two of their calls, handed messages again and out of order, and lied to by AWS.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod authorized;
+mod batch;
+mod bulks;
+mod cancels;
+mod copies;
+mod crew;
+mod deaths;
+mod freeze;
+mod gone;
+mod guesses;
+mod half_seen;
+mod held;
+mod increments;
+mod lies;
+mod orders;
+mod recursion;
+mod resume;
+mod rows;
+mod secrets;
+mod seen_apart;
+mod status;
+mod stuck;
+mod torn;
+mod trace;
+mod unsent;
+mod unsure;
+
+use shared::domain::card::Card;
+use tests::arena::Arena;
+use tests::function::{Function, Invocation};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, failed, http_event};
+use tests::seed;
+use tests::traffic::{Delivery, deliver_with_deaths};
+
+/// An arena with these cards.
+async fn arena_with(cards: &[Card]) -> Arena {
+    let arena = Arena::new().await;
+    for card in cards {
+        seed::put(&arena.dynamodb, &arena.table, ORG, card).await;
+    }
+    arena
+}
+
+/// Has the real endpoint accept these binds; answers the messages that it sent.
+async fn accept(arena: &Arena, binds: &[(u64, Option<u64>)]) -> Vec<String> {
+    let endpoint = Function::new("bind-card", arena.environment()).await;
+    for (number, (card, reissued)) in binds.iter().enumerate() {
+        let answer = endpoint.invoke(bind_event(*card, *reissued, &format!("key-{number}"))).await;
+        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+        assert_eq!(answer["statusCode"], 202, "{answer}");
+    }
+    let messages = arena.take_messages().await;
+    assert_eq!(messages.len(), binds.len());
+    messages
+}

@@ -1,0 +1,136 @@
+//! Random instructions in bad weather, a little of it. `./tests/scripts/simulate.sh` makes as much as you like.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tests::simulation::checker::violations;
+use tests::simulation::{Ask, Evidence, Flow, Report, Storm};
+use tests::weather::Fault;
+
+/// The seed, unless `BINDERY_SEED` says another.
+fn seed() -> u64 {
+    std::env::var("BINDERY_SEED").map_or(1, |seed| seed.parse().unwrap())
+}
+
+async fn run(flow: Flow, faults: &[Fault], instructions: usize) -> Report {
+    let storm = Storm { seed: seed(), flow, faults: faults.to_vec(), instructions, outage: Duration::from_secs(4) };
+    let report = storm.run().await;
+    println!("{report}");
+    let violations = violations(&report.evidence);
+    assert!(violations.is_empty(), "{storm:?}\n{}", violations.join("\n"));
+    report
+}
+
+/// Whatever goes wrong at any time, all at once.
+#[rstest]
+#[case::binds(Flow::Binds, 200)]
+#[case::bulks(Flow::Bulks, 80)]
+#[case::orders(Flow::Orders, 120)]
+#[case::everything(Flow::Everything, 120)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_doubled_or_invented(#[case] flow: Flow, #[case] instructions: usize) {
+    let report = run(flow, &Fault::ALL, instructions).await;
+    assert!(report.deaths() > 0 && report.met.len() > 5, "{report}");
+}
+
+/// Copies of a message meet in the middle of a transaction, and nothing else goes wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_transaction_is_not_taken_for_anything_else() {
+    run(Flow::Binds, &[Fault::SeenApart, Fault::Duplicates], 200).await;
+}
+
+/// A service that is out of reach for a while: clients are told to come back, soon, and all that was accepted is done
+/// afterwards.
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_delays_and_loses_nothing(
+    #[values(Fault::DynamoDbDown, Fault::SqsDown, Fault::EventBridgeDown)] fault: Fault,
+) {
+    let report = run(Flow::Everything, &[fault], 0).await;
+    assert!(report.met[&fault] > 0);
+    let slowest = report.slowest_answer();
+    assert!(slowest < Duration::from_secs(3), "a client waited {slowest:?}");
+    let told = report.told_to_come_back();
+    assert!(told > 0 || fault == Fault::EventBridgeDown, "{told}");
+}
+
+/// The checker sees what it is there to see: each of these spoils a good run.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checker_sees_what_should_not_be() {
+    let good = run(Flow::Everything, &[], 160).await.evidence;
+    let spoilt = |what: &str, spoil: &dyn Fn(&mut Evidence)| {
+        let mut evidence = good.clone();
+        spoil(&mut evidence);
+        assert!(!violations(&evidence).is_empty(), "the checker does not see {what}");
+    };
+    for event_type in [
+        "bind_card",
+        "update",
+        "create",
+        "noname_bulk_start",
+        "noname_cancellation",
+        "noname_bulk_cancellation",
+        "cancellation",
+    ] {
+        let of_type = |event: &Value| event["event_type"] == event_type;
+        assert!(good.events.values().any(of_type), "no {event_type} in a run");
+        spoilt(&format!("a lost {event_type}"), &|evidence| {
+            let lost = evidence.events.iter().find(|(_, event)| of_type(event)).unwrap().0.clone();
+            evidence.events.remove(&lost);
+        });
+        spoilt(&format!("another tenant's {event_type}"), &|evidence| {
+            let event = evidence.events.values_mut().find(|event| of_type(event)).unwrap();
+            event["org_id"] = json!("TN-00000000-0000-4000-8000-000000000000");
+        });
+    }
+    spoilt("an invented event", &|evidence| {
+        let event = evidence.events.values().next().unwrap().clone();
+        evidence.events.insert("00000000-0000-5000-8000-000000000000".to_owned(), event);
+    });
+    let row = |evidence: &mut Evidence, is_it: &dyn Fn(&Value) -> bool, change: &dyn Fn(&mut Value)| {
+        change(evidence.rows.values_mut().find(|row| is_it(row)).unwrap());
+    };
+    let is_bound = |row: &Value| row["sk"] == "CARD" && row["bound"].is_object() && row["replaced"].is_null();
+    spoilt("a card that is blank again", &|evidence| {
+        row(evidence, &is_bound, &|card| card["status"] = json!("UNBOUND"));
+    });
+    spoilt("a card that is canceled besides", &|evidence| {
+        row(evidence, &is_bound, &|card| card["canceled"] = card["bound"].clone());
+    });
+    spoilt("half a reissue", &|evidence| {
+        row(evidence, &|row| row["replaced"].is_object(), &|card| card["replaced"] = Value::Null);
+    });
+    spoilt("a lost item", &|evidence| {
+        let key = evidence.rows.iter().find(|(_, row)| row["state"] == "ISSUED").unwrap().0.clone();
+        evidence.rows.remove(&key);
+    });
+    spoilt("an item whose card is gone", &|evidence| {
+        let is_blank = |row: &Value| row["status"] == "UNBOUND" && row["bulk_id"].is_string();
+        evidence.rows.retain(|_, row| !is_blank(row));
+    });
+    spoilt("a start that was not counted", &|evidence| {
+        row(evidence, &|row| row["issued"].as_u64() > Some(0), &|bulk| bulk["issued"] = json!(0));
+    });
+    spoilt("a cancel that was not counted", &|evidence| {
+        row(evidence, &|row| row["canceled"].as_u64() > Some(0), &|bulk| bulk["canceled"] = json!(0));
+    });
+    spoilt("card IDs that will be handed out again", &|evidence| {
+        row(evidence, &|row| row["last"].is_u64(), &|counter| counter["last"] = json!(0));
+    });
+    spoilt("an operation without end", &|evidence| {
+        row(evidence, &|row| row["kind"] == "BIND_CARD", &|operation| operation["outcome"] = Value::Null);
+    });
+    spoilt("an order that is pending for ever", &|evidence| {
+        row(evidence, &|row| row["cancellations"].is_object(), &|order| order["pending"] = json!("somebody"));
+    });
+    spoilt("a client that was told two things", &|evidence| {
+        let accepted =
+            |record: &&mut tests::simulation::Record| matches!(record.ask, Ask::Bind { .. }) && record.yes().is_some();
+        let record = evidence.records.iter_mut().find(accepted).unwrap();
+        let mut other = record.yes().unwrap().clone();
+        other.operation = Some("00000000-0000-7000-8000-000000000000".to_owned());
+        record.answers.push(other);
+    });
+}

@@ -1,0 +1,112 @@
+//! Long runs of random instructions in bad weather, and the table of what came of them. See `./tests/scripts/simulate.sh --help`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tests::simulation::checker::violations;
+use tests::simulation::{Flow, Storm};
+use tests::weather::Fault;
+
+/// Gives random instructions in bad weather, checks everything that there is afterwards, and prints a table.
+#[derive(Debug, Parser)]
+#[command(name = "storm")]
+struct Arguments {
+    /// What everything that is drawn comes from; each further run takes the next number.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Runs of each fault and flow.
+    #[arg(long, default_value_t = 1)]
+    runs: u64,
+    /// Instructions of a run, at least.
+    #[arg(long, default_value_t = 300)]
+    instructions: usize,
+    /// Seconds that a service is out of reach.
+    #[arg(long, default_value_t = 60)]
+    outage: u64,
+    /// What the instructions are about; all flows one after another, unless it is said.
+    #[arg(long, value_enum)]
+    flow: Vec<Flow>,
+    /// What goes wrong; each fault one after another and then all that can come at any time together, unless it is
+    /// said.
+    #[arg(long, value_enum)]
+    fault: Vec<Fault>,
+}
+
+/// What is tried, and what it is called.
+fn weathers(asked: &[Fault]) -> Vec<(String, Vec<Fault>)> {
+    let alone = |fault: &Fault| (fault.to_string(), vec![*fault]);
+    if !asked.is_empty() {
+        return asked.iter().map(alone).collect();
+    }
+    let mut weathers: Vec<_> = Fault::ALL.iter().chain(&Fault::OUTAGES).map(alone).collect();
+    weathers.push(("all but outages at once".to_owned(), Fault::ALL.to_vec()));
+    weathers
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let flows = if arguments.flow.is_empty() { Flow::ALL.to_vec() } else { arguments.flow.clone() };
+    let mut all_found = Vec::new();
+    println!(
+        "| Fault | Flow | Runs | Instructions | Accepted | Deliveries | Faults met | Deaths | 503, slowest answer | Violations | Seconds |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    for (name, faults) in weathers(&arguments.fault) {
+        for flow in &flows {
+            let mut sum = Sum::default();
+            for seed in arguments.seed..arguments.seed + arguments.runs {
+                let (instructions, outage) = (arguments.instructions, Duration::from_secs(arguments.outage));
+                let storm = Storm { seed, flow: *flow, faults: faults.clone(), instructions, outage };
+                let report = storm.run().await;
+                let found = violations(&report.evidence);
+                sum.add(&report, found.len());
+                all_found.extend(found.into_iter().map(|found| format!("seed {seed}, {flow}, {name}: {found}")));
+            }
+            println!("| {name} | {flow} | {} | {sum} |", arguments.runs);
+        }
+    }
+    for found in &all_found {
+        eprintln!("VIOLATION: {found}");
+    }
+    if all_found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line of the table.
+#[derive(Debug, Default)]
+struct Sum {
+    instructions: usize,
+    accepted: usize,
+    deliveries: usize,
+    met: usize,
+    deaths: usize,
+    unavailable: usize,
+    slowest: Duration,
+    violations: usize,
+    took: Duration,
+}
+
+impl Sum {
+    fn add(&mut self, report: &tests::simulation::Report, violations: usize) {
+        self.instructions += report.evidence.records.len();
+        self.accepted += report.accepted();
+        self.deliveries += report.run.deliveries;
+        self.met += report.met.values().sum::<usize>();
+        self.deaths += report.deaths();
+        self.unavailable += report.told_to_come_back();
+        self.slowest = self.slowest.max(report.slowest_answer());
+        self.violations += violations;
+        self.took += report.took;
+    }
+}
+
+impl std::fmt::Display for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { instructions, accepted, deliveries, met, deaths, unavailable, violations, .. } = self;
+        let (slowest, seconds) = (self.slowest.as_secs_f64(), self.took.as_secs());
+        write!(f, "{instructions} | {accepted} | {deliveries} | {met} | {deaths} | ")?;
+        write!(f, "{unavailable}, {slowest:.1} s | {violations} | {seconds}")
+    }
+}

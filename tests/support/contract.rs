@@ -1,0 +1,174 @@
+//! The documents of infra/api and the forms of infra/schemas, which what the tests see is held to: every event, every
+//! message, every answer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use jsonschema::{Registry, Validator};
+use serde_json::{Value, json};
+
+/// Where a file of infra stands among the schemas' references.
+const BASE: &str = "file:///infra/";
+/// The `OpenAPI` document.
+const OPENAPI: &str = "api/openapi.yaml";
+
+/// Forms, by the names of their files.
+type Forms = BTreeMap<String, Validator>;
+
+static EVENTS: LazyLock<Forms> = LazyLock::new(|| forms("schemas/events"));
+static MESSAGES: LazyLock<Forms> = LazyLock::new(|| forms("schemas"));
+
+/// Fails unless the event is of a known type, and has its form.
+pub fn check_event(event: &Value) {
+    let kind = event["event_type"].as_str().unwrap_or_default();
+    let form = EVENTS.get(kind).unwrap_or_else(|| panic!("an event of an unknown type: {event}"));
+    check(form, event, kind);
+}
+
+/// Fails unless the message is of a known kind, and has its form.
+pub fn check_message(body: &str) {
+    let message = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"));
+    let kind = queue_of(body);
+    check(&MESSAGES[kind], &message, kind);
+}
+
+/// The queue that a message is for: an arena has one for all.
+#[must_use]
+pub fn queue_of(body: &str) -> &'static str {
+    if !body.contains(r#""instruction":"#) {
+        "order-feed"
+    } else if body.contains(r#""instruction":{"order":"#) {
+        "cancel-orders"
+    } else if body.contains(r#""instruction":{"bind":"#) {
+        "bind-card"
+    } else if body.contains(r#""program_id":"#) {
+        "cancel-bulk"
+    } else {
+        "start-bulk"
+    }
+}
+
+/// The `OpenAPI` document.
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| rendered("openapi.json"));
+
+/// A document of infra/api that tests/scripts/env.sh has rendered as JSON.
+#[must_use]
+pub fn rendered(name: &str) -> Value {
+    read(&PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join(name))
+}
+
+/// An operation of the `OpenAPI` document.
+#[derive(Debug, Clone, Copy)]
+pub struct Operation<'a> {
+    /// Its path, with parameters.
+    pub path: &'a str,
+    /// Its method, in upper case.
+    pub method: &'a str,
+    /// What the document says of it.
+    pub node: &'a Value,
+    /// What it says of all operations of the path.
+    pub item: &'a Value,
+}
+
+/// The document's operations.
+#[must_use]
+pub fn operations(document: &Value) -> Vec<Operation<'_>> {
+    const METHODS: [(&str, &str); 5] =
+        [("get", "GET"), ("put", "PUT"), ("post", "POST"), ("delete", "DELETE"), ("patch", "PATCH")];
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let of_path = METHODS.iter().filter_map(|(name, method)| Some((method, item.get(name)?)));
+        operations.extend(of_path.map(|(method, node)| Operation { path, method, node, item }));
+    }
+    operations
+}
+
+/// What stands there in the document, through references.
+#[must_use]
+pub fn resolved<'a>(document: &'a Value, node: &'a Value) -> &'a Value {
+    let Some(reference) = node["$ref"].as_str() else { return node };
+    let pointer = reference.strip_prefix('#').unwrap();
+    resolved(document, document.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere")))
+}
+
+/// Fails unless an operation of this path answers so. A method that there is not is the gateway's to refuse.
+pub fn check_answer(path: &str, status: u16, content_type: &str, body: &Value) {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    let all = operations(&DOCUMENT).into_iter().filter(|operation| is_at(operation.path, path)).collect::<Vec<_>>();
+    let is_no_route = status == 404 && body.get("message").is_some();
+    if all.is_empty() || is_no_route || !kind.ends_with("json") {
+        return;
+    }
+    let errors: Vec<_> = all.iter().filter_map(|operation| mismatch(*operation, status, kind, body)).collect();
+    assert!(errors.len() < all.len(), "{path}: {status} {kind}: {errors:#?} in {body:#}");
+}
+
+/// Whether a path is one of this template's.
+fn is_at(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let alike = |(name, part): (&&str, &&str)| name == part || name.starts_with('{');
+    template.len() == path.len() && template.iter().zip(&path).all(alike)
+}
+
+/// What is wrong with an answer as one of this operation's.
+fn mismatch(operation: Operation<'_>, status: u16, kind: &str, body: &Value) -> Option<String> {
+    static SCHEMAS: LazyLock<Mutex<BTreeMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let escaped = |text: &str| text.replace('~', "~0").replace('/', "~1");
+    let Operation { method, path, node, .. } = operation;
+    let of_operation = format!("/paths/{}/{}/responses/{status}", escaped(path), method.to_lowercase());
+    let Some(answer) = node["responses"].get(status.to_string()) else {
+        return Some(format!("{method}: not documented"));
+    };
+    let place = answer["$ref"].as_str().map_or(of_operation, |reference| reference.trim_start_matches('#').to_owned());
+    if resolved(&DOCUMENT, answer)["content"].get(kind).is_none() {
+        return Some(format!("{method}: another content type"));
+    }
+    let pointer = format!("{place}/content/{}/schema", escaped(kind));
+    let new = || Arc::new(validator(&format!("{OPENAPI}#{}", pointer.replace('{', "%7B").replace('}', "%7D"))));
+    let schema = Arc::clone(SCHEMAS.lock().unwrap().entry(pointer.clone()).or_insert_with(new));
+    schema.validate(body).err().map(|error| format!("{method}: {}: {error}", error.instance_path()))
+}
+
+/// The forms in a folder of infra.
+fn forms(folder: &str) -> Forms {
+    let stem = |file: &String| file.rsplit('/').next().unwrap().strip_suffix(".schema.json").unwrap().to_owned();
+    let files = files(folder).into_iter().filter(|file| !file.ends_with("common.schema.json"));
+    files.map(|file| (stem(&file), validator(&file))).collect()
+}
+
+/// All schemas and the `OpenAPI` document. Nothing else can be referred to, and nothing is fetched.
+static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
+    let schemas = ["schemas", "schemas/events"].into_iter().flat_map(files);
+    let schemas = schemas.map(|file| (format!("{BASE}{file}"), read(&infra().join(file))));
+    let document = std::iter::once((format!("{BASE}{OPENAPI}"), DOCUMENT.clone()));
+    Registry::new().extend(schemas.chain(document)).unwrap().prepare().unwrap()
+});
+
+fn validator(reference: &str) -> Validator {
+    let options = jsonschema::options().with_registry(&REGISTRY).should_validate_formats(true);
+    options
+        .build(&json!({ "$ref": format!("{BASE}{reference}") }))
+        .unwrap_or_else(|error| panic!("{reference}: {error}"))
+}
+
+fn check(form: &Validator, value: &Value, what: &str) {
+    let errors: Vec<_> = form.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{what}: {errors:#?} in {value:#}");
+}
+
+/// The JSON files of a folder of infra, as paths from there.
+fn files(folder: &str) -> Vec<String> {
+    let names = std::fs::read_dir(infra().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".schema.json"));
+    names.map(|name| format!("{folder}/{name}")).collect()
+}
+
+fn infra() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra")
+}
+
+fn read(file: &Path) -> Value {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap()
+}

@@ -1,0 +1,397 @@
+//! A function's binary, run as Lambda runs it: a process that asks a Runtime API for its next event.
+//!
+//! One event at a time, like Lambda. Unlike Lambda, the process can be killed at any moment.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use crate::lineage::{self, Lineage};
+
+/// As in the local environment of infra/samconfig.toml.
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The template's `FunctionTimeout`, unless an environment says another.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most that the template's `FunctionTimeout` can be.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
+
+/// Longest time for a process to ask for its first event.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What an invocation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invocation {
+    /// The function answered.
+    Answered(Value),
+    /// The function reported an error.
+    Failed(Value),
+    /// The process died first.
+    Died,
+    /// Lambda did not run it: it would be the next one of a chain that is too long.
+    Stopped,
+}
+
+#[derive(Clone)]
+struct RuntimeApi {
+    /// What each invocation is given, in seconds.
+    timeout_seconds: Arc<AtomicU64>,
+    /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
+    skew_seconds: Arc<AtomicI64>,
+    /// When it was first asked for an event.
+    asked: watch::Sender<Option<Instant>>,
+    events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Handed>>>,
+    answers: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
+}
+
+/// An event on its way to the process.
+struct Handed {
+    id: String,
+    trace_header: String,
+    event: Value,
+}
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// For its logs.
+    pub name: String,
+    /// The binary.
+    pub binary: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<PathBuf>,
+}
+
+impl Program {
+    /// A function of this workspace, as it was built last.
+    #[must_use]
+    pub fn built(name: &str) -> Self {
+        // Benchmarks are of the functions' own binaries, built for speed. Tests have all in one, which `_HANDLER` tells
+        // what to be.
+        let binary = if cfg!(debug_assertions) { runner() } else { target().join("release").join(name) };
+        Self { name: name.to_owned(), binary, arguments: Vec::new() }
+    }
+}
+
+/// Returns where cargo puts what it builds.
+#[must_use]
+pub fn target() -> PathBuf {
+    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+    std::env::var("CARGO_TARGET_DIR").map_or(target, PathBuf::from)
+}
+
+/// Returns the binary of all functions (`infra/local/runner`).
+#[must_use]
+pub fn runner() -> PathBuf {
+    target().join("debug/local-runner")
+}
+
+/// The memory of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// What it holds, in bytes.
+    pub resident: u64,
+    /// The most that it has held.
+    pub peak: u64,
+}
+
+/// A function: its Runtime API, and the process if it runs.
+pub struct Function {
+    program: Program,
+    environment: Vec<(String, String)>,
+    address: String,
+    send: mpsc::UnboundedSender<Handed>,
+    api: RuntimeApi,
+    child: Arc<tokio::sync::Mutex<Option<Child>>>,
+    log_level: String,
+    log: File,
+    log_path: PathBuf,
+    /// Whether chains of it may be longer than [`lineage::MOST`].
+    is_recursive: bool,
+    /// What each invocation gets instead of its own trace header.
+    trace_header: Option<String>,
+}
+
+impl Function {
+    /// The function of this name, in this environment alone.
+    pub async fn new(name: &str, environment: Vec<(String, String)>) -> Self {
+        Self::of(Program::built(name), environment).await
+    }
+
+    /// The function that this program is, in this environment alone.
+    pub async fn of(program: Program, environment: Vec<(String, String)>) -> Self {
+        let (send, receive) = mpsc::unbounded_channel();
+        let api = RuntimeApi {
+            timeout_seconds: Arc::new(AtomicU64::new(FUNCTION_TIMEOUT.as_secs())),
+            skew_seconds: Arc::default(),
+            asked: watch::Sender::default(),
+            events: Arc::new(tokio::sync::Mutex::new(receive)),
+            answers: Arc::new(Mutex::new(HashMap::new())),
+        };
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(answered))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(failed))
+            .with_state(api.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let (name, binary) = (&program.name, &program.binary);
+        assert!(binary.exists(), "{} is missing: run the tests with ./tests/run", binary.display());
+        let logs = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("logs/functions");
+        std::fs::create_dir_all(&logs).unwrap();
+        let log_path = logs.join(format!("{name}-{}.log", Uuid::new_v4().simple()));
+        let log = File::create(&log_path).unwrap();
+        let (child, log_level) = (Arc::new(tokio::sync::Mutex::new(None)), "INFO".to_owned());
+        let is_recursive = lineage::is_allowed(&program.name);
+        Self {
+            program,
+            environment,
+            address,
+            send,
+            api,
+            child,
+            log_level,
+            log,
+            log_path,
+            is_recursive,
+            trace_header: None,
+        }
+    }
+
+    /// The same function, which logs from this level on.
+    #[must_use]
+    pub fn logging(self, level: &str) -> Self {
+        Self { log_level: level.to_owned(), ..self }
+    }
+
+    /// The same function, with the longest timeout that the template allows: for tests of what it does, not of how it
+    /// ends in time.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.api.timeout_seconds.store(LONGEST_TIMEOUT.as_secs(), Ordering::Relaxed);
+        self
+    }
+
+    /// The same function, with the timeout that the template has where nobody says another.
+    #[must_use]
+    pub fn as_deployed(self) -> Self {
+        self.api.timeout_seconds.store(DEFAULT_TIMEOUT.as_secs(), Ordering::Relaxed);
+        self
+    }
+
+    /// The same function, whose `RecursiveLoop` is not set.
+    #[must_use]
+    pub fn terminated(self) -> Self {
+        Self { is_recursive: false, ..self }
+    }
+
+    /// The same function, whose invocations have this trace header.
+    #[must_use]
+    pub fn traced(self, header: &str) -> Self {
+        Self { trace_header: Some(header.to_owned()), ..self }
+    }
+
+    /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/scripts/requirements.txt),
+    /// which `tests/run` names in `FAKETIME_LIBRARY`.
+    #[must_use]
+    pub fn skewed(mut self, seconds: i64) -> Self {
+        if seconds != 0 {
+            self.api.skew_seconds.store(seconds, Ordering::Relaxed);
+            let variables = [
+                ("LD_PRELOAD", crate::variable("FAKETIME_LIBRARY")),
+                ("FAKETIME", format!("{seconds:+}")),
+                // Waits are as long as ever.
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ];
+            self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+        }
+        self
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log_path).unwrap()
+    }
+
+    /// Starts the process; answers how long it took, making the process included, until it first asked for an event.
+    pub async fn start(&self) -> Duration {
+        // Before: the new process may run at once, and this one not before it waits.
+        let started = Instant::now();
+        self.ensure_running().await;
+        let mut asked = self.api.asked.subscribe();
+        let asked = tokio::time::timeout(START_TIMEOUT, asked.wait_for(Option::is_some)).await;
+        let asked = asked.unwrap_or_else(|_| panic!("{} does not start: {}", self.program.name, self.log()));
+        asked.unwrap().unwrap().duration_since(started)
+    }
+
+    /// Hands it this event, starting a process if none lives, and waits for what comes of it.
+    pub async fn invoke(&self, event: Value) -> Invocation {
+        let Lineage { header, count } = Lineage::of(&self.program.name, &event);
+        if count > lineage::MOST && !self.is_recursive {
+            return Invocation::Stopped;
+        }
+        self.ensure_running().await;
+        let id = Uuid::new_v4().to_string();
+        let (answer, mut wait) = oneshot::channel();
+        self.api.answers.lock().unwrap().insert(id.clone(), answer);
+        let trace_header = self.trace_header.clone().unwrap_or(header);
+        self.send.send(Handed { id, trace_header, event }).unwrap();
+        loop {
+            match tokio::time::timeout(Duration::from_millis(20), &mut wait).await {
+                Ok(result) => {
+                    let result = result.unwrap();
+                    check_headers(&result);
+                    return result;
+                }
+                Err(_) if self.has_died().await => {
+                    // What the dead process took with it is no longer waited for.
+                    return wait.try_recv().unwrap_or(Invocation::Died);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// The processor time that the process has used so far, its own and the system's for it, of all its threads, those that
+    /// have ended among them.
+    pub async fn cpu_time(&self) -> Duration {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(self.id().await).unwrap())).unwrap();
+        clock_gettime(clock).unwrap().into()
+    }
+
+    /// The process's memory.
+    pub async fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id().await)).unwrap();
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            1024 * line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        Memory { resident: bytes("VmRSS"), peak: bytes("VmHWM") }
+    }
+
+    /// Has the process's peak be what it holds now (`proc_pid_clear_refs(5)` of Linux).
+    pub async fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.id().await), "5").unwrap();
+    }
+
+    async fn id(&self) -> u32 {
+        self.child.lock().await.as_ref().and_then(Child::id).unwrap()
+    }
+
+    /// Kills the process, as an operating system kills: nothing in it can notice.
+    pub fn killer(&self) -> impl Fn() + Send + Sync + 'static + use<> {
+        let child = Arc::clone(&self.child);
+        move || {
+            if let Ok(mut child) = child.try_lock()
+                && let Some(child) = child.as_mut()
+            {
+                let _ = child.start_kill();
+            }
+        }
+    }
+
+    /// Freezes the process, as Lambda does between two events, does this meanwhile, and hands it the next event.
+    pub async fn invoke_after_freeze(&self, meanwhile: impl FnOnce(), event: Value) -> Invocation {
+        let process = Pid::from_raw(i32::try_from(self.id().await).unwrap());
+        kill(process, Signal::SIGSTOP).unwrap();
+        meanwhile();
+        let thaw = async {
+            // The network is quicker than that.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            kill(process, Signal::SIGCONT).unwrap();
+        };
+        tokio::join!(self.invoke(event), thaw).0
+    }
+
+    async fn ensure_running(&self) {
+        if !self.has_died().await {
+            return;
+        }
+        let child = Command::new(&self.program.binary)
+            .args(&self.program.arguments)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .env("_HANDLER", &self.program.name)
+            .env("AWS_LAMBDA_RUNTIME_API", &self.address)
+            .env("AWS_LAMBDA_FUNCTION_NAME", "test")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+            .env("AWS_LAMBDA_LOG_LEVEL", &self.log_level)
+            .stdout(self.log.try_clone().unwrap())
+            .stderr(self.log.try_clone().unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        *self.child.lock().await = Some(child);
+    }
+
+    async fn has_died(&self) -> bool {
+        self.child.lock().await.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+}
+
+/// Fails unless an endpoint's answer says that nothing may keep it, whatever it was asked.
+fn check_headers(invocation: &Invocation) {
+    if let Invocation::Answered(answer) = invocation
+        && answer.get("statusCode").is_some()
+    {
+        assert_eq!(answer["headers"]["cache-control"], "no-store", "{answer}");
+    }
+}
+
+async fn next(State(api): State<RuntimeApi>) -> Response {
+    api.asked.send_if_modified(|asked| asked.is_none() && asked.replace(Instant::now()).is_none());
+    // Lambda holds the request until there is an event; without a test there is none any more.
+    let handed = api.events.lock().await.recv().await;
+    let Some(Handed { id, trace_header, event }) = handed else { return std::future::pending().await };
+    let deadline = SystemTime::now() + Duration::from_secs(api.timeout_seconds.load(Ordering::Relaxed));
+    let deadline = i64::try_from(deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let deadline = deadline + 1000 * api.skew_seconds.load(Ordering::Relaxed);
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("content-type", "application/json".to_owned()),
+        ("lambda-runtime-aws-request-id", id),
+        ("lambda-runtime-deadline-ms", deadline.to_string()),
+        ("lambda-runtime-trace-id", trace_header),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:test".to_owned()),
+    ] {
+        headers.insert(name, HeaderValue::from_str(&value).unwrap());
+    }
+    (headers, event.to_string()).into_response()
+}
+
+async fn answered(State(api): State<RuntimeApi>, Path(id): Path<String>, body: String) -> StatusCode {
+    api.finish(&id, Invocation::Answered(serde_json::from_str(&body).unwrap()))
+}
+
+async fn failed(State(api): State<RuntimeApi>, Path(id): Path<String>, body: String) -> StatusCode {
+    api.finish(&id, Invocation::Failed(serde_json::from_str(&body).unwrap()))
+}
+
+impl RuntimeApi {
+    fn finish(&self, id: &str, invocation: Invocation) -> StatusCode {
+        if let Some(answer) = self.answers.lock().unwrap().remove(id) {
+            let _ = answer.send(invocation);
+        }
+        StatusCode::ACCEPTED
+    }
+}
