@@ -23,6 +23,8 @@ mod connections;
 pub mod domain;
 pub mod message;
 pub mod metrics;
+#[cfg(test)]
+mod modules;
 pub mod number;
 pub mod telemetry;
 

@@ -13,7 +13,8 @@
 //! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
 
 use shared::aws::{Aws, Service};
-use shared::domain::bind::{BindOutcome, events};
+use shared::domain::bind::BindOutcome;
+use shared::domain::event::bind_events;
 use shared::message::{BindCard, Message};
 use shared::plan::operation_of;
 use shared::store::Store;
@@ -39,7 +40,7 @@ impl BindCardWorker {
         let effect = self.store.bind(&message.org_id, message.acceptance(), bind, now).await?;
         let outcome = BindOutcome::of(&effect, now);
         let outcome = self.store.end_bind(&message.org_id, message.operation_id, outcome).await?;
-        let events = events(&message.event_context(), bind, card, &outcome, &effect)
+        let events = bind_events(&message.event_context(), bind, card, &outcome, &effect)
             .map_err(|contradiction| Failure::Unexpected(contradiction.to_string()))?;
         Ok(Applied { outcome: outcome.name(), events })
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use shared::domain::acceptance::RETENTION_DAYS;
 use shared::domain::ids::OperationId;
-use shared::domain::operation::RETENTION_DAYS;
 use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
 use shared::domain::person::Person;
 use shared::domain::time::Timestamp;

@@ -3,6 +3,10 @@
 use super::ids::OperationId;
 use super::time::Timestamp;
 
+/// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
+/// (14 days) and any redrive takes.
+pub const RETENTION_DAYS: i64 = 90;
+
 /// An operation as it was accepted at one time.
 ///
 /// An idempotency key makes the operation's ID. Used again after the operation's row has expired, or has gone away with a
@@ -14,4 +18,10 @@ pub struct Acceptance {
     pub operation_id: OperationId,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+}
+
+/// When the rows of an operation expire that was accepted then, in seconds after 1970.
+#[must_use]
+pub fn expires_at(accepted_at: Timestamp) -> i64 {
+    accepted_at.plus_days(RETENTION_DAYS).epoch_seconds()
 }

@@ -7,12 +7,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::acceptance::Acceptance;
+use super::acceptance::{Acceptance, RETENTION_DAYS};
 use super::card::{Bound, Card, CardFacts, CardStatus};
-use super::event::{BindCardData, CardUpdateData, Event, EventContext, EventData, OperationType};
 use super::ids::{AccountId, CardId, CustomerId, OperationId};
-use super::operation::RETENTION_DAYS;
 use super::time::Timestamp;
+
+/// What a bind was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OperationType {
+    /// A plain bind.
+    BindNoname,
+    /// A bind that replaces another card.
+    BindReissue,
+}
 
 /// The instruction: bind this card to this account and customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,41 +262,6 @@ impl BindOutcome {
             Self::Success { at } | Self::Failure { at, .. } => *at,
         }
     }
-}
-
-/// The stored outcome and the card's marks contradict each other: a bug, or a changed row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stored outcome contradicts the card's marks")]
-pub struct Contradiction;
-
-/// The events of a bind, made of the stored outcome, of the marks, and of facts that never change,
-/// so that they come out the same every time.
-///
-/// # Errors
-/// [`Contradiction`] if `outcome` is not one that `effect` can have led to.
-pub fn events(
-    context: &EventContext,
-    bind: &Bind,
-    facts: &CardFacts,
-    outcome: &BindOutcome,
-    effect: &BindEffect,
-) -> Result<Vec<Event>, Contradiction> {
-    let (status, previous, failure, replaced) = match (outcome, effect) {
-        (BindOutcome::Success { .. }, BindEffect::Bound { replaced, .. }) => {
-            (CardStatus::Created, Some(CardStatus::Unbound), None, replaced.as_ref())
-        }
-        (BindOutcome::Failure { code, card_status, .. }, BindEffect::Refused { .. }) => {
-            (*card_status, None, Some(*code), None)
-        }
-        _ => return Err(Contradiction),
-    };
-    let data = BindCardData::new(bind, facts, status, previous, failure);
-    let mut events = vec![context.event(outcome.at(), bind.card_id, EventData::BindCard(data))];
-    if let Some(replaced) = replaced {
-        let data = CardUpdateData::replaced(bind, replaced);
-        events.push(context.event(outcome.at(), replaced.card_id, EventData::Update(data)));
-    }
-    Ok(events)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::cancel::CancelType;
 use super::card::Mark;
 use super::ids::{BulkId, CardId, ExternalId, OperationId};
 
@@ -44,6 +43,16 @@ pub enum BulkStatus {
     Running,
     /// Every item has a card, or was canceled and will never get one.
     Completed,
+}
+
+/// Which items of its bulk a cancel is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CancelType {
+    /// All of them. The bulk takes no increment and no start from then on.
+    Full,
+    /// Those that are named.
+    Partial,
 }
 
 /// What cancels made of a bulk, as clients are told.

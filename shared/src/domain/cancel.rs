@@ -10,20 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::acceptance::Acceptance;
 use super::bulk::{Bulk, BulkItem, ItemState, PlannedItem};
 use super::card::{Card, CardStatus};
-use super::event::EventStatus;
 use super::ids::{CardId, ExternalId, OperationId};
 use super::operation::Progress;
+use super::status::EventStatus;
 use super::time::Timestamp;
 
-/// Which items of its bulk a cancel is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum CancelType {
-    /// All of them. The bulk takes no increment and no start from then on.
-    Full,
-    /// Those that are named.
-    Partial,
-}
+pub use super::bulk::CancelType;
 
 /// What became of an item, in the contract's own spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -8,11 +8,12 @@
 
 mod finding;
 
+use super::acceptance::RETENTION_DAYS;
 use super::bind::{BindOutcome, status_after_reissue};
 use super::bulk::{Bulk, BulkItem, ItemState};
 use super::card::{Card, CardStatus, Mark};
 use super::ids::{BulkId, CardId, OperationId};
-use super::operation::{Operation, OperationState, RETENTION_DAYS, Subject};
+use super::operation::{Operation, OperationState, Subject};
 use super::time::Timestamp;
 
 pub use finding::Finding;

@@ -6,16 +6,17 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::bind::{Bind, BindRefusal, ReplacedCard, status_after_reissue};
-use super::bulk::BulkSettings;
-use super::card::{CardFacts, CardStatus};
-use super::ids::{AccountId, BulkId, CardId, CorrelationId, CustomerId, ExternalId, OperationId, OrgId, ProgramId};
-use super::order::{CancellationCode, Order, PersonId};
-use super::time::{Date, Timestamp};
+use super::ids::{CorrelationId, OperationId, OrgId};
+use super::time::Timestamp;
 
 mod bulk;
+mod card;
+mod order;
 
+pub use super::status::EventStatus;
 pub use bulk::{NonameBulkCancellationData, NonameBulkStartData, NonameCancellationData, StartRefusal};
+pub use card::{BindCardData, CardCreateData, CardType, CardUpdateData, Contradiction, bind_events};
+pub use order::CancellationData;
 
 /// The version of the envelope and of every event's data.
 const SCHEMA_VERSION: u32 = 1;
@@ -162,224 +163,6 @@ impl EventData {
             | Self::NonameBulkStart(_)
             | Self::NonameBulkCancellation(_) => "cards",
             Self::CancellationRequested(_) | Self::Cancellation(_) => "orders",
-        }
-    }
-}
-
-/// Whether an instruction had its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum EventStatus {
-    /// It had.
-    Success,
-    /// It was refused for good.
-    Failure,
-}
-
-/// What a bind was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OperationType {
-    /// A plain bind.
-    BindNoname,
-    /// A bind that replaces another card.
-    BindReissue,
-}
-
-/// What a card is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum CardType {
-    /// The only kind of noname card.
-    Plastic,
-}
-
-/// The data of `bind_card`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BindCardData {
-    account_id: AccountId,
-    customer_id: CustomerId,
-    card_id: CardId,
-    card_status: CardStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    card_previous_status: Option<CardStatus>,
-    card_name: &'static str,
-    card_printed_name: &'static str,
-    program_id: ProgramId,
-    issuing_date: Date,
-    expiration_date: Date,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bulk_id: Option<BulkId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external_id: Option<ExternalId>,
-    operation_type: OperationType,
-    status: EventStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_code: Option<BindRefusal>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-}
-
-impl BindCardData {
-    pub(super) fn new(
-        bind: &Bind,
-        facts: &CardFacts,
-        card_status: CardStatus,
-        card_previous_status: Option<CardStatus>,
-        failure: Option<BindRefusal>,
-    ) -> Self {
-        Self {
-            account_id: bind.account_id,
-            customer_id: bind.customer_id,
-            card_id: bind.card_id,
-            card_status,
-            card_previous_status,
-            card_name: NONAME,
-            card_printed_name: NONAME,
-            program_id: facts.program_id,
-            issuing_date: facts.issuing_date,
-            expiration_date: facts.expiration_date,
-            bulk_id: facts.bulk_id.clone(),
-            external_id: facts.external_id.clone(),
-            operation_type: bind.operation_type(),
-            status: if failure.is_some() { EventStatus::Failure } else { EventStatus::Success },
-            message_code: failure,
-            message: failure.map(|code| code.to_string()),
-        }
-    }
-}
-
-/// The name of, and on, a noname card.
-const NONAME: &str = "";
-
-/// The data of `update`. Required members that are always null are written as null (contract).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CardUpdateData {
-    account_id: AccountId,
-    card_id: CardId,
-    card_status: CardStatus,
-    card_previous_status: CardStatus,
-    card_type: CardType,
-    card_name: &'static str,
-    card_printed_name: (),
-    card_hash: (),
-    card_last_four_numbers: (),
-    activation_date: (),
-    contactless_enabled: bool,
-    operation_type: OperationType,
-    new_card_id: CardId,
-    program_id: ProgramId,
-    issuing_date: Date,
-    expiration_date: Date,
-    status: EventStatus,
-}
-
-impl CardUpdateData {
-    pub(super) fn replaced(bind: &Bind, card: &ReplacedCard) -> Self {
-        let previous = card.previous_status;
-        Self {
-            account_id: bind.account_id,
-            card_id: card.card_id,
-            card_status: status_after_reissue(previous).unwrap_or(previous),
-            card_previous_status: previous,
-            card_type: CardType::Plastic,
-            card_name: NONAME,
-            card_printed_name: (),
-            card_hash: (),
-            card_last_four_numbers: (),
-            activation_date: (),
-            contactless_enabled: card.facts.contactless_enabled,
-            operation_type: bind.operation_type(),
-            new_card_id: bind.card_id,
-            program_id: card.facts.program_id,
-            issuing_date: card.facts.issuing_date,
-            expiration_date: card.facts.expiration_date,
-            status: EventStatus::Success,
-        }
-    }
-}
-
-/// The data of `create`. Required members that are always null are written as null (contract).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CardCreateData {
-    card_id: CardId,
-    bulk_id: BulkId,
-    external_id: ExternalId,
-    program_id: ProgramId,
-    card_status: CardStatus,
-    card_type: CardType,
-    contactless_enabled: bool,
-    account_id: (),
-    card_hash: (),
-    card_last_four_numbers: (),
-    card_name: (),
-    card_printed_name: (),
-    embossed: (),
-    expiration_date: Date,
-    issuing_date: Date,
-    status: EventStatus,
-}
-
-impl CardCreateData {
-    /// What is said of a card issued for this item of a bulk. Of constants and of facts that never
-    /// change: the card may have been bound since.
-    #[must_use]
-    pub const fn new(
-        card_id: CardId,
-        bulk_id: BulkId,
-        external_id: ExternalId,
-        settings: &BulkSettings,
-        issuing_date: Date,
-        expiration_date: Date,
-    ) -> Self {
-        Self {
-            card_id,
-            bulk_id,
-            external_id,
-            program_id: settings.program_id,
-            card_status: CardStatus::Unbound,
-            card_type: CardType::Plastic,
-            contactless_enabled: settings.contactless_enabled,
-            account_id: (),
-            card_hash: (),
-            card_last_four_numbers: (),
-            card_name: (),
-            card_printed_name: (),
-            embossed: (),
-            expiration_date,
-            issuing_date,
-            status: EventStatus::Success,
-        }
-    }
-}
-
-/// The data of `cancellation_requested`, and with its last three members of `cancellation`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CancellationData {
-    order_id: Option<i32>,
-    international_order_uid: Option<Uuid>,
-    creator_id: PersonId,
-    operation_id: OperationId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<EventStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_code: Option<CancellationCode>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'static str>,
-}
-
-impl CancellationData {
-    /// What is said of the operation's cancellation of the order, which ended so if it has ended.
-    pub(super) fn new(order: &Order, operation_id: OperationId, code: Option<CancellationCode>) -> Self {
-        let (order_id, international_order_uid) = order.order.ids();
-        Self {
-            order_id,
-            international_order_uid,
-            creator_id: order.creator_id,
-            operation_id,
-            status: code.map(CancellationCode::status),
-            message_code: code,
-            message: code.map(CancellationCode::message),
         }
     }
 }

@@ -14,4 +14,5 @@ pub mod ids;
 pub mod operation;
 pub mod order;
 pub mod person;
+pub mod status;
 pub mod time;

@@ -7,31 +7,14 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::acceptance::Acceptance;
+use super::acceptance::{Acceptance, expires_at};
 use super::bind::BindOutcome;
-use super::bulk::{BulkCancellation, BulkStatus, Planned};
-use super::cancel::CancelType;
+use super::bulk::{BulkCancellation, BulkStatus, CancelType, Planned};
 use super::ids::{AccountId, BulkId, CardId, CorrelationId, OperationId, OrgId};
 use super::order::OrderRef;
 use super::time::{Date, Timestamp};
 
-/// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
-/// (14 days) and any redrive takes.
-pub const RETENTION_DAYS: i64 = 90;
-
-/// How far an operation has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OperationState {
-    /// Accepted, or on the way to it: its message may still have to be sent.
-    Pending,
-    /// Some of it is done.
-    Running,
-    /// Done.
-    Succeeded,
-    /// Refused for good; nothing was changed.
-    Failed,
-}
+pub use super::status::OperationState;
 
 /// What an operation is about, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,10 +172,4 @@ impl Operation {
     pub fn expires_at(&self) -> i64 {
         expires_at(self.created_at)
     }
-}
-
-/// When the rows of an operation expire that was accepted then, in seconds after 1970.
-#[must_use]
-pub fn expires_at(accepted_at: Timestamp) -> i64 {
-    accepted_at.plus_days(RETENTION_DAYS).epoch_seconds()
 }

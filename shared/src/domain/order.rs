@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::acceptance::Acceptance;
-use super::event::{CancellationData, Event, EventContext, EventData, EventStatus};
-use super::ids::{CorrelationId, OperationId, OrgId};
+use super::ids::{CorrelationId, OperationId};
+use super::status::EventStatus;
 use super::time::Timestamp;
 
 /// Most cancellations that an order keeps a note of. Ours: so its row stays below 8 KB, two read units, however long their
@@ -324,37 +324,6 @@ impl Order {
         let ended = self.cancellations.iter().filter(move |(_, note)| by_version(note));
         ended.map(|(id, note)| (Acceptance { operation_id: *id, accepted_at: note.accepted_at }, note))
     }
-
-    /// The events of the cancellations that this version of the order ended.
-    #[must_use]
-    pub fn events_of_version(&self, org_id: &OrgId, version: u64) -> Vec<Event> {
-        let ended = self.ended_by_version(version);
-        ended.filter_map(|(operation, _)| self.outcome_event(org_id, operation.operation_id)).collect()
-    }
-
-    /// That the operation's cancellation was asked for, if it was.
-    #[must_use]
-    pub fn request_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
-        let cancellation = self.cancellations.get(&operation_id)?;
-        let data = CancellationData::new(self, operation_id, None);
-        let event = EventData::CancellationRequested(data);
-        Some(context(org_id, operation_id, cancellation).event(cancellation.requested_at?, self.order, event))
-    }
-
-    /// How the operation's cancellation ended, if it has.
-    #[must_use]
-    pub fn outcome_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
-        let cancellation = self.cancellations.get(&operation_id)?;
-        let outcome = cancellation.outcome.as_ref()?;
-        let data = CancellationData::new(self, operation_id, Some(outcome.code));
-        let event = EventData::Cancellation(data);
-        Some(context(org_id, operation_id, cancellation).event(outcome.at, self.order, event))
-    }
-}
-
-fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &Cancellation) -> EventContext {
-    let Cancellation { cid, accepted_at, .. } = cancellation;
-    EventContext { org_id: org_id.clone(), operation_id, cid: cid.clone(), accepted_at: *accepted_at }
 }
 
 #[cfg(test)]

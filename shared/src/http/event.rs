@@ -15,7 +15,7 @@ use lambda_http::request::LambdaRequest;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::identity::Claims;
+use super::claims::Claims;
 
 /// Headers of which nothing is made but the request's URL. Nobody reads that, so it has no path either; and one that were
 /// none would be a panic.

@@ -3,18 +3,15 @@
 //! Closed by default: without an authorizer's claims in the request context, and without a key set
 //! to verify against, nobody gets in.
 
-use std::collections::HashMap;
-
 use lambda_http::Request;
 use lambda_http::RequestExt;
 use lambda_http::http::header::AUTHORIZATION;
 use lambda_http::request::RequestContext;
-use serde_json::{Map, Value};
 
+use super::claims::Claims;
 use super::problem::Problem;
 use super::token::Verifier;
 use crate::domain::ids::{AccountId, OrgId};
-use crate::number::whole;
 
 /// What a token may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,83 +52,6 @@ pub struct Identity {
     pub account_id: Option<AccountId>,
 }
 
-/// The claims that Bindery reads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Claims {
-    tenant_id: Option<String>,
-    account_id: Option<String>,
-    /// Words without spaces and brackets.
-    scopes: Vec<String>,
-}
-
-impl Claims {
-    /// Those of a token.
-    pub(super) fn of_token(claims: &Map<String, Value>) -> Self {
-        Self::read(claims, words)
-    }
-
-    /// Those of what the gateway makes of a token: texts alone, of which `[a b]` is a list.
-    pub(super) fn of_gateway(claims: &Map<String, Value>) -> Self {
-        let unlisted = |text: &str| {
-            let list = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-            words(list.unwrap_or(text))
-        };
-        Self::read(claims, unlisted)
-    }
-
-    /// `scp` is read where there is no `scope`.
-    fn read(claims: &Map<String, Value>, words: impl Fn(&str) -> Vec<String>) -> Self {
-        let claim = |name: &str| claims.get(name).filter(|value| !value.is_null());
-        let scopes = match claim("scope").or_else(|| claim("scp")) {
-            Some(Value::String(text)) => words(text),
-            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).filter_map(word).collect(),
-            _ => Vec::new(),
-        };
-        Self { tenant_id: claim("tenant_id").map(text), account_id: claim("account_id").map(text), scopes }
-    }
-
-    /// What [`Self::of_gateway`] reads the same claims of.
-    pub(super) fn into_texts(self) -> HashMap<String, String> {
-        let Self { tenant_id, account_id, scopes } = self;
-        let scope = Some(format!("[{}]", scopes.join(" ")));
-        let claims = [("tenant_id", tenant_id), ("account_id", account_id), ("scope", scope)];
-        claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-    }
-
-    fn identity(&self, scope: Scope) -> Result<Identity, Problem> {
-        if !self.scopes.iter().any(|word| scope.words().contains(&word.as_str())) {
-            return Err(Problem::forbidden("The access token lacks the scope for this request."));
-        }
-        let org_id = self.tenant_id.as_deref().and_then(|tenant| tenant.parse().ok());
-        let org_id = org_id.ok_or_else(|| Problem::forbidden("The access token names no organisation."))?;
-        // Who is limited to an account must not pass for one who is not.
-        let account_id = self.account_id.as_deref().map(str::parse).transpose();
-        let account_id = account_id.map_err(|_| Problem::forbidden("The access token names no possible account."))?;
-        Ok(Identity { org_id, account_id })
-    }
-}
-
-/// A text, the digits of a number; and of anything else its JSON, which names nothing.
-fn text(value: &Value) -> String {
-    let of_other = || {
-        let json = value.to_string();
-        whole(&json).map_or(json, |number| number.to_string())
-    };
-    value.as_str().map_or_else(of_other, ToOwned::to_owned)
-}
-
-/// The words of a text. One with a bracket in it has none: the gateway writes so what is no list of words but something
-/// nested, of which a word in the middle must not pass for a scope.
-fn words(text: &str) -> Vec<String> {
-    let text = if text.contains(['[', ']']) { "" } else { text };
-    text.split(' ').filter_map(word).collect()
-}
-
-/// The text, if it is one word.
-fn word(text: &str) -> Option<String> {
-    (!text.is_empty() && !text.contains([' ', '[', ']'])).then(|| text.to_owned())
-}
-
 /// Who calls, if they may do what `scope` says.
 ///
 /// # Errors
@@ -141,7 +61,20 @@ pub(super) async fn identify(request: &Request, scope: Scope, verifier: &Verifie
         Some(claims) => claims,
         None => verifier.verify(bearer(request).ok_or_else(Problem::unauthorized)?).await?,
     };
-    claims.identity(scope)
+    identity_of(&claims, scope)
+}
+
+/// The caller whom these claims name.
+fn identity_of(claims: &Claims, scope: Scope) -> Result<Identity, Problem> {
+    if !claims.scopes.iter().any(|word| scope.words().contains(&word.as_str())) {
+        return Err(Problem::forbidden("The access token lacks the scope for this request."));
+    }
+    let org_id = claims.tenant_id.as_deref().and_then(|tenant| tenant.parse().ok());
+    let org_id = org_id.ok_or_else(|| Problem::forbidden("The access token names no organisation."))?;
+    // Who is limited to an account must not pass for one who is not.
+    let account_id = claims.account_id.as_deref().map(str::parse).transpose();
+    let account_id = account_id.map_err(|_| Problem::forbidden("The access token names no possible account."))?;
+    Ok(Identity { org_id, account_id })
 }
 
 /// The claims that the gateway's JWT authorizer verified and put into the request context, which no
@@ -164,7 +97,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
     use rstest::rstest;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -178,7 +111,7 @@ mod tests {
     fn gives(claims: &Value, scope: Scope) -> (bool, bool) {
         let mut claims = claims.as_object().unwrap().clone();
         claims.insert("tenant_id".to_owned(), TENANT.into());
-        let gives = |claims: Claims| claims.identity(scope).is_ok();
+        let gives = |claims: Claims| identity_of(&claims, scope).is_ok();
         (gives(Claims::of_token(&claims)), gives(Claims::of_gateway(&claims)))
     }
 
@@ -243,7 +176,7 @@ mod tests {
     #[case(json!("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#CARD#1"))]
     fn without_a_well_formed_tenant_nobody_is_known(#[case] tenant: Value) {
         let claims = of_token(&json!({ "tenant_id": tenant, "scope": "cards:write" }));
-        assert_eq!(claims.identity(Scope::CardsWrite).unwrap_err().status(), 403);
+        assert_eq!(identity_of(&claims, Scope::CardsWrite).unwrap_err().status(), 403);
     }
 
     #[rstest]
@@ -260,7 +193,7 @@ mod tests {
     #[case(json!("five"), "refused")]
     fn who_is_limited_to_an_account_is_never_taken_for_one_who_is_not(#[case] account: Value, #[case] known: &str) {
         let claims = of_token(&json!({ "tenant_id": TENANT, "account_id": account, "scope": "cards:write" }));
-        let is = match claims.identity(Scope::CardsWrite) {
+        let is = match identity_of(&claims, Scope::CardsWrite) {
             Ok(Identity { account_id: None, .. }) => "any account".to_owned(),
             Ok(Identity { account_id: Some(account), .. }) => format!("account {}", account.get()),
             Err(_) => "refused".to_owned(),

@@ -8,6 +8,7 @@ mod accept;
 mod answer;
 mod body;
 pub mod bulk;
+mod claims;
 mod event;
 mod idempotency;
 mod identity;

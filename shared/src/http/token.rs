@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::identity::Claims;
+use super::claims::Claims;
 use super::keys::{AddressError, KeySet, Keys};
 use super::problem::Problem;
 use crate::clock;

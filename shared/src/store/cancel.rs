@@ -10,11 +10,11 @@ use super::{
     CARD_SORT_KEY, EXPIRES_AT, Item, Store, StoreError, attribute, bulk_partition, card_partition, item_sort_key, key,
     operation_partition, read, write,
 };
+use crate::domain::acceptance::expires_at;
 use crate::domain::bulk::{BulkItem, ItemState};
 use crate::domain::cancel::{ChunkResult, ChunkState};
 use crate::domain::card::{Card, CardStatus, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
-use crate::domain::operation::expires_at;
 use crate::domain::time::Timestamp;
 
 /// Calls that cancel items at the same time, of one chunk.

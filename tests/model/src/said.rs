@@ -1,8 +1,8 @@
 //! What is to be said of what was done: the events that a table as it is calls for.
 
-use shared::domain::bind::{BindEffect, BindRefusal, bound_by, events, replaced_by};
+use shared::domain::bind::{BindEffect, BindRefusal, bound_by, replaced_by};
 use shared::domain::bulk::ItemState;
-use shared::domain::event::Event;
+use shared::domain::event::{Event, bind_events};
 use shared::domain::ids::CardId;
 use shared::domain::operation::Operation;
 use shared::message::{BindCard, CancelStep, Message, StartStep};
@@ -57,7 +57,7 @@ fn said_of_bind(
         Some(at) => BindEffect::Bound { at, replaced },
         None => BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None },
     };
-    let events = events(&message.event_context(), bind, facts, outcome, &effect).ok()?;
+    let events = bind_events(&message.event_context(), bind, facts, outcome, &effect).ok()?;
     Some(events.into_iter().map(Row::new).collect())
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::card::{Bound, Replaced};
-use crate::domain::event::EventContext;
+use crate::domain::event::{Contradiction, EventContext, bind_events};
 use crate::domain::ids::ProgramId;
 
 const STATUSES: [CardStatus; 18] = [
@@ -119,7 +119,7 @@ fn the_events_of_a_reissue_are_these_bytes() {
     };
     let effect = BindEffect::Bound { at: at("2026-11-22T03:04:05.678Z"), replaced: Some(replaced) };
     let outcome = BindOutcome::of(&effect, at("2027-01-01T00:00:00Z"));
-    let events = events(&context(), &bind(), &facts(), &outcome, &effect).unwrap();
+    let events = bind_events(&context(), &bind(), &facts(), &outcome, &effect).unwrap();
     let written: Vec<_> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     let envelope = |id: &str, event_type: &str, data: &str| {
         format!(
@@ -151,7 +151,7 @@ fn a_refusal_says_what_was_stored_not_what_is_seen_later() {
         card_status: CardStatus::Created,
     };
     let later = BindEffect::Refused { code: BindRefusal::CardNotUnbound, card_status: Some(CardStatus::Lost) };
-    let events = events(&context(), &bind(), &facts(), &stored, &later).unwrap();
+    let events = bind_events(&context(), &bind(), &facts(), &stored, &later).unwrap();
     let event = serde_json::to_value(&events[0]).unwrap();
     assert_eq!(events.len(), 1);
     assert_eq!(event["timestamp"], "2026-11-22T03:04:05.678Z");
@@ -168,8 +168,8 @@ fn a_contradiction_is_not_published() {
     let refused = BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None };
     let now = at("2027-01-01T00:00:00Z");
     let (success, failure) = (BindOutcome::of(&effect, now), BindOutcome::of(&refused, now));
-    assert_eq!(events(&context(), &bind(), &facts(), &failure, &effect), Err(Contradiction));
-    assert_eq!(events(&context(), &bind(), &facts(), &success, &refused), Err(Contradiction));
+    assert_eq!(bind_events(&context(), &bind(), &facts(), &failure, &effect), Err(Contradiction));
+    assert_eq!(bind_events(&context(), &bind(), &facts(), &success, &refused), Err(Contradiction));
 }
 
 /// The new card as this operation, or another, bound it, and the card that it replaced.

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::EventStatus;
 use crate::domain::bulk::{Bulk, BulkCancellation, BulkStatus};
 use crate::domain::cancel::{CancelCode, CancelType, ItemRef};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, ProgramId};
-use crate::domain::operation::{Operation, OperationState, Subject};
+use crate::domain::operation::{Operation, Subject};
+use crate::domain::status::{EventStatus, OperationState};
 
 /// The data of `noname_cancellation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

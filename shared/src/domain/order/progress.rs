@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{Cancellation, CancellationCode, OrderRef};
 use crate::domain::acceptance::Acceptance;
-use crate::domain::event::EventStatus;
-use crate::domain::operation::OperationState;
+use crate::domain::status::{EventStatus, OperationState};
 use crate::domain::time::Timestamp;
 
 /// Rows that the notes of an operation are spread over. Ours: of 1,000 orders, a row has some 16 and stays near 1 KB, so

@@ -4,6 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::domain::ids::OrgId;
 
 const OPERATION: &str = "0192d1c0-0000-7000-8000-000000000001";
 const ANOTHER: &str = "0192d1c0-0000-7000-8000-000000000002";

@@ -2,11 +2,11 @@
 
 use shared::domain::acceptance::Acceptance;
 use shared::domain::bind::{
-    Bind, BindEffect, BindOutcome, BindRefusal, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued, events,
+    Bind, BindEffect, BindOutcome, BindRefusal, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued,
     reissued_before, replaced_by,
 };
 use shared::domain::card::{Bound, Card, CardStatus, Replaced};
-use shared::domain::event::Event;
+use shared::domain::event::{Event, bind_events};
 use shared::domain::ids::CardId;
 use shared::domain::time::Timestamp;
 use shared::message::{BindCard, Message};
@@ -24,7 +24,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCa
     let (id, now, context) = (message.operation_id, run.now()?, message.event_context());
     if run.is(Broken::PublishesBeforeWriting) {
         let success = BindEffect::Bound { at: now, replaced: None };
-        let hasty = events(&context, bind, facts, &BindOutcome::of(&success, now), &success);
+        let hasty = bind_events(&context, bind, facts, &BindOutcome::of(&success, now), &success);
         super::publish_all(run, id, &owned(hasty.unwrap_or_default()))?;
     }
     run.function("known", |run| known(run, message).map(|_| ()))?;
@@ -37,7 +37,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCa
         run.write("UpdateItem operation", &row, |world| world.end_bind(id, &outcome))?
     };
     let outcome = stored.ok_or(Stop::Broken(GONE))?;
-    let events = events(&context, bind, facts, &outcome, &effect);
+    let events = bind_events(&context, bind, facts, &outcome, &effect);
     events.map(owned).map_err(|_| Stop::Broken("the stored outcome contradicts the card's marks"))
 }
 

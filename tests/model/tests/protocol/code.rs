@@ -15,7 +15,7 @@ use model::{AnyMessage, Bindery, Broken, Instruction, Place, Task, World};
 use rstest::rstest;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::domain::operation::expires_at;
+use shared::domain::acceptance::expires_at;
 use shared::domain::time::Timestamp;
 use shared::message::StartStep;
 use stateright::Model;

@@ -1,0 +1,73 @@
+//! What is published of the cancellations of orders.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Event, EventContext, EventData};
+use crate::domain::ids::{OperationId, OrgId};
+use crate::domain::order::{Cancellation, CancellationCode, Order, PersonId};
+use crate::domain::status::EventStatus;
+
+/// The data of `cancellation_requested`, and with its last three members of `cancellation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CancellationData {
+    order_id: Option<i32>,
+    international_order_uid: Option<Uuid>,
+    creator_id: PersonId,
+    operation_id: OperationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<EventStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message_code: Option<CancellationCode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+}
+
+impl CancellationData {
+    /// What is said of the operation's cancellation of the order, which ended so if it has ended.
+    fn new(order: &Order, operation_id: OperationId, code: Option<CancellationCode>) -> Self {
+        let (order_id, international_order_uid) = order.order.ids();
+        Self {
+            order_id,
+            international_order_uid,
+            creator_id: order.creator_id,
+            operation_id,
+            status: code.map(CancellationCode::status),
+            message_code: code,
+            message: code.map(CancellationCode::message),
+        }
+    }
+}
+
+impl Order {
+    /// The events of the cancellations that this version of the order ended.
+    #[must_use]
+    pub fn events_of_version(&self, org_id: &OrgId, version: u64) -> Vec<Event> {
+        let ended = self.ended_by_version(version);
+        ended.filter_map(|(operation, _)| self.outcome_event(org_id, operation.operation_id)).collect()
+    }
+
+    /// That the operation's cancellation was asked for, if it was.
+    #[must_use]
+    pub fn request_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
+        let cancellation = self.cancellations.get(&operation_id)?;
+        let data = CancellationData::new(self, operation_id, None);
+        let event = EventData::CancellationRequested(data);
+        Some(context(org_id, operation_id, cancellation).event(cancellation.requested_at?, self.order, event))
+    }
+
+    /// How the operation's cancellation ended, if it has.
+    #[must_use]
+    pub fn outcome_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
+        let cancellation = self.cancellations.get(&operation_id)?;
+        let outcome = cancellation.outcome.as_ref()?;
+        let data = CancellationData::new(self, operation_id, Some(outcome.code));
+        let event = EventData::Cancellation(data);
+        Some(context(org_id, operation_id, cancellation).event(outcome.at, self.order, event))
+    }
+}
+
+fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &Cancellation) -> EventContext {
+    let Cancellation { cid, accepted_at, .. } = cancellation;
+    EventContext { org_id: org_id.clone(), operation_id, cid: cid.clone(), accepted_at: *accepted_at }
+}
