@@ -74,6 +74,7 @@ pub struct Aws {
     http_client: SharedHttpClient,
     region: String,
     credentials: Credentials,
+    retries: RetryConfig,
 }
 
 impl Aws {
@@ -88,7 +89,19 @@ impl Aws {
             http_client: http_client(),
             region,
             credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
+            retries: retries(),
         })
+    }
+
+    /// Returns AWS as this HTTP client has it, for tests. Each call is tried once.
+    #[must_use]
+    pub fn behind(http_client: SharedHttpClient) -> Self {
+        Self {
+            http_client,
+            region: "eu-central-1".to_owned(),
+            credentials: Credentials::new("test", "test", None, None, "test"),
+            retries: RetryConfig::disabled(),
+        }
     }
 }
 
@@ -190,7 +203,7 @@ macro_rules! client {
                     .credentials_provider(self.credentials.clone())
                     .http_client(self.http_client.clone())
                     .timeout_config(timeouts())
-                    .retry_config(retries());
+                    .retry_config(self.retries.clone());
                 config.set_endpoint_url(endpoint($service));
                 $sdk::Client::from_conf(config.build())
             }
@@ -202,6 +215,14 @@ client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
 client!(sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
 client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
 client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");
+
+#[cfg(test)]
+impl Aws {
+    /// Returns AWS for unit tests, over the network.
+    pub(crate) fn for_tests() -> Self {
+        Self::behind(http_client())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -238,11 +259,7 @@ mod tests {
     #[case::no_http(format!("http://{}", server(Some("hello"))), false)]
     #[tokio::test]
     async fn what_needs_a_connection_did_nothing_without_one(#[case] url: String, #[case] did_nothing: bool) {
-        let aws = Aws {
-            http_client: http_client(),
-            region: "eu-central-1".to_owned(),
-            credentials: Credentials::new("test", "test", None, None, "test"),
-        };
+        let aws = Aws::for_tests();
         let config = aws.sqs().config().to_builder().endpoint_url(url).retry_config(RetryConfig::disabled()).build();
         let client = aws_sdk_sqs::Client::from_conf(config);
         let error = client.send_message().queue_url("q").message_body("b").send().await.unwrap_err();

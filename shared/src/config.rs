@@ -7,10 +7,10 @@ use std::env;
 pub enum ConfigError {
     /// Variables that it needs and does not have.
     #[error("missing or empty environment variables: {}", .0.join(", "))]
-    Missing(Vec<&'static str>),
+    Missing(Vec<String>),
     /// A variable that does not hold what it should.
     #[error("environment variable {0} is not a number")]
-    NotANumber(&'static str),
+    NotANumber(String),
 }
 
 /// The values of these environment variables.
@@ -20,17 +20,8 @@ pub enum ConfigError {
 pub fn required<const N: usize>(names: [&'static str; N]) -> Result<[String; N], ConfigError> {
     let values = names.map(|name| env::var(name).unwrap_or_default());
     let missing: Vec<_> =
-        names.into_iter().zip(&values).filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+        names.into_iter().zip(&values).filter(|(_, value)| value.is_empty()).map(|(name, _)| name.to_owned()).collect();
     if missing.is_empty() { Ok(values) } else { Err(ConfigError::Missing(missing)) }
-}
-
-/// The number in this environment variable.
-///
-/// # Errors
-/// If it is missing or not a number.
-pub fn required_number(name: &'static str) -> Result<u32, ConfigError> {
-    let [value] = required([name])?;
-    value.parse().map_err(|_| ConfigError::NotANumber(name))
 }
 
 /// The value of an environment variable that may be missing; an empty one counts as missing.
@@ -50,6 +41,5 @@ mod tests {
             "missing or empty environment variables: BINDERY_NO_SUCH_1, BINDERY_NO_SUCH_2"
         );
         assert!(required(["PATH"]).is_ok());
-        assert_eq!(required_number("PATH"), Err(ConfigError::NotANumber("PATH")));
     }
 }

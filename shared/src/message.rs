@@ -5,7 +5,9 @@
 //! sender's meaning could move cards.
 
 use std::collections::BTreeSet;
+use std::marker::PhantomData;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::domain::acceptance::Acceptance;
@@ -18,10 +20,6 @@ use crate::domain::ids::{BulkId, CorrelationId, ExternalId, OperationId, OrgId, 
 use crate::domain::operation::Operation;
 use crate::domain::order::OrderRef;
 use crate::domain::time::Timestamp;
-
-mod feed;
-
-pub use feed::OrderFeed;
 
 /// The one version of the envelope and of all instructions in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +42,43 @@ impl<'de> Deserialize<'de> for Version1 {
     }
 }
 
+/// What a worker is to do.
+pub trait Instruction: Serialize + DeserializeOwned + Send + Sync {
+    /// The kind that its messages name. It is the name of the queue, too.
+    const KIND: &'static str;
+}
+
+/// The kind of a message: that of its instruction, and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind<T>(PhantomData<T>);
+
+impl<T> Default for Kind<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: Instruction> Serialize for Kind<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(T::KIND)
+    }
+}
+
+impl<'de, T: Instruction> Deserialize<'de> for Kind<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let kind = String::deserialize(deserializer)?;
+        if kind == T::KIND { Ok(Self::default()) } else { Err(de::Error::custom("a message of another kind")) }
+    }
+}
+
 /// The envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(serialize = "T: Instruction", deserialize = "T: Instruction"))]
 pub struct Message<T> {
     /// The version of the form.
     pub version: Version1,
+    /// What the instruction is.
+    pub kind: Kind<T>,
     /// The tenant, from the token of the request.
     pub org_id: OrgId,
     /// The operation that the instruction belongs to. Its row was written before the message was sent.
@@ -68,6 +97,7 @@ impl<T> Message<T> {
     pub fn of(operation: &Operation, instruction: T) -> Self {
         Self {
             version: Version1,
+            kind: Kind::default(),
             org_id: operation.org_id.clone(),
             operation_id: operation.operation_id,
             cid: operation.cid.clone(),
@@ -88,6 +118,7 @@ impl<T> Message<T> {
         let Self { version, org_id, operation_id, cid, accepted_at, .. } = self;
         Message {
             version: *version,
+            kind: Kind::default(),
             org_id: org_id.clone(),
             operation_id: *operation_id,
             cid: cid.clone(),
@@ -119,6 +150,10 @@ pub struct BindCard {
     pub card: CardFacts,
 }
 
+impl Instruction for BindCard {
+    const KIND: &'static str = "bind-card";
+}
+
 /// For the start-bulk worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +162,10 @@ pub struct StartBulk {
     pub bulk_id: BulkId,
     /// What to do about it.
     pub step: StartStep,
+}
+
+impl Instruction for StartBulk {
+    const KIND: &'static str = "start-bulk";
 }
 
 /// A step of a start.
@@ -166,6 +205,10 @@ pub struct CancelBulk {
     pub program_id: ProgramId,
     /// What to do about it.
     pub step: CancelStep,
+}
+
+impl Instruction for CancelBulk {
+    const KIND: &'static str = "cancel-bulk";
 }
 
 /// A step of a cancel.
@@ -213,6 +256,10 @@ pub struct CancelOrder {
     pub order: OrderRef,
 }
 
+impl Instruction for CancelOrder {
+    const KIND: &'static str = "cancel-orders";
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -223,6 +270,7 @@ mod tests {
     fn golden() -> Value {
         json!({
             "version": 1,
+            "kind": "bind-card",
             "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11",
             "operation_id": "0192d1c0-0000-7000-8000-000000000001",
             "cid": "c-1",
@@ -246,6 +294,8 @@ mod tests {
     #[rstest]
     #[case("/version", json!(2))]
     #[case("/version", json!("1"))]
+    #[case("/kind", json!("cancel-bulk"))]
+    #[case("/kind", json!(null))]
     #[case("/org_id", json!("TN-1"))]
     #[case("/instruction/bind/card_id", json!(0))]
     #[case("/instruction/bind/card_id", json!(9_007_199_254_740_992_u64))]
@@ -273,6 +323,7 @@ mod tests {
     #[case("chunk", json!({ "number": 0, "items": [{ "id": "#" }, { "id": "b", "card": 7 }], "missing": ["a"] }))]
     fn the_form_of_a_cancel_is_fixed(#[case] step: &str, #[case] content: Value) {
         let mut message = golden();
+        message["kind"] = json!("cancel-bulk");
         message["instruction"] = json!({ "bulk_id": "b", "program_id": 1, "step": { step: content } });
         let read: Message<CancelBulk> = serde_json::from_value(message.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), message);
@@ -285,6 +336,7 @@ mod tests {
     #[case(json!({ "international_order_uid": "6269c403-5b9f-47dd-b8c3-7ecbef8f686d" }))]
     fn the_form_of_a_cancellation_is_fixed(#[case] order: Value) {
         let mut message = golden();
+        message["kind"] = json!("cancel-orders");
         message["instruction"] = json!({ "order": order });
         let read: Message<CancelOrder> = serde_json::from_value(message.clone()).unwrap();
         assert_eq!(serde_json::to_value(read).unwrap(), message);

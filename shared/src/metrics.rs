@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Map, Value, json};
 
 use crate::clock;
-use crate::config::{self, ConfigError};
 use crate::domain::event::{Effect, Event};
 use crate::domain::time::Timestamp;
 
@@ -43,16 +42,7 @@ struct Counts {
 }
 
 impl Metrics {
-    /// Of the function that the environment names (`STACK_NAME`, and Lambda's own `AWS_LAMBDA_FUNCTION_NAME`).
-    ///
-    /// # Errors
-    /// Names the missing variables.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let [stack, function] = config::required(["STACK_NAME", "AWS_LAMBDA_FUNCTION_NAME"])?;
-        Ok(Self::new(stack, function))
-    }
-
-    /// Of this function of this stack.
+    /// Returns the metrics of this function of this stack.
     #[must_use]
     pub fn new(stack: String, function: String) -> Self {
         Self { stack, function, counts: Arc::default() }

@@ -10,13 +10,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use crate::clock;
 use crate::domain::bulk::{PlanCursor, PlannedItem};
 use crate::domain::ids::BulkId;
 use crate::domain::operation::{Operation, OperationState, Progress};
-use crate::message::Message;
+use crate::message::{Instruction, Message};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -55,7 +53,7 @@ pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Oper
 ///
 /// # Errors
 /// [`Failure::Retry`] if SQS did not take the message.
-pub async fn watch_later<T: Serialize + Sync>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), Failure> {
+pub async fn watch_later<T: Instruction>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), Failure> {
     Ok(queue.send_later(&message.next(watch), WATCH_AFTER).await?)
 }
 
@@ -63,7 +61,7 @@ pub async fn watch_later<T: Serialize + Sync>(queue: &Queue, message: &Message<T
 ///
 /// # Errors
 /// [`Failure::Retry`] if SQS did not take the message of the next look.
-pub async fn watch<T: Serialize + Sync>(
+pub async fn watch<T: Instruction>(
     queue: &Queue,
     metrics: &Metrics,
     message: &Message<T>,
@@ -116,7 +114,7 @@ pub struct Plan<'a, T> {
     pub attempt: Attempt,
 }
 
-impl<T: Serialize + Sync> Plan<'_, T> {
+impl<T: Instruction> Plan<'_, T> {
     /// Cuts the bulk's items into chunks and sends their messages, made by `chunk`: from this cursor on, or from where the
     /// operation's row says. After the last page notes on the operation how many chunks there are, and answers it. If time
     /// runs out before, sends the message of the plan's next page, made by `further`, and answers nothing.

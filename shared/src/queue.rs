@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
 use crate::aws::did_nothing;
-use crate::message::Message;
+use crate::message::{Instruction, Message};
 use crate::{batching, trace};
 
 /// Messages of one call (AWS limit).
@@ -87,7 +87,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`] if SQS did not say that it has it.
-    pub async fn send<T: Serialize + Sync>(&self, message: &Message<T>) -> Result<(), SendError> {
+    pub async fn send<T: Instruction>(&self, message: &Message<T>) -> Result<(), SendError> {
         self.send_later(message, Duration::ZERO).await
     }
 
@@ -95,11 +95,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`] if SQS did not say that it has it.
-    pub async fn send_later<T: Serialize + Sync>(
-        &self,
-        message: &Message<T>,
-        after: Duration,
-    ) -> Result<(), SendError> {
+    pub async fn send_later<T: Instruction>(&self, message: &Message<T>, after: Duration) -> Result<(), SendError> {
         let body = ascii_json(message).map_err(|error| SendError::new(error.to_string()))?;
         self.client
             .send_message()
@@ -118,7 +114,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`] if any of them was not taken in the end.
-    pub async fn send_all<T: Serialize + Sync>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
+    pub async fn send_all<T: Instruction>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
         let refused = self.send_each(messages).await?;
         refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError::new(reason)))
     }
@@ -127,7 +123,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`] if it cannot be said of each. Its [`Effect`] is that of all these messages together.
-    pub async fn send_each<T: Serialize + Sync>(
+    pub async fn send_each<T: Instruction>(
         &self,
         messages: &[Message<T>],
     ) -> Result<BTreeMap<usize, String>, SendError> {
@@ -252,7 +248,7 @@ impl Queue {
     }
 }
 
-fn batch_entry<T: Serialize>(
+fn batch_entry<T: Instruction>(
     (index, message): (usize, &Message<T>),
 ) -> Result<SendMessageBatchRequestEntry, SendError> {
     SendMessageBatchRequestEntry::builder()

@@ -15,7 +15,7 @@
 //! than be tried until SQS moves it there without one. So is one whose last try failed. Should that
 //! fail, SQS's redrive policy still moves it.
 
-mod outlets;
+mod context;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -24,18 +24,20 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
-pub use lambda_runtime::Error;
 use lambda_runtime::{LambdaEvent, service_fn};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::clock;
+use crate::aws::Service;
 use crate::domain::event::Event;
-use crate::events::{EventBus, PublishError};
-use crate::message::{Message, OrderFeed};
+use crate::environment::Environment;
+use crate::events::PublishError;
+use crate::message::{Instruction, Message};
 use crate::queue::SendError;
 use crate::store::StoreError;
+use crate::{Error, block_on, clock, telemetry};
 
-pub use outlets::{Outlets, Returns};
+pub use context::{Publishing, WorkerContext};
 
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
 
@@ -48,18 +50,57 @@ const ANSWERING_TIME: Duration = Duration::from_millis(100);
 /// For all of these: what is left is for applying.
 pub const KEPT_BACK: Duration = ANSWERING_TIME.saturating_add(BURYING_TIME).saturating_add(PUBLISHING_TIME);
 
+/// Longest kind of a message that is quoted. Ours.
+const MAX_KIND_CHARS: usize = 40;
+
 /// Deliveries of a message that find what cannot be before it is given up. Ours.
 const MOST_UNEXPECTED: u32 = 3;
 
-/// What a queue's messages say of themselves, for the log.
-pub trait Envelope: DeserializeOwned {
-    /// The tenant, the operation and the correlation ID, as far as they are known.
-    fn about(&self) -> About;
+/// A worker: the function that applies the messages of one queue.
+pub trait Worker: Sized + Send + Sync + 'static {
+    /// The function's name. The variables of its queues derive from it.
+    const NAME: &'static str;
+    /// What every message calls, and so is connected to before the first.
+    const CALLS: &'static [Service];
+    /// How its events are published.
+    const EVENTS: Publishing = Publishing::ON_THE_BUS;
+    /// Whether [`Failure::Wait`] says how long a message waits. Such a worker needs its queue's URL; without it, a message
+    /// waits for the queue's visibility timeout.
+    const SETS_DELAYS: bool = false;
+
+    /// What it receives.
+    type Message: QueueMessage;
+
+    /// Makes the worker of what its environment names.
+    ///
+    /// # Errors
+    /// If something of its own cannot be made; missing variables are noted in `environment`.
+    fn from_env(environment: &Environment) -> Result<Self, Error>;
+
+    /// Reads in advance what the first message would otherwise wait for. What fails here is left to that.
+    fn warm_up(&self) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
+    /// Applies a message. It must change nothing more when it is repeated, and must return the same events.
+    ///
+    /// # Errors
+    /// Says whether, and when, the message is to be tried again. A refused instruction is an outcome, not an error.
+    fn apply(&self, message: Self::Message, attempt: Attempt) -> impl Future<Output = Result<Applied, Failure>>;
+}
+
+/// What a worker's queue carries.
+pub trait QueueMessage: DeserializeOwned {
+    /// Its kind, as the log names it, and the message itself if it is one of ours.
+    const KIND: &'static str;
+
+    /// Returns what a log line about the message names.
+    fn log_fields(&self) -> LogFields;
 }
 
 /// What a log line about a message names.
 #[derive(Debug, Clone)]
-pub struct About {
+pub struct LogFields {
     /// The tenant.
     pub tenant: String,
     /// The operation.
@@ -68,19 +109,15 @@ pub struct About {
     pub cid: Option<String>,
 }
 
-impl<T: DeserializeOwned> Envelope for Message<T> {
-    fn about(&self) -> About {
-        About {
+impl<T: Instruction> QueueMessage for Message<T> {
+    const KIND: &'static str = T::KIND;
+
+    fn log_fields(&self) -> LogFields {
+        LogFields {
             tenant: self.org_id.to_string(),
             operation_id: Some(self.operation_id.to_string()),
             cid: Some(self.cid.to_string()),
         }
-    }
-}
-
-impl Envelope for OrderFeed {
-    fn about(&self) -> About {
-        About { tenant: self.org_id.to_string(), operation_id: None, cid: None }
     }
 }
 
@@ -144,79 +181,60 @@ pub struct Applied {
     pub events: Vec<Event>,
 }
 
-/// Serves a queue, until the runtime ends; see [`run_batch`].
+/// Serves a worker's queue, until the runtime ends: all of its function's `main`.
 ///
 /// # Errors
-/// Those of the runtime.
-pub async fn run<M, F, Fut>(outlets: &Outlets, apply: F) -> Result<(), Error>
-where
-    M: Envelope,
-    F: Fn(M, Attempt) -> Fut,
-    Fut: Future<Output = Result<Applied, Failure>>,
-{
-    serve(&|event| run_batch(outlets, event, &apply).boxed_local()).await
-}
-
-/// The same, for a worker that publishes nothing: [`Applied`] holds no events.
-///
-/// # Errors
-/// Those of the runtime.
-pub async fn run_without_events<M, F, Fut>(returns: &Returns, apply: F) -> Result<(), Error>
-where
-    M: Envelope,
-    F: Fn(M, Attempt) -> Fut,
-    Fut: Future<Output = Result<Applied, Failure>>,
-{
-    serve(&|event| handle(returns, event, &apply, async |_, _| {}).boxed_local()).await
+/// Names what the environment lacks; else those of the runtime.
+pub fn serve<W: Worker>() -> Result<(), Error> {
+    telemetry::init();
+    block_on(async {
+        let environment = Environment::of_process()?;
+        let (worker, context) =
+            environment.make(|environment| Ok((W::from_env(environment)?, WorkerContext::of::<W>(environment))))?;
+        tokio::join!(worker.warm_up(), environment.aws.warm_up(W::CALLS));
+        run(&|event| run_batch(&worker, &context, event).boxed_local()).await
+    })
 }
 
 /// Runs a batch. Boxed, so that the runtime is compiled here once, and not with each function.
 type Batch<'a> = dyn Fn(LambdaEvent<SqsEvent>) -> LocalBoxFuture<'a, SqsBatchResponse> + 'a;
 
-async fn serve(batch: &Batch<'_>) -> Result<(), Error> {
+async fn run(batch: &Batch<'_>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(batch(event).await))).await
 }
 
-/// Runs a batch; see the module's own words. `apply` is the worker's part.
-pub async fn run_batch<M, F, Fut>(outlets: &Outlets, event: LambdaEvent<SqsEvent>, apply: F) -> SqsBatchResponse
-where
-    M: Envelope,
-    F: Fn(M, Attempt) -> Fut,
-    Fut: Future<Output = Result<Applied, Failure>>,
-{
-    handle(&outlets.returns, event, apply, async |deliveries, until| {
-        publish(&outlets.bus, deliveries, until).await;
-    })
-    .await
+/// Runs a batch; see the module's own words.
+pub async fn run_batch<W: Worker>(
+    worker: &W,
+    context: &WorkerContext,
+    event: LambdaEvent<SqsEvent>,
+) -> SqsBatchResponse {
+    handle(context, event, &|record, attempt, until| deliver(worker, record, attempt, until).boxed_local()).await
 }
 
-async fn handle<M, F, Fut>(
-    returns: &Returns,
-    event: LambdaEvent<SqsEvent>,
-    apply: F,
-    publish: impl AsyncFnOnce(&mut [Delivery], Instant),
-) -> SqsBatchResponse
-where
-    M: Envelope,
-    F: Fn(M, Attempt) -> Fut,
-    Fut: Future<Output = Result<Applied, Failure>>,
-{
-    let LambdaEvent { payload, context } = event;
-    let (started, time) = (Instant::now(), clock::time_left(context.deadline));
+/// Delivers a message to the worker. Boxed like [`Batch`].
+type Deliver<'a> = dyn Fn(SqsMessage, Attempt, Instant) -> LocalBoxFuture<'a, Delivery> + 'a;
+
+async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: &Deliver<'_>) -> SqsBatchResponse {
+    let LambdaEvent { payload, context: lambda } = event;
+    let (started, time) = (Instant::now(), clock::time_left(lambda.deadline));
     let keeping_back = |kept: Duration| started + time.saturating_sub(kept);
     let bury_until = keeping_back(ANSWERING_TIME);
     let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
     let apply_until = keeping_back(KEPT_BACK);
     let attempt = |record: &SqsMessage| {
         let number = receives(record);
-        Attempt { number, left: returns.max_receives.saturating_sub(number), timeout: time }
+        Attempt { number, left: context.max_receives.saturating_sub(number), timeout: time }
     };
-    let delivering = |record| deliver(attempt(&record), record, apply_until, &apply);
+    let delivering = |record| {
+        let attempt = attempt(&record);
+        deliver(record, attempt, apply_until)
+    };
     let mut deliveries = join_all(payload.records.into_iter().map(delivering)).await;
-    publish(&mut deliveries, publish_until).await;
+    publish(context, &mut deliveries, publish_until).await;
 
-    let failures = join_all(deliveries.into_iter().map(|delivery| settle(returns, delivery, bury_until))).await;
-    returns.metrics.flush();
+    let failures = join_all(deliveries.into_iter().map(|delivery| settle(context, delivery, bury_until))).await;
+    context.metrics.flush();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures.into_iter().flatten().collect();
     response
@@ -226,42 +244,61 @@ where
 struct Delivery {
     record: SqsMessage,
     started: Instant,
+    /// The message's kind, as far as it is known.
+    kind: Option<String>,
     /// Known once the message was read.
-    about: Option<About>,
+    about: Option<LogFields>,
     result: Result<Applied, Failure>,
 }
 
-async fn deliver<M, F, Fut>(attempt: Attempt, record: SqsMessage, until: Instant, apply: &F) -> Delivery
-where
-    M: Envelope,
-    F: Fn(M, Attempt) -> Fut,
-    Fut: Future<Output = Result<Applied, Failure>>,
-{
+async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: Attempt, until: Instant) -> Delivery {
     let started = Instant::now();
     let body = record.body.as_deref().unwrap_or_default();
     let body = body.strip_prefix(crate::BYTE_ORDER_MARK).unwrap_or(body);
-    // Whatever is wrong with a message is its own affair, a panic of its reader's too.
-    let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
-    let reading = reading.map_err(|_panic| "its reader panicked".to_owned());
-    // The error's own text may quote the message; where it went wrong is enough.
-    let message: M = match reading.and_then(|read| read.map_err(|error| reading_error(&error))) {
+    let message: W::Message = match read(body) {
         Ok(message) => message,
         Err(reason) => {
-            let reason = format!("unreadable message: {reason}");
-            return Delivery { record, started, about: None, result: Err(Failure::Broken(reason)) };
+            let other = other_kind(body, W::Message::KIND);
+            let reason = match &other {
+                Some(kind) => format!("a {kind} message in the queue of {}", W::NAME),
+                None => format!("unreadable message: {reason}"),
+            };
+            return Delivery { record, started, kind: other, about: None, result: Err(Failure::Broken(reason)) };
         }
     };
-    let about = Some(message.about());
-    let applying = AssertUnwindSafe(async { apply(message, attempt).await }).catch_unwind();
+    let (kind, about) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
+    let applying = AssertUnwindSafe(async { worker.apply(message, attempt).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),
         Err(_elapsed) => Err(Failure::Retry("no time was left".to_owned())),
     };
-    Delivery { record, started, about, result }
+    Delivery { record, started, kind, about, result }
 }
 
-async fn publish(bus: &EventBus, deliveries: &mut [Delivery], until: Instant) {
+/// Reads a message. Whatever is wrong with it is its own affair, a panic of its reader's too.
+fn read<M: DeserializeOwned>(body: &str) -> Result<M, String> {
+    let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
+    let reading = reading.map_err(|_panic| "its reader panicked".to_owned())?;
+    // The error's own text may quote the message; where it went wrong is enough.
+    reading.map_err(|error| reading_error(&error))
+}
+
+/// Returns the kind that a message of ours names, if it is another than this. Only what can be a kind is ever quoted.
+fn other_kind(body: &str, expected: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Ours {
+        kind: String,
+        #[serde(rename = "instruction")]
+        _instruction: IgnoredAny,
+    }
+    let Ours { kind, .. } = read(body).ok()?;
+    let can_be = (1..=MAX_KIND_CHARS).contains(&kind.len())
+        && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (can_be && kind != expected).then_some(kind)
+}
+
+async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: Instant) {
     let (mut owners, mut events) = (Vec::new(), Vec::new());
     for (index, delivery) in deliveries.iter_mut().enumerate() {
         if let Ok(applied) = &mut delivery.result {
@@ -271,9 +308,12 @@ async fn publish(bus: &EventBus, deliveries: &mut [Delivery], until: Instant) {
             }
         }
     }
-    for (owner, fate) in owners.into_iter().zip(bus.publish(&events, until).await) {
-        if let Err(error) = fate {
-            deliveries[owner].result = Err(error.into());
+    if events.is_empty() {
+        return;
+    }
+    for (owner, fate) in owners.into_iter().zip(context.publish(events, until).await) {
+        if let Err(failure) = fate {
+            deliveries[owner].result = Err(failure);
         }
     }
 }
@@ -294,10 +334,10 @@ enum Fate<'a> {
 }
 
 /// Lets the message go (`None`), or names it as failed.
-async fn settle(returns: &Returns, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
+async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
     let receives = receives(&delivery.record);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
-    let is_last = receives >= returns.max_receives;
+    let is_last = receives >= context.max_receives;
     let fate = match &delivery.result {
         Ok(applied) => Fate::LetGo(applied.outcome),
         Err(Failure::Retry(reason)) if !is_last => Fate::Back(reason, None),
@@ -311,8 +351,8 @@ async fn settle(returns: &Returns, delivery: Delivery, until: Instant) -> Option
     let gone = match fate {
         Fate::LetGo(_) => true,
         Fate::Back(_, time) => {
-            returns.metrics.retried();
-            if let (Some(queue), Some(time)) = (&returns.queue, time) {
+            context.metrics.retried();
+            if let (Some(queue), Some(time)) = (&context.queue, time) {
                 let handle = delivery.record.receipt_handle.as_deref().unwrap_or_default();
                 if let Some(error) = in_time(queue.hide(handle, time), until).await {
                     tracing::warn!(message_id, error, "comes back after the visibility timeout");
@@ -322,12 +362,12 @@ async fn settle(returns: &Returns, delivery: Delivery, until: Instant) -> Option
         }
         Fate::Bury(reason) => {
             let body = delivery.record.body.as_deref().unwrap_or_default();
-            let failure = in_time(returns.dead_letters.bury(body, reason, message_id), until).await;
+            let failure = in_time(context.dead_letters.bury(body, reason, message_id), until).await;
             match &failure {
-                None => returns.metrics.dead_lettered(),
+                None => context.metrics.dead_lettered(),
                 Some(error) => {
                     tracing::error!(message_id, error, "left for SQS to dead-letter");
-                    returns.metrics.failed();
+                    context.metrics.failed();
                 }
             }
             failure.is_none()
@@ -348,19 +388,30 @@ async fn in_time(call: impl Future<Output = Result<(), SendError>>, until: Insta
 }
 
 fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
-    let about = delivery.about.as_ref();
+    let (kind, about) = (delivery.kind.as_deref(), delivery.about.as_ref());
     let operation_id = about.and_then(|about| about.operation_id.as_deref());
     let tenant = about.map(|about| about.tenant.as_str());
     let cid = about.and_then(|about| about.cid.as_deref());
     let duration_ms = u64::try_from(delivery.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match fate {
         Fate::LetGo(outcome) => {
-            tracing::info!(message_id, operation_id, tenant, cid, receives, outcome, duration_ms, "message handled");
+            tracing::info!(
+                message_id,
+                kind,
+                operation_id,
+                tenant,
+                cid,
+                receives,
+                outcome,
+                duration_ms,
+                "message handled"
+            );
         }
         Fate::Back(reason, time) => {
             let (outcome, wait_s) = ("RETRY", time.map(|time| time.as_secs()));
             tracing::warn!(
                 message_id,
+                kind,
                 operation_id,
                 tenant,
                 cid,
@@ -374,7 +425,18 @@ fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
         }
         Fate::Bury(reason) => {
             let outcome = "DEAD_LETTER";
-            tracing::error!(message_id, operation_id, tenant, cid, receives, outcome, reason, duration_ms, "given up");
+            tracing::error!(
+                message_id,
+                kind,
+                operation_id,
+                tenant,
+                cid,
+                receives,
+                outcome,
+                reason,
+                duration_ms,
+                "given up"
+            );
         }
     }
 }
@@ -390,11 +452,25 @@ fn reading_error(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     #[test]
     fn a_reason_quotes_nothing_of_the_message() {
         let error = serde_json::from_str::<u8>("\"secret\"").unwrap_err();
         assert_eq!(reading_error(&error), "not of the known form at line 1 column 8");
+    }
+
+    #[rstest]
+    #[case::another(r#"{"kind":"cancel-bulk","instruction":{}}"#, Some("cancel-bulk"))]
+    #[case::its_own(r#"{"kind":"bind-card","instruction":{}}"#, None)]
+    #[case::of_another_system(r#"{"kind":"cancel-bulk"}"#, None)]
+    #[case::that_says_too_much(r#"{"kind":"pin 1234","instruction":{}}"#, None)]
+    #[case::too_long(&format!(r#"{{"kind":"{}","instruction":1}}"#, "a".repeat(41)), None)]
+    #[case::empty(r#"{"kind":"","instruction":1}"#, None)]
+    #[case::unreadable("{", None)]
+    fn a_message_of_another_kind_is_named(#[case] body: &str, #[case] kind: Option<&str>) {
+        assert_eq!(other_kind(body, "bind-card").as_deref(), kind);
     }
 }

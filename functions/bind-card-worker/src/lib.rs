@@ -12,14 +12,15 @@
 //!
 //! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
 
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::bind::BindOutcome;
 use shared::domain::event::bind_events;
+use shared::environment::Environment;
 use shared::message::{BindCard, Message};
 use shared::plan::operation_of;
 use shared::store::Store;
-use shared::worker::{self, Applied, Failure, Outlets};
-use shared::{Error, clock, config, telemetry};
+use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::{Error, clock};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -28,12 +29,21 @@ pub struct BindCardWorker {
     pub store: Store,
 }
 
-impl BindCardWorker {
+impl Worker for BindCardWorker {
+    const NAME: &'static str = "bind-card-worker";
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::EVENTBRIDGE];
+
+    type Message = Message<BindCard>;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
     /// Applies one instruction.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`]; a refused bind is an outcome, not an error.
-    pub async fn apply(&self, message: Message<BindCard>) -> Result<Applied, Failure> {
+    async fn apply(&self, message: Message<BindCard>, _: Attempt) -> Result<Applied, Failure> {
         let BindCard { bind, card } = &message.instruction;
         let now = clock::now();
         operation_of(&self.store, &message).await?;
@@ -44,19 +54,4 @@ impl BindCardWorker {
             .map_err(|contradiction| Failure::Unexpected(contradiction.to_string()))?;
         Ok(Applied { outcome: outcome.name(), events })
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "BIND_CARD_DLQ_URL")?;
-    let worker = BindCardWorker { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

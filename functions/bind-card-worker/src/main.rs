@@ -1,6 +1,5 @@
 //! The Lambda function `bind-card-worker`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    bind_card_worker::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::worker::serve::<bind_card_worker::BindCardWorker>()
 }

@@ -2,20 +2,16 @@
 //!
 //! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
 
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
 use shared::domain::ids::{CardId, OperationId};
 use shared::domain::operation::Subject;
-use shared::http::{self, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::environment::Environment;
+use shared::http::{Answer, Call, Endpoint, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
 use shared::number::whole;
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::{Error, config, message, telemetry};
-
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "bind-card";
-/// Largest body (contract).
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+use shared::{Error, message};
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -26,20 +22,27 @@ pub struct BindCard {
     pub queue: Queue,
 }
 
-impl BindCard {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 202.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for BindCard {
+    const NAME: &'static str = "bind-card";
+    const SCOPE: Scope = Scope::CardsBind;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
+    const MAX_BODY_BYTES: usize = 64 * 1024;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store(), queue: environment.queue(Self::NAME) })
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let bind = read(call)?;
-        let ticket = call.ticket(ENDPOINT, &bind)?;
+        let ticket = call.ticket(Self::NAME, &bind)?;
         let subject =
             Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None };
         let prepare = |recorded| self.prepare(call, ticket.operation_id, bind.clone(), recorded);
         accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
     }
+}
 
+impl BindCard {
     /// The message's instruction: the same one whenever it is made, because a card's facts never change.
     ///
     /// If the operation is not recorded, but the card says that it was carried out, then its row has gone away: it is
@@ -75,7 +78,7 @@ fn read(call: &Call) -> Result<Bind, Problem> {
     let card_id = kept(call.path("cardId"), &mut invalid);
     let account_id = kept(call.header("x-account-id"), &mut invalid);
     let customer_id = kept(call.header("x-customer-id"), &mut invalid);
-    let body = call.json_object(MAX_BODY_BYTES);
+    let body = call.json_object();
     let reissued = match &body {
         Ok(Some(members)) => members.text("reissued_card_id"),
         Ok(None) | Err(_) => None,
@@ -117,22 +120,4 @@ fn refusal(refusal: BindRefusal) -> Problem {
         BindRefusal::ReissuedCardAlreadyReplaced => ProblemCode::ReissuedCardAlreadyReplaced,
     };
     Problem::new(code, refusal)
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = BindCard { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
-    http::run(Scope::CardsBind, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

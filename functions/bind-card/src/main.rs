@@ -1,6 +1,5 @@
 //! The Lambda function `bind-card`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    bind_card::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<bind_card::BindCard>()
 }

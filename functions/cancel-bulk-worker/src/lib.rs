@@ -14,19 +14,20 @@
 
 mod chunk;
 
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::bulk::{PlanCursor, PlannedItem};
 use shared::domain::cancel::{ItemRef, bulk_after};
 use shared::domain::event::{Event, EventData, NonameBulkCancellationData};
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
+use shared::environment::Environment;
 use shared::events::EventBus;
 use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan, Watch};
 use shared::metrics::Metrics;
 use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
-use shared::worker::{self, Applied, Attempt, Failure, Outlets};
-use shared::{Error, clock, config, telemetry};
+use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::{Error, clock};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -41,13 +42,25 @@ pub struct CancelBulkWorker {
     pub metrics: Metrics,
 }
 
-impl CancelBulkWorker {
+impl Worker for CancelBulkWorker {
+    const NAME: &'static str = "cancel-bulk-worker";
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE];
+    // A chunk that is given up says how long it waits.
+    const SETS_DELAYS: bool = true;
+
+    type Message = Message<CancelBulk>;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        let (queue, metrics) = (environment.queue(Self::NAME), environment.metrics.clone());
+        Ok(Self { store: environment.store(), queue, bus: environment.bus(), metrics })
+    }
+
     /// Takes one step of an operation. An item that other transactions hold at all but the last attempts is
     /// refused; before that, it is tried again.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, message: Message<CancelBulk>, attempt: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, message: Message<CancelBulk>, attempt: Attempt) -> Result<Applied, Failure> {
         match &message.instruction.step {
             CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, attempt).await,
             CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
@@ -59,7 +72,9 @@ impl CancelBulkWorker {
             }
         }
     }
+}
 
+impl CancelBulkWorker {
     async fn plan_all(
         &self,
         message: &Message<CancelBulk>,
@@ -199,23 +214,4 @@ fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Opt
         failed: progress.items_failed,
     };
     Ok(Some(message.event_context().event(ended_at, bulk_id, EventData::NonameBulkCancellation(data))))
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
-    let aws = Aws::from_env()?;
-    let mut outlets = Outlets::from_env(&aws, "CANCEL_BULK_DLQ_URL")?;
-    let queue = Queue::new(aws.sqs(), queue);
-    // A chunk that is given up says how long it waits.
-    outlets.returns.queue = Some(queue.clone());
-    let (bus, metrics) = (outlets.bus.clone(), outlets.returns.metrics.clone());
-    let worker = CancelBulkWorker { store: Store::new(aws.dynamodb(), table), queue, bus, metrics };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

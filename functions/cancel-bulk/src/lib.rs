@@ -5,20 +5,18 @@
 
 use std::collections::BTreeSet;
 
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bulk::{CHUNK_ITEMS, PlanCursor};
 use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
+use shared::environment::Environment;
 use shared::http::bulk::{ExternalIds, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{self, Accepting, Answer, Call, Invalid, Prepared, Problem, ProblemCode, Scope, open, send};
+use shared::http::{Accepting, Answer, Call, Endpoint, Invalid, Prepared, Problem, ProblemCode, Scope, open, send};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::{Error, config, telemetry};
-
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "cancel-bulk";
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -39,19 +37,24 @@ enum Request {
     },
 }
 
-impl CancelBulk {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 202.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for CancelBulk {
+    const NAME: &'static str = "cancel-bulk";
+    const SCOPE: Scope = Scope::CardsWrite;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
+    const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store(), queue: environment.queue(Self::NAME) })
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
         let request = read(call)?;
         let (cancel_type, ids) = match &request {
             Request::Full => (CancelType::Full, Vec::new()),
             Request::Partial { ids, .. } => (CancelType::Partial, ids.iter().cloned().collect()),
         };
-        let ticket = call.ticket(ENDPOINT, &(&bulk_id, cancel_type, &ids))?;
+        let ticket = call.ticket(Self::NAME, &(&bulk_id, cancel_type, &ids))?;
         if let Request::Partial { sent, .. } = request {
             check_count(sent).map_or(Ok(()), |detail| {
                 Err(Problem::new(ProblemCode::OutOfRange, format!("external_ids {detail}.")))
@@ -91,7 +94,7 @@ impl CancelBulk {
 
 fn read(call: &Call) -> Result<Request, Problem> {
     let invalid = |place: &str, detail: &str| Problem::invalid(vec![Invalid::body(place, detail)]);
-    let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(|| invalid("", "is required"))?;
+    let members = call.json_object()?.ok_or_else(|| invalid("", "is required"))?;
     match members.value::<String>("cancel_type").as_deref() {
         // A client that names items may not mean all of them (contract).
         Some("FULL") if members.contains("external_ids") => {
@@ -104,22 +107,4 @@ fn read(call: &Call) -> Result<Request, Problem> {
         }
         _ => Err(invalid("/cancel_type", "must be FULL or PARTIAL")),
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue_url] = config::required(["TABLE_NAME", "CANCEL_BULK_QUEUE_URL"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = CancelBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url) };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
-    http::run(Scope::CardsWrite, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

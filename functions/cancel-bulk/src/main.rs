@@ -1,6 +1,5 @@
 //! The Lambda function `cancel-bulk`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    cancel_bulk::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<cancel_bulk::CancelBulk>()
 }

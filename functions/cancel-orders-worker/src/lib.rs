@@ -4,13 +4,14 @@
 //! not be. Either is noted with the order under the operation, once, and the event is made of that note alone. The
 //! same is noted beside the operation, for who asks for it. What the market says comes through the order feed.
 
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::acceptance::Acceptance;
 use shared::domain::order::Cancellation;
+use shared::environment::Environment;
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
-use shared::worker::{self, Applied, Failure, Outlets};
-use shared::{Error, clock, config, telemetry};
+use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::{Error, clock};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -19,12 +20,21 @@ pub struct CancelOrdersWorker {
     pub store: Store,
 }
 
-impl CancelOrdersWorker {
+impl Worker for CancelOrdersWorker {
+    const NAME: &'static str = "cancel-orders-worker";
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::EVENTBRIDGE];
+
+    type Message = Message<CancelOrder>;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
     /// Applies an instruction; applied again, it changes nothing more and answers the same events.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, message: Message<CancelOrder>) -> Result<Applied, Failure> {
+    async fn apply(&self, message: Message<CancelOrder>, _: Attempt) -> Result<Applied, Failure> {
         let (org, id, order) = (&message.org_id, message.operation_id, message.instruction.order);
         let (cid, accepted_at) = (message.cid.clone(), message.accepted_at);
         let note = Cancellation { cid, accepted_at, requested_at: None, outcome: None };
@@ -48,19 +58,4 @@ impl CancelOrdersWorker {
         }
         Ok(Applied { outcome, events: vec![event] })
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "CANCEL_ORDERS_DLQ_URL")?;
-    let worker = CancelOrdersWorker { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

@@ -12,18 +12,19 @@ pub mod wire;
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::OrderRef;
+use shared::environment::Environment;
 use shared::http::{
-    self, Answer, Call, First, HeaderMap, Problem, ProblemCode, Replay, Scope, Verifier, operation, record, recorded,
-    text_of,
+    Answer, Call, Endpoint, ErrorBody, First, HeaderMap, Problem, ProblemCode, Replay, Scope, operation, record,
+    recorded, text_of,
 };
 use shared::message::{CancelOrder, Message};
 use shared::pin::PepperSecret;
 use shared::queue::{Effect, Queue, SendError};
 use shared::store::Store;
-use shared::{Error, config, telemetry};
 use uuid::Uuid;
 
 use decide::Decided;
@@ -32,11 +33,6 @@ use told::Told;
 pub use wire::MAX_ENTRIES;
 use wire::format::{Answering, of_content_type};
 use wire::{Charset, Entry, EntryResult, Unreadable};
-
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "cancel-orders";
-/// Largest body, in bytes (contract: 1 MiB).
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -53,15 +49,26 @@ pub struct CancelOrders {
 #[derive(Serialize)]
 struct Asked(Option<i32>, Option<i32>, bool, Option<Uuid>);
 
-impl CancelOrders {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 200.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for CancelOrders {
+    const NAME: &'static str = "cancel-orders";
+    const SCOPE: Scope = Scope::OrdersCancel;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
+    const MAX_BODY_BYTES: usize = 1024 * 1024;
+    const ERRORS: Option<ErrorBody> = Some(error);
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        let pepper = PepperSecret::new(environment.aws.secretsmanager(), environment.text("PIN_PEPPER_SECRET"));
+        Ok(Self { store: environment.store(), queue: environment.queue(Self::NAME), pepper })
+    }
+
+    async fn warm_up(&self) {
+        let _ = self.pepper.get().await;
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let entries = read(call)?;
         let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
-        let ticket = call.ticket(ENDPOINT, &asked)?;
+        let ticket = call.ticket(Self::NAME, &asked)?;
         let (operation, first) = if let Some(before) = recorded(&self.store, call, &ticket).await? {
             (before, First::Perhaps)
         } else {
@@ -88,7 +95,9 @@ impl CancelOrders {
         let answer = answer.replayed(first == First::Perhaps);
         Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
     }
+}
 
+impl CancelOrders {
     /// Sends the messages of a recorded operation; see [`Self::send_and_record`]. From the first message on, whatever fails
     /// leaves it unknown what happens (contract: 500): so does time that is up.
     async fn send(&self, call: &Call, operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
@@ -167,7 +176,7 @@ fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<Told>), Pr
 }
 
 fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
-    let body = call.bytes(MAX_BODY_BYTES)?;
+    let body = call.bytes()?;
     let content_type = call.optional_header("content-type");
     let format = match content_type.and_then(of_content_type) {
         Some(format) => format,
@@ -213,36 +222,4 @@ fn content_type(answering: Answering) -> String {
 pub fn error(headers: &HeaderMap, text: &str) -> (String, String) {
     let answering = Answering::negotiate(text_of(headers, "accept"), text_of(headers, "content-type"));
     (content_type(answering), wire::error(answering.format, text))
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue_url, pepper, issuer, audience] = config::required([
-        "TABLE_NAME",
-        "CANCEL_ORDERS_QUEUE_URL",
-        "PIN_PEPPER_SECRET",
-        "AUTH_ISSUER",
-        "AUTH_AUDIENCE",
-    ])?;
-    let aws = Aws::from_env()?;
-    let endpoint = CancelOrders {
-        store: Store::new(aws.dynamodb(), table),
-        queue: Queue::new(aws.sqs(), queue_url),
-        pepper: PepperSecret::new(aws.secretsmanager(), pepper),
-    };
-    // The gateway checks no token for us: its 401 is JSON of its own, which a client that speaks XML cannot read.
-    let verifier = Verifier::new(issuer, audience)?;
-    // Pepper and keys are read in advance, and again by the requests that need them if that fails.
-    let connecting = aws.warm_up(&[Service::DYNAMODB, Service::SQS]);
-    let (_, (), ()) = tokio::join!(endpoint.pepper.get(), verifier.warm_up(), connecting);
-    http::run_saying(Scope::OrdersCancel, error, verifier, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

@@ -1,6 +1,5 @@
 //! The Lambda function `cancel-orders`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    cancel_orders::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<cancel_orders::CancelOrders>()
 }

@@ -7,19 +7,17 @@
 pub mod settings;
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkSettings, FIRST_BATCH};
 use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::Subject;
+use shared::environment::Environment;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, counted_external_ids};
-use shared::http::{self, Answer, Call, First, Invalid, Problem, Replay, Scope, operation, record};
+use shared::http::{Answer, Call, Endpoint, First, Invalid, Problem, Replay, Scope, operation, record};
 use shared::store::Store;
-use shared::{Error, config, telemetry};
 use std::collections::BTreeSet;
 use uuid::Uuid;
-
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "create-bulk";
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -34,15 +32,20 @@ struct Request {
     external_ids: BTreeSet<ExternalId>,
 }
 
-impl CreateBulk {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 201.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for CreateBulk {
+    const NAME: &'static str = "create-bulk";
+    const SCOPE: Scope = Scope::CardsWrite;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB];
+    const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let request = read(call)?;
-        let ticket = call.ticket(ENDPOINT, &request)?;
+        let ticket = call.ticket(Self::NAME, &request)?;
         let (mut bulk_id, mut is_first) = (BulkId::from_uuid(Uuid::now_v7()), true);
         if ticket.keyed {
             let operation = operation(call, &ticket, Subject::CreateBulk { bulk_id }, call.now);
@@ -70,7 +73,9 @@ impl CreateBulk {
         // An earlier try may have made it, and others have changed it since.
         Ok(self.answer(call, &bulk_id).await?.counted(1, Vec::new()).replayed(!is_first))
     }
+}
 
+impl CreateBulk {
     /// The bulk as it is now.
     async fn answer(&self, call: &Call, bulk_id: &BulkId) -> Result<Answer, Problem> {
         let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?;
@@ -81,29 +86,11 @@ impl CreateBulk {
 
 fn read(call: &Call) -> Result<Request, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
-    let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
+    let members = call.json_object()?.ok_or_else(missing)?;
     let mut invalid = Vec::new();
     let ids = counted_external_ids(&members).map_err(|mut errors| invalid.append(&mut errors));
     match (ids, settings::read(&members, &mut invalid)) {
         (Ok(external_ids), Some(settings)) if invalid.is_empty() => Ok(Request { settings, external_ids }),
         _ => Err(Problem::invalid(invalid)),
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = CreateBulk { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB]).await;
-    http::run(Scope::CardsWrite, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

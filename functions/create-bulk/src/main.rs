@@ -1,6 +1,5 @@
 //! The Lambda function `create-bulk`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    create_bulk::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<create_bulk::CreateBulk>()
 }

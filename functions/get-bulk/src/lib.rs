@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkItem, ItemState};
 use shared::domain::card::CardStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OrgId};
+use shared::environment::Environment;
 use shared::http::bulk::BulkBody;
-use shared::http::{self, Answer, Call, Problem, Scope, cursor, page};
+use shared::http::{Answer, Call, Endpoint, Problem, Scope, cursor, page};
 use shared::store::Store;
-use shared::{Error, config, telemetry};
 
 /// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
 /// keep dying halfway.
@@ -48,12 +49,20 @@ enum State {
     Card(CardStatus),
 }
 
-impl GetBulk {
-    /// Answers a request.
+impl Endpoint for GetBulk {
+    const NAME: &'static str = "get-bulk";
+    const SCOPE: Scope = Scope::CardsRead;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB];
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
+    /// Handles a request.
     ///
     /// # Errors
     /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such bulk.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
         let (limit, after) = page::<ExternalId>(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
@@ -63,7 +72,9 @@ impl GetBulk {
         let items = self.as_of_now(org, items).await?;
         Answer::ok(&Body { bulk: bulk.into(), items, cursor })
     }
+}
 
+impl GetBulk {
     /// The next items that count, and after which item another page follows, if one does.
     async fn page(
         &self,
@@ -108,22 +119,4 @@ impl GetBulk {
         };
         Ok(items.into_iter().map(as_of_now).collect())
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = GetBulk { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB]).await;
-    http::run(Scope::CardsRead, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

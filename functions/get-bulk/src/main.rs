@@ -1,6 +1,5 @@
 //! The Lambda function `get-bulk`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    get_bulk::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<get_bulk::GetBulk>()
 }

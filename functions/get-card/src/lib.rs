@@ -3,12 +3,13 @@
 //! Of another account's card, an account token is told that it is there and no more.
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::card::{Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId};
-use shared::http::{self, Answer, Call, Problem, Scope};
+use shared::environment::Environment;
+use shared::http::{Answer, Call, Endpoint, Problem, Scope};
 use shared::store::Store;
-use shared::{Error, config, telemetry};
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -61,32 +62,22 @@ impl From<Card> for Details {
     }
 }
 
-impl GetCard {
-    /// Answers a request.
+impl Endpoint for GetCard {
+    const NAME: &'static str = "get-card";
+    const SCOPE: Scope = Scope::CardsRead;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB];
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
+    /// Handles a request.
     ///
     /// # Errors
     /// 400 if the ID is none; 404 if the organisation has no such card.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let card_id = call.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let card = self.store.card(&call.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
         Answer::ok(&Body::of(card, call.identity.account_id))
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = GetCard { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB]).await;
-    http::run(Scope::CardsRead, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

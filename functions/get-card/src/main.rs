@@ -1,6 +1,5 @@
 //! The Lambda function `get-card`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    get_card::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<get_card::GetCard>()
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bind::{BindOutcome, BindRefusal};
 use shared::domain::bulk::{BulkCancellation, BulkStatus, CHUNK_ITEMS};
 use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
@@ -13,9 +14,9 @@ use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::order::progress::{self, Stage, Summary};
 use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
-use shared::http::{self, Answer, Call, Problem, Scope, cursor, page};
+use shared::environment::Environment;
+use shared::http::{Answer, Call, Endpoint, Problem, Scope, cursor, page};
 use shared::store::Store;
-use shared::{Error, config, telemetry};
 use uuid::Uuid;
 
 /// The endpoint and what it may touch.
@@ -223,13 +224,21 @@ fn cancellation_result(code: CancelCode, item: ItemRef) -> ItemResult {
     }
 }
 
-impl GetOperation {
-    /// Answers a request.
+impl Endpoint for GetOperation {
+    const NAME: &'static str = "get-operation";
+    const SCOPE: Scope = Scope::OperationsRead;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB];
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
+    /// Handles a request.
     ///
     /// # Errors
     /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, it has expired, or another
     /// account than the token's asked for it.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
         let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
@@ -261,7 +270,9 @@ impl GetOperation {
         body.cursor = (next < total).then(|| cursor(&next));
         Answer::ok(&body)
     }
+}
 
+impl GetOperation {
     /// What became of so many of a cancel's items, from this one on. All its chunks are full but the last.
     async fn results(
         &self,
@@ -278,22 +289,4 @@ impl GetOperation {
         let page = items.skip(skipped).take(limit);
         Ok(page.map(|(code, item)| cancellation_result(code, item.clone())).collect())
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = GetOperation { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB]).await;
-    http::run(Scope::OperationsRead, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

@@ -1,6 +1,5 @@
 //! The Lambda function `get-operation`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    get_operation::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<get_operation::GetOperation>()
 }

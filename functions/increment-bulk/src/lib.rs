@@ -12,19 +12,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkItem, MAX_ITEMS};
 use shared::domain::ids::{BulkId, ExternalId, OrgId};
 use shared::domain::operation::{Operation, Subject};
+use shared::environment::Environment;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, counted_external_ids};
 use shared::http::{
-    self, Answer, Call, First, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded,
+    Answer, Call, Endpoint, First, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded,
 };
 use shared::store::{Committed, Opened, Store};
-use shared::{Error, config, telemetry};
 
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "increment-bulk";
 /// Batches that one request tries, each aborted by another request that named the same IDs.
 const MAX_ATTEMPTS: u32 = 5;
 /// Longest wait before the second of them; more for each further one, and drawn at random below that.
@@ -42,16 +41,21 @@ pub struct IncrementBulk {
     pub store: Store,
 }
 
-impl IncrementBulk {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 201.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for IncrementBulk {
+    const NAME: &'static str = "increment-bulk";
+    const SCOPE: Scope = Scope::CardsWrite;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB];
+    const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let org = &call.identity.org_id;
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
         let ids: Vec<ExternalId> = read(call)?.into_iter().collect();
-        let ticket = call.ticket(ENDPOINT, &(&bulk_id, &ids))?;
+        let ticket = call.ticket(Self::NAME, &(&bulk_id, &ids))?;
 
         let answer_again = |before: &Option<Operation>| match before {
             Some(before) => ticket.replay(before).map(|replay| replay == Replay::AnswerAgain),
@@ -97,7 +101,9 @@ impl IncrementBulk {
         }
         Ok(answer(bulk)?.counted(1, Vec::new()).replayed(first == First::Perhaps))
     }
+}
 
+impl IncrementBulk {
     async fn bulk(&self, org: &OrgId, bulk_id: &BulkId) -> Result<Bulk, Problem> {
         self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)
     }
@@ -182,7 +188,7 @@ impl IncrementBulk {
 
 fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
-    let members = call.json_object(MAX_BULK_BODY_BYTES)?.ok_or_else(missing)?;
+    let members = call.json_object()?.ok_or_else(missing)?;
     counted_external_ids(&members).map_err(Problem::invalid)
 }
 
@@ -193,22 +199,4 @@ fn answer(bulk: Bulk) -> Result<Answer, Problem> {
 fn closed() -> Problem {
     let detail = "The bulk is being canceled, was canceled, or would hold too many items.";
     Problem::new(ProblemCode::BulkClosed, detail)
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let endpoint = IncrementBulk { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB]).await;
-    http::run(Scope::CardsWrite, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

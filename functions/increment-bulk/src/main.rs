@@ -1,6 +1,5 @@
 //! The Lambda function `increment-bulk`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    increment_bulk::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<increment_bulk::IncrementBulk>()
 }

@@ -4,11 +4,15 @@
 //! whatever order changes come. One that ends a pending cancellation notes how, and under which version: the
 //! same change, delivered again, publishes the same event again. The operation is told of the end as well.
 
-use shared::aws::{Aws, Service};
-use shared::message::OrderFeed;
+mod feed;
+
+use shared::aws::Service;
+use shared::environment::Environment;
 use shared::store::{Store, retrying};
-use shared::worker::{self, Applied, Failure, Outlets};
-use shared::{Error, clock, config, telemetry};
+use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::{Error, clock};
+
+pub use feed::OrderFeed;
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -17,12 +21,21 @@ pub struct OrderFeedWorker {
     pub store: Store,
 }
 
-impl OrderFeedWorker {
+impl Worker for OrderFeedWorker {
+    const NAME: &'static str = "order-feed-worker";
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::EVENTBRIDGE];
+
+    type Message = OrderFeed;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { store: environment.store() })
+    }
+
     /// Applies a change; applied again, it changes nothing more and answers the same events.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, feed: OrderFeed) -> Result<Applied, Failure> {
+    async fn apply(&self, feed: OrderFeed, _: Attempt) -> Result<Applied, Failure> {
         let (org, change) = (&feed.org_id, &feed.change);
         let now = clock::now();
         let order = retrying(|| self.store.apply_change(org, change, now)).await?;
@@ -33,19 +46,4 @@ impl OrderFeedWorker {
         let outcome = if order.version > change.version { "OLDER" } else { "APPLIED" };
         Ok(Applied { outcome, events: order.events_of_version(org, change.version) })
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table] = config::required(["TABLE_NAME"])?;
-    let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "ORDER_FEED_DLQ_URL")?;
-    let worker = OrderFeedWorker { store: Store::new(aws.dynamodb(), table) };
-    aws.warm_up(&[Service::DYNAMODB, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, _| worker.apply(message)).await
 }

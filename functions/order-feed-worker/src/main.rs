@@ -1,6 +1,5 @@
 //! The Lambda function `order-feed-worker`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    order_feed_worker::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::worker::serve::<order_feed_worker::OrderFeedWorker>()
 }

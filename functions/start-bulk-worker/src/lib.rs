@@ -11,21 +11,22 @@
 //!
 //! Whoever finds all chunks counted off ends the operation, once.
 
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
 use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
+use shared::environment::Environment;
 use shared::events::EventBus;
 use shared::message::{Message, StartBulk, StartChunk, StartStep, Watch};
 use shared::metrics::Metrics;
 use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Counts, Store, StoreError, retrying};
-use shared::worker::{self, Applied, Attempt, Failure, Outlets};
-use shared::{Error, clock, config, telemetry};
+use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::{Error, clock};
 
 /// The worker and what it may touch.
 #[derive(Debug, Clone)]
@@ -48,12 +49,22 @@ struct Start {
     progress: Progress,
 }
 
-impl StartBulkWorker {
+impl Worker for StartBulkWorker {
+    const NAME: &'static str = "start-bulk-worker";
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE];
+
+    type Message = Message<StartBulk>;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        let (queue, metrics) = (environment.queue(Self::NAME), environment.metrics.clone());
+        Ok(Self { store: environment.store(), queue, bus: environment.bus(), metrics })
+    }
+
     /// Takes one step of an operation.
     ///
     /// # Errors
     /// [`Failure::Retry`] or [`Failure::Broken`].
-    pub async fn apply(&self, message: Message<StartBulk>, attempt: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, message: Message<StartBulk>, attempt: Attempt) -> Result<Applied, Failure> {
         let operation = operation_of(&self.store, &message).await?;
         let bulk = self.store.bulk(&message.org_id, &message.instruction.bulk_id).await?;
         let bulk = bulk.ok_or_else(|| Failure::Broken("the bulk has no row".to_owned()))?;
@@ -66,7 +77,9 @@ impl StartBulkWorker {
             }
         }
     }
+}
 
+impl StartBulkWorker {
     async fn plan(
         &self,
         message: &Message<StartBulk>,
@@ -250,24 +263,4 @@ fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option
         start.expiration_date,
     );
     Some(message.event_context().event(mark.at, &item.external_id, EventData::Create(data)))
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue] = config::required(["TABLE_NAME", "START_BULK_QUEUE_URL"])?;
-    let aws = Aws::from_env()?;
-    let outlets = Outlets::from_env(&aws, "START_BULK_DLQ_URL")?;
-    let worker = StartBulkWorker {
-        store: Store::new(aws.dynamodb(), table),
-        queue: Queue::new(aws.sqs(), queue),
-        bus: outlets.bus.clone(),
-        metrics: outlets.returns.metrics.clone(),
-    };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE]).await;
-    worker::run(&outlets, |message, attempt| worker.apply(message, attempt)).await
 }

@@ -1,6 +1,5 @@
 //! The Lambda function `start-bulk-worker`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    start_bulk_worker::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::worker::serve::<start_bulk_worker::StartBulkWorker>()
 }

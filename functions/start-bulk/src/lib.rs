@@ -5,19 +5,17 @@
 //! the same whenever a worker comes to make them.
 
 use serde::Serialize;
-use shared::aws::{Aws, Service};
+use shared::Error;
+use shared::aws::Service;
 use shared::domain::bulk::PlanCursor;
 use shared::domain::ids::{BulkId, OperationId};
 use shared::domain::operation::{Progress, Subject};
+use shared::environment::Environment;
 use shared::http::bulk::BulkBody;
-use shared::http::{self, Answer, Call, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::http::{Answer, Call, Endpoint, Prepared, Problem, ProblemCode, Scope, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
-use shared::{Error, config, telemetry};
-
-/// Part of every idempotency key's record. Never change it.
-const ENDPOINT: &str = "start-bulk";
 
 /// The endpoint and what it may touch.
 #[derive(Debug, Clone)]
@@ -38,14 +36,22 @@ struct Started {
     operation_id: OperationId,
 }
 
-impl StartBulk {
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// Every answer but the 202.
-    pub async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
+impl Endpoint for StartBulk {
+    const NAME: &'static str = "start-bulk";
+    const SCOPE: Scope = Scope::CardsWrite;
+    const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self {
+            store: environment.store(),
+            queue: environment.queue(Self::NAME),
+            expiry_months: environment.number("CARD_EXPIRY_MONTHS"),
+        })
+    }
+
+    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
         let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let ticket = call.ticket(ENDPOINT, &bulk_id)?;
+        let ticket = call.ticket(Self::NAME, &bulk_id)?;
         let issuing_date = call.now.date();
         let subject = Subject::StartBulk {
             bulk_id: bulk_id.clone(),
@@ -66,24 +72,4 @@ impl StartBulk {
         let answer = accept(&self.store, &self.queue, call, &ticket, subject, prepare).await?;
         answer.with_body(&Started { bulk: bulk.into(), operation_id: ticket.operation_id })
     }
-}
-
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [table, queue_url] = config::required(["TABLE_NAME", "START_BULK_QUEUE_URL"])?;
-    let expiry_months = config::required_number("CARD_EXPIRY_MONTHS")?;
-    let aws = Aws::from_env()?;
-    let endpoint =
-        StartBulk { store: Store::new(aws.dynamodb(), table), queue: Queue::new(aws.sqs(), queue_url), expiry_months };
-    aws.warm_up(&[Service::DYNAMODB, Service::SQS]).await;
-    http::run(Scope::CardsWrite, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
 }

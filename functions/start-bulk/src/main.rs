@@ -1,6 +1,5 @@
 //! The Lambda function `start-bulk`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    start_bulk::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::http::serve::<start_bulk::StartBulk>()
 }

@@ -19,10 +19,11 @@ use crate::address::Reach;
 use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::aws::{Aws, Service};
+use shared::aws::Service;
 use shared::domain::ids::{CorrelationId, OrgId};
-use shared::worker::{self, About, Applied, Attempt, Envelope, Failure, Returns};
-use shared::{Error, clock, config, telemetry};
+use shared::environment::Environment;
+use shared::worker::{self, Applied, Attempt, Failure, LogFields, Publishing, QueueMessage, Worker};
+use shared::{Error, clock};
 use uuid::Uuid;
 
 use crate::client::{Answer, Client, SendError};
@@ -68,10 +69,12 @@ impl TryFrom<Form> for BusEvent {
     }
 }
 
-impl Envelope for BusEvent {
-    fn about(&self) -> About {
+impl QueueMessage for BusEvent {
+    const KIND: &'static str = "webhook";
+
+    fn log_fields(&self) -> LogFields {
         let Names { org_id, cid, .. } = &self.names;
-        About { tenant: org_id.to_string(), operation_id: None, cid: Some(cid.to_string()) }
+        LogFields { tenant: org_id.to_string(), operation_id: None, cid: Some(cid.to_string()) }
     }
 }
 
@@ -83,13 +86,32 @@ pub struct WebhookWorker {
     pub address_book: AddressBook,
 }
 
-impl WebhookWorker {
+impl Worker for WebhookWorker {
+    const NAME: &'static str = "webhook-worker";
+    const CALLS: &'static [Service] = &[Service::SQS];
+    const EVENTS: Publishing = Publishing::NONE;
+    const SETS_DELAYS: bool = true;
+
+    type Message = BusEvent;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        let reach = Reach::of_this_build();
+        let secret = environment.text("WEBHOOK_SECRET");
+        let address_book = AddressBook::new(environment.aws.secretsmanager(), secret, reach, FRESH);
+        Ok(Self { client: Client::new(reach)?, address_book })
+    }
+
+    async fn warm_up(&self) {
+        // A failure is logged, and is every event's.
+        let _ = self.address_book.recipient().await;
+    }
+
     /// Delivers an event. What keeps it from being sent at all, such as a secret without a URL, has it wait as an endpoint does
     /// that is down: it can be mended while events wait.
     ///
     /// # Errors
     /// [`Failure::Wait`] if the endpoint did not take it, [`Failure::Broken`] if it never will.
-    pub async fn apply(&self, event: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, event: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
         let (id, body) = (event.names.event_id.to_string(), event.detail.get());
         let again = |reason: String| Failure::Wait(reason, backoff::wait(attempt.number, None, fastrand::f64()));
         let recipient = self.address_book.recipient().await;
@@ -126,26 +148,6 @@ pub fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied
     }
 }
 
-/// Serves what Lambda hands to this function, until the process is stopped.
-///
-/// # Errors
-///
-/// Returns an error if the environment lacks something, or Lambda cannot be reached.
-pub async fn run() -> Result<(), Error> {
-    telemetry::init();
-    let [secret, queue, dead_letters] = config::required(["WEBHOOK_SECRET", "WEBHOOK_QUEUE_URL", "WEBHOOK_DLQ_URL"])?;
-    let aws = Aws::from_env()?;
-    let returns = Returns::from_env(&aws, Some(queue), dead_letters)?;
-    let reach = Reach::of_this_build();
-    let worker = WebhookWorker {
-        client: Client::new(reach)?,
-        address_book: AddressBook::new(aws.secretsmanager(), secret, reach, FRESH),
-    };
-    // Read in advance; a failure is logged, and is every event's.
-    let (_, ()) = tokio::join!(worker.address_book.recipient(), aws.warm_up(&[Service::SQS]));
-    worker::run_without_events(&returns, |event, attempt| worker.apply(event, attempt)).await
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -159,7 +161,7 @@ mod tests {
         let event: BusEvent =
             serde_json::from_str(&format!(r#"{{"version":"0","detail":{detail},"id":"x"}}"#)).unwrap();
         assert_eq!(event.detail.get(), detail);
-        assert_eq!(event.about().tenant, "TN-11111111-2222-4333-8444-555555555555");
+        assert_eq!(event.log_fields().tenant, "TN-11111111-2222-4333-8444-555555555555");
     }
 
     #[rstest]

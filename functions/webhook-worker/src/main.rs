@@ -1,6 +1,5 @@
 //! The Lambda function `webhook-worker`.
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), shared::Error> {
-    webhook_worker::run().await
+fn main() -> Result<(), shared::Error> {
+    shared::worker::serve::<webhook_worker::WebhookWorker>()
 }

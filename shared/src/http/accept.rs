@@ -1,12 +1,10 @@
 //! How an endpoint accepts an instruction that a worker will carry out: the order of work that makes a
 //! 202 a promise, and a repeated request harmless.
 
-use serde::Serialize;
-
 use super::{Answer, Call, Problem, Replay, Ticket};
 use crate::domain::operation::{Operation, OperationState, Subject};
 use crate::domain::time::Timestamp;
-use crate::message::Message;
+use crate::message::{Instruction, Message};
 use crate::queue::Queue;
 use crate::store::{Recorded, Store};
 
@@ -54,7 +52,7 @@ pub async fn accept<T, Preparing>(
     prepare: impl Fn(bool) -> Preparing,
 ) -> Result<Answer, Problem>
 where
-    T: Serialize + Sync,
+    T: Instruction,
     Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
     match open(store, call, ticket, subject, prepare).await? {
@@ -119,7 +117,7 @@ where
 ///
 /// # Errors
 /// 503 if the queue fails.
-pub async fn send<T: Serialize + Sync>(queue: &Queue, to_send: &ToSend<T>) -> Result<Answer, Problem> {
+pub async fn send<T: Instruction>(queue: &Queue, to_send: &ToSend<T>) -> Result<Answer, Problem> {
     let ToSend { message, first } = to_send;
     queue.send(message).await?;
     let answer = Answer::accepted(message.operation_id).counted(1, Vec::new());

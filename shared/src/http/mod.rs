@@ -1,7 +1,7 @@
 //! What every endpoint does around its own instruction: who calls, reading the request, answering,
 //! and one log line.
 //!
-//! A handler gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
+//! An [`Endpoint`] gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
 mod accept;
@@ -26,14 +26,16 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lambda_http::http::header::HeaderValue;
 use lambda_http::http::{Method, Response};
-use lambda_http::{Adapter, Body, Error, LambdaEvent, Request, RequestExt, Service, service_fn};
+use lambda_http::{Adapter, Body, LambdaEvent, Request, RequestExt, Service as HttpService, service_fn};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::clock;
+use crate::aws::Service;
 use crate::domain::ids::{CorrelationId, OrgId};
 use crate::domain::time::Timestamp;
+use crate::environment::Environment;
 use crate::metrics::Metrics;
+use crate::{Error, block_on, clock, telemetry};
 
 pub use accept::{Accepting, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
 pub use answer::Answer;
@@ -50,10 +52,43 @@ const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Kept back of an invocation's time for saying that it did not suffice.
 const ANSWERING_TIME: Duration = Duration::from_millis(200);
 
+/// An endpoint: the function that answers the requests of one route.
+pub trait Endpoint: Sized + Send + Sync + 'static {
+    /// The function's name. It is part of every idempotency key's record: never change it.
+    const NAME: &'static str;
+    /// What callers need.
+    const SCOPE: Scope;
+    /// What every request calls, and so is connected to before the first.
+    const CALLS: &'static [Service];
+    /// The largest body, in bytes (contract). An endpoint that takes none has none.
+    const MAX_BODY_BYTES: usize = 0;
+    /// How errors are written by an endpoint whose contract has another form than `application/problem+json`. It says even that
+    /// no token was valid, and so verifies tokens itself: the gateway's own 401 is one that its clients cannot read.
+    const ERRORS: Option<ErrorBody> = None;
+
+    /// Makes the endpoint of what its environment names.
+    ///
+    /// # Errors
+    /// If something of its own cannot be made; missing variables are noted in `environment`.
+    fn from_env(environment: &Environment) -> Result<Self, Error>;
+
+    /// Reads in advance what the first request would otherwise wait for. What fails here is left to that.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Handles a request.
+    ///
+    /// # Errors
+    /// Every response but the success.
+    fn handle(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
+}
+
 /// A request whose caller is known.
 #[derive(Debug)]
 pub struct Call {
     request: Request,
+    max_body_bytes: usize,
     /// The caller.
     pub identity: Identity,
     /// Ties the request to all that comes of it.
@@ -113,17 +148,17 @@ impl Call {
     /// The body; empty if there is none.
     ///
     /// # Errors
-    /// 413 beyond `limit` bytes.
-    pub fn bytes(&self, limit: usize) -> Result<&[u8], Problem> {
-        body::bytes(&self.request, limit)
+    /// 413 beyond [`Endpoint::MAX_BODY_BYTES`].
+    pub fn bytes(&self) -> Result<&[u8], Problem> {
+        body::bytes(&self.request, self.max_body_bytes)
     }
 
     /// The members of the body's JSON object; `None` without a body.
     ///
     /// # Errors
-    /// 413 beyond `limit` bytes; 400 if it is not JSON, not an object, or not said to be JSON.
-    pub fn json_object(&self, limit: usize) -> Result<Option<Members<'_>>, Problem> {
-        body::json_object(&self.request, limit)
+    /// 413 beyond [`Endpoint::MAX_BODY_BYTES`]; 400 if it is not JSON, not an object, or not said to be JSON.
+    pub fn json_object(&self) -> Result<Option<Members<'_>>, Problem> {
+        body::json_object(&self.request, self.max_body_bytes)
     }
 
     /// The ticket of an instruction; see [`Ticket`].
@@ -145,74 +180,79 @@ pub fn text_of<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Serves an endpoint whose callers need `scope`, until the runtime ends.
+/// Serves an endpoint, until the runtime ends: all of its function's `main`.
 ///
 /// # Errors
-/// Those of the runtime; and if the issuer of tokens cannot be believed.
-pub async fn run<F, Fut>(scope: Scope, handler: F) -> Result<(), Error>
-where
-    F: Fn(Call) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
-{
-    serve(scope, None, Verifier::from_env()?, boxed(handler)).await
+/// Names what the environment lacks; else those of the runtime, and if the issuer of tokens cannot be believed.
+pub fn serve<E: Endpoint>() -> Result<(), Error> {
+    telemetry::init();
+    block_on(async {
+        let environment = Environment::of_process()?;
+        let (endpoint, verifier) =
+            environment.make(|environment| Ok((E::from_env(environment)?, verifier::<E>(environment)?)))?;
+        let verifying = async {
+            if E::ERRORS.is_some() {
+                verifier.warm_up().await;
+            }
+        };
+        tokio::join!(endpoint.warm_up(), verifying, environment.aws.warm_up(E::CALLS));
+        run(Serving::of(endpoint, verifier, environment.metrics.clone())).await
+    })
 }
 
-/// The same, for an endpoint whose contract has errors of another form, and which says even that no token was valid.
-///
-/// # Errors
-/// Those of the runtime.
-pub async fn run_saying<F, Fut>(scope: Scope, errors: ErrorBody, verifier: Verifier, handler: F) -> Result<(), Error>
-where
-    F: Fn(Call) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
-{
-    serve(scope, Some(errors), verifier, boxed(handler)).await
+fn verifier<E: Endpoint>(environment: &Environment) -> Result<Verifier, IssuerError> {
+    match E::ERRORS {
+        None => Verifier::from_env(),
+        Some(_) => Verifier::new(environment.text("AUTH_ISSUER"), environment.text("AUTH_AUDIENCE")),
+    }
+}
+
+/// Returns the endpoint without the runtime: an event in, a response out.
+pub fn service<E: Endpoint>(
+    endpoint: E,
+    verifier: Verifier,
+    metrics: Metrics,
+) -> impl HttpService<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
+    service_of(Serving::of(endpoint, verifier, metrics))
 }
 
 /// Decides what an endpoint answers. Boxed, so that the runtime is compiled here once, and not with each function.
-type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Answer, Problem>> + Send + Sync>;
+type Handler = Box<dyn Fn(Call) -> BoxFuture<'static, Result<Answer, Problem>> + Send + Sync>;
 
-fn boxed<F, Fut>(handler: F) -> Handler
-where
-    F: Fn(Call) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
-{
-    Arc::new(move |call| handler(call).boxed())
-}
-
-async fn serve(scope: Scope, errors: Option<ErrorBody>, verifier: Verifier, handler: Handler) -> Result<(), Error> {
-    let service = service_of(scope, errors, verifier, Metrics::from_env()?, handler);
-    lambda_http::lambda_runtime::run(service).await
-}
-
-/// The same endpoint without the runtime: an event in, a response out. Its surroundings are given, not read from the
-/// environment.
-pub fn service<F, Fut>(
+/// An endpoint, and what is around it.
+struct Serving {
     scope: Scope,
-    errors: Option<ErrorBody>,
-    verifier: Verifier,
-    metrics: Metrics,
-    handler: F,
-) -> impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send>
-where
-    F: Fn(Call) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<Answer, Problem>> + Send + 'static,
-{
-    service_of(scope, errors, verifier, metrics, boxed(handler))
-}
-
-fn service_of(
-    scope: Scope,
+    max_body_bytes: usize,
     errors: Option<ErrorBody>,
     verifier: Verifier,
     metrics: Metrics,
     handler: Handler,
-) -> impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
+}
+
+impl Serving {
+    fn of<E: Endpoint>(endpoint: E, verifier: Verifier, metrics: Metrics) -> Self {
+        let endpoint = Arc::new(endpoint);
+        let handler: Handler = Box::new(move |call| {
+            let endpoint = Arc::clone(&endpoint);
+            async move { endpoint.handle(&call).await }.boxed()
+        });
+        Self { scope: E::SCOPE, max_body_bytes: E::MAX_BODY_BYTES, errors: E::ERRORS, verifier, metrics, handler }
+    }
+}
+
+async fn run(serving: Serving) -> Result<(), Error> {
+    lambda_http::lambda_runtime::run(service_of(serving)).await
+}
+
+fn service_of(
+    serving: Serving,
+) -> impl HttpService<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
+    let serving = Arc::new(serving);
     let mut adapter = Adapter::from(service_fn(move |request: Request| {
-        let (handler, verifier, metrics) = (handler.clone(), verifier.clone(), metrics.clone());
+        let serving = Arc::clone(&serving);
         async move {
-            let response = respond(request, scope, errors, &verifier, &metrics, &handler).await;
-            metrics.flush();
+            let response = respond(request, &serving).await;
+            serving.metrics.flush();
             Ok::<_, Error>(response)
         }
     }));
@@ -222,14 +262,8 @@ fn service_of(
     })
 }
 
-async fn respond(
-    request: Request,
-    scope: Scope,
-    errors: Option<ErrorBody>,
-    verifier: &Verifier,
-    metrics: &Metrics,
-    handler: &Handler,
-) -> Response<Body> {
+async fn respond(request: Request, serving: &Serving) -> Response<Body> {
+    let Serving { scope, max_body_bytes, errors, verifier, metrics, handler } = serving;
     let started = Instant::now();
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
@@ -240,11 +274,12 @@ async fn respond(
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
     let mut tenant: Option<OrgId> = None;
     let answering = async {
-        let identity = identity::identify(&request, scope, verifier).await?;
+        let identity = identity::identify(&request, *scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         body::check(&request)?;
-        handler(Call { request, identity, cid: cid.clone(), now: clock::now(), metrics: metrics.clone() }).await
+        let (cid, now, metrics, max_body_bytes) = (cid.clone(), clock::now(), metrics.clone(), *max_body_bytes);
+        handler(Call { request, max_body_bytes, identity, cid, now, metrics }).await
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let result = match tokio::time::timeout(time, answering).await {

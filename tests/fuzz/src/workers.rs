@@ -13,36 +13,26 @@
 //!
 //! The body holds the messages, with a line `---` between any two.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::ready;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use aws_lambda_events::sqs::SqsEvent;
-use bind_card_worker::BindCardWorker;
-use cancel_bulk_worker::CancelBulkWorker;
-use cancel_orders_worker::CancelOrdersWorker;
 use http::StatusCode;
 use lambda_runtime::LambdaEvent;
-use order_feed_worker::OrderFeedWorker;
+use local_runner::{Visitor, visit};
 use serde_json::{Value, json};
-use shared::events::EventBus;
-use shared::queue::Queue;
-use shared::store::Store;
-use shared::worker::{Applied, Attempt, Envelope, Failure, Outlets, Returns, run_batch};
-use start_bulk_worker::StartBulkWorker;
+use shared::Error;
+use shared::environment::Environment;
+use shared::http::Endpoint;
+use shared::worker::{Applied, Attempt, Failure, Publishing, QueueMessage, Worker, WorkerContext, run_batch};
 use webhook_worker::client::{Answer, SendError};
-use webhook_worker::{BusEvent, judge};
+use webhook_worker::{BusEvent, WebhookWorker, judge};
 
 use crate::Outcome;
 use crate::aws::{Aws, Call, Service};
 use crate::input::Input;
-use crate::world::{self, PIN, assert_no_secret, context, with_pin};
+use crate::world::{self, DEAD_LETTERS, PIN, assert_no_secret, context, with_pin};
 
-const QUEUE: &str = "https://sqs.test/queue";
-const DEAD_LETTERS: &str = "https://sqs.test/dead-letters";
-/// Deliveries after which a message is given up.
-const MAX_RECEIVES: u32 = 5;
 /// What stands between two messages.
 pub(crate) const SEPARATOR: &str = "\n---\n";
 /// Messages of a batch: SQS hands on no more, unless it is let.
@@ -76,6 +66,8 @@ struct Workers {
     aws: Aws,
     endpoint: Arc<Mutex<Option<Answer>>>,
     functions: BTreeMap<&'static str, Function>,
+    /// For each kind of messages, whether a text is one.
+    readers: BTreeMap<&'static str, fn(&str) -> bool>,
 }
 
 type Function = Box<dyn Fn(SqsEvent) -> Run + Send>;
@@ -89,6 +81,16 @@ struct Run {
 }
 
 static WORKERS: LazyLock<Mutex<Workers>> = LazyLock::new(|| Mutex::new(Workers::new()));
+
+/// Returns whether a worker reads this text as a message of this kind.
+pub(crate) fn can_read(kind: &str, text: &str) -> bool {
+    let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+    workers.readers.get(kind).is_some_and(|read| read(text))
+}
+
+fn reads<M: QueueMessage>(text: &str) -> bool {
+    serde_json::from_str::<M>(text.strip_prefix('\u{feff}').unwrap_or(text)).is_ok()
+}
 
 /// Runs the batch that the input says. In words: what became of each message; `None` if the input names no worker.
 pub fn run(bytes: &[u8]) -> Option<Outcome> {
@@ -187,89 +189,108 @@ fn buried(message: &Value, bodies: &[&str]) -> Option<usize> {
     Some(position)
 }
 
-/// A worker behind all that is around it, watched.
-fn function<M, Fut>(outlets: Outlets, apply: impl Fn(M, Attempt) -> Fut + Send + 'static) -> Function
-where
-    M: Envelope + 'static,
-    Fut: Future<Output = Result<Applied, Failure>> + 'static,
-{
-    Box::new(move |event| {
-        let is_readable = |body: Option<&String>| {
-            let body = body.map_or("", String::as_str);
-            serde_json::from_str::<M>(body.strip_prefix('\u{feff}').unwrap_or(body)).is_ok()
-        };
-        let readable: Vec<bool> = event.records.iter().map(|record| is_readable(record.body.as_ref())).collect();
+/// A worker, and for each message that it was given the events that applying it came to.
+struct Watched<W> {
+    worker: W,
+    applied: Mutex<Vec<Option<Vec<String>>>>,
+}
+
+impl<W: Worker> Worker for Watched<W> {
+    const NAME: &'static str = W::NAME;
+    const CALLS: &'static [shared::aws::Service] = W::CALLS;
+    const EVENTS: Publishing = W::EVENTS;
+    const SETS_DELAYS: bool = W::SETS_DELAYS;
+
+    type Message = W::Message;
+
+    fn from_env(environment: &Environment) -> Result<Self, Error> {
+        Ok(Self { worker: W::from_env(environment)?, applied: Mutex::default() })
+    }
+
+    async fn apply(&self, message: W::Message, attempt: Attempt) -> Result<Applied, Failure> {
         // A batch's messages are applied in their order, as far as each can go.
-        let applied = RefCell::new(Vec::new());
-        let watched = |message, attempt| {
-            let position = applied.borrow().len();
-            applied.borrow_mut().push(None);
-            let applying = apply(message, attempt);
-            let applied = &applied;
-            async move {
-                let result = applying.await;
-                let ids = |done: &Applied| done.events.iter().map(|event| event.event_id.to_string()).collect();
-                applied.borrow_mut()[position] = result.as_ref().ok().map(ids);
-                result
-            }
-        };
-        let response = world::runtime().block_on(run_batch(&outlets, LambdaEvent::new(event, context()), watched));
+        let position = self.note(None, None);
+        let result = self.worker.apply(message, attempt).await;
+        let ids = |done: &Applied| done.events.iter().map(|event| event.event_id.to_string()).collect();
+        self.note(Some(position), result.as_ref().ok().map(ids));
+        result
+    }
+}
+
+impl<W> Watched<W> {
+    /// Notes what a message came to, in its position or a new one; returns that.
+    fn note(&self, position: Option<usize>, events: Option<Vec<String>>) -> usize {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = position.unwrap_or(applied.len());
+        applied.resize(applied.len().max(position + 1), None);
+        applied[position] = events;
+        position
+    }
+}
+
+/// A worker behind all that is around it, watched.
+fn function<W: Worker>(worker: Watched<W>, surroundings: WorkerContext) -> Function {
+    Box::new(move |event| {
+        let readable: Vec<bool> = event
+            .records
+            .iter()
+            .map(|record| reads::<W::Message>(record.body.as_deref().unwrap_or_default()))
+            .collect();
+        worker.applied.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let batch = run_batch(&worker, &surroundings, LambdaEvent::new(event, context()));
+        let response = world::runtime().block_on(batch);
         let named = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-        let mut applied = applied.into_inner().into_iter();
+        let applied = std::mem::take(&mut *worker.applied.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut applied = applied.into_iter();
         let applied = readable.into_iter().map(|readable| if readable { applied.next().unwrap() } else { None });
         Run { named, applied: applied.collect() }
     })
 }
 
-/// A worker's part, as its `main` has it.
-macro_rules! serve {
-    ($outlets:expr, $worker:expr, |$message:ident, $attempt:ident, $name:ident| $apply:expr) => {{
-        let worker = $worker;
-        function($outlets, move |$message, $attempt| {
-            let $name = worker.clone();
-            async move { $apply.await }
-        })
-    }};
+/// The webhook's worker, all but the network.
+struct Webhook(Arc<Mutex<Option<Answer>>>);
+
+impl Worker for Webhook {
+    const NAME: &'static str = WebhookWorker::NAME;
+    const CALLS: &'static [shared::aws::Service] = WebhookWorker::CALLS;
+    const EVENTS: Publishing = WebhookWorker::EVENTS;
+    const SETS_DELAYS: bool = WebhookWorker::SETS_DELAYS;
+
+    type Message = BusEvent;
+
+    fn from_env(_: &Environment) -> Result<Self, Error> {
+        Ok(Self(Arc::default()))
+    }
+
+    async fn apply(&self, _: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
+        let answer = self.0.lock().unwrap().clone().ok_or(SendError::Time);
+        judge(answer, attempt.number)
+    }
+}
+
+impl Visitor for Workers {
+    fn endpoint<E: Endpoint>(&mut self) {}
+
+    fn worker<W: Worker>(&mut self) {
+        self.readers.insert(W::Message::KIND, reads::<W::Message>);
+        let environment = world::environment(&self.aws.clients, W::NAME);
+        let function = if W::NAME == WebhookWorker::NAME {
+            let worker = Watched { worker: Webhook(Arc::clone(&self.endpoint)), applied: Mutex::default() };
+            function(worker, WorkerContext::of::<Webhook>(&environment))
+        } else {
+            let worker = environment.make(Watched::<W>::from_env).unwrap();
+            function(worker, WorkerContext::of::<W>(&environment))
+        };
+        self.functions.insert(W::NAME, function);
+    }
 }
 
 impl Workers {
     fn new() -> Self {
         world::keep_logs();
-        let aws = Aws::new();
-        let queue = |url: &str| Queue::new(aws.sqs.clone(), url.to_owned());
-        let store = || Store::new(aws.dynamodb.clone(), "table".to_owned());
-        let bus = || EventBus::new(aws.eventbridge.clone(), "bus".to_owned(), world::metrics());
-        let returns = |queue, dead_letters| Returns {
-            queue,
-            dead_letters,
-            max_receives: MAX_RECEIVES,
-            metrics: world::metrics(),
-        };
-        let outlets = || Outlets { bus: bus(), returns: returns(None, queue(DEAD_LETTERS)) };
-        // Of the webhook's worker, all but the network.
-        let endpoint = Arc::<Mutex<Option<Answer>>>::default();
-        let answers = Arc::clone(&endpoint);
-        let webhook = Outlets { bus: bus(), returns: returns(Some(queue(QUEUE)), queue(DEAD_LETTERS)) };
-        let deliver = move |_: BusEvent, attempt: Attempt| {
-            let answer = answers.lock().unwrap().clone().ok_or(SendError::Time);
-            ready(judge(answer, attempt.number))
-        };
-        let start = StartBulkWorker { store: store(), queue: queue(QUEUE), bus: bus(), metrics: world::metrics() };
-        let cancel = CancelBulkWorker { store: store(), queue: queue(QUEUE), bus: bus(), metrics: world::metrics() };
-        let bind = BindCardWorker { store: store() };
-        let orders = CancelOrdersWorker { store: store() };
-        let feed = OrderFeedWorker { store: store() };
-        let functions = BTreeMap::from([
-            ("bind-card-worker", serve!(outlets(), bind, |message, _attempt, worker| worker.apply(message))),
-            (
-                "cancel-bulk-worker",
-                serve!(outlets(), cancel, |message, attempt, worker| worker.apply(message, attempt)),
-            ),
-            ("cancel-orders-worker", serve!(outlets(), orders, |message, _attempt, worker| worker.apply(message))),
-            ("order-feed-worker", serve!(outlets(), feed, |message, _attempt, worker| worker.apply(message))),
-            ("start-bulk-worker", serve!(outlets(), start, |message, attempt, worker| worker.apply(message, attempt))),
-            ("webhook-worker", function(webhook, deliver)),
-        ]);
-        Self { aws, endpoint, functions }
+        let (functions, readers) = (BTreeMap::new(), BTreeMap::new());
+        let mut workers = Self { aws: Aws::new(), endpoint: Arc::default(), functions, readers };
+        visit(&mut workers);
+        workers
     }
 }

@@ -1,12 +1,14 @@
 //! What all targets share: an identity, secrets that must not show up anywhere, a clock, and logs.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use lambda_runtime::Context;
-use shared::metrics::Metrics;
+use shared::aws::Aws;
+use shared::environment::{Environment, dead_letter_variable, queue_variable};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -70,10 +72,31 @@ pub fn context() -> Context {
     context
 }
 
-/// Metrics that nobody reads.
+/// The URL of a function's queue.
+pub const QUEUE: &str = "https://sqs.test/queue";
+/// The URL of a worker's dead-letter queue.
+pub const DEAD_LETTERS: &str = "https://sqs.test/dead-letters";
+/// Deliveries after which a message is given up.
+pub const MAX_RECEIVES: u32 = 5;
+
+/// Returns the environment of a function.
 #[must_use]
-pub fn metrics() -> Metrics {
-    Metrics::new("fuzz".to_owned(), "fuzz".to_owned())
+pub fn environment(aws: &Aws, function: &str) -> Environment {
+    let variables = BTreeMap::from(
+        [
+            ("STACK_NAME", "fuzz"),
+            ("AWS_LAMBDA_FUNCTION_NAME", function),
+            ("TABLE_NAME", "table"),
+            ("EVENT_BUS_NAME", "bus"),
+            (&queue_variable(function), QUEUE),
+            (&dead_letter_variable(function), DEAD_LETTERS),
+            ("MAX_RECEIVES", &MAX_RECEIVES.to_string()),
+            ("PIN_PEPPER_SECRET", "pepper"),
+            ("CARD_EXPIRY_MONTHS", "72"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    Environment::given(aws.clone(), variables)
 }
 
 /// Panics if any of `texts` holds a part of the PIN or the token, unless the input holds it itself.

@@ -4,48 +4,46 @@
 //! compiling what is in them. A function's own `main` is run by `cargo lambda watch`, which the tests try.
 
 use std::env;
-use std::pin::Pin;
 
+use local_runner::{Visitor, visit};
 use shared::Error;
 use shared::aws::Aws;
 use shared::config;
 use shared::domain::person::Person;
+use shared::http::{self, Endpoint};
 use shared::pin::Pepper;
 use shared::secret;
 use shared::store::Store;
+use shared::worker::{self, Worker};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
     if env::args().nth(1).as_deref() == Some("set-pin") {
-        return set_pin().await;
+        return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(set_pin());
     }
-    let name = env::var("_HANDLER")?;
-    function(&name).ok_or_else(|| format!("no function is called {name}"))?.await
+    let mut search = Search { name: env::var("_HANDLER")?, serve: None };
+    visit(&mut search);
+    let serve = search.serve.ok_or_else(|| format!("no function is called {}", search.name))?;
+    serve()
 }
 
-/// A function that serves until its process is stopped.
-type Function = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+/// Looks for the function of this name.
+struct Search {
+    name: String,
+    serve: Option<fn() -> Result<(), Error>>,
+}
 
-/// Returns the function of this name.
-fn function(name: &str) -> Option<Function> {
-    Some(match name {
-        "bind-card-worker" => Box::pin(bind_card_worker::run()),
-        "bind-card" => Box::pin(bind_card::run()),
-        "cancel-bulk-worker" => Box::pin(cancel_bulk_worker::run()),
-        "cancel-bulk" => Box::pin(cancel_bulk::run()),
-        "cancel-orders-worker" => Box::pin(cancel_orders_worker::run()),
-        "cancel-orders" => Box::pin(cancel_orders::run()),
-        "create-bulk" => Box::pin(create_bulk::run()),
-        "get-bulk" => Box::pin(get_bulk::run()),
-        "get-card" => Box::pin(get_card::run()),
-        "get-operation" => Box::pin(get_operation::run()),
-        "increment-bulk" => Box::pin(increment_bulk::run()),
-        "order-feed-worker" => Box::pin(order_feed_worker::run()),
-        "start-bulk-worker" => Box::pin(start_bulk_worker::run()),
-        "start-bulk" => Box::pin(start_bulk::run()),
-        "webhook-worker" => Box::pin(webhook_worker::run()),
-        _ => return None,
-    })
+impl Visitor for Search {
+    fn endpoint<E: Endpoint>(&mut self) {
+        if E::NAME == self.name {
+            self.serve = Some(http::serve::<E>);
+        }
+    }
+
+    fn worker<W: Worker>(&mut self) {
+        if W::NAME == self.name {
+            self.serve = Some(worker::serve::<W>);
+        }
+    }
 }
 
 /// Sets the PIN that the demo's person has, as `bindery pin` does: the demo need not wait until that is built.

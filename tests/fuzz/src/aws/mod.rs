@@ -12,14 +12,12 @@ mod rows;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::retry::RetryConfig;
 use serde_json::{Value, json};
 
 pub use fate::{Fate, Plan};
@@ -65,46 +63,22 @@ pub struct Call {
     pub effects: Vec<Value>,
 }
 
-/// The services' clients.
+/// The services.
 #[derive(Debug)]
 pub struct Aws {
-    /// Of `DynamoDB`.
-    pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Of SQS.
-    pub sqs: aws_sdk_sqs::Client,
-    /// Of `EventBridge`.
-    pub eventbridge: aws_sdk_eventbridge::Client,
-    /// Secrets Manager, which always answers.
-    pub secrets: aws_sdk_secretsmanager::Client,
+    /// Makes their clients. Secrets Manager always answers.
+    pub clients: shared::aws::Aws,
     services: Arc<Mutex<Services>>,
 }
 
-macro_rules! client {
-    ($sdk:ident, $http:expr) => {{
-        let config = $sdk::Config::builder()
-            .behavior_version($sdk::config::BehaviorVersion::v2026_01_12())
-            .region($sdk::config::Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("key", "secret", None, None, "fuzz"))
-            .retry_config(RetryConfig::disabled())
-            .http_client($http.clone());
-        $sdk::Client::from_conf(config.build())
-    }};
-}
-
 impl Aws {
-    /// Makes the clients.
+    /// Makes the services.
     #[must_use]
     pub fn new() -> Self {
         let services = Arc::new(Mutex::new(Services::default()));
         let connector = SharedHttpConnector::new(Wire(Arc::clone(&services)));
         let http: SharedHttpClient = http_client_fn(move |_, _| connector.clone());
-        Self {
-            dynamodb: client!(aws_sdk_dynamodb, http),
-            sqs: client!(aws_sdk_sqs, http),
-            eventbridge: client!(aws_sdk_eventbridge, http),
-            secrets: client!(aws_sdk_secretsmanager, http),
-            services,
-        }
+        Self { clients: shared::aws::Aws::behind(http), services }
     }
 
     /// Begins anew: forgets what was written, and does from now on what this input says.

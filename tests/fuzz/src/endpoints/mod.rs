@@ -21,22 +21,12 @@ mod promises;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
 
-use bind_card::BindCard;
-use cancel_bulk::CancelBulk;
-use cancel_orders::CancelOrders;
-use create_bulk::CreateBulk;
-use get_bulk::GetBulk;
-use get_card::GetCard;
-use get_operation::GetOperation;
-use increment_bulk::IncrementBulk;
 use lambda_http::{Error, LambdaEvent, Service};
+use local_runner::{Visitor, visit};
 use serde::Serialize;
 use serde_json::Value;
-use shared::http::{self, Event, Scope, Verifier};
-use shared::pin::PepperSecret;
-use shared::queue::Queue;
-use shared::store::Store;
-use start_bulk::StartBulk;
+use shared::http::{self, Endpoint, Event, Verifier};
+use shared::worker::Worker;
 use tokio::runtime::Runtime;
 
 use crate::aws::Aws;
@@ -98,37 +88,22 @@ fn function(
     Box::new(move |event, runtime| Ok(serde_json::to_value(runtime.block_on(service.call(event))?)?))
 }
 
-/// An endpoint behind all that is around it.
-macro_rules! serve {
-    ($scope:ident, $errors:expr, $endpoint:expr) => {{
-        let endpoint = $endpoint;
+impl Visitor for Endpoints {
+    fn endpoint<E: Endpoint>(&mut self) {
+        let environment = world::environment(&self.aws.clients, E::NAME);
+        let endpoint = environment.make(E::from_env).unwrap();
         let verifier = Verifier::of_keys("https://issuer.test".to_owned(), "bindery".to_owned(), KEYS).unwrap();
-        function(http::service(Scope::$scope, $errors, verifier, world::metrics(), move |call| {
-            let endpoint = endpoint.clone();
-            async move { endpoint.handle(&call).await }
-        }))
-    }};
+        self.functions.insert(E::NAME, function(http::service(endpoint, verifier, environment.metrics.clone())));
+    }
+
+    fn worker<W: Worker>(&mut self) {}
 }
 
 impl Endpoints {
     fn new() -> Self {
         world::keep_logs();
-        let aws = Aws::new();
-        let store = || Store::new(aws.dynamodb.clone(), "table".to_owned());
-        let queue = || Queue::new(aws.sqs.clone(), "https://sqs.test/queue".to_owned());
-        let pepper = PepperSecret::new(aws.secrets.clone(), "pepper".to_owned());
-        let orders = CancelOrders { store: store(), queue: queue(), pepper };
-        let functions = BTreeMap::from([
-            ("bind-card", serve!(CardsBind, None, BindCard { store: store(), queue: queue() })),
-            ("cancel-bulk", serve!(CardsWrite, None, CancelBulk { store: store(), queue: queue() })),
-            ("cancel-orders", serve!(OrdersCancel, Some(cancel_orders::error), orders)),
-            ("create-bulk", serve!(CardsWrite, None, CreateBulk { store: store() })),
-            ("get-bulk", serve!(CardsRead, None, GetBulk { store: store() })),
-            ("get-card", serve!(CardsRead, None, GetCard { store: store() })),
-            ("get-operation", serve!(OperationsRead, None, GetOperation { store: store() })),
-            ("increment-bulk", serve!(CardsWrite, None, IncrementBulk { store: store() })),
-            ("start-bulk", serve!(CardsWrite, None, StartBulk { store: store(), queue: queue(), expiry_months: 72 })),
-        ]);
-        Self { aws, routes: contract::routes(), functions }
+        let mut endpoints = Self { aws: Aws::new(), routes: contract::routes(), functions: BTreeMap::new() };
+        visit(&mut endpoints);
+        endpoints
     }
 }

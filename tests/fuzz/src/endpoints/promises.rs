@@ -1,14 +1,13 @@
 //! What holds for every request, whatever it is.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
-use shared::message::{BindCard, CancelBulk, CancelOrder, Message, StartBulk};
 
 use super::contract::Route;
 use super::gateway::tenant;
 use crate::aws::{Call, Service};
 use crate::input::Input;
 use crate::orders::assert_well_formed;
+use crate::workers::can_read;
 use crate::world::{ACCOUNT, CUSTOMER, assert_no_secret};
 
 /// A request's answer, and what was done for it.
@@ -176,19 +175,9 @@ impl Exchange {
     }
 }
 
-/// Whether the endpoint's worker can read this message.
+/// Returns whether the endpoint's worker can read this message.
 fn can_be_read(route: &Route, message: &Value) -> bool {
-    fn reads<T: DeserializeOwned>(text: &str) -> bool {
-        serde_json::from_str::<Message<T>>(text).is_ok()
-    }
     let text = message.as_str().unwrap();
     let is_printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    is_printable
-        && match route.name.as_str() {
-            "bind-card" => reads::<BindCard>(text),
-            "cancel-bulk" => reads::<CancelBulk>(text),
-            "cancel-orders" => reads::<CancelOrder>(text),
-            "start-bulk" => reads::<StartBulk>(text),
-            _ => false,
-        }
+    is_printable && can_read(&route.name, text)
 }

@@ -1,14 +1,14 @@
 //! What the broker's order system sends to the order-feed queue.
 
 use serde::Deserialize;
-use uuid::Uuid;
-
-use crate::domain::ids::{OperationId, OrgId};
-use crate::domain::order::{
+use shared::domain::ids::{OperationId, OrgId};
+use shared::domain::order::{
     CancellationCode, MAX_AUTHORIZED, MAX_VERSION, OrderChange, OrderRef, OrderStatus, PersonId,
 };
-use crate::domain::time::Timestamp;
-use crate::number::Integer;
+use shared::domain::time::Timestamp;
+use shared::number::Integer;
+use shared::worker::{LogFields, QueueMessage};
+use uuid::Uuid;
 
 /// A change of an order, as the broker's order system sends it to the order-feed queue. Its form is that of
 /// `infra/schemas/order-feed.schema.json`; members that it does not know are the order system's own.
@@ -19,6 +19,14 @@ pub struct OrderFeed {
     pub org_id: OrgId,
     /// What changed.
     pub change: OrderChange,
+}
+
+impl QueueMessage for OrderFeed {
+    const KIND: &'static str = "order-feed";
+
+    fn log_fields(&self) -> LogFields {
+        LogFields { tenant: self.org_id.to_string(), operation_id: None, cid: None }
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,78 @@
+//! The registry: all functions that there are. The local runner, the fuzzer and the tests go by it.
+
+use shared::http::Endpoint;
+use shared::worker::Worker;
+
+/// Does something with every function.
+pub trait Visitor {
+    /// Visits an endpoint.
+    fn endpoint<E: Endpoint>(&mut self);
+    /// Visits a worker.
+    fn worker<W: Worker>(&mut self);
+}
+
+/// Visits every function. A new one has its line here, and its crate in `Cargo.toml`.
+pub fn visit(visitor: &mut impl Visitor) {
+    visitor.endpoint::<bind_card::BindCard>();
+    visitor.endpoint::<cancel_bulk::CancelBulk>();
+    visitor.endpoint::<cancel_orders::CancelOrders>();
+    visitor.endpoint::<create_bulk::CreateBulk>();
+    visitor.endpoint::<get_bulk::GetBulk>();
+    visitor.endpoint::<get_card::GetCard>();
+    visitor.endpoint::<get_operation::GetOperation>();
+    visitor.endpoint::<increment_bulk::IncrementBulk>();
+    visitor.endpoint::<start_bulk::StartBulk>();
+    visitor.worker::<bind_card_worker::BindCardWorker>();
+    visitor.worker::<cancel_bulk_worker::CancelBulkWorker>();
+    visitor.worker::<cancel_orders_worker::CancelOrdersWorker>();
+    visitor.worker::<order_feed_worker::OrderFeedWorker>();
+    visitor.worker::<start_bulk_worker::StartBulkWorker>();
+    visitor.worker::<webhook_worker::WebhookWorker>();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use shared::worker::QueueMessage;
+
+    use super::*;
+
+    const FUNCTIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../functions");
+
+    struct Names(BTreeSet<String>);
+
+    impl Names {
+        /// Adds the function, whose `main` must serve this type.
+        fn add<T>(&mut self, name: &str, serve: &str) {
+            let path = Path::new(FUNCTIONS).join(name).join("src/main.rs");
+            let main = fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let call = format!("{serve}::<{}>()", std::any::type_name::<T>());
+            assert!(main.contains(&call), "functions/{name}/src/main.rs must call {call}");
+            assert!(self.0.insert(name.to_owned()), "{name} is visited twice");
+        }
+    }
+
+    impl Visitor for Names {
+        fn endpoint<E: Endpoint>(&mut self) {
+            self.add::<E>(E::NAME, "shared::http::serve");
+        }
+
+        fn worker<W: Worker>(&mut self) {
+            self.add::<W>(W::NAME, "shared::worker::serve");
+            assert_eq!(format!("{}-worker", W::Message::KIND), W::NAME, "the kind of its messages");
+        }
+    }
+
+    #[test]
+    fn every_crate_of_functions_is_visited_and_serves_what_is_visited() {
+        let crates = fs::read_dir(FUNCTIONS).unwrap().map(|entry| entry.unwrap().path());
+        let crates = crates.filter(|path| path.join("Cargo.toml").exists());
+        let crates: BTreeSet<_> = crates.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        let mut names = Names(BTreeSet::new());
+        visit(&mut names);
+        assert_eq!(names.0, crates, "in infra/local/runner/src/lib.rs, and in functions");
+    }
+}
