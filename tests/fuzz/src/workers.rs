@@ -222,7 +222,8 @@ impl<W> Watched<W> {
     fn note(&self, position: Option<usize>, events: Option<Vec<String>>) -> usize {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let position = position.unwrap_or(applied.len());
-        applied.resize(applied.len().max(position + 1), None);
+        let length = applied.len().max(position + 1);
+        applied.resize(length, None);
         applied[position] = events;
         position
     }
