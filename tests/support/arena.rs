@@ -1,8 +1,8 @@
 //! A table, a queue and a bus of a test's own, in the emulator of the local stack. Nothing is deployed
 //! in front of them, so nobody but the test takes messages from the queue.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::{
@@ -17,11 +17,18 @@ use uuid::Uuid;
 use crate::commits::Commits;
 use crate::contract;
 use crate::payloads::Sent;
+use crate::template::Template;
 
 /// Rows of a call that reads all: more take an emulator longer than a client waits.
 const SCAN_PAGE: i32 = 500;
 /// How long a transaction's row stays unseen at most. Short enough that tests with thousands of rows stay short.
 const APART: Duration = Duration::from_millis(20);
+
+/// The variables of all functions.
+static VARIABLES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let template = Template::read();
+    template.functions().iter().flat_map(|function| template.environment(function).into_keys()).collect()
+});
 
 /// The test's own resources.
 #[derive(Debug, Clone)]
@@ -157,6 +164,16 @@ impl Arena {
         self.environment_through(proxy, proxy)
     }
 
+    /// The variables of the functions' queues: the arena has one for all, and one dead-letter queue.
+    fn urls(&self) -> impl Iterator<Item = (String, String)> {
+        let of_kind = |suffix: &'static str, url: &String| {
+            let names = VARIABLES.iter().filter(move |name| name.ends_with(suffix));
+            let url = url.clone();
+            names.map(move |name| (name.clone(), url.clone()))
+        };
+        of_kind("_QUEUE_URL", &self.queue_url).chain(of_kind("_DLQ_URL", &self.dlq_url))
+    }
+
     fn environment_through(&self, endpoint: &str, dynamodb: &str) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", endpoint),
@@ -166,17 +183,6 @@ impl Arena {
             ("AWS_SECRET_ACCESS_KEY", "test"),
             ("TABLE_NAME", &self.table),
             ("EVENT_BUS_NAME", &self.bus),
-            ("BIND_CARD_QUEUE_URL", &self.queue_url),
-            ("BIND_CARD_DLQ_URL", &self.dlq_url),
-            ("START_BULK_QUEUE_URL", &self.queue_url),
-            ("START_BULK_DLQ_URL", &self.dlq_url),
-            ("CANCEL_BULK_QUEUE_URL", &self.queue_url),
-            ("CANCEL_BULK_DLQ_URL", &self.dlq_url),
-            ("CANCEL_ORDERS_QUEUE_URL", &self.queue_url),
-            ("CANCEL_ORDERS_DLQ_URL", &self.dlq_url),
-            ("ORDER_FEED_DLQ_URL", &self.dlq_url),
-            ("WEBHOOK_QUEUE_URL", &self.queue_url),
-            ("WEBHOOK_DLQ_URL", &self.dlq_url),
             ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
@@ -185,7 +191,9 @@ impl Arena {
             ("AUTH_AUDIENCE", &crate::variable("AUTH_AUDIENCE")),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        .into_iter()
+        .chain(self.urls())
+        .collect()
     }
 }
 

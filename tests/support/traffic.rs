@@ -117,6 +117,8 @@ impl Default for Delivery {
 #[derive(Debug)]
 struct Waiting {
     message: Sent,
+    /// The queue that it is in.
+    queue: String,
     /// How often it was received before.
     receives: u32,
     /// When it may be received again.
@@ -125,7 +127,8 @@ struct Waiting {
 
 impl Waiting {
     fn new(message: Sent) -> Self {
-        Self { message, receives: 0, visible: Instant::now() }
+        let queue = queue_of(&message.body);
+        Self { message, queue, receives: 0, visible: Instant::now() }
     }
 }
 
@@ -234,9 +237,8 @@ impl Traffic {
         }
         state.rng.shuffle(&mut state.waiting);
         let now = Instant::now();
-        let is_mine = |waiting: &Waiting| {
-            waiting.visible <= now && name.strip_suffix("-worker") == Some(queue_of(&waiting.message.body))
-        };
+        let is_mine =
+            |waiting: &Waiting| waiting.visible <= now && name.strip_suffix("-worker") == Some(&waiting.queue);
         let (mut mine, others): (Vec<_>, Vec<_>) = state.waiting.drain(..).partition(is_mine);
         state.waiting = others;
         let taken = mine.split_off(mine.len() - mine.len().min(state.rng.usize(1..=self.how.batch)));
@@ -257,7 +259,11 @@ impl Traffic {
                 let failed = failed(&answer);
                 let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
                 let visible = Instant::now() + self.how.visibility;
-                state.waiting.extend(back.map(|(_, (message, receives))| Waiting { message, receives, visible }));
+                state.waiting.extend(back.map(|(_, (message, receives))| Waiting {
+                    receives,
+                    visible,
+                    ..Waiting::new(message)
+                }));
             }
             Invocation::Died => {
                 state.run.deaths += 1;

@@ -143,7 +143,7 @@ def message(id: str = OTHER[:-1] + "1", reissued: int | None = None, card_id: in
     if reissued:
         bind["reissued_card_id"] = reissued
     instruction = {"bind": bind, "card": facts}
-    head = {"version": 1, "org_id": ORG, "operation_id": id, "cid": "c-1", "accepted_at": LONG_AGO}
+    head = {"version": 1, "kind": "bind-card", "org_id": ORG, "operation_id": id, "cid": "c-1", "accepted_at": LONG_AGO}
     return {**head, "instruction": instruction, **more}
 
 

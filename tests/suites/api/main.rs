@@ -3,6 +3,7 @@
 
 mod asynchronous;
 mod limits;
+mod registry;
 mod routes;
 mod seeds;
 mod vocabulary;

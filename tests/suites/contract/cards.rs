@@ -340,9 +340,9 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
     let tenant = Tenant::new().await;
     let (queue, dlq) = (variable("BIND_CARD_QUEUE_URL"), variable("BIND_CARD_DLQ_URL"));
     let marker = tenant.org.clone();
-    let message = |version: u64, extra: &str| {
+    let message = |version: u64, kind: &str, extra: &str| {
         format!(
-            r#"{{"version":{version},"org_id":"{marker}","operation_id":"00000000-0000-7000-8000-000000000000",
+            r#"{{"version":{version},"kind":"{kind}","org_id":"{marker}","operation_id":"00000000-0000-7000-8000-000000000000",
             "cid":"c","accepted_at":"2026-11-22T00:00:00.000Z"{extra},"instruction":{{
             "bind":{{"card_id":1,"account_id":1,"customer_id":1}},"card":{{"program_id":1,
             "contactless_enabled":true,"issuing_date":"2026-01-01T00:00:00Z","expiration_date":"2030-01-01T00:00:00Z"}}}}}}"#
@@ -350,9 +350,10 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
     };
     let bad = [
         (format!("not JSON {marker}"), "unreadable message: not JSON at line 1 column 2"),
-        (message(2, ""), "unreadable message: not of the known form"),
-        (message(1, r#","surprise":1"#), "unreadable message: not of the known form"),
-        (message(1, ""), "the operation has no row"),
+        (message(2, "bind-card", ""), "unreadable message: not of the known form"),
+        (message(1, "bind-card", r#","surprise":1"#), "unreadable message: not of the known form"),
+        (message(1, "bind-card", ""), "the operation has no row"),
+        (message(1, "cancel-bulk", ""), "a cancel-bulk message in the queue of bind-card-worker"),
         // As large as SQS takes: its reason finds no room beside it, and SQS moves it there itself.
         (format!("{marker}{}", "x".repeat(1024 * 1024 - marker.len())), ""),
     ];

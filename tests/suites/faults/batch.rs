@@ -4,51 +4,64 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{Context, LambdaEvent};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared::aws::Aws;
-use shared::events::EventBus;
-use shared::message::Message;
-use shared::metrics::Metrics;
-use shared::queue::Queue;
-use shared::worker::{Applied, Attempt, Failure, Outlets, Returns, run_batch};
+use shared::Error;
+use shared::aws::{Aws, Service};
+use shared::environment::Environment;
+use shared::message::{Instruction, Message};
+use shared::worker::{Applied, Attempt, Failure, Worker, WorkerContext, run_batch};
 use tests::arena::{Arena, drain};
+
+/// What to do.
+#[derive(Serialize, Deserialize)]
+struct Word(String);
+
+impl Instruction for Word {
+    const KIND: &'static str = "webhook";
+}
+
+/// Does what the instruction says. It has the webhook's queues, which are the arena's.
+struct Obey;
+
+impl Worker for Obey {
+    const NAME: &'static str = "webhook-worker";
+    const CALLS: &'static [Service] = &[];
+
+    type Message = Message<Word>;
+
+    fn from_env(_: &Environment) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn apply(&self, message: Message<Word>, _: Attempt) -> Result<Applied, Failure> {
+        match message.instruction.0.as_str() {
+            "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
+            "panic" => panic!("as told"),
+            "hang" => std::future::pending().await,
+            "retry" => Err(Failure::Retry("not yet".to_owned())),
+            "wonder" => Err(Failure::Unexpected("as told".to_owned())),
+            _ => Err(Failure::Broken("as told".to_owned())),
+        }
+    }
+}
 
 /// A record whose instruction is this word, delivered so often, this time included.
 fn record(word: &str, receives: u32) -> Value {
     let body = json!({
-        "version": 1, "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "cid": word,
+        "version": 1, "kind": "webhook", "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "cid": word,
         "operation_id": "00000000-0000-7000-8000-000000000000", "accepted_at": "2026-11-22T00:00:00.000Z",
         "instruction": word,
     });
     json!({ "messageId": word, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": receives.to_string() } })
 }
 
-/// Does what the instruction says.
-async fn obey(message: Message<String>, _attempt: Attempt) -> Result<Applied, Failure> {
-    match message.instruction.as_str() {
-        "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
-        "panic" => panic!("as told"),
-        "hang" => std::future::pending().await,
-        "retry" => Err(Failure::Retry("not yet".to_owned())),
-        "wonder" => Err(Failure::Unexpected("as told".to_owned())),
-        _ => Err(Failure::Broken("as told".to_owned())),
-    }
-}
-
 #[tokio::test]
 async fn each_message_of_a_batch_has_its_own_fate() {
     let arena = Arena::new().await;
-    let aws = Aws::from_env().unwrap();
-    let metrics = Metrics::new("test".to_owned(), "test".to_owned());
-    let outlets = Outlets {
-        bus: EventBus::new(aws.eventbridge(), arena.bus.clone(), metrics.clone()),
-        returns: Returns {
-            queue: None,
-            dead_letters: Queue::new(aws.sqs(), arena.dlq_url.clone()),
-            max_receives: 5,
-            metrics,
-        },
-    };
+    let variables = arena.environment().into_iter().chain([("AWS_LAMBDA_FUNCTION_NAME".to_owned(), "test".to_owned())]);
+    let environment = Environment::given(Aws::from_env().unwrap(), variables.collect());
+    let surroundings = environment.make(|environment| Ok(WorkerContext::of::<Obey>(environment))).unwrap();
     let mut records = ["marked", "succeed", "panic", "hang", "retry", "break", "wonder"].map(|word| record(word, 1));
     // Some serializers write a byte order mark before a text.
     records[0]["body"] = format!("\u{feff}{}", records[1]["body"].as_str().unwrap()).into();
@@ -57,7 +70,7 @@ async fn each_message_of_a_batch_has_its_own_fate() {
     let mut context = Context::default();
     context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
 
-    let response = run_batch(&outlets, LambdaEvent::new(event, context.clone()), obey).await;
+    let response = run_batch(&Obey, &surroundings, LambdaEvent::new(event, context.clone())).await;
     assert!(SystemTime::now() < deadline);
     let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     assert_eq!(failed, ["hang", "retry", "wonder"]);
@@ -74,7 +87,7 @@ async fn each_message_of_a_batch_has_its_own_fate() {
         let event = serde_json::from_value(json!({ "Records": [record("wonder", receives)] })).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(2);
         context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
-        let response = run_batch(&outlets, LambdaEvent::new(event, context.clone()), obey).await;
+        let response = run_batch(&Obey, &surroundings, LambdaEvent::new(event, context.clone())).await;
         assert_eq!(response.batch_item_failures.is_empty(), is_buried);
         assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), usize::from(is_buried));
     }

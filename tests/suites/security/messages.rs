@@ -12,9 +12,9 @@ use super::{OPERATION, Target};
 
 const CANARY: &str = "canary-4711";
 
-fn message(instruction: &Value) -> Value {
+fn message(kind: &str, instruction: &Value) -> Value {
     json!({
-        "version": 1, "org_id": ORG, "operation_id": OPERATION, "cid": CANARY,
+        "version": 1, "kind": kind, "org_id": ORG, "operation_id": OPERATION, "cid": CANARY,
         "accepted_at": "2026-11-22T03:04:05.678Z", "instruction": instruction,
     })
 }
@@ -25,15 +25,18 @@ pub(super) fn well_formed(worker: &str) -> Value {
         "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
     });
     match worker {
-        "bind-card-worker" => {
-            message(&json!({ "bind": { "card_id": 77, "account_id": 1, "customer_id": 1 }, "card": facts }))
+        "bind-card-worker" => message(
+            "bind-card",
+            &json!({ "bind": { "card_id": 77, "account_id": 1, "customer_id": 1 }, "card": facts }),
+        ),
+        "start-bulk-worker" => {
+            message("start-bulk", &json!({ "bulk_id": "b", "step": { "plan": { "chunks": 0, "items": 0 } } }))
         }
-        "start-bulk-worker" => message(&json!({ "bulk_id": "b", "step": { "plan": { "chunks": 0, "items": 0 } } })),
         "cancel-bulk-worker" => {
             let step = json!({ "plan_all": { "chunks": 0, "items": 0 } });
-            message(&json!({ "bulk_id": "b", "program_id": 1, "step": step }))
+            message("cancel-bulk", &json!({ "bulk_id": "b", "program_id": 1, "step": step }))
         }
-        "cancel-orders-worker" => message(&json!({ "order": { "order_id": 9 } })),
+        "cancel-orders-worker" => message("cancel-orders", &json!({ "order": { "order_id": 9 } })),
         "order-feed-worker" => json!({
             "org_id": ORG, "order_id": 9, "creator_id": 9, "status": "ACTIVE", "version": 3, "updated_at": "2026-11-22T03:04:05Z",
         }),

@@ -125,6 +125,7 @@ async function accept(request) {
   if (!operation) return before;
   const message = {
     version: 1,
+    kind: "bind-card",
     org_id: org,
     operation_id: operationId,
     cid: operation.cid,

@@ -53,6 +53,7 @@ const isCard = conforms(
 );
 const isMessage = conforms({
   version: (value) => value === 1,
+  kind: (value) => value === "bind-card",
   org_id: matches(ORG),
   operation_id: matches(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
   cid: matches(CORRELATION_ID),

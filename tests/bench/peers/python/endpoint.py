@@ -155,6 +155,7 @@ def accept(request: Request) -> tuple[str, bool, bool]:
         return before
     message = {
         "version": 1,
+        "kind": "bind-card",
         "org_id": request.org,
         "operation_id": request.operation_id,
         "cid": operation["cid"],

@@ -81,6 +81,7 @@ INSTRUCTION = {
 }
 MESSAGE = {
     "version": lambda value: type(value) is int and value == 1,
+    "kind": lambda value: value == "bind-card",
     "org_id": matches(ORG),
     "operation_id": matches(OPERATION_ID),
     "cid": matches(CORRELATION_ID),

@@ -3,8 +3,9 @@
 use aws_config::BehaviorVersion;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bind_card::BindCard;
-use lambda_http::Error;
-use shared::http::{self, Scope};
+use lambda_http::{Error, lambda_runtime};
+use shared::http::{self, Verifier};
+use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{config, telemetry};
@@ -18,9 +19,6 @@ async fn main() -> Result<(), Error> {
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client).load().await;
     let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsBind, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
+    let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
 }

@@ -4,8 +4,9 @@ use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bind_card::BindCard;
-use lambda_http::Error;
-use shared::http::{self, Scope};
+use lambda_http::{Error, lambda_runtime};
+use shared::http::{self, Verifier};
+use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{config, telemetry};
@@ -33,9 +34,6 @@ async fn main() -> Result<(), Error> {
     let dynamodb = client!(aws_sdk_dynamodb, http_client, credentials, region, "AWS_ENDPOINT_URL_DYNAMODB");
     let sqs = client!(aws_sdk_sqs, http_client, credentials, region, "AWS_ENDPOINT_URL_SQS");
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsBind, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
+    let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
 }

@@ -1,9 +1,10 @@
 //! `bind-card`, but on tokio's scheduler for many threads.
 
 use bind_card::BindCard;
-use lambda_http::Error;
+use lambda_http::{Error, lambda_runtime};
 use shared::aws::Aws;
-use shared::http::{self, Scope};
+use shared::http::{self, Verifier};
+use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
 use shared::{config, telemetry};
@@ -15,9 +16,6 @@ async fn main() -> Result<(), Error> {
     let aws = Aws::from_env()?;
     let (dynamodb, sqs) = (aws.dynamodb(), aws.sqs());
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
-    http::run(Scope::CardsBind, move |call| {
-        let endpoint = endpoint.clone();
-        async move { endpoint.handle(&call).await }
-    })
-    .await
+    let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
 }
