@@ -50,21 +50,21 @@ pub trait Instruction: Serialize + DeserializeOwned + Send + Sync {
 
 /// The kind of a message: that of its instruction, and no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kind<T>(PhantomData<T>);
+pub struct MessageKind<T>(PhantomData<T>);
 
-impl<T> Default for Kind<T> {
+impl<T> Default for MessageKind<T> {
     fn default() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T: Instruction> Serialize for Kind<T> {
+impl<T: Instruction> Serialize for MessageKind<T> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(T::KIND)
     }
 }
 
-impl<'de, T: Instruction> Deserialize<'de> for Kind<T> {
+impl<'de, T: Instruction> Deserialize<'de> for MessageKind<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let kind = String::deserialize(deserializer)?;
         if kind == T::KIND { Ok(Self::default()) } else { Err(de::Error::custom("a message of another kind")) }
@@ -78,7 +78,7 @@ pub struct Message<T> {
     /// The version of the form.
     pub version: Version1,
     /// What the instruction is.
-    pub kind: Kind<T>,
+    pub kind: MessageKind<T>,
     /// The tenant, from the token of the request.
     pub org_id: OrgId,
     /// The operation that the instruction belongs to. Its row was written before the message was sent.
@@ -97,7 +97,7 @@ impl<T> Message<T> {
     pub fn of(operation: &Operation, instruction: T) -> Self {
         Self {
             version: Version1,
-            kind: Kind::default(),
+            kind: MessageKind::default(),
             org_id: operation.org_id.clone(),
             operation_id: operation.operation_id,
             cid: operation.cid.clone(),
@@ -118,7 +118,7 @@ impl<T> Message<T> {
         let Self { version, org_id, operation_id, cid, accepted_at, .. } = self;
         Message {
             version: *version,
-            kind: Kind::default(),
+            kind: MessageKind::default(),
             org_id: org_id.clone(),
             operation_id: *operation_id,
             cid: cid.clone(),

@@ -1,6 +1,6 @@
 //! Logs: one JSON object a line on standard output, which Lambda hands to CloudWatch.
 //!
-//! Lines that matter carry `request_id` or `message_id`, `operation_id`, `tenant`, `cid`, `outcome` and
+//! Lines that matter carry `request_id` or `message_id` and `kind`, `operation_id`, `tenant`, `cid`, `outcome` and
 //! `duration_ms`. None carries a token, a PIN, an account or a customer ID, or a request's body.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};

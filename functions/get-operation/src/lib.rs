@@ -10,7 +10,7 @@ use shared::domain::bulk::{BulkCancellation, BulkStatus, CHUNK_ITEMS};
 use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef};
 use shared::domain::event::EventStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
-use shared::domain::operation::{Operation, OperationState, Progress, Subject};
+use shared::domain::operation::{Operation, OperationKind, OperationState, Progress, Subject};
 use shared::domain::order::progress::{self, Stage, Summary};
 use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
@@ -29,7 +29,7 @@ pub struct GetOperation {
 #[derive(Serialize)]
 struct Body {
     operation_id: OperationId,
-    kind: &'static str,
+    kind: OperationKind,
     status: OperationState,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ impl From<Operation> for Body {
     fn from(operation: Operation) -> Self {
         let mut body = Self {
             operation_id: operation.operation_id,
-            kind: "",
+            kind: operation.subject.kind(),
             status: operation.state,
             created_at: operation.created_at,
             ended_at: operation.ended_at,
@@ -138,34 +138,24 @@ impl From<Operation> for Body {
         };
         match operation.subject {
             Subject::BindCard { card_id, reissued_card_id, outcome } => {
-                body.kind = "BIND_CARD";
                 let done = u32::from(outcome.is_some());
                 let failed = u32::from(matches!(outcome, Some(BindOutcome::Failure { .. })));
                 body.counts = Counts { total: Some(1), done, succeeded: done - failed, failed };
                 body.results.extend(outcome.map(|outcome| bind_result(card_id, reissued_card_id, &outcome)));
             }
-            Subject::CreateBulk { bulk_id } => {
-                body.kind = "CREATE_BULK";
-                body.bulk_id = Some(bulk_id);
-            }
-            Subject::IncrementBulk { bulk_id } => {
-                body.kind = "INCREMENT_BULK";
-                body.bulk_id = Some(bulk_id);
-            }
+            Subject::CreateBulk { bulk_id } | Subject::IncrementBulk { bulk_id } => body.bulk_id = Some(bulk_id),
             Subject::StartBulk { bulk_id, progress, .. } => {
-                body.kind = "START_BULK";
                 body.bulk_id = Some(bulk_id);
                 body.counts = counts(&progress, progress.items_changed);
                 body.chunks = Some(progress.into());
             }
             Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } => {
-                body.kind = "CANCEL_BULK";
                 (body.bulk_id, body.cancel_type, body.bulk_status) = (Some(bulk_id), Some(cancel_type), bulk_status);
                 body.cancellation = cancellation;
                 body.counts = counts(&progress, progress.items_done.saturating_sub(progress.items_failed));
                 body.chunks = Some(progress.into());
             }
-            Subject::CancelOrders { .. } => body.kind = "CANCEL_ORDERS",
+            Subject::CancelOrders { .. } => {}
         }
         body
     }

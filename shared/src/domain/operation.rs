@@ -81,6 +81,34 @@ pub enum Subject {
     },
 }
 
+/// What kind of operation it is: a subject's tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "see the subjects of the same names")]
+pub enum OperationKind {
+    BindCard,
+    CreateBulk,
+    IncrementBulk,
+    StartBulk,
+    CancelBulk,
+    CancelOrders,
+}
+
+impl Subject {
+    /// Returns its kind.
+    #[must_use]
+    pub const fn kind(&self) -> OperationKind {
+        match self {
+            Self::BindCard { .. } => OperationKind::BindCard,
+            Self::CreateBulk { .. } => OperationKind::CreateBulk,
+            Self::IncrementBulk { .. } => OperationKind::IncrementBulk,
+            Self::StartBulk { .. } => OperationKind::StartBulk,
+            Self::CancelBulk { .. } => OperationKind::CancelBulk,
+            Self::CancelOrders { .. } => OperationKind::CancelOrders,
+        }
+    }
+}
+
 /// How far an operation on a bulk has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -171,5 +199,26 @@ impl Operation {
     #[must_use]
     pub fn expires_at(&self) -> i64 {
         expires_at(self.created_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case(json!({ "kind": "BIND_CARD", "card_id": 1 }))]
+    #[case(json!({ "kind": "CREATE_BULK", "bulk_id": "b" }))]
+    #[case(json!({ "kind": "INCREMENT_BULK", "bulk_id": "b" }))]
+    #[case(json!({ "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z" }))]
+    #[case(json!({ "kind": "CANCEL_BULK", "bulk_id": "b", "cancel_type": "FULL" }))]
+    #[case(json!({ "kind": "CANCEL_ORDERS", "orders": [], "told": "" }))]
+    fn a_subjects_kind_is_its_tag(#[case] row: Value) {
+        let subject: Subject = serde_json::from_value(row.clone()).unwrap();
+        assert_eq!(serde_json::to_value(subject.kind()).unwrap(), row["kind"]);
+        assert_eq!(serde_json::to_value(subject).unwrap()["kind"], row["kind"]);
     }
 }
