@@ -26,9 +26,9 @@ from pathlib import Path
 from string import punctuation
 from typing import Any
 
-from samcli.yamlhelper import yaml_parse
 from stack import deploy
-from stack.settings import INFRA, ROOT, Settings, binary, deploy_parameters, free_port
+from stack.settings import ROOT, Settings, binary, deploy_parameters, free_port
+from stack.template import read_template
 
 STACK = f"subscribers-{uuid.uuid4().hex[:8]}"
 PATIENCE_SECONDS = 60
@@ -248,7 +248,7 @@ def api_destination(template: dict[str, Any]) -> None:
 
 def main() -> None:
     """All of it."""
-    template = yaml_parse((INFRA / "template.yaml").read_text())
+    template = read_template()
     try:
         with tempfile.TemporaryDirectory() as directory:
             api_destination(template)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from samcli.yamlhelper import yaml_dump, yaml_parse
+from samcli.yamlhelper import yaml_dump
 
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
+from .template import read_template
 
 # What Lambda runs of a package. `_HANDLER`, from the rendered template, says which function the runner is.
 BOOTSTRAP = """#!/bin/sh
@@ -50,7 +51,7 @@ def package(settings: Settings) -> Path:
 def deploy(settings: Settings) -> dict[str, str]:
     """Deploys, and answers the stack's outputs."""
     print("==> Deploying infra/template.yaml with sam", flush=True)
-    template = yaml_parse((INFRA / "template.yaml").read_text())
+    template = read_template()
     parameters = {**deploy_parameters(), "JwtIssuer": settings.issuer_url, "JwtAudience": AUDIENCE}
     # For the tests, which hold the template to its rules.
     (settings.directory / "template.json").write_text(json.dumps(template))

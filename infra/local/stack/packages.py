@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samcli.yamlhelper import yaml_dump, yaml_parse
+from samcli.yamlhelper import yaml_dump
 
 from .deploy import functions_of
 from .settings import INFRA, ROOT, StackError
+from .template import read_template
 
 BUILT = ROOT / "target" / "lambda"
 MATERIALS = "bindery-functions.cdx.json"
@@ -24,14 +25,14 @@ def prebuilt() -> None:
     file = INFRA / ".aws-sam" / "build" / "template.yaml"
     directory = Path(os.path.relpath(BUILT, file.parent))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml_dump(_with_packages(_template(), lambda name: str(directory / name))))
+    file.write_text(yaml_dump(_with_packages(read_template(), lambda name: str(directory / name))))
     print(f"Wrote {file.relative_to(ROOT)}")
 
 
 def release(directory: Path, architecture: str) -> None:
     """Writes a zip for each function, their bill of materials, the template, and what it is deployed by."""
     directory.mkdir(parents=True, exist_ok=True)
-    template = _with_packages(_template(), lambda name: f"{name}-{architecture}.zip")
+    template = _with_packages(read_template(), lambda name: f"{name}-{architecture}.zip")
     template["Parameters"]["Architecture"]["Default"] = architecture
     for resource in functions_of(template["Resources"]).values():
         file = directory / resource["Properties"]["CodeUri"]
@@ -47,10 +48,6 @@ def _built(name: Path, architecture: str) -> Path:
     if not file.exists():
         raise StackError(f"{file.relative_to(ROOT)} is missing: run ./infra/prebuilt {architecture}")
     return file
-
-
-def _template() -> dict[str, Any]:
-    return yaml_parse((INFRA / "template.yaml").read_text())
 
 
 def _with_packages(template: dict[str, Any], package: Callable[[str], str]) -> dict[str, Any]:

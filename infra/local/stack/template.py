@@ -1,0 +1,92 @@
+"""infra/template.yaml with its loops expanded: what is deployed, tested and linted is this.
+
+AWS::LanguageExtensions does the same when a template reaches AWS with its loops in it (after `sam build`). This does no
+more than the template needs, and leaves parameters and conditions alone, which both AWS and the SAM CLI's own expansion
+resolve: rules are held to the template, not to one deployment of it. As on AWS, a loop's identifier is replaced in the
+keys of its fragment, in the text of Fn::Sub, and where Ref names it; anywhere else, it stays.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+
+from .settings import INFRA, StackError
+
+LOOP = "Fn::ForEach::"
+EXTENSIONS = "AWS::LanguageExtensions"
+
+
+def read_template(file: Path = INFRA / "template.yaml") -> dict[str, Any]:
+    """Returns the template, as SAM reads it, without loops and mappings."""
+    template = yaml_parse(file.read_text())
+    mappings = template.pop("Mappings", {})
+    for section in ("Resources", "Outputs"):
+        template[section] = _resolve(_expand(template[section]), mappings)
+    transforms = [name for name in template["Transform"] if name != EXTENSIONS]
+    return {**template, "Transform": transforms[0] if len(transforms) == 1 else transforms}
+
+
+def _expand(section: dict[str, Any]) -> dict[str, Any]:
+    """Returns the section with each loop replaced by what it makes."""
+    expanded: dict[str, Any] = {}
+    for key, value in section.items():
+        made = {key: value}
+        if key.startswith(LOOP):
+            identifier, collection, fragment = value
+            made = {
+                name.replace(f"${{{identifier}}}", item): _replace(one, identifier, item)
+                for item in collection
+                for name, one in fragment.items()
+            }
+        if twice := made.keys() & expanded:
+            raise StackError(f"infra/template.yaml: {key} makes {', '.join(sorted(twice))} again")
+        expanded |= made
+    return expanded
+
+
+def _replace(value: Any, identifier: str, item: str) -> Any:
+    """Returns the value with the identifier replaced by the item, in copies of what a loop shares."""
+    match value:
+        case {"Ref": str(name)} if name == identifier:
+            return item
+        case {"Fn::Sub": str(text)}:
+            return {"Fn::Sub": text.replace(f"${{{identifier}}}", item)}
+        case {"Fn::Sub": [str(text), variables]}:
+            return {"Fn::Sub": [text.replace(f"${{{identifier}}}", item), _replace(variables, identifier, item)]}
+        case dict():
+            return {key: _replace(one, identifier, item) for key, one in value.items()}
+        case list():
+            return [_replace(one, identifier, item) for one in value]
+        case _:
+            return value
+
+
+def _resolve(value: Any, mappings: dict[str, Any]) -> Any:
+    """Returns the value with names from mappings put in, and texts that are complete then as texts."""
+    match value:
+        case {"Fn::FindInMap": [name, key, attribute]}:
+            try:
+                return mappings[name][key][attribute]
+            except KeyError:
+                raise StackError(f"infra/template.yaml: the mapping {name} has no {attribute} of {key}") from None
+        case {"Fn::Sub": [str(text), variables]}:
+            known = _resolve(variables, mappings)
+            left = {name: one for name, one in known.items() if not isinstance(one, str)}
+            for name in known.keys() - left:
+                text = text.replace(f"${{{name}}}", known[name])
+            return {"Fn::Sub": [text, left]} if left else _text(text)
+        case {"Fn::Sub": str(text)}:
+            return _text(text)
+        case dict():
+            return {key: _resolve(one, mappings) for key, one in value.items()}
+        case list():
+            return [_resolve(one, mappings) for one in value]
+        case _:
+            return value
+
+
+def _text(text: str) -> Any:
+    """Returns what Fn::Sub makes of the text: itself, if nothing is to be put in."""
+    return {"Fn::Sub": text} if re.search(r"\$\{", text) else text
