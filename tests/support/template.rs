@@ -1,4 +1,4 @@
-//! infra/template.yaml, as the local stack read it: what functions there are, and what their roles allow.
+//! infra/template.yaml with its loops expanded, as the local stack read it: what functions there are, and what roles allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -23,7 +23,7 @@ def read_template(file: Path = INFRA / "template.yaml") -> dict[str, Any]:
     template = yaml_parse(file.read_text())
     mappings = template.pop("Mappings", {})
     for section in ("Resources", "Outputs"):
-        template[section] = _resolve(_expand(template[section]), mappings)
+        template[section] = resolve(_expand(template[section]), mappings)
     transforms = [name for name in template["Transform"] if name != EXTENSIONS]
     return {**template, "Transform": transforms[0] if len(transforms) == 1 else transforms}
 
@@ -63,7 +63,7 @@ def _replace(value: Any, identifier: str, item: str) -> Any:
             return value
 
 
-def _resolve(value: Any, mappings: dict[str, Any]) -> Any:
+def resolve(value: Any, mappings: dict[str, Any]) -> Any:
     """Returns the value with names from mappings put in, and texts that are complete then as texts."""
     match value:
         case {"Fn::FindInMap": [name, key, attribute]}:
@@ -72,7 +72,7 @@ def _resolve(value: Any, mappings: dict[str, Any]) -> Any:
             except KeyError:
                 raise StackError(f"infra/template.yaml: the mapping {name} has no {attribute} of {key}") from None
         case {"Fn::Sub": [str(text), variables]}:
-            known = _resolve(variables, mappings)
+            known = resolve(variables, mappings)
             left = {name: one for name, one in known.items() if not isinstance(one, str)}
             for name in known.keys() - left:
                 text = text.replace(f"${{{name}}}", known[name])
@@ -80,9 +80,9 @@ def _resolve(value: Any, mappings: dict[str, Any]) -> Any:
         case {"Fn::Sub": str(text)}:
             return _text(text)
         case dict():
-            return {key: _resolve(one, mappings) for key, one in value.items()}
+            return {key: resolve(one, mappings) for key, one in value.items()}
         case list():
-            return [_resolve(one, mappings) for one in value]
+            return [resolve(one, mappings) for one in value]
         case _:
             return value
 

@@ -204,37 +204,94 @@ fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
     assert_eq!(named_by_alarms, of_alarms, "sections of the third level are those of alarms");
 }
 
+/// A search of the dashboard: `SEARCH('{Namespace,Dimension} Dimension=part MetricName="whole" NOT word', …)`.
+struct Search {
+    schema: BTreeSet<String>,
+    namespace: String,
+    terms: Vec<String>,
+}
+
+impl Search {
+    /// Returns the searches of a widget.
+    fn all(widget: &Value) -> Vec<Self> {
+        let expressions = list(&widget["properties"]["metrics"]).into_iter().filter_map(|row| {
+            let expression = list(&row).first()?.get("expression")?.as_str()?.to_owned();
+            Some(expression)
+        });
+        let searches = expressions.map(|expression| {
+            let search = expression.split("SEARCH('{").nth(1).and_then(|rest| rest.split("',").next()).unwrap();
+            let (schema, terms) = search.split_once('}').unwrap();
+            let mut schema = schema.split(',').map(ToOwned::to_owned);
+            let namespace = schema.next().unwrap();
+            Self {
+                namespace,
+                schema: schema.collect(),
+                terms: terms.split_whitespace().map(ToOwned::to_owned).collect(),
+            }
+        });
+        searches.collect()
+    }
+
+    /// Whether it finds the metric. Quoted, a term is all of a name; else a part.
+    fn finds(&self, (namespace, name, dimensions): &Metric) -> bool {
+        let matches = |term: &str| match term.split_once('=') {
+            Some((of, wanted)) => {
+                let value = if of == "MetricName" { Some(name) } else { dimensions.get(of) };
+                let whole = wanted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                value.is_some_and(|value| whole.map_or_else(|| value.contains(wanted), |whole| value == whole))
+            }
+            None => name.contains(term) || dimensions.values().any(|value| value.contains(term)),
+        };
+        let mut terms = self.terms.iter();
+        let mut holds = true;
+        while let Some(term) = terms.next() {
+            holds &= if term == "NOT" { !matches(terms.next().unwrap()) } else { matches(term) };
+        }
+        holds && *namespace == self.namespace && dimensions.keys().cloned().collect::<BTreeSet<_>>() == self.schema
+    }
+}
+
 #[test]
 fn the_dashboard_shows_the_business_first_and_everything_else() {
     let template = Template::read();
     let body = &template.resources("AWS::CloudWatch::Dashboard")["Dashboard"]["Properties"]["DashboardBody"];
     let body: Value = serde_json::from_str(&named(body)).unwrap();
-    let widgets: Vec<String> =
-        list(&body["widgets"]).iter().map(|one| one["properties"]["metrics"].to_string()).collect();
+    let widgets = list(&body["widgets"]);
+    let texts: Vec<String> = widgets.iter().map(|one| one["properties"]["metrics"].to_string()).collect();
     let first_with = |metric: &str| {
         let (searched, by_name) = (format!("MetricName=\\\"{metric}\\\""), format!("\"{metric}\""));
-        widgets.iter().position(|widget| widget.contains(&searched) || widget.contains(&by_name))
+        texts.iter().position(|widget| widget.contains(&searched) || widget.contains(&by_name))
     };
     let positions: Vec<usize> =
         SHOWN.iter().map(|metric| first_with(metric).unwrap_or_else(|| panic!("{metric} is not shown"))).collect();
     assert_eq!(positions[..4], [0, 1, 2, 3], "the business");
     assert!(positions.is_sorted(), "{positions:?}");
+    let searches: Vec<Search> = widgets.iter().flat_map(Search::all).collect();
+    let shown = |namespace: &str, name: &str, dimensions: &[(&str, String)]| {
+        let metric = metric(namespace, name, dimensions);
+        searches.iter().filter(|search| search.finds(&metric)).count()
+    };
     for function in template.functions() {
-        let name = format!("${{AWS::StackName}}-{}\"", function.name);
-        let showing = |kind: &str| widgets.iter().filter(|widget| widget.contains(&format!("{kind}{name}"))).count();
-        // Errors, duration, throttles, runs and run time; and logs.
-        assert_eq!((showing("\"FunctionName\",\""), showing("\"/aws/lambda/")), (5, 1), "{name}");
+        let name = named(&function.properties["FunctionName"]);
+        let of_lambda = |metric: &str| shown("AWS/Lambda", metric, &[("FunctionName", name.clone())]);
+        let counts = ["Errors", "Duration", "Throttles", "Invocations"].map(of_lambda);
+        // How long it takes, and what that costs.
+        assert_eq!(counts, [1, 2, 1, 1], "{name}");
+        let of_us = [("Stack", "${AWS::StackName}".to_owned()), ("Function", name.clone())];
+        // All of a kind together, and each.
+        assert_eq!(["Accepted", "Applied", "Retried"].map(|kind| shown("Bindery", kind, &of_us)), [2, 2, 1], "{name}");
     }
-    let queues = template.resources("AWS::SQS::Queue");
-    for queue in queues.values().filter(|queue| queue["Properties"].get("RedrivePolicy").is_some()) {
+    for (id, group) in template.resources("AWS::Logs::LogGroup") {
+        let name = named(&group["Properties"]["LogGroupName"]);
+        assert_eq!(shown("AWS/Logs", "IncomingBytes", &[("LogGroupName", name)]), 1, "{id}");
+    }
+    for (id, queue) in template.resources("AWS::SQS::Queue") {
         let name = named(&queue["Properties"]["QueueName"]);
-        let shown = |metric: &str, queue: &str| {
-            let line = format!("\"{metric}\",\"QueueName\",\"{queue}\"");
-            widgets.iter().map(|widget| widget.matches(&line).count()).sum::<usize>()
-        };
-        for metric in SHOWN_OF_QUEUES {
-            assert_eq!(shown(metric, &name), 1, "{metric} of {name}");
-        }
-        assert_eq!(shown("ApproximateNumberOfMessagesVisible", &format!("{name}-dead-letters")), 1, "{name}");
+        let of_queue = |metric: &str| shown("AWS/SQS", metric, &[("QueueName", name.clone())]);
+        // Of dead-letter queues, how full they are is a widget of its own, and how late they are is nothing.
+        let late = usize::from(!id.ends_with("DeadLetterQueue"));
+        assert_eq!(SHOWN_OF_QUEUES.map(of_queue), [late, 1, 1, 1, 1, 1], "{id}");
     }
+    let call = [("TableName", "${Table}".to_owned()), ("Operation", "GetItem".to_owned())];
+    assert_eq!(shown("AWS/DynamoDB", "SystemErrors", &call), 1);
 }

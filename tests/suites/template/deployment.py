@@ -20,10 +20,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+from ministack.services.cloudformation import language_extensions
+from samcli.lib.cfn_language_extensions.sam_integration import expand_language_extensions
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "infra" / "local"))
+from stack.template import read_template, resolve  # noqa: E402
+
 COPY = Path(os.environ["BINDERY_LOCAL_DIR"]).resolve() / "deployment"
 INFRA = COPY / "infra"
 CONFIG = INFRA / "samconfig.toml"
@@ -263,6 +268,7 @@ def main() -> None:
     with issuer() as (url, served):
         issuers_are_looked_at(url, served)
         accounts_are_looked_at()
+        loops_are_expanded_as_elsewhere()
         as_it_is = deploy("--no-execute-changeset")
         crashes_stop_a_deployment_if_the_new_version_is_broken()
         assert deploy("--help") == as_it_is, "nothing has changed, and yet there are new versions"
@@ -272,7 +278,38 @@ def main() -> None:
         overridden = run("./deploy", "dev", "--parameter-overrides", "Paused=true")
         assert overridden.returncode == 1 and "samconfig.toml" in overridden.stderr, overridden
         assert run("./deploy", "nowhere").returncode == 1
+        deploy_what_sam_builds()
         deploy_a_release()
+
+
+def loops_are_expanded_as_elsewhere() -> None:
+    """The local stack, the tests and ./prebuilt have what AWS makes of the loops after `sam build`.
+
+    The emulator's expansion was compared with AWS's by its authors; it leaves names from mappings to CloudFormation.
+    """
+    written, expanded = yaml_parse((INFRA / "template.yaml").read_text()), read_template()
+    parameters = {name: str(parameter.get("Default", "any")) for name, parameter in written["Parameters"].items()}
+    emulated = language_extensions.apply(written, parameters)
+    by_sam = expand_language_extensions(written, parameter_values=parameters, enabled=True).expanded_template
+    for section in ("Resources", "Outputs"):
+        assert resolve(emulated[section], written["Mappings"]) == expanded[section], section
+        assert by_sam[section].keys() == expanded[section].keys(), section
+
+
+def deploy_what_sam_builds() -> None:
+    """Builds by `sam build`, of packages that are there, and deploys the template with its loops in it."""
+    template = INFRA / "template.yaml"
+    text, functions = re.subn("BuildMethod: rust-cargolambda", "BuildMethod: makefile", template.read_text())
+    template.write_text(text)
+    names = re.findall(r"^  (\w+Function):$", text, re.MULTILINE)
+    assert functions == len(names) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), names
+    rules = (f"build-{name}:\n\tcp /bin/sh $(ARTIFACTS_DIR)/bootstrap\n" for name in names)
+    (COPY / "Makefile").write_text("".join(rules))
+    done = run("sam", "build")
+    assert done.returncode == 0, done.stderr
+    assert "Fn::ForEach::Queues" in yaml_parse(BUILT.read_text())["Resources"]
+    done = run("./deploy", "dev", "--no-execute-changeset")
+    assert AT_LAST in done.stderr, done.stdout + done.stderr
 
 
 def deploy_a_release() -> None:

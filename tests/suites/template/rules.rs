@@ -151,6 +151,24 @@ fn every_worker_and_its_queue_agree() {
     assert_eq!(sources, with_dead_letters.map(|(id, _)| id.clone()).collect());
 }
 
+/// `bindery`, the local stack and the tests know queues by the outputs of these names.
+#[test]
+fn every_queue_is_among_the_outputs() {
+    let template = Template::read();
+    let outputs = template.section("Outputs").as_object().unwrap();
+    let with_urls: BTreeMap<String, Value> = outputs
+        .iter()
+        .filter(|(name, _)| name.ends_with("QueueUrl") || name.ends_with("DlqUrl"))
+        .map(|(name, output)| (name.clone(), json!([output["Value"]["Ref"], output.get("Condition")])))
+        .collect();
+    let queues = template.resources("AWS::SQS::Queue");
+    let wanted = queues.iter().map(|(id, queue)| {
+        let name = id.strip_suffix("DeadLetterQueue").map(|name| format!("{name}DlqUrl"));
+        (name.unwrap_or_else(|| format!("{id}Url")), json!([id, queue.get("Condition")]))
+    });
+    assert_eq!(with_urls, wanted.collect());
+}
+
 /// Lambda stops a chain of invocations of one function after 16, unless it is told to allow it
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>).
 #[test]
