@@ -175,6 +175,29 @@ fn a_computed_alarm_computes_of_what_it_names() {
     }
 }
 
+/// How many metrics alarms are on, which is what they cost, without subscribers.
+fn bill(template: &Template) -> String {
+    let is_always_there = |(_, resource): &(String, Value)| resource.get("Condition").is_none();
+    let alarms = template.resources("AWS::CloudWatch::Alarm").into_iter().filter(is_always_there);
+    let metrics: Vec<Metric> = alarms.flat_map(|(_, alarm)| watched(&alarm["Properties"])).collect();
+    let on = |dimension: &str, value: &str| {
+        metrics.iter().filter(|(_, _, of)| of.get(dimension).is_some_and(|one| one == value)).count()
+    };
+    let functions = template.resources("AWS::Serverless::Function").into_iter().filter(is_always_there);
+    let names = functions.map(|(_, function)| named(&function["Properties"]["FunctionName"]));
+    let (workers, endpoints): (Vec<_>, Vec<_>) = names.partition(|name| name.ends_with("-worker"));
+    let of_function = |name: &String| on("FunctionName", name) + on("Function", name);
+    let of_worker = |name: &String| {
+        let queue = name.trim_end_matches("-worker");
+        of_function(name) + on("QueueName", queue) + on("QueueName", &format!("{queue}-dead-letters"))
+    };
+    // Some have more, which counts among the rest.
+    let endpoint = endpoints.iter().map(of_function).min().unwrap();
+    let worker = workers.iter().map(of_worker).min().unwrap();
+    let rest = metrics.len() - endpoint * endpoints.len() - worker * workers.len();
+    format!("{endpoint} for an endpoint, {worker} for a worker with its queues, {rest} besides")
+}
+
 #[test]
 fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
     let template = Template::read();
@@ -194,11 +217,7 @@ fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
         assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
         assert!(names.insert(named(&alarm["AlarmName"])), "{id} has another's name");
     }
-    // Without subscribers.
-    let alarms = template.resources("AWS::CloudWatch::Alarm");
-    let metrics = alarms.values().filter(|alarm| alarm.get("Condition").is_none());
-    let metrics: Vec<usize> = metrics.map(|alarm| watched(&alarm["Properties"]).len()).collect();
-    let bill = format!("{} alarms on {} metrics", metrics.len(), metrics.iter().sum::<usize>());
+    let bill = bill(&template);
     assert!(runbook.contains(&bill), "{bill}");
     let of_alarms: BTreeSet<String> = sections.into_iter().map(ToOwned::to_owned).collect();
     assert_eq!(named_by_alarms, of_alarms, "sections of the third level are those of alarms");
