@@ -63,12 +63,12 @@ impl Environment {
     /// # Errors
     /// Names all variables that were asked for and are missing; else the error of `make`.
     pub fn make<T>(&self, make: impl FnOnce(&Self) -> Result<T, Error>) -> Result<T, Error> {
-        let made = make(self);
+        let result = make(self);
         let Errors { missing, not_numbers } = &*self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         match not_numbers.first() {
             _ if !missing.is_empty() => Err(ConfigError::Missing(missing.clone()).into()),
             Some(name) => Err(ConfigError::NotANumber(name.clone()).into()),
-            None => made,
+            None => result,
         }
     }
 
