@@ -146,11 +146,11 @@ mod tests {
     }
 
     fn error(environment: &Environment, make: impl FnOnce(&Environment)) -> Option<String> {
-        let made = environment.make(|environment| {
+        let result = environment.make(|environment| {
             make(environment);
             Ok(())
         });
-        made.err().map(|error| error.to_string())
+        result.err().map(|error| error.to_string())
     }
 
     const METRICS: [(&str, &str); 2] = [("STACK_NAME", "stack"), ("AWS_LAMBDA_FUNCTION_NAME", "function")];

@@ -158,9 +158,9 @@ fn is_read(call: &str) -> bool {
 
 fn body(message: &AnyMessage) -> Value {
     match &message.instruction {
-        Instruction::Bind(bind) => as_json(&message.next(bind)),
-        Instruction::Start(start) => as_json(&message.next(start)),
-        Instruction::Cancel(cancel) => as_json(&message.next(cancel)),
+        Instruction::Bind(bind) => as_json(&message.next(bind.clone())),
+        Instruction::Start(start) => as_json(&message.next(start.clone())),
+        Instruction::Cancel(cancel) => as_json(&message.next(cancel.clone())),
         Instruction::CancelOrder(order) => json!(order),
         Instruction::ChangeOrder(change) => as_json(change),
     }
