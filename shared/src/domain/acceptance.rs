@@ -25,3 +25,14 @@ pub struct Acceptance {
 pub fn expires_at(accepted_at: Timestamp) -> i64 {
     accepted_at.plus_days(RETENTION_DAYS).epoch_seconds()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_kept_for_ninety_days() {
+        let accepted_at: Timestamp = serde_json::from_value(serde_json::json!("2026-11-22T03:04:05.678Z")).unwrap();
+        assert_eq!(expires_at(accepted_at), 1_795_316_645 + 90 * 24 * 60 * 60);
+    }
+}

@@ -324,12 +324,90 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
 
     fn item(number: usize, batch: u32) -> BulkItem {
         let external_id = format!("{number:06}").parse().unwrap();
         BulkItem { external_id, batch, state: ItemState::Pending, card_id: None, issued: None, canceled: None }
+    }
+
+    /// Ten items in batches 1 and 2.
+    fn bulk() -> Bulk {
+        let settings = json!({ "program_id": 1, "pin_length": 4, "contactless_enabled": true });
+        let new = Bulk::new("b".parse().unwrap(), serde_json::from_value(settings).unwrap(), 10);
+        Bulk { batches: BTreeSet::from([FIRST_BATCH, 2]), last_batch: 2, ..new }
+    }
+
+    fn operation() -> OperationId {
+        "0192d1c0-0000-7000-8000-000000000001".parse().unwrap()
+    }
+
+    #[rstest]
+    #[case::new(bulk(), BulkStatus::Created)]
+    #[case::one_is_left(Bulk { issued: 9, ..bulk() }, BulkStatus::Created)]
+    #[case::all_issued(Bulk { issued: 10, ..bulk() }, BulkStatus::Completed)]
+    #[case::the_rest_is_canceled(Bulk { issued: 7, canceled: 3, canceled_blank: 3, ..bulk() }, BulkStatus::Completed)]
+    #[case::canceled_with_their_cards(Bulk { issued: 7, canceled: 3, ..bulk() }, BulkStatus::Created)]
+    #[case::more_than_all(Bulk { issued: u32::MAX, canceled_blank: 1, ..bulk() }, BulkStatus::Completed)]
+    #[case::one_batch_is_settled(Bulk { settled: BTreeSet::from([2]), ..bulk() }, BulkStatus::Created)]
+    #[case::all_are_settled(Bulk { settled: BTreeSet::from([1, 2]), ..bulk() }, BulkStatus::Completed)]
+    #[case::starting(Bulk { starting: BTreeSet::from([operation()]), ..bulk() }, BulkStatus::Running)]
+    #[case::starting_again(Bulk { issued: 10, starting: BTreeSet::from([operation()]), ..bulk() }, BulkStatus::Running)]
+    #[case::canceling(Bulk { canceling: BTreeSet::from([operation()]), ..bulk() }, BulkStatus::Created)]
+    fn a_bulk_is_completed_once_no_item_waits_for_a_card(#[case] bulk: Bulk, #[case] expected: BulkStatus) {
+        assert_eq!(bulk.status(), expected);
+    }
+
+    #[test]
+    fn a_cancel_that_is_under_way_counts_before_those_that_are_done() {
+        let extents = [None, Some(CancelType::Partial), Some(CancelType::Full)];
+        let of = |canceling: &[OperationId]| {
+            let canceling: BTreeSet<_> = canceling.iter().copied().collect();
+            extents.map(|extent| Bulk { extent, canceling: canceling.clone(), ..bulk() }.cancellation())
+        };
+        let state = |state| Some(BulkCancellation { state });
+        assert_eq!(of(&[]), [None, state(CancellationState::Partial), state(CancellationState::Full)]);
+        assert_eq!(of(&[operation()]), [state(CancellationState::Running); 3]);
+    }
+
+    #[test]
+    fn a_bulk_is_sealed_by_a_cancel_and_by_nothing_else() {
+        assert!(!bulk().is_sealed());
+        assert!(!Bulk { canceled: 10, extent: Some(CancelType::Partial), ..bulk() }.is_sealed());
+        assert!(Bulk { sealed_by: Some(operation()), ..bulk() }.is_sealed());
+    }
+
+    fn items(numbers: std::ops::Range<usize>) -> Vec<BulkItem> {
+        numbers.map(|number| item(number, 1)).collect()
+    }
+
+    #[test]
+    fn a_chunk_is_cut_as_soon_as_it_is_full() {
+        let batches = BTreeSet::from([1]);
+        for (found, full, open) in [(99, 0, 99), (100, 1, 0), (199, 1, 99), (200, 2, 0)] {
+            let (chunks, cursor) = PlanCursor::default().advance(items(0..found), &batches, false);
+            assert_eq!((chunks.len(), cursor.chunks, cursor.open.len()), (full, full.try_into().unwrap(), open));
+        }
+    }
+
+    /// A plan whose row says the same as its message has nothing to read again; any other goes on where the row says.
+    #[test]
+    fn a_plan_keeps_the_open_items_of_the_chunk_that_its_row_is_at() {
+        let batches = BTreeSet::from([1]);
+        let (chunks, cursor) = PlanCursor::default().advance(items(0..150), &batches, false);
+        let planned = cursor.planned(&chunks).unwrap();
+        assert_eq!((planned.chunks, planned.items, planned.after.as_str()), (1, 100, "000099"));
+        assert_eq!(cursor.clone().go_on(Some(&planned)), cursor);
+        let (_, open) = PlanCursor::default().advance(items(0..50), &batches, false);
+        assert_eq!(open.clone().go_on(None), open);
+        assert_eq!(open.planned(&[]), None);
+
+        let at_the_row = PlanCursor { chunks: 1, items: 100, open: vec![], after: Some(planned.after.clone()) };
+        assert_eq!(open.go_on(Some(&planned)), at_the_row);
+        assert_eq!(cursor.go_on(None), PlanCursor::default());
     }
 
     proptest! {

@@ -306,6 +306,30 @@ mod tests {
         assert_eq!(code.status(), EventStatus::Failure);
     }
 
+    #[rstest]
+    #[case(CancelCode::ExternalIdAndCardCanceled, EventStatus::Success, true)]
+    #[case(CancelCode::ExternalIdCanceled, EventStatus::Success, true)]
+    #[case(CancelCode::AlreadyCanceled, EventStatus::Success, false)]
+    #[case(CancelCode::ExternalIdNotFound, EventStatus::Failure, false)]
+    #[case(CancelCode::InvalidBulkItemStatus, EventStatus::Failure, false)]
+    #[case(CancelCode::CardNotFoundForCancellation, EventStatus::Failure, false)]
+    #[case(CancelCode::InvalidCardStatusForCancellation, EventStatus::Failure, false)]
+    fn a_code_says_whether_the_item_is_canceled_and_by_whom(
+        #[case] code: CancelCode,
+        #[case] status: EventStatus,
+        #[case] is_change: bool,
+    ) {
+        assert_eq!((code.status(), code.is_change()), (status, is_change));
+        assert!(code.message().starts_with("The ") && code.message().ends_with('.'));
+    }
+
+    #[test]
+    fn a_planned_item_is_named_with_its_card() {
+        let (id, card): (ExternalId, _) = ("e".parse().unwrap(), CardId::new(7));
+        let found = ItemRef::from(PlannedItem { id: id.clone(), batch: 3, card });
+        assert_eq!(found, ItemRef { external_id: id, card_id: card });
+    }
+
     #[test]
     fn a_stored_result_is_small_and_read_as_it_was_written() {
         let result = json!({

@@ -169,7 +169,58 @@ impl Card {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
     use super::*;
+
+    const OPERATION: &str = "0192d1c0-0000-7000-8000-000000000001";
+    const ANOTHER: &str = "0192d1c0-0000-7000-8000-000000000002";
+    const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
+    const EARLIER: &str = "2026-08-01T00:00:00.000Z";
+
+    /// A card of account 8 and customer 9, or of nobody.
+    fn card(is_bound: bool) -> Card {
+        let bound = json!({
+            "by": OPERATION, "accepted_at": ACCEPTED, "at": ACCEPTED, "account_id": 8, "customer_id": 9,
+        });
+        let card = json!({
+            "card_id": 7, "status": "UNBOUND", "program_id": 1, "contactless_enabled": true,
+            "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
+            "bound": is_bound.then_some(bound),
+        });
+        serde_json::from_value(card).unwrap()
+    }
+
+    #[rstest]
+    #[case::same(OPERATION, ACCEPTED, true)]
+    #[case::another_operation(ANOTHER, ACCEPTED, false)]
+    #[case::same_key_used_again(OPERATION, EARLIER, false)]
+    #[case::neither(ANOTHER, EARLIER, false)]
+    fn a_mark_is_of_one_acceptance_of_one_operation(#[case] by: &str, #[case] accepted_at: &str, #[case] is_of: bool) {
+        let time = |text: &str| serde_json::from_value(json!(text)).unwrap();
+        let mark = Mark { by: by.parse().unwrap(), accepted_at: time(accepted_at), at: time(ACCEPTED) };
+        let acceptance = Acceptance { operation_id: OPERATION.parse().unwrap(), accepted_at: time(ACCEPTED) };
+        assert_eq!(mark.is_of(acceptance), is_of);
+    }
+
+    #[test]
+    fn an_account_sees_its_own_cards_and_those_of_nobody() {
+        let askers = [None, AccountId::new(8), AccountId::new(7)];
+        assert_eq!(askers.map(|account| card(true).is_open_to(account)), [true, true, false]);
+        assert_eq!(askers.map(|account| card(false).is_open_to(account)), [true; 3]);
+    }
+
+    #[rstest]
+    #[case(8, 9, true)]
+    #[case(7, 9, false)]
+    #[case(8, 7, false)]
+    #[case(7, 7, false)]
+    fn a_card_belongs_to_its_account_and_its_customer(#[case] account: u64, #[case] customer: u64, #[case] is: bool) {
+        let (account, customer) = (AccountId::new(account).unwrap(), CustomerId::new(customer).unwrap());
+        assert_eq!(card(true).is_bound_to(account, customer), is);
+        assert!(!card(false).is_bound_to(account, customer));
+    }
 
     #[test]
     fn a_status_is_spelt_as_in_the_contract() {

@@ -166,3 +166,6 @@ impl EventData {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

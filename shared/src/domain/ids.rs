@@ -269,6 +269,35 @@ mod tests {
         assert_eq!(text.parse::<OrgId>().is_ok(), valid);
     }
 
+    #[rstest]
+    #[case("6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", true)]
+    #[case("6cf9a3a58ea14a379a435d6b1d4f0c11", false)]
+    #[case("{6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11}", false)]
+    #[case("urn:uuid:6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", false)]
+    #[case("6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c1g", false)]
+    #[case("", false)]
+    fn an_operation_has_one_address(#[case] text: &str, #[case] valid: bool) {
+        let operation = text.parse::<OperationId>();
+        assert_eq!(operation.as_ref().ok().map(ToString::to_string), valid.then(|| text.to_owned()));
+        assert_eq!(operation.ok().map(|id| *id.as_uuid()), Uuid::try_parse(text).ok().filter(|_| valid));
+    }
+
+    #[test]
+    fn what_we_make_is_written_as_a_uuid() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(BulkId::from_uuid(id).as_str(), id.to_string());
+        assert_eq!(CorrelationId::from_uuid(id).as_str(), id.to_string());
+        assert_eq!(*OperationId::from_uuid(id).as_uuid(), id);
+    }
+
+    #[test]
+    fn a_correlation_id_is_printable() {
+        assert!(" !~".parse::<CorrelationId>().is_ok());
+        assert!(["", "\u{1f}", "\u{7f}", "é"].iter().all(|text| text.parse::<CorrelationId>().is_err()));
+        assert!("c".repeat(MAX_CORRELATION_ID_BYTES).parse::<CorrelationId>().is_ok());
+        assert!("c".repeat(MAX_CORRELATION_ID_BYTES + 1).parse::<CorrelationId>().is_err());
+    }
+
     #[test]
     fn characters_are_code_points() {
         assert!("😀".repeat(255).parse::<ExternalId>().is_ok());

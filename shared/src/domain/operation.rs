@@ -221,4 +221,44 @@ mod tests {
         assert_eq!(serde_json::to_value(subject.kind()).unwrap(), row["kind"]);
         assert_eq!(serde_json::to_value(subject).unwrap()["kind"], row["kind"]);
     }
+
+    fn asked_for_by(account: Option<u64>) -> Operation {
+        let operation = json!({
+            "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "operation_id": "0192d1c0-0000-7000-8000-000000000001",
+            "account_id": account, "state": "PENDING", "fingerprint": "f", "cid": "c",
+            "created_at": "2026-11-22T03:04:05.678Z", "kind": "CREATE_BULK", "bulk_id": "b",
+        });
+        serde_json::from_value(operation).unwrap()
+    }
+
+    #[rstest]
+    #[case::not_planned(None, &[], (false, false))]
+    #[case::done_before_all_is_planned(None, &[0, 1], (false, false))]
+    #[case::nothing_done(Some(2), &[], (true, false))]
+    #[case::the_last_is_left(Some(2), &[0], (true, false))]
+    #[case::the_first_is_left(Some(2), &[1], (true, false))]
+    #[case::all_done(Some(2), &[1, 0, 1], (true, true))]
+    #[case::nothing_to_do(Some(0), &[], (true, true))]
+    fn it_is_complete_once_all_of_its_chunks_are_done(
+        #[case] chunks: Option<u32>,
+        #[case] done: &[u32],
+        #[case] expected: (bool, bool),
+    ) {
+        let progress = Progress { chunks, done: done.iter().copied().collect(), ..Progress::default() };
+        assert_eq!((progress.is_planned(), progress.is_complete()), expected);
+    }
+
+    #[rstest]
+    #[case::of_the_organisation(None, [true, false, false])]
+    #[case::of_an_account(Some(7), [true, true, false])]
+    fn an_account_knows_of_its_own_operations_alone(#[case] owner: Option<u64>, #[case] expected: [bool; 3]) {
+        let operation = asked_for_by(owner);
+        let askers = [None, AccountId::new(7), AccountId::new(8)];
+        assert_eq!(askers.map(|asker| operation.is_known_to(asker)), expected);
+    }
+
+    #[test]
+    fn it_expires_ninety_days_after_it_was_accepted() {
+        assert_eq!(asked_for_by(None).expires_at(), 1_795_316_645 + 90 * 24 * 60 * 60);
+    }
 }

@@ -144,6 +144,37 @@ mod tests {
     }
 
     #[rstest]
+    #[case(datetime!(1970-01-01 00:00 UTC), 0, 0)]
+    #[case(datetime!(1970-01-01 00:00:01.001 UTC), 1, 1_001)]
+    #[case(datetime!(1969-12-31 23:59:59.500 UTC), -1, -500)]
+    #[case(datetime!(2026-11-22 05:04:05.678 +2), 1_795_316_645, 1_795_316_645_678)]
+    #[case(datetime!(0000-01-01 00:00 UTC), -62_167_219_200, -62_167_219_200_000)]
+    #[case(datetime!(9999-12-31 23:59:59.999 UTC), 253_402_300_799, 253_402_300_799_999)]
+    fn time_is_counted_from_1970(#[case] at: OffsetDateTime, #[case] seconds: i64, #[case] milliseconds: i64) {
+        let at = Timestamp::new(at);
+        assert_eq!((at.epoch_seconds(), at.epoch_milliseconds()), (seconds, milliseconds));
+        assert_eq!(Timestamp::of_epoch_milliseconds(milliseconds), Some(at));
+    }
+
+    #[rstest]
+    #[case::year_10000(253_402_300_800_000)]
+    #[case::before_the_year_0(-62_167_219_200_001)]
+    #[case::most(i64::MAX)]
+    #[case::least(i64::MIN)]
+    fn no_time_is_made_that_could_not_be_written(#[case] milliseconds: i64) {
+        assert_eq!(Timestamp::of_epoch_milliseconds(milliseconds), None);
+    }
+
+    #[test]
+    fn times_are_apart_and_on_a_day() {
+        let [one, other] =
+            [datetime!(2026-11-22 23:59:58.500 UTC), datetime!(2026-11-23 00:00:00.001 UTC)].map(Timestamp::new);
+        assert_eq!((other.milliseconds_since(one), one.milliseconds_since(other)), (1_501, 0));
+        assert_eq!([one, other].map(Timestamp::date), [date!(2026 - 11 - 22), date!(2026 - 11 - 23)].map(Date::new));
+        assert_eq!(one.plus_days(2), Timestamp::new(datetime!(2026-11-24 23:59:58.500 UTC)));
+    }
+
+    #[rstest]
     #[case(date!(2026 - 11 - 22), 72, date!(2032 - 11 - 22))]
     #[case(date!(2026 - 12 - 31), 1, date!(2027 - 01 - 31))]
     #[case(date!(2028 - 02 - 29), 12, date!(2029 - 02 - 28))]

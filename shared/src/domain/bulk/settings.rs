@@ -77,3 +77,14 @@ pub struct BulkSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_has_four_digits_or_six() {
+        let is_read = |digits: &u8| PinLength::try_from(*digits).is_ok_and(|length| u8::from(length) == *digits);
+        assert_eq!((0..=u8::MAX).filter(is_read).collect::<Vec<_>>(), [4, 6]);
+    }
+}

@@ -201,6 +201,12 @@ fn a_young_mark_has_an_operation() {
     let gone = Finding::OperationGone { operation_id: MINE.parse().unwrap() };
     assert_eq!(author(&mark, None, now()), Some(gone));
     assert_eq!(author(&mark, Some(&start("RUNNING")), now()), None);
+    let of_another = Operation { operation_id: ANOTHER.parse().unwrap(), ..start("RUNNING") };
+    assert!(author(&mark, Some(&of_another), now()).is_some());
+    // Its row is there for ninety days, and gone from then on.
+    let last = serde_json::from_value(json!("2027-02-20T03:04:05.677Z")).unwrap();
+    let expired = serde_json::from_value(json!("2027-02-20T03:04:05.678Z")).unwrap();
+    assert_eq!((author(&mark, None, last).is_some(), author(&mark, None, expired)), (true, None));
     let old = Mark { accepted_at: serde_json::from_value(json!(BEFORE)).unwrap(), ..mark };
     assert_eq!(author(&old, None, now()), None);
 }

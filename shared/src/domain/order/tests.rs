@@ -92,6 +92,9 @@ fn who_may_act_is_what_the_newest_change_says(
 /// and time must both say that it is of then: order systems may date a refusal by the order's last change.
 #[rstest]
 #[case::of_then(1, "2026-08-01T00:00:00.000Z", false)]
+#[case::of_a_day_before(1, "2026-11-21T03:04:05.677Z", false)]
+#[case::of_less_than_a_day_before(1, "2026-11-21T03:04:05.678Z", true)]
+#[case::of_the_same_version(3, "2026-11-21T03:04:05.677Z", true)]
 #[case::dated_by_the_last_change(3, "2026-08-01T00:00:00.000Z", true)]
 #[case::overtaken(1, "2026-11-22T03:04:05.678Z", true)]
 #[case::by_a_clock_behind(1, "2026-11-21T12:00:00.000Z", true)]
@@ -104,6 +107,69 @@ fn a_refusal_of_an_earlier_cancellation_ends_no_later_one(
     let updated_at = serde_json::from_value(json!(updated_at)).unwrap();
     let after = order.after(&OrderChange { updated_at, ..refusal(version, OPERATION) }, now());
     assert_eq!((after.pending.is_none(), outcome(&after).is_some()), (ends, ends));
+}
+
+/// Only what is at the market can be canceled, by one at a time, and while another cancellation can be noted.
+#[rstest]
+fn an_order_can_be_canceled_while_it_is_at_the_market_and_nobody_cancels_it(
+    #[values(0, 1, MAX_CANCELLATIONS - 1, MAX_CANCELLATIONS, MAX_CANCELLATIONS + 1)] notes: u32,
+    #[values(false, true)] is_pending: bool,
+) {
+    let note = Cancellation { requested_at: None, ..pending().cancellations.into_values().next().unwrap() };
+    let id = |number: u32| OperationId::from_uuid(Uuid::from_u128(number.into()));
+    let cancellations: BTreeMap<_, _> = (0..notes).map(|number| (id(number), note.clone())).collect();
+    let of = |status| Order {
+        pending: is_pending.then(|| id(0)),
+        cancellations: cancellations.clone(),
+        ..Order::new(&change(1, status))
+    };
+    let is_open = !is_pending && notes < MAX_CANCELLATIONS;
+    let at_the_market = if is_open { Ok(()) } else { Err(NotCancelable::Pending) };
+    assert_eq!(of(OrderStatus::Active).check_cancelable(), at_the_market);
+    assert_eq!(of(OrderStatus::PartiallyFilled).check_cancelable(), at_the_market);
+    assert_eq!(of(OrderStatus::PendingCancel).check_cancelable(), Err(NotCancelable::Pending));
+    for status in FINAL {
+        assert_eq!(of(status).check_cancelable(), Err(NotCancelable::NotActive));
+    }
+    // What came after the last note that fits is refused for good, as of its acceptance.
+    let code = CancellationCode::Other;
+    let refused = (notes >= MAX_CANCELLATIONS).then_some(CancellationOutcome { code, at: now(), version: None });
+    assert_eq!(of(OrderStatus::Active).outcome_without_note(now()), refused);
+}
+
+#[rstest]
+#[case(CancellationCode::Canceled, EventStatus::Success)]
+#[case(CancellationCode::TooLateToCancel, EventStatus::Failure)]
+#[case(CancellationCode::UnknownOrder, EventStatus::Failure)]
+#[case(CancellationCode::AlreadyPendingCancel, EventStatus::Failure)]
+#[case(CancellationCode::Other, EventStatus::Failure)]
+fn a_code_says_whether_the_order_is_canceled(#[case] code: CancellationCode, #[case] expected: EventStatus) {
+    assert_eq!(code.status(), expected);
+    assert!(code.message().ends_with('.') && code.message().contains(' '));
+}
+
+#[test]
+fn why_an_order_cannot_be_canceled_is_what_its_cancellation_comes_to() {
+    assert_eq!(CancellationCode::from(NotCancelable::NotActive), CancellationCode::TooLateToCancel);
+    assert_eq!(CancellationCode::from(NotCancelable::Pending), CancellationCode::AlreadyPendingCancel);
+}
+
+#[test]
+fn an_order_is_named_by_its_number_or_its_uid() {
+    let uid = Uuid::from_u128(7);
+    let (domestic, international) = (OrderRef::Domestic(-5), OrderRef::International(uid));
+    assert_eq!((domestic.ids(), international.ids()), ((Some(-5), None), (None, Some(uid))));
+    assert_eq!((domestic.to_string(), international.to_string()), ("-5".to_owned(), uid.to_string()));
+    // Every integer up to it is exact in JSON's numbers.
+    assert_eq!(MAX_VERSION, 9_007_199_254_740_991);
+}
+
+#[test]
+fn a_note_is_of_one_acceptance() {
+    let (order, operation) = (pending(), OPERATION.parse().unwrap());
+    assert!(order.cancellation(operation, now()).is_some());
+    assert!(order.cancellation(operation, now().plus_days(91)).is_none());
+    assert!(order.cancellation(ANOTHER.parse().unwrap(), now()).is_none());
 }
 
 #[test]

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Runs cargo-mutants on the rules, on the readers and writers of orders, and on how an endpoint reads its requests.
+
+Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant is
+built in seconds and not in half a minute; what they use of the rest is replaced below. Other arguments go to cargo-mutants:
+
+    tests/scripts/mutants.py                      all of them (an hour on two cores)
+    tests/scripts/mutants.py -f '**/person.rs'    one file
+    tests/scripts/mutants.py --in-diff FILE       what a diff changes
+
+Needs cargo-mutants: cargo install --locked cargo-mutants.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRATCH = ROOT / "target" / "mutants"
+
+# What is copied into each package, and the crates that it uses.
+PACKAGES = {
+    "shared": (["domain", "number.rs"], "serde serde_json thiserror time uuid"),
+    "http": (
+        [f"http/{name}" for name in ("body", "body.rs", "claims.rs", "event.rs", "idempotency.rs", "identity.rs")]
+        + ["http/page.rs", "http/problem.rs"],
+        "shared base64 lambda_http ring serde serde_json sfv thiserror uuid",
+    ),
+    "cancel-orders": (["wire", "told.rs"], "serde serde_json thiserror uuid"),
+}
+SOURCES = {"shared": "shared/src", "http": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
+FOR_TESTS = "fastrand proptest rstest"
+
+# What stands in place of the rest.
+REPLACED = {
+    "shared/src/lib.rs": "pub mod domain;\npub mod number;\n",
+    "cancel-orders/src/lib.rs": "pub mod told;\npub mod wire;\n",
+    "http/src/lib.rs": """
+pub(crate) const BYTE_ORDER_MARK: &str = "\\u{feff}";
+pub mod http;
+pub use shared::{domain, number};
+pub mod queue {
+    #[derive(Debug, thiserror::Error)]
+    #[error("not sent")]
+    pub struct SendError;
+}
+pub mod store {
+    #[derive(Debug, thiserror::Error)]
+    #[error("not stored")]
+    pub enum StoreError {
+        Conflict {},
+        Retry {},
+        Unexpected {},
+        Broken {},
+    }
+}
+""",
+    "http/src/http/mod.rs": """
+mod body;
+mod claims;
+mod event;
+mod idempotency;
+mod identity;
+mod page;
+mod problem;
+mod token {
+    use super::claims::Claims;
+    use super::problem::Problem;
+    pub struct Verifier;
+    impl Verifier {
+        pub(super) async fn verify(&self, _: &str) -> Result<Claims, Problem> {
+            Err(Problem::unauthorized())
+        }
+    }
+}
+use lambda_http::RequestExt;
+use problem::Invalid;
+#[derive(Debug)]
+pub struct Call {
+    request: lambda_http::Request,
+}
+impl Call {
+    QUERY
+}
+""",
+}
+
+
+def manifest(package: str, crates: str) -> str:
+    """Returns the manifest of a package that uses these crates."""
+    head = f'[package]\nname = "{package}"\nversion = "0.1.0"\nedition = "2024"\n'
+    used = "\n".join(f"{name}.workspace = true" for name in crates.split())
+    tests = "\n".join(f"{name}.workspace = true" for name in FOR_TESTS.split())
+    return f"{head}\n[dependencies]\n{used}\n\n[dev-dependencies]\n{tests}\n"
+
+
+def copy() -> None:
+    """Makes the small workspace."""
+    for package, (names, crates) in PACKAGES.items():
+        shutil.rmtree(SCRATCH / package, ignore_errors=True)
+        for name in names:
+            source, target = ROOT / SOURCES[package] / name, SCRATCH / package / "src" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+        (SCRATCH / package / "Cargo.toml").write_text(manifest(package, crates))
+    endpoint = (ROOT / "shared/src/http/mod.rs").read_text()
+    query = re.search(r"pub fn query<.*?\n    }\n", endpoint, re.DOTALL).group()
+    for path, text in REPLACED.items():
+        (SCRATCH / path).write_text(text.replace("QUERY", query))
+    dependencies = dependencies_of((ROOT / "Cargo.toml").read_text())
+    members = ", ".join(f'"{package}"' for package in PACKAGES)
+    head = f'[workspace]\nresolver = "3"\nmembers = [{members}]\n'
+    # Nobody debugs a mutant.
+    (SCRATCH / "Cargo.toml").write_text(f"{head}\n{dependencies}\n\n[profile.dev]\ndebug = false\n")
+    if not (SCRATCH / "Cargo.lock").exists():
+        shutil.copyfile(ROOT / "Cargo.lock", SCRATCH / "Cargo.lock")
+
+
+def dependencies_of(manifest: str) -> str:
+    """Returns the workspace's dependencies; of its own packages, `shared` alone."""
+    section = re.search(r"\[workspace.dependencies\].*?(?=\n\[)", manifest, re.DOTALL).group()
+    is_kept = lambda line: "path = " not in line or line.startswith("shared ")
+    return "\n".join(line for line in section.split("\n") if is_kept(line))
+
+
+def main() -> int:
+    """Runs cargo-mutants there."""
+    copy()
+    command = ["cargo", "mutants", "--workspace", "--in-place", "--output", str(SCRATCH)]
+    command += ["--config", str(ROOT / ".cargo/mutants.toml"), *sys.argv[1:]]
+    return subprocess.run(command, cwd=SCRATCH, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
