@@ -17,7 +17,7 @@ TREE = ["cargo", "tree", "--locked", "--prefix", "none", "--format", "{p}|{f}"]
 BUILDS = (
     ["build", "--package", "local-runner"],
     ["build", "--package", "bindery"],
-    ["test", "--no-run", "--workspace", "--lib", "--bin", "bindery", "--bin", "bench", "--test", "*"],
+    ["test", "--no-run", "--workspace", "--exclude", "bench", "--lib", "--bin", "bindery", "--test", "*"],
 )
 
 

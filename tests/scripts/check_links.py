@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that name tests and functions.
-EXPLAINING = ("shared/GUARANTEES.md", "shared/ARCHITECTURE.md", "functions/README.md", "tests/README.md", "SECURITY.md")
+EXPLAINING = ("shared/GUARANTEES.md", "shared/ARCHITECTURE.md", "functions/README.md", "tests/EMULATOR.md", "SECURITY.md")
+EXPLAINING += tuple(f"tests/results/{name}.md" for name in ("FOUND", "MEMORY"))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"`(\w+::)*([a-z]\w*)`")

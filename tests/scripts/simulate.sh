@@ -2,7 +2,7 @@
 # Random instructions in bad weather, for as long as you like: see ./tests/scripts/simulate.sh --help. Starts a stack of its own, like
 # ./tests/run, and stops it again.
 #
-#   ./tests/scripts/simulate.sh                                       every fault with every flow: the table of tests/README.md
+#   ./tests/scripts/simulate.sh                                       every fault with every flow: the table of tests/results/SIMULATION.md
 #   ./tests/scripts/simulate.sh --seed 7 --flow bulks --fault deaths  one run, as it was drawn before
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

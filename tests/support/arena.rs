@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::commits::Commits;
 use crate::contract;
-use crate::payloads::Sent;
+use crate::function::Function;
+use crate::payloads::{Sent, batch};
 use crate::template::Template;
 
 /// Rows of a call that reads all: more take an emulator longer than a client waits.
@@ -111,6 +112,23 @@ impl Arena {
             message.trace_header = message.trace_header.take().or_else(|| headers.remove(&message.body));
         }
         messages
+    }
+
+    /// Hands every message of the queue to the worker, in batches of at most so many, and those that come of them, until
+    /// none is left. Each must be acknowledged. Returns all of them.
+    pub async fn drain(&self, worker: &Function, most: usize) -> Vec<String> {
+        let mut handed = Vec::new();
+        loop {
+            let messages = self.take_messages().await;
+            if messages.is_empty() {
+                return handed;
+            }
+            for messages in messages.chunks(most) {
+                let messages: Vec<_> = messages.iter().map(|message| (message.clone(), 1)).collect();
+                worker.invoke(batch(&messages)).await.acknowledged();
+            }
+            handed.extend(messages);
+        }
     }
 
     /// The distinct events published since this was asked last: `event_id` → the event. Fails if one ID

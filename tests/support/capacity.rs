@@ -1,16 +1,20 @@
-//! What a flow costs: the capacity units and calls that DynamoDB counts for it.
+//! What a flow costs: the capacity units, calls and bytes that AWS bills, counted by a [proxy](crate::proxy).
 //!
 //! The table is dynoxide's, in this process: of the emulators looked at, the one whose ConsumedCapacity
 //! was right. Every call is made to ask for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
 use serde_json::{Value, json};
+
+use crate::payloads::ORG;
+use crate::proxy::{Proxy, Step};
+
+/// What SQS and EventBridge bill as one request or event.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Starts a DynamoDB in this process, with nothing in it; answers its URL. Far faster than the local stack's,
 /// whose calls take the longer the more rows there are.
@@ -22,76 +26,176 @@ pub async fn dynoxide() -> String {
     url
 }
 
-/// The sums so far.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Cost {
+/// Returns as how many requests so many bytes are billed.
+#[must_use]
+pub fn chunks(bytes: usize) -> usize {
+    bytes.div_ceil(CHUNK_BYTES).max(1)
+}
+
+/// What calls have consumed.
+#[derive(Debug, Clone, Default)]
+pub struct Consumed {
+    /// Calls of DynamoDB, by their names, and how long they took here. Those that no function makes are left out.
+    pub dynamodb: BTreeMap<String, (usize, Duration)>,
+    /// The same, of the other services.
+    pub others: BTreeMap<String, (usize, Duration)>,
     /// Read units.
     pub reads: f64,
     /// Write units.
     pub writes: f64,
-    /// Calls, by their names.
-    pub calls: BTreeMap<String, usize>,
+    /// Write units, by partition. A call's are shared evenly among its rows.
+    pub partitions: HashMap<String, f64>,
+    /// Chunks of 64 KB that were sent to queues.
+    pub queue_chunks: usize,
+    /// Chunks of 64 KB of events, each event's own.
+    pub event_chunks: usize,
+    /// Bytes of events.
+    pub event_bytes: usize,
 }
 
-/// A DynamoDB that keeps account.
-#[derive(Debug, Clone)]
-pub struct Meter {
-    /// Where it is.
-    pub url: String,
-    cost: Arc<Mutex<Cost>>,
+impl Consumed {
+    /// Returns how many calls of DynamoDB there were.
+    #[must_use]
+    pub fn dynamodb_calls(&self) -> usize {
+        self.dynamodb.values().map(|(calls, _)| calls).sum()
+    }
+
+    /// Returns how many calls of another service there were, by the call's name.
+    #[must_use]
+    pub fn other_calls(&self, name: &str) -> usize {
+        self.others.get(name).map_or(0, |(calls, _)| *calls)
+    }
+
+    fn count(&mut self, target: &str, request: &Value, response: &[u8], time: Duration) {
+        let name = target.rsplit('.').next().unwrap();
+        let calls = if is_dynamodb(target) { &mut self.dynamodb } else { &mut self.others };
+        let (calls, times) = calls.entry(name.to_owned()).or_default();
+        (*calls, *times) = (*calls + 1, *times + time);
+        let lengths = |member: &str| -> Vec<usize> {
+            let entries = request["Entries"].as_array().into_iter().flatten();
+            entries.filter_map(|entry| entry[member].as_str()).map(str::len).collect()
+        };
+        match name {
+            "SendMessage" => self.queue_chunks += chunks(request["MessageBody"].as_str().unwrap().len()),
+            "SendMessageBatch" => self.queue_chunks += chunks(lengths("MessageBody").iter().sum()),
+            "PutEvents" => {
+                let events = lengths("Detail");
+                self.event_chunks += events.iter().map(|bytes| chunks(*bytes)).sum::<usize>();
+                self.event_bytes += events.iter().sum::<usize>();
+            }
+            "GetItem" | "BatchGetItem" | "Query" => self.reads += units(response),
+            _ if is_dynamodb(target) => self.count_writes(request, units(response)),
+            _ => {}
+        }
+    }
+
+    fn count_writes(&mut self, request: &Value, units: f64) {
+        let mut rows = Vec::new();
+        partitions(request, &mut rows);
+        self.writes += units;
+        #[allow(clippy::cast_precision_loss)]
+        let share = units / rows.len() as f64;
+        for row in rows {
+            *self.partitions.entry(row).or_default() += share;
+        }
+    }
 }
 
-#[derive(Clone)]
-struct Gauge {
-    upstream: String,
-    client: reqwest::Client,
-    cost: Arc<Mutex<Cost>>,
-}
+/// Counts the calls that pass a proxy.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<Mutex<Consumed>>);
 
 impl Meter {
-    /// An empty one.
-    pub async fn new() -> Self {
-        let upstream = dynoxide().await;
-        let cost = Arc::new(Mutex::new(Cost::default()));
-        let gauge = Gauge { upstream, client: reqwest::Client::new(), cost: Arc::clone(&cost) };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = crate::answering_pings().fallback(forward).with_state(gauge);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, cost }
+    /// Starts a proxy with a meter, before an empty DynamoDB in this process and the emulator's other services; answers
+    /// its URL besides.
+    pub async fn start() -> (Self, String) {
+        let meter = Self::default();
+        let url = Proxy::before(&dynoxide().await).meter(&meter).start(|_, _| Step::Pass).await;
+        (meter, url)
     }
 
-    /// What was spent since this was asked last.
+    /// Returns what was consumed since the last call of this.
     #[allow(clippy::must_use_candidate)]
-    pub fn take(&self) -> Cost {
-        std::mem::take(&mut self.cost.lock().unwrap())
+    pub fn take(&self) -> Consumed {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Counts a call.
+    pub(crate) fn count(&self, target: &str, request: &[u8], response: &[u8], time: Duration) {
+        if is_counted(target) {
+            // CloudFormation's requests are forms.
+            let request = serde_json::from_slice(request).unwrap_or_default();
+            self.0.lock().unwrap().count(target, &request, response, time);
+        }
     }
 }
 
-async fn forward(State(gauge): State<Gauge>, mut headers: HeaderMap, body: Bytes) -> impl IntoResponse {
-    let target = headers["x-amz-target"].to_str().unwrap().to_owned();
-    let name = target.rsplit('.').next().unwrap();
+/// Returns the request that has DynamoDB respond what it consumes.
+pub(crate) fn asking(target: &str, body: Bytes) -> Bytes {
+    if !is_dynamodb(target) || !is_counted(target) {
+        return body;
+    }
     let mut request: Value = serde_json::from_slice(&body).unwrap();
-    let counted = !matches!(name, "CreateTable" | "Scan" | "DescribeTable");
-    if counted {
-        request["ReturnConsumedCapacity"] = json!("TOTAL");
+    request["ReturnConsumedCapacity"] = json!("TOTAL");
+    Bytes::from(request.to_string())
+}
+
+fn is_dynamodb(target: &str) -> bool {
+    target.starts_with("DynamoDB")
+}
+
+/// Whether functions make such calls.
+fn is_counted(target: &str) -> bool {
+    !["CreateTable", "DescribeTable", "Scan"].iter().any(|name| target.ends_with(name))
+}
+
+/// The units that a response says were consumed.
+fn units(response: &[u8]) -> f64 {
+    let response: Value = serde_json::from_slice(response).unwrap_or_default();
+    let consumed = &response["ConsumedCapacity"];
+    let consumed = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+    consumed.iter().filter_map(|consumed| consumed["CapacityUnits"].as_f64()).sum()
+}
+
+/// Adds the partition keys that a request names: all texts that begin as they do.
+fn partitions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => match members.get("S").and_then(Value::as_str) {
+            Some(text) if text.strip_prefix(ORG).is_some_and(|rest| rest.starts_with('#')) => {
+                found.push(text.to_owned());
+            }
+            _ => members.values().for_each(|member| partitions(member, found)),
+        },
+        Value::Array(values) => values.iter().for_each(|value| partitions(value, found)),
+        _ => {}
     }
-    headers.remove("host");
-    headers.remove("content-length");
-    let call = gauge.client.post(&gauge.upstream).headers(headers).body(request.to_string());
-    let answer = call.send().await.unwrap();
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let bytes = answer.bytes().await.unwrap();
-    if counted {
-        let answer: Value = serde_json::from_slice(&bytes).unwrap();
-        let consumed = &answer["ConsumedCapacity"];
-        let consumed = consumed.as_array().cloned().unwrap_or_else(|| vec![consumed.clone()]);
-        let units: f64 = consumed.iter().filter_map(|consumed| consumed["CapacityUnits"].as_f64()).sum();
-        let mut cost = gauge.cost.lock().unwrap();
-        *cost.calls.entry(name.to_owned()).or_default() += 1;
-        *(if matches!(name, "GetItem" | "BatchGetItem" | "Query") { &mut cost.reads } else { &mut cost.writes }) +=
-            units;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calls_units_are_shared_among_its_rows() {
+        let key = |id: u32| json!({ "pk": { "S": format!("{ORG}#CARD#{id}") }, "org_id": { "S": ORG } });
+        let request = json!({ "TransactItems": [{ "Update": { "Key": key(1) } }, { "Put": { "Item": key(2) } }] });
+        let answer = json!({ "ConsumedCapacity": [{ "TableName": "t", "CapacityUnits": 4.0 }] });
+        let meter = Meter::default();
+        let target = "DynamoDB_20120810.TransactWriteItems";
+        meter.count(target, request.to_string().as_bytes(), answer.to_string().as_bytes(), Duration::ZERO);
+        let consumed = meter.take();
+        assert_eq!(consumed.partitions, [1, 2].map(|id| (format!("{ORG}#CARD#{id}"), 2.0)).into());
+        assert_eq!((consumed.dynamodb_calls(), consumed.other_calls("PutEvents")), (1, 0));
     }
-    let status = StatusCode::from_u16(status.as_u16()).unwrap();
-    (status, headers, bytes)
+
+    #[test]
+    fn large_messages_are_billed_by_the_chunk() {
+        let meter = Meter::default();
+        let entries = ["x".repeat(40_000), "y".repeat(40_000)].map(|body| json!({ "MessageBody": body }));
+        let request = json!({ "Entries": entries }).to_string();
+        meter.count("AmazonSQS.SendMessageBatch", request.as_bytes(), b"{}", Duration::ZERO);
+        let consumed = meter.take();
+        assert_eq!((consumed.queue_chunks, chunks(0), chunks(CHUNK_BYTES)), (2, 1, 1));
+        assert_eq!(consumed.other_calls("SendMessageBatch"), 1);
+    }
 }

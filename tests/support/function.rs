@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+pub use crate::invocation::Invocation;
 use crate::lineage::{self, Lineage};
 
 /// As in the local environment of infra/samconfig.toml.
@@ -35,19 +36,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// Longest time for a process to ask for its first event.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What an invocation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Invocation {
-    /// The function answered.
-    Answered(Value),
-    /// The function reported an error.
-    Failed(Value),
-    /// The process died first.
-    Died,
-    /// Lambda did not run it: it would be the next one of a chain that is too long.
-    Stopped,
-}
 
 #[derive(Clone)]
 struct RuntimeApi {

@@ -5,13 +5,13 @@
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
 //! - [`commits`]: transactions that are seen row by row.
 //! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
-//! - [`capacity`]: what a flow costs in DynamoDB.
+//! - [`capacity`]: what a flow costs.
 //! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
+//! - [`invocation`]: what an invocation of a function came to.
 //! - [`orders`]: the order system, played, and persons with PINs.
 //! - [`payloads`]: what Lambda hands to functions.
-//! - [`proxy`]: stands between a function and the emulator, and lets a test step in between two calls.
+//! - [`proxy`]: stands between a function and the emulator: lets a test step in between two calls, counts them, delays them.
 //! - [`simulation`]: random instructions in bad weather, and what must be true afterwards.
-//! - [`standin`]: a queue and a bus that are as fast as can be, for benchmarks.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`traffic`]: messages, delivered again and out of order to functions that are killed.
 //! - [`webhook`]: an endpoint that takes events, or does not.
@@ -27,6 +27,7 @@ pub mod capacity;
 pub mod commits;
 pub mod contract;
 pub mod function;
+pub mod invocation;
 pub mod lineage;
 pub mod link;
 pub mod operator;
@@ -37,7 +38,6 @@ pub mod proxy;
 pub mod seed;
 pub mod simulation;
 pub mod stack;
-pub mod standin;
 pub mod template;
 pub mod token;
 pub mod traffic;

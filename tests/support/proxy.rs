@@ -1,4 +1,7 @@
 //! Stands between a function and the emulator, so that a test can step in between two of its calls.
+//!
+//! It is made of layers, each of which is there only if it is asked for: the test's hook, transactions that are seen row by
+//! row ([`Commits`]), a [`Meter`], and how far away the services are ([`Pace`]).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::capacity::{self, Meter};
 use crate::commits::{self, Commits};
 use crate::partial::{self, Part, Rest};
 
@@ -62,43 +66,101 @@ pub struct Call<'a> {
     pub body: &'a [u8],
 }
 
-#[derive(Clone)]
-struct Proxy {
-    upstream: String,
+/// How long calls take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// As long as they take here.
+    #[default]
+    Here,
+    /// At least as long as within a region of AWS, which is assumed: 5 ms to DynamoDB and back, 10 ms of a transaction or a
+    /// batch of statements, 10 ms to SQS, 15 ms to EventBridge.
+    Region,
+}
+
+impl Pace {
+    /// Returns how long the call takes at least. Assumed: AWS promises no times.
+    fn least(self, target: &str) -> Duration {
+        Duration::from_millis(match (self, target.split_once('.').unwrap_or_default()) {
+            (Self::Here, _) => 0,
+            (_, ("AWSEvents", _)) => 15,
+            (_, ("AmazonSQS", _) | (_, "TransactWriteItems" | "BatchExecuteStatement" | "BatchWriteItem")) => 10,
+            _ => 5,
+        })
+    }
+}
+
+/// A proxy, not started yet.
+pub struct Proxy {
     dynamodb: String,
+    others: String,
     commits: Commits,
+    meter: Option<Meter>,
+    pace: Pace,
+}
+
+impl Proxy {
+    /// Makes one before this DynamoDB, and the emulator's other services.
+    #[must_use]
+    pub fn before(dynamodb: &str) -> Self {
+        Self::between(dynamodb, &crate::variable("AWS_ENDPOINT_URL"))
+    }
+
+    /// Makes one before this DynamoDB and these other services.
+    #[must_use]
+    pub fn between(dynamodb: &str, others: &str) -> Self {
+        Self {
+            dynamodb: dynamodb.to_owned(),
+            others: others.to_owned(),
+            commits: Commits::default(),
+            meter: None,
+            pace: Pace::Here,
+        }
+    }
+
+    /// The same, as one of the proxies through which transactions are seen row by row.
+    #[must_use]
+    pub fn commits(self, commits: &Commits) -> Self {
+        Self { commits: commits.clone(), ..self }
+    }
+
+    /// The same, which counts what passes.
+    #[must_use]
+    pub fn meter(self, meter: &Meter) -> Self {
+        Self { meter: Some(meter.clone()), ..self }
+    }
+
+    /// The same, with services so far away.
+    #[must_use]
+    pub fn pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// Starts it; answers its URL. `hook` is asked before and after each call.
+    pub async fn start(self, hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
+        let layers = Layers {
+            proxy: Arc::new(self),
+            client: reqwest::Client::new(),
+            hook: Arc::new(Mutex::new(Box::new(hook))),
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = crate::answering_pings().fallback(forward).with_state(layers);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+}
+
+/// Starts a proxy before the emulator, with nothing but this hook; answers its URL.
+pub async fn start(hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
+    Proxy::before(&crate::variable("AWS_ENDPOINT_URL")).start(hook).await
+}
+
+/// A proxy at work.
+#[derive(Clone)]
+struct Layers {
+    proxy: Arc<Proxy>,
     client: reqwest::Client,
     hook: Hook,
-}
-
-/// Starts a proxy before the emulator; answers its URL. `hook` is asked before and after each call.
-pub async fn start(hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
-    start_before(&crate::variable("AWS_ENDPOINT_URL"), hook).await
-}
-
-/// The same, before another DynamoDB.
-pub async fn start_before(dynamodb: &str, hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
-    start_among(dynamodb, &Commits::default(), hook).await
-}
-
-/// The same, as one of the proxies through which transactions are seen row by row.
-pub async fn start_among(
-    dynamodb: &str,
-    commits: &Commits,
-    hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static,
-) -> String {
-    let proxy = Proxy {
-        upstream: crate::variable("AWS_ENDPOINT_URL"),
-        dynamodb: dynamodb.to_owned(),
-        commits: commits.clone(),
-        client: reqwest::Client::new(),
-        hook: Arc::new(Mutex::new(Box::new(hook))),
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = crate::answering_pings().fallback(forward).with_state(proxy);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
 }
 
 /// What the emulator is asked.
@@ -146,7 +208,7 @@ impl Answer {
 }
 
 async fn forward(
-    State(proxy): State<Proxy>,
+    State(layers): State<Layers>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -162,14 +224,14 @@ async fn forward(
         (request.header("x-amz-target"), request.header("authorization"), request.body.clone());
     let caller = signed.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let ask = |moment| {
-        let mut hook = proxy.hook.lock().unwrap();
+        let mut hook = layers.hook.lock().unwrap();
         hook(&Call { target: &target, caller, body: &asked }, moment)
     };
     let part = match ask(Moment::Before) {
         Step::Late(time) => {
             tokio::spawn(async move {
                 tokio::time::sleep(time).await;
-                proxy.serve(request).await
+                layers.serve(request).await
             });
             return cut(Bytes::new());
         }
@@ -187,8 +249,8 @@ async fn forward(
     };
     let answer = match part {
         Some(Part { left: None, rest }) => Answer::default().with(&rest),
-        Some(Part { left: Some(body), rest }) => proxy.serve(Request { body, ..request }).await.with(&rest),
-        None => proxy.serve(request).await,
+        Some(Part { left: Some(body), rest }) => layers.serve(Request { body, ..request }).await.with(&rest),
+        None => layers.serve(request).await,
     };
     let step = ask(Moment::After);
     // A transaction is answered when its rows are seen. What loses its answer need not wait for that.
@@ -205,21 +267,21 @@ async fn forward(
     response
 }
 
-impl Proxy {
+impl Layers {
     /// Has the emulator do the call as DynamoDB does: its transactions are seen row by row.
     async fn serve(&self, request: Request) -> Answer {
         let target = request.header("x-amz-target");
-        let Some(name) = target.strip_prefix("DynamoDB_20120810.").filter(|_| self.commits.is_on()) else {
+        let Some(name) = target.strip_prefix("DynamoDB_20120810.").filter(|_| self.proxy.commits.is_on()) else {
             return self.send(request).await;
         };
-        let (proxy, name) = (self.clone(), name.to_owned());
+        let (layers, name) = (self.clone(), name.to_owned());
         // What the emulator has begun is done, whether its caller waits or not.
         let served = tokio::spawn(async move {
             match name.as_str() {
-                "GetItem" | "BatchGetItem" | "Query" | "Scan" => proxy.read(&name, request).await,
-                "TransactWriteItems" => proxy.transact(&name, request).await,
-                "TransactGetItems" => proxy.read_together(request).await,
-                _ => proxy.write(&name, request).await,
+                "GetItem" | "BatchGetItem" | "Query" | "Scan" => layers.read(&name, request).await,
+                "TransactWriteItems" => layers.transact(&name, request).await,
+                "TransactGetItems" => layers.read_together(request).await,
+                _ => layers.write(&name, request).await,
             }
         });
         served.await.unwrap()
@@ -229,7 +291,7 @@ impl Proxy {
         let mut answer = self.send(request).await;
         if answer.status.is_success() {
             let mut body = serde_json::from_slice(&answer.body).unwrap();
-            self.commits.show(name, &mut body, Instant::now());
+            self.proxy.commits.show(name, &mut body, Instant::now());
             answer.body = Bytes::from(body.to_string());
         }
         answer
@@ -239,7 +301,7 @@ impl Proxy {
     async fn read_together(&self, request: Request) -> Answer {
         let rows = commits::read_together(&request.json());
         let answer = self.send(request).await;
-        match self.commits.refuse_reading(&rows, Instant::now()) {
+        match self.proxy.commits.refuse_reading(&rows, Instant::now()) {
             Some(refusal) => Answer::refused(&refusal),
             None => answer,
         }
@@ -247,7 +309,7 @@ impl Proxy {
 
     async fn write(&self, name: &str, request: Request) -> Answer {
         let rows = commits::written(name, &request.json());
-        let may = self.commits.begin(&rows, Instant::now());
+        let may = self.proxy.commits.begin(&rows, Instant::now());
         let answer = if may.iter().all(|may| *may) {
             self.send(request).await
         } else {
@@ -257,19 +319,19 @@ impl Proxy {
                 Some(Part { left: Some(body), rest }) => self.send(Request { body, ..request }).await.with(&rest),
             }
         };
-        self.commits.end(rows.iter().zip(may).filter(|(_, may)| *may).map(|(row, _)| row));
+        self.proxy.commits.end(rows.iter().zip(may).filter(|(_, may)| *may).map(|(row, _)| row));
         answer
     }
 
     async fn transact(&self, name: &str, request: Request) -> Answer {
         let asked = request.json();
         let rows = commits::written(name, &asked);
-        if let Err(refusal) = self.commits.prepare(&rows, &asked["ClientRequestToken"], Instant::now()) {
+        if let Err(refusal) = self.proxy.commits.prepare(&rows, &asked["ClientRequestToken"], Instant::now()) {
             return Answer::refused(&refusal);
         }
-        self.commits.hold(&rows, &self.rows(request.clone(), commits::table_of(&asked), &rows).await);
+        self.proxy.commits.hold(&rows, &self.rows(request.clone(), commits::table_of(&asked), &rows).await);
         let answer = self.send(request).await;
-        let seen = self.commits.decide(&rows, answer.status.is_success(), Instant::now());
+        let seen = self.proxy.commits.decide(&rows, answer.status.is_success(), Instant::now());
         Answer { seen: Some(seen), ..answer }
     }
 
@@ -286,17 +348,24 @@ impl Proxy {
     async fn send(&self, request: Request) -> Answer {
         /// DynamoDB's checksum of an answer, which may be changed here.
         const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
-        let is_dynamodb = request.header("x-amz-target").starts_with("DynamoDB");
-        let upstream = if is_dynamodb { &self.dynamodb } else { &self.upstream };
+        let (began, target) = (Instant::now(), request.header("x-amz-target"));
+        let Proxy { dynamodb, others, meter, pace, .. } = &*self.proxy;
+        let upstream = if target.starts_with("DynamoDB") { dynamodb } else { others };
         let mut headers = request.headers;
         headers.remove(HOST);
         headers.remove(CONTENT_LENGTH);
         let call = self.client.request(request.method, format!("{upstream}{}", request.uri)).headers(headers);
-        let answer = call.body(request.body).send().await.unwrap();
+        let asked = if meter.is_some() { capacity::asking(&target, request.body) } else { request.body };
+        let answer = call.body(asked.clone()).send().await.unwrap();
         let (status, mut headers) = (answer.status(), answer.headers().clone());
         headers.remove(CONTENT_LENGTH);
         headers.remove(CHECKSUM);
-        Answer { status, headers, body: answer.bytes().await.unwrap(), seen: None }
+        let body = answer.bytes().await.unwrap();
+        if let Some(meter) = meter {
+            meter.count(&target, &asked, &body, began.elapsed());
+        }
+        tokio::time::sleep_until((began + pace.least(&target)).into()).await;
+        Answer { status, headers, body, seen: None }
     }
 }
 

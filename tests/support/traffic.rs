@@ -12,7 +12,7 @@ use crate::contract::queue_of;
 use crate::function::{Function, Invocation};
 use crate::lineage::Lineage;
 use crate::payloads::{Sent, batch_of, failed};
-use crate::proxy::{self, Call, Moment, Step};
+use crate::proxy::{Call, Moment, Proxy, Step};
 
 /// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
 /// by row, as all of its arena do.
@@ -33,23 +33,25 @@ impl Exposed {
         let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
         let (burning, kill) = (Arc::clone(&fuse), Arc::clone(&killer));
         let headers = Arc::clone(&arena.trace_headers);
-        let url = proxy::start_among(&arena.dynamodb_url, &arena.commits, move |call, moment| {
-            let mut burning = burning.lock().unwrap();
-            match *burning {
-                Some(0) => {
-                    kill.get().unwrap()();
-                    return Step::Cut;
+        let url = Proxy::before(&arena.dynamodb_url)
+            .commits(&arena.commits)
+            .start(move |call, moment| {
+                let mut burning = burning.lock().unwrap();
+                match *burning {
+                    Some(0) => {
+                        kill.get().unwrap()();
+                        return Step::Cut;
+                    }
+                    Some(left) => *burning = Some(left - 1),
+                    None => {}
                 }
-                Some(left) => *burning = Some(left - 1),
-                None => {}
-            }
-            if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
-                let messages = messages_of(&serde_json::from_slice(call.body).unwrap()).into_iter();
-                headers.lock().unwrap().extend(messages.filter_map(|sent| Some((sent.body, sent.trace_header?))));
-            }
-            hook(call, moment)
-        })
-        .await;
+                if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
+                    let messages = messages_of(&serde_json::from_slice(call.body).unwrap()).into_iter();
+                    headers.lock().unwrap().extend(messages.filter_map(|sent| Some((sent.body, sent.trace_header?))));
+                }
+                hook(call, moment)
+            })
+            .await;
         let function = Function::new(name, arena.environment_behind(&url)).await;
         killer.set(Box::new(function.killer())).ok().unwrap();
         Self { function, fuse }

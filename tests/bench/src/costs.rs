@@ -12,18 +12,18 @@ use aws_sdk_dynamodb::Client;
 use serde_json::{Value, json};
 use shared::aws::Aws;
 use tests::arena::create_table;
-use tests::capacity::dynoxide;
-use tests::function::{Function, Invocation};
+use tests::capacity::{Meter, chunks, dynoxide};
+use tests::function::Function;
 use tests::payloads::{batch, bind_event, http_event};
-use tests::standin::StandIn;
+use tests::proxy::{Pace, Proxy, Step};
 
+use crate::fake_aws::StandIn;
 use crate::figures;
 use crate::naive::{Naive, Units};
 use crate::plot::{self, Bar};
 use crate::prices::Usage;
 use crate::results::table;
 use crate::rows::{self, TABLE};
-use crate::wire::{Pace, Wire, chunks};
 
 /// Memory of functions, in MB (infra/template.yaml).
 const MEMORY: f64 = 256.0;
@@ -137,7 +137,8 @@ fn dollars(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
 /// What functions are measured on.
 struct Rig {
     dynamodb: Client,
-    wire: Wire,
+    proxy: String,
+    meter: Meter,
     standin: StandIn,
     /// Of cards and orders, none of which comes twice.
     next: AtomicU64,
@@ -165,12 +166,13 @@ impl Rig {
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
         let (standin, others) = StandIn::start().await;
-        let wire = Wire::start(&url, &others, Pace::Region).await;
-        Self { dynamodb, wire, standin, next: AtomicU64::new(FIRST) }
+        let meter = Meter::default();
+        let proxy = Proxy::between(&url, &others).meter(&meter).pace(Pace::Region).start(|_, _| Step::Pass).await;
+        Self { dynamodb, proxy, meter, standin, next: AtomicU64::new(FIRST) }
     }
 
     async fn lambda(&self, name: &str) -> Lambda {
-        let environment = rows::environment(&self.wire.url, &self.wire.url);
+        let environment = rows::environment(&self.proxy, &self.proxy);
         let memory = if name == "cancel-orders" { MEMORY_OF_CANCEL_ORDERS } else { MEMORY };
         let function = Function::new(name, environment).await;
         function.start().await;
@@ -190,7 +192,7 @@ impl Rig {
         let bound: Vec<_> = replaced.iter().map(|number| rows::bound(*number)).collect();
         rows::put(&self.dynamodb, &rows::of_cards(&bound)).await;
         let mut usage = Usage::default();
-        self.wire.take();
+        self.meter.take();
         for (card, replaced) in cards.zip(replaced) {
             let key = format!("key-{card}");
             let mut event = bind_event(card, kind.reissues.then_some(replaced), &key);
@@ -212,7 +214,7 @@ impl Rig {
         let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&body));
         event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
         let mut usage = Usage::default();
-        self.wire.take();
+        self.meter.take();
         endpoint.request(event, 200, &mut usage).await;
         self.work(worker, BATCH, &mut usage).await;
         self.settle(usage, count)
@@ -236,7 +238,7 @@ impl Rig {
 
     /// With what the services have counted, by one of so many.
     fn settle(&self, mut usage: Usage, count: usize) -> Usage {
-        let passed = self.wire.take();
+        let passed = self.meter.take();
         usage.reads += passed.reads;
         usage.writes += passed.writes;
         usage.queue_requests += float(passed.queue_chunks);
@@ -259,7 +261,7 @@ impl Lambda {
         let answer = self.function.invoke(event).await;
         let time = began.elapsed();
         let cpu = self.function.cpu_time().await.saturating_sub(cpu);
-        let Invocation::Answered(answer) = answer else { panic!("{answer:?}: {}", self.function.log()) };
+        let answer = answer.answer();
         let share = (self.memory / MEMORY_OF_A_PROCESSOR).min(1.0);
         usage.invocations += 1.0;
         usage.gb_seconds += billed(time + cpu.mul_f64(1.0 / share - 1.0)) * self.memory / 1024.0;
@@ -294,7 +296,7 @@ impl<'a> Bulks<'a> {
     /// A bulk is created, started, and canceled.
     async fn run(&self, count: usize, named: bool) -> [Usage; 3] {
         let ids: Vec<_> = self.rig.numbers(count).map(|number| format!("{number:036}")).collect();
-        self.rig.wire.take();
+        self.rig.meter.take();
         let mut usage = Usage::default();
         let body = json!({ "program_id": 5, "external_ids": ids });
         let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::aws::Aws;
 use tests::arena::create_table;
-use tests::capacity::dynoxide;
-use tests::function::{Function, Invocation, Program};
+use tests::capacity::{Consumed, Meter, dynoxide};
+use tests::function::{Function, Program};
 use tests::payloads::{batch, http_event};
-use tests::standin::StandIn;
+use tests::proxy::{Pace, Proxy, Step};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::fake_aws::StandIn;
 use crate::rows::{self, TABLE};
-use crate::wire::{Pace, Passed, Wire};
 
 /// The name of the emulator's threads, by which their processor time is known.
 const EMULATOR: &str = "dynoxide";
@@ -53,7 +53,8 @@ pub struct Ground {
     emulator: Option<Runtime>,
     dynamodb: Client,
     standin: StandIn,
-    wire: Option<Wire>,
+    /// Of what passes a proxy, if there is one.
+    meter: Meter,
     environment: Vec<(String, String)>,
     next: u64,
 }
@@ -66,7 +67,7 @@ impl Drop for Ground {
 }
 
 impl Ground {
-    /// With services right here, or behind a wire.
+    /// With services right here, or behind a proxy.
     pub async fn new(pace: Option<Pace>) -> Self {
         let emulator =
             Builder::new_multi_thread().worker_threads(2).thread_name(EMULATOR).enable_all().build().unwrap();
@@ -75,15 +76,16 @@ impl Ground {
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
         let (standin, others) = StandIn::start().await;
-        let wire = match pace {
-            Some(pace) => Some(Wire::start(&url, &others, pace).await),
-            None => None,
-        };
-        let environment = match &wire {
-            Some(wire) => rows::environment(&wire.url, &wire.url),
+        let meter = Meter::default();
+        let environment = match pace {
+            Some(pace) => {
+                let proxy = Proxy::between(&url, &others).meter(&meter).pace(pace);
+                let proxy = proxy.start(|_, _| Step::Pass).await;
+                rows::environment(&proxy, &proxy)
+            }
             None => rows::environment(&url, &others),
         };
-        Self { emulator: Some(emulator), dynamodb, standin, wire, environment, next: 1 }
+        Self { emulator: Some(emulator), dynamodb, standin, meter, environment, next: 1 }
     }
 
     /// So many processes for this, which have done a little of it.
@@ -117,9 +119,9 @@ impl Ground {
         tokio::time::timeout(LONGEST, run).await.unwrap_or_else(|_| panic!("{what:?} of {cards} takes too long"))
     }
 
-    /// What has passed the wire since the last run began.
-    pub fn passed(&self) -> Passed {
-        self.wire.as_ref().unwrap().take()
+    /// What has passed the proxy since the last run began.
+    pub fn passed(&self) -> Consumed {
+        self.meter.take()
     }
 
     async fn cancel(&mut self, count: usize, workers: &[Function], chunks: usize) -> Run {
@@ -132,7 +134,7 @@ impl Ground {
         let body = json!({ "cancel_type": "FULL" });
         let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
         self.measure(workers, count + 1, async || {
-            let answer = answered(&endpoint, event).await;
+            let answer = endpoint.invoke(event).await.answer();
             assert_eq!(answer["statusCode"], 202, "{answer}");
             self.work(workers, chunks).await;
         })
@@ -162,7 +164,7 @@ impl Ground {
         let calls: Vec<_> = calls.collect();
         let events = if with_events { count } else { 0 };
         self.measure(workers, events, async || {
-            join_all(calls.into_iter().map(async |(worker, range)| answered(worker, range).await)).await;
+            join_all(calls.into_iter().map(async |(worker, range)| worker.invoke(range).await.answer())).await;
         })
         .await
     }
@@ -171,7 +173,7 @@ impl Ground {
     async fn measure(&self, workers: &[Function], events: usize, run: impl AsyncFnOnce()) -> Run {
         let processors = async || join_all(workers.iter().map(Function::cpu_time)).await.iter().sum::<Duration>();
         let _ = self.standin.take_events();
-        let _ = self.wire.as_ref().map(Wire::take);
+        self.meter.take();
         let (of_workers, of_emulator, began) = (processors().await, threads_time(EMULATOR), Instant::now());
         run().await;
         let ended = Instant::now();
@@ -197,7 +199,7 @@ impl Ground {
                 let found = !messages.is_empty();
                 if found {
                     let messages: Vec<_> = messages.into_iter().map(|message| (message, 1)).collect();
-                    assert_eq!(answered(worker, batch(&messages)).await, json!({ "batchItemFailures": [] }));
+                    worker.invoke(batch(&messages)).await.acknowledged();
                 }
                 busy.fetch_sub(1, Ordering::SeqCst);
                 if !found && busy.load(Ordering::SeqCst) == 0 {
@@ -216,11 +218,6 @@ impl Ground {
         self.next += u64::try_from(count).unwrap();
         first..self.next
     }
-}
-
-async fn answered(function: &Function, event: Value) -> Value {
-    let Invocation::Answered(answer) = function.invoke(event).await else { panic!("{}", function.log()) };
-    answer
 }
 
 /// The processor time of this process's threads of this name.

@@ -10,15 +10,16 @@
 //! - [`choices`]: of the release build, each made otherwise.
 //! - [`orders`]: of many orders in one request.
 //! - [`scale`]: up to 100,000 cards, beside the floor of bare writes, on its [`ground`].
-//! - [`costs`]: of each flow, at the [`prices`] of AWS, beside those of the [`naive`] design. [`wire`] counts; [`rows`] are there before.
+//! - [`costs`]: of each flow, at the [`prices`] of AWS, beside those of the [`naive`] design. [`rows`] are there before.
 //!
-//! [`subject`] says what is measured, [`site`] on what ground, [`tls`] puts it at a distance. [`results`] prints and keeps,
+//! [`subject`] says what is measured, [`site`] on what ground, [`fake_aws`] takes what is sent, [`tls`] puts it at a distance. [`results`] prints and keeps,
 //! [`goals`] judges, [`figures`] draws and writes all down (`./tests/bench/run plots`), with [`plot`].
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod batch;
 mod choices;
 mod costs;
+mod fake_aws;
 mod figures;
 mod goals;
 mod ground;
@@ -35,7 +36,6 @@ mod start;
 mod subject;
 mod tls;
 mod warm;
-mod wire;
 
 /// All benchmarks, in the order in which they are run.
 const ALL: [&str; 9] = ["sizes", "start", "warm", "remote", "batch", "choices", "orders", "costs", "scale"];

@@ -10,8 +10,9 @@ use shared::aws::Aws;
 use shared::domain::card::Card;
 use shared::domain::ids::CardId;
 use tests::arena::create_table;
-use tests::capacity::Meter;
+use tests::capacity::{Meter, dynoxide};
 use tests::payloads::ORG;
+use tests::proxy::{Proxy, Step};
 use uuid::Uuid;
 
 use crate::prices::Usage;
@@ -48,8 +49,9 @@ pub struct Naive {
 impl Naive {
     /// With cards, a bulk of them, and orders.
     pub async fn new() -> Self {
-        let meter = Meter::new().await;
-        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&meter.url).build();
+        let (meter, dynoxide) = (Meter::default(), dynoxide().await);
+        let url = Proxy::between(&dynoxide, &dynoxide).meter(&meter).start(|_, _| Step::Pass).await;
+        let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(url).build();
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
         let cards = cards();

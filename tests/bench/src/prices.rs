@@ -30,9 +30,6 @@ const TRACED: f64 = 0.05;
 const MILLION: f64 = 1e6;
 const GB: f64 = 1e9;
 
-/// What SQS and `EventBridge` bill as one request or event.
-pub const CHUNK_BYTES: usize = 64 * 1024;
-
 /// What is billed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {

@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tests::capacity::Consumed;
+use tests::proxy::Pace;
+
 use crate::figures;
 use crate::ground::{Ground, Run, What};
 use crate::plot::{Axis, Line, lines};
 use crate::results::{Row, load, ms, number, table};
-use crate::wire::{Pace, Passed};
 
 /// Cards and workers.
 const CELLS: [(usize, usize); 10] = [
@@ -113,7 +115,7 @@ async fn counts(largest: usize) {
     table("scale counts", "Calls and units, of cancels with their request, of binds their worker's", &rows);
 }
 
-fn counted(name: &str, cards: usize, passed: &Passed) -> Row {
+fn counted(name: &str, cards: usize, passed: &Consumed) -> Row {
     let mut kinds: HashMap<&str, f64> = HashMap::new();
     let mut hottest = ("", 0.0);
     for (partition, units) in &passed.partitions {
@@ -123,24 +125,22 @@ fn counted(name: &str, cards: usize, passed: &Passed) -> Row {
             hottest = (kind, *units);
         }
     }
-    let calls = |of: &[&str]| float(of.iter().filter_map(|name| passed.calls.get(*name)).map(|(calls, _)| calls).sum());
-    let others = ["PutEvents", "SendMessage", "SendMessageBatch"];
-    let all: usize = passed.calls.values().map(|(calls, _)| calls).sum();
+    let calls = |name: &str| float(passed.other_calls(name));
     (
         format!("{name} {cards}, hottest is {}", hottest.0),
         vec![
             ("writes each", passed.writes / float(cards)),
             ("reads each", passed.reads / float(cards)),
-            ("DynamoDB calls", float(all) - calls(&others)),
-            ("PutEvents", calls(&others[..1])),
-            ("SQS sends", calls(&others[1..])),
+            ("DynamoDB calls", float(passed.dynamodb_calls())),
+            ("PutEvents", calls("PutEvents")),
+            ("SQS sends", calls("SendMessage") + calls("SendMessageBatch")),
             ("hottest %", 100.0 * hottest.1 / passed.writes),
             ("its units", hottest.1),
         ],
     )
 }
 
-fn timed(cards: usize, passed: &Passed) -> Vec<Row> {
+fn timed(cards: usize, passed: &Consumed) -> Vec<Row> {
     let thousands = float(cards) / 1000.0;
     let row = |(name, (calls, time)): (&String, &(usize, Duration))| {
         let each = ms(*time) / float(*calls);
@@ -151,7 +151,7 @@ fn timed(cards: usize, passed: &Passed) -> Vec<Row> {
         ];
         (format!("{cards}: {name}"), columns)
     };
-    passed.calls.iter().map(row).collect()
+    passed.dynamodb.iter().chain(&passed.others).map(row).collect()
 }
 
 /// With services as far away as in a region, and with several chunks to an invocation.

@@ -6,9 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tests::function::Function;
 use tests::payloads::{ORG, batch, bind_event};
-use tests::standin::Ground;
 use tests::{seed, variable};
 
+use crate::fake_aws::Ground;
 use crate::rows::{TABLE, environment};
 use crate::subject::{Role, Subject, answer};
 use crate::tls::Terminator;

@@ -3,92 +3,44 @@
 
 mod routes;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use shared::domain::person::MAX_WRONG_AN_HOUR;
 use shared::domain::time::Timestamp;
 use tests::arena::Arena;
-use tests::capacity::{Cost, Meter};
-use tests::function::{Function, Invocation};
+use tests::capacity::{Consumed, Meter};
+use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
-use tests::proxy::{Moment, Step};
-use tests::{proxy, seed};
+use tests::seed;
 use time::OffsetDateTime;
 
 struct Measured {
     meter: Meter,
     arena: Arena,
-    /// Calls of the other services, by their names.
-    calls: Arc<Mutex<BTreeMap<String, usize>>>,
     proxy: String,
 }
 
 impl Measured {
     async fn new() -> Self {
-        let meter = Meter::new().await;
-        let arena = Arena::with_table_at(&meter.url).await;
-        let calls: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
-        let counted = Arc::clone(&calls);
-        let proxy = proxy::start(move |call, moment| {
-            if moment == Moment::Before {
-                let name = call.target.rsplit('.').next().unwrap().to_owned();
-                *counted.lock().unwrap().entry(name).or_default() += 1;
-            }
-            Step::Pass
-        })
-        .await;
-        Self { meter, arena, calls, proxy }
+        let (meter, proxy) = Meter::start().await;
+        Self { meter, arena: Arena::with_table_at(&proxy).await, proxy }
     }
 
     async fn function(&self, name: &str) -> Function {
-        let mut environment = self.arena.environment_behind(&self.proxy);
-        environment.push(("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), self.meter.url.clone()));
-        Function::new(name, environment).await.patient()
+        Function::new(name, self.arena.environment_behind(&self.proxy)).await.patient()
     }
-
-    /// What was spent since this was asked last.
-    fn take(&self) -> (Cost, BTreeMap<String, usize>) {
-        (self.meter.take(), std::mem::take(&mut self.calls.lock().unwrap()))
-    }
-
-    /// Hands the messages of the queue to the worker, ten at a time.
-    async fn work_in_batches(&self, worker: &Function) {
-        for messages in self.arena.take_messages().await.chunks(10) {
-            let messages: Vec<_> = messages.iter().map(|message| (message.clone(), 1)).collect();
-            let answer = worker.invoke(batch(&messages)).await;
-            assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
-        }
-    }
-
-    /// Hands every message of the queue to the worker, and those that come of it.
-    async fn work(&self, worker: &Function) {
-        loop {
-            let messages = self.arena.take_messages().await;
-            if messages.is_empty() {
-                return;
-            }
-            for message in messages {
-                let answer = worker.invoke(batch(&[(message, 1)])).await;
-                assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
-            }
-        }
-    }
-}
-
-fn answered(invocation: Invocation, status: u16) -> Value {
-    let Invocation::Answered(answer) = invocation else { panic!("{invocation:?}") };
-    assert_eq!(answer["statusCode"], status, "{answer}");
-    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
 }
 
 #[track_caller]
-fn assert_cost(flow: &str, cost: &Cost, items: f64, writes: f64, reads: f64) {
-    println!("{flow}: {:.3} write units, {:.3} read units; {:?}", cost.writes / items, cost.reads / items, cost.calls);
+fn assert_cost(flow: &str, cost: &Consumed, items: f64, writes: f64, reads: f64) {
+    println!(
+        "{flow}: {:.3} write units, {:.3} read units; {:?}",
+        cost.writes / items,
+        cost.reads / items,
+        cost.dynamodb
+    );
     assert!(cost.writes / items <= writes, "{cost:?}");
     assert!(cost.reads / items <= reads, "{cost:?}");
 }
@@ -113,8 +65,8 @@ async fn a_bind_and_a_reissue() {
         if !keyed {
             event["headers"].as_object_mut().unwrap().remove("idempotency-key");
         }
-        answered(endpoint.invoke(event).await, 202);
-        measured.work(&worker).await;
+        endpoint.invoke(event).await.response(202);
+        measured.arena.drain(&worker, 1).await;
         assert_cost(flow, &measured.meter.take(), 1.0, writes, reads);
     }
 }
@@ -128,13 +80,13 @@ async fn a_thousand_cards_issued() {
     let body = json!({ "program_id": 5, "external_ids": ids });
     let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
     measured.meter.take();
-    let bulk = answered(measured.function("create-bulk").await.invoke(event).await, 201)["id"].clone();
+    let bulk = measured.function("create-bulk").await.invoke(event).await.response(201)["id"].clone();
     assert_cost("create, an item", &measured.meter.take(), f64::from(CARDS), 1.01, 0.0);
 
     let path = format!("/cards/v1/bulks/{}/start", bulk.as_str().unwrap());
     let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), None);
-    answered(measured.function("start-bulk").await.invoke(event).await, 202);
-    measured.work(&measured.function("start-bulk-worker").await).await;
+    measured.function("start-bulk").await.invoke(event).await.response(202);
+    measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
     assert_cost("start, a card", &measured.meter.take(), f64::from(CARDS), 4.1, 0.2);
 }
 
@@ -148,13 +100,13 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     let ids: Vec<_> = (0..CARDS).map(|number| format!("{number:036}")).collect();
     let body = json!({ "program_id": 5, "external_ids": ids });
     let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
-    let bulk = answered(measured.function("create-bulk").await.invoke(event).await, 201)["id"].clone();
+    let bulk = measured.function("create-bulk").await.invoke(event).await.response(201)["id"].clone();
     let path = |what: &str| format!("/cards/v1/bulks/{}/{what}", bulk.as_str().unwrap());
     let event = http_event("POST", &path("start"), &json!({ "bulkID": bulk }), &json!({}), None);
-    answered(measured.function("start-bulk").await.invoke(event).await, 202);
-    measured.work(&measured.function("start-bulk-worker").await).await;
+    measured.function("start-bulk").await.invoke(event).await.response(202);
+    measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
     measured.arena.events().await;
-    measured.take();
+    measured.meter.take();
 
     let body = match partial {
         None => json!({ "cancel_type": "FULL" }),
@@ -162,15 +114,14 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     };
     let headers = json!({ "idempotency-key": "k" });
     let event = http_event("POST", &path("cancel"), &json!({ "bulkID": bulk }), &headers, Some(&body));
-    answered(measured.function("cancel-bulk").await.invoke(event).await, 202);
-    measured.work(&measured.function("cancel-bulk-worker").await).await;
-    let (cost, others) = measured.take();
+    measured.function("cancel-bulk").await.invoke(event).await.response(202);
+    measured.arena.drain(&measured.function("cancel-bulk-worker").await, 1).await;
+    let cost = measured.meter.take();
     let flow = if partial.is_some() { "cancel PARTIAL, a card" } else { "cancel FULL, a card" };
     assert_cost(flow, &cost, f64::from(CARDS), 1.15, 0.6);
-    println!("{others:?}");
-    let calls: usize = cost.calls.values().sum();
-    assert!(calls <= most_calls, "{calls} calls of DynamoDB: {:?}", cost.calls);
-    assert!(others["PutEvents"] <= 120, "{others:?}");
+    println!("{:?}", cost.others);
+    assert!(cost.dynamodb_calls() <= most_calls, "{:?}", cost.dynamodb);
+    assert!((1..=120).contains(&cost.other_calls("PutEvents")), "{:?}", cost.others);
     assert_eq!(measured.arena.events().await.len(), usize::from(CARDS) + 1);
 }
 
@@ -186,17 +137,17 @@ async fn a_pin() {
     let entries = json!([{ "OrderID": 1, "PIN": "0000" }]);
     let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &json!({}), Some(&entries));
     event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
-    measured.take();
-    answered(endpoint.invoke(event.clone()).await, 200);
-    assert_cost("cancel orders, a PIN", &measured.take().0, 1.0, 2.0, 2.0);
+    measured.meter.take();
+    endpoint.invoke(event.clone()).await.response(200);
+    assert_cost("cancel orders, a PIN", &measured.meter.take(), 1.0, 2.0, 2.0);
     // The hour's row is largest when its room is used up.
     let now = Timestamp::new(OffsetDateTime::now_utc());
     let tries = (0..MAX_WRONG_AN_HOUR - 2).map(|number| format!("{number:022}")).collect();
     let org = ORG.parse().unwrap();
     assert!(measured.arena.store().count_tries(&org, tries, now).await.is_ok());
-    measured.take();
-    answered(endpoint.invoke(event).await, 200);
-    assert_cost("cancel orders, a PIN in a full hour", &measured.take().0, 1.0, 8.0, 2.0);
+    measured.meter.take();
+    endpoint.invoke(event).await.response(200);
+    assert_cost("cancel orders, a PIN in a full hour", &measured.meter.take(), 1.0, 8.0, 2.0);
 }
 
 #[tokio::test]
@@ -213,19 +164,20 @@ async fn a_thousand_orders_in_one_request() {
         };
         feeder.invoke(batch(&orders.iter().map(change).collect::<Vec<_>>())).await;
     }
-    measured.take();
+    measured.meter.take();
     let entries: Vec<Value> = orders.iter().map(|order| json!({ "OrderID": order })).collect();
     let key = json!({ "idempotency-key": "k" });
     let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));
     event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
-    let results = answered(measured.function("cancel-orders").await.invoke(event).await, 200);
+    let results = measured.function("cancel-orders").await.invoke(event).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true));
-    let (cost, others) = measured.take();
+    let cost = measured.meter.take();
     assert_cost("cancel orders, an order, the request", &cost, f64::from(ORDERS), 0.04, 1.1);
-    println!("{others:?}");
-    assert!(cost.calls.values().sum::<usize>() <= 14 && others["SendMessageBatch"] <= 100, "{cost:?} {others:?}");
-    measured.work_in_batches(&measured.function("cancel-orders-worker").await).await;
-    let (cost, _) = measured.take();
+    println!("{:?}", cost.others);
+    assert!(cost.dynamodb_calls() <= 14, "{:?}", cost.dynamodb);
+    assert!((1..=100).contains(&cost.other_calls("SendMessageBatch")), "{:?}", cost.others);
+    measured.arena.drain(&measured.function("cancel-orders-worker").await, 10).await;
+    let cost = measured.meter.take();
     assert_cost("cancel orders, an order, the worker", &cost, f64::from(ORDERS), 2.1, 0.0);
     assert_eq!(measured.arena.events().await.len(), usize::from(ORDERS));
 }

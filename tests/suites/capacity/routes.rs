@@ -21,14 +21,14 @@ use shared::domain::person::Person;
 use shared::domain::time::Timestamp;
 use shared::http::MAX_LIMIT;
 use shared::store::Opened;
-use tests::capacity::Cost;
+use tests::capacity::Consumed;
 use tests::function::Function;
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, http_event};
 use tests::template::{Template, named};
 use tests::{seed, token};
 use uuid::Uuid;
 
-use super::{Measured, answered};
+use super::Measured;
 
 /// What a new on-demand table takes at once, in units a second: AWS, "`DynamoDB` throughput capacity", on-demand mode
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>). Later it takes twice
@@ -62,7 +62,7 @@ struct Worst {
 }
 
 impl Worst {
-    fn or(&mut self, cost: &Cost, times: u16) {
+    fn or(&mut self, cost: &Consumed, times: u16) {
         self.reads = self.reads.max(cost.reads * f64::from(times));
         self.writes = self.writes.max(cost.writes * f64::from(times));
     }
@@ -156,8 +156,8 @@ impl Routes {
         event["queryStringParameters"] = json!({ "limit": limit.to_string() });
         event["rawQueryString"] = json!(format!("limit={limit}"));
         event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.into();
-        self.measured.take();
-        let answer = answered(function.invoke(event).await, status);
+        self.measured.meter.take();
+        let answer = function.invoke(event).await.response(status);
         let cost = self.measured.meter.take();
         println!("{route} {key}: {cost:?}");
         let of = if self.has_long_header { &mut self.headers } else { &mut self.worst };
@@ -197,7 +197,7 @@ impl Routes {
         let body = json!({ "reissued_card_id": 3 });
         let accepted = self.ask(BIND, &path(1), "b", Some(&body), 202).await;
         self.ask(BIND, &path(1), "b", Some(&body), 202).await;
-        self.measured.work(&self.measured.function("bind-card-worker").await).await;
+        self.measured.arena.drain(&self.measured.function("bind-card-worker").await, 1).await;
         // One that is refused looks twice.
         self.ask(BIND, &path(2), "another", Some(&body), 409).await;
         self.ask(CARD, "/cards/v1/cards/1", "", None, 200).await;
@@ -223,12 +223,12 @@ impl Routes {
         let bulk = format!("/cards/v1/bulks/{id}");
         self.grow(&id, &names).await;
         self.ask(START, &format!("{bulk}/start"), "s", None, 202).await;
-        self.measured.work(&self.measured.function("start-bulk-worker").await).await;
+        self.measured.arena.drain(&self.measured.function("start-bulk-worker").await, 1).await;
         self.ask(READ, &bulk, "", None, 200).await;
         let body = json!({ "cancel_type": "PARTIAL", "external_ids": names });
         let canceled = self.ask(CANCEL, &format!("{bulk}/cancel"), "p", Some(&body), 202).await;
         self.ask(CANCEL, &format!("{bulk}/cancel"), "p", Some(&body), 202).await;
-        self.measured.work(&self.measured.function("cancel-bulk-worker").await).await;
+        self.measured.arena.drain(&self.measured.function("cancel-bulk-worker").await, 1).await;
         let told = self.operation(&canceled).await;
         assert_eq!(told["results"].as_array().unwrap().len(), usize::from(PART));
 

@@ -9,7 +9,6 @@ use tests::function::{Function, Invocation, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
 
-use super::crew::answered;
 use super::http_event;
 
 /// Somebody else, who creates orders too.
@@ -56,8 +55,7 @@ impl Desk {
 
     async fn feed_texts(&self, changes: impl Iterator<Item = String>) {
         let messages: Vec<_> = changes.map(|change| (change, 1)).collect();
-        let answer = self.feeder.invoke(batch(&messages)).await;
-        assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+        self.feeder.invoke(batch(&messages)).await.acknowledged();
     }
 
     /// Sets a PIN that is required, as an operator does.
@@ -75,7 +73,7 @@ impl Desk {
     /// Asks for the cancellation of this order; answers what is told of it.
     async fn cancel(&self, order: i32, person: Option<i32>, pin: Option<&str>, key: &str) -> Option<String> {
         let entry = json!({ "OrderID": order, "CreatorID": person, "PIN": pin });
-        let results = answered(self.ask(&json!([entry]), key).await, 200);
+        let results = self.ask(&json!([entry]), key).await.response(200);
         assert_eq!(results[0]["Success"], results[0]["Errors"].is_null(), "{results}");
         results[0]["Errors"][0].as_str().map(str::to_owned)
     }
@@ -196,7 +194,7 @@ async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
         .collect();
     let orders: Vec<Value> = (0..2 * pins).map(|order| change(order, 2, &json!([JOINT]))).collect();
     desk.feed(&orders).await;
-    answered(desk.ask(&json!(entries), "").await, status);
+    desk.ask(&json!(entries), "").await.response(status);
 }
 
 /// What is not of its form is kept apart, and harms nothing.

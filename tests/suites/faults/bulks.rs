@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::arena::Arena;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 
-use super::crew::{Bulks, answered};
+use super::crew::Bulks;
 use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 /// What every item of the bulk, and the operation, must have come to.
@@ -87,7 +87,7 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
 
     let environment = arena.environment();
     let bind = Function::new("bind-card", environment.clone()).await;
-    answered(bind.invoke(bind_event(issued[0], None, "k")).await, 202);
+    bind.invoke(bind_event(issued[0], None, "k")).await.response(202);
     let binder = Function::new("bind-card-worker", environment.clone()).await;
     answer_of(&binder, &arena.take_messages().await[0]).await;
     let card = |rows: BTreeMap<(String, String), Value>| {
@@ -98,14 +98,13 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     assert_eq!(bound["status"], "CREATED");
 
     let worker = Function::new("start-bulk-worker", environment).await;
-    assert_eq!(worker.invoke(batch(&[(chunk, 2)])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(chunk, 2)])).await.acknowledged();
     assert_eq!(card(arena.rows().await), bound);
     assert_all_issued(arena, &bulk, 100).await;
 }
 
 async fn answer_of(function: &Function, message: &str) -> Value {
-    let Invocation::Answered(answer) = function.invoke(batch(&[(message.to_owned(), 1)])).await else { panic!() };
-    answer
+    function.invoke(batch(&[(message.to_owned(), 1)])).await.answer()
 }
 
 /// An increment that was committed, and died before it could say so; then its bulk is canceled. Repeated, it says
@@ -131,10 +130,10 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
         let (path, headers) = (format!("/cards/v1/bulks/{bulk}"), json!({ "idempotency-key": key }));
         http_event("PUT", &path, &json!({ "bulkID": bulk }), &headers, Some(&json!({ "external_ids": [id] })))
     };
-    answered(increment.invoke(request("k", "late")).await, 503);
+    increment.invoke(request("k", "late")).await.response(503);
     *broken.lock().unwrap() = false;
     let cancel = bulks.cancel(&bulk, None).await;
     bulks.work(&["cancel-bulk-worker"], vec![cancel]).await;
-    assert_eq!(answered(increment.invoke(request("k", "late")).await, 201)["counts"]["items"], 2);
-    answered(increment.invoke(request("other", "later")).await, 409);
+    assert_eq!(increment.invoke(request("k", "late")).await.response(201)["counts"]["items"], 2);
+    increment.invoke(request("other", "later")).await.response(409);
 }

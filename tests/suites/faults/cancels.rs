@@ -14,7 +14,7 @@ use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
-use super::crew::{Bulks, answered};
+use super::crew::Bulks;
 use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 pub const CANCELER: &str = "cancel-bulk-worker";
@@ -157,7 +157,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
     let bind = Function::new("bind-card", arena.environment()).await;
     for number in 0..CARDS {
         let event = bind_event(Bulks::card_of(&rows, number), None, &format!("bind-{number}"));
-        answered(bind.invoke(event).await, 202);
+        bind.invoke(event).await.response(202);
     }
     let messages = arena.take_messages().await;
     assert_eq!(messages.len(), CARDS);
@@ -281,15 +281,15 @@ async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] tar
         let path = format!("/cards/v1/bulks/{bulk}/cancel");
         http_event("POST", &path, &json!({ "bulkID": bulk }), &headers, Some(&body))
     };
-    answered(endpoint.invoke(request()).await, 503);
+    endpoint.invoke(request()).await.response(503);
     assert!(arena.take_messages().await.is_empty());
     *broken.lock().unwrap() = false;
-    answered(endpoint.invoke(request()).await, 202);
+    endpoint.invoke(request()).await.response(202);
     let messages = arena.take_messages().await;
     assert_eq!(messages.len(), 1);
     bulks.work(&[CANCELER], messages).await;
     assert_eq!(arena.events().await.len(), 151);
-    answered(endpoint.invoke(request()).await, 202);
+    endpoint.invoke(request()).await.response(202);
     assert!(arena.take_messages().await.is_empty());
 }
 
@@ -304,7 +304,7 @@ async fn a_thousand_of_the_longest_names_fit() {
     let body = json!({ "external_ids": names });
     let path = format!("/cards/v1/bulks/{bulk}");
     let grow = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
-    answered(Function::new("increment-bulk", arena.environment()).await.invoke(grow).await, 201);
+    Function::new("increment-bulk", arena.environment()).await.invoke(grow).await.response(201);
     let partial = bulks.cancel(&bulk, Some(names.clone())).await;
     bulks.work(&[CANCELER], vec![partial.clone()]).await;
     let codes = codes(&arena.events().await, &cid(&partial));

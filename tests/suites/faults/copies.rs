@@ -8,9 +8,9 @@ use fastrand::Rng;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tests::arena::drain;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::payloads::external_id;
-use tests::proxy::{self, Call, Moment, Step};
+use tests::proxy::{Call, Moment, Proxy, Step};
 
 use super::cancels::CANCELER;
 use super::crew::Bulks;
@@ -115,7 +115,7 @@ async fn copies_of_a_page_do_not_multiply() {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let (hook, queue) = (Arc::clone(&seen), arena.queue_url.clone());
     let hook = move |call: &Call<'_>, moment| hook.lock().unwrap().step(call, moment, &queue);
-    let url = proxy::start_before(&arena.dynamodb_url, hook).await;
+    let url = Proxy::before(&arena.dynamodb_url).start(hook).await;
     let mut environment = arena.environment_behind(&url);
     environment.push(("MAX_RECEIVES".to_owned(), MAX_RECEIVES.to_owned()));
     let worker = Function::new(CANCELER, environment).await;
@@ -123,7 +123,7 @@ async fn copies_of_a_page_do_not_multiply() {
     let (mut waiting, mut deliveries) = (VecDeque::from([(plan, 1)]), 0);
     while let Some((message, receives)) = waiting.pop_front() {
         let answer = worker.invoke(batch(&[(message.clone(), receives)])).await;
-        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+        let answer = answer.answer();
         deliveries += 1;
         if failed(&answer).contains(&0) {
             waiting.push_back((message, receives + 1));

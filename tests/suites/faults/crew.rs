@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::arena::Arena;
 use tests::capacity::dynoxide;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::payloads::{external_id, http_event};
 use tests::traffic::{Delivery, deliver_with_deaths};
 
@@ -48,7 +48,7 @@ impl Bulks {
         let ids: Vec<String> = (0..first).map(external_id).collect();
         let body = json!({ "program_id": 5, "external_ids": ids });
         let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
-        let bulk = answered(self.create.invoke(event).await, 201)["id"].as_str().unwrap().to_owned();
+        let bulk = self.create.invoke(event).await.response(201)["id"].as_str().unwrap().to_owned();
         self.grow(&bulk, first..items).await;
         bulk
     }
@@ -60,7 +60,7 @@ impl Bulks {
             let body = json!({ "external_ids": ids });
             let path = format!("/cards/v1/bulks/{bulk}");
             let event = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
-            answered(self.increment.invoke(event).await, 201);
+            self.increment.invoke(event).await.response(201);
         }
     }
 
@@ -81,7 +81,7 @@ impl Bulks {
     async fn accepted(&self, function: &Function, bulk: &str, what: &str, body: Option<Value>) -> String {
         let path = format!("/cards/v1/bulks/{bulk}/{what}");
         let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), body.as_ref());
-        answered(function.invoke(event).await, 202);
+        function.invoke(event).await.response(202);
         let mut messages = self.arena.take_messages().await;
         assert_eq!(messages.len(), 1);
         messages.remove(0)
@@ -100,10 +100,4 @@ impl Bulks {
             .as_u64()
             .unwrap()
     }
-}
-
-pub fn answered(invocation: Invocation, status: u16) -> Value {
-    let Invocation::Answered(answer) = invocation else { panic!("{invocation:?}") };
-    assert_eq!(answer["statusCode"], status, "{answer}");
-    serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
 }

@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::arena::Arena;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::seed;
 
 use super::cancels::{CANCELER, row, row_of};
@@ -29,7 +29,7 @@ async fn deliver(arena: &Arena, worker: &str, message: &str) {
     let worker = Function::new(worker, arena.environment()).await;
     for receives in 1..=5 {
         let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await;
-        let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+        let answer = answer.answer();
         if failed(&answer).is_empty() {
             return;
         }
@@ -151,7 +151,7 @@ async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
     let mut other = bind_event(NEW_CARD, then, "key-0");
     other["headers"]["x-customer-id"] = json!(customer.to_string());
     let endpoint = Function::new("bind-card", arena.environment()).await;
-    let Invocation::Answered(answer) = endpoint.invoke(other).await else { panic!() };
+    let answer = endpoint.invoke(other).await.answer();
     assert!(answer["statusCode"] == 409 || answer["statusCode"] == 422, "{answer}");
     assert_eq!(arena.rows().await, rows, "something is recorded");
     assert_eq!(arena.take_messages().await, Vec::<String>::new());

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::arena::Arena;
-use tests::function::{Function, Invocation, runner};
+use tests::function::{Function, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
 use tests::seed;
 use time::OffsetDateTime;
 
-use super::crew::answered;
 use super::http_event;
 
 const OTHER: &str = "TN-99999999-2222-4333-8444-555555555555";
@@ -35,7 +34,7 @@ async fn feed_orders_of(arena: &Arena, org: &str, orders: std::ops::Range<i32>, 
     };
     let messages: Vec<_> = orders.map(change).collect();
     for messages in messages.chunks(10) {
-        assert_eq!(feeder.invoke(batch(messages)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+        feeder.invoke(batch(messages)).await.acknowledged();
     }
 }
 
@@ -58,7 +57,7 @@ async fn ask(endpoint: &Function, org: &str, entries: Vec<Value>, key: Option<&s
     let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)));
     let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
     (claims["scope"], claims["tenant_id"]) = (json!("orders:cancel"), json!(org));
-    let results = answered(endpoint.invoke(event).await, 200);
+    let results = endpoint.invoke(event).await.response(200);
     let told = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
     results.as_array().unwrap().iter().map(told).collect()
 }

@@ -14,7 +14,7 @@ use tests::seed;
 use tokio::sync::watch;
 
 use super::cancels::{CANCELER, codes, row_of};
-use super::crew::{Bulks, answered};
+use super::crew::Bulks;
 use super::held::{conflicting, planned, wait_for_others};
 use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
 use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed, http_event};
@@ -142,7 +142,7 @@ async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_see
         let other = second.invoke(message.clone()).await;
         let before = reissue.arena.events().await;
         assert!(before.is_empty(), "said before both cards were seen: {before:#?}");
-        let Invocation::Answered(answer) = other else { panic!("{other:?}") };
+        let answer = other.answer();
         assert_eq!(failed(&answer), BTreeSet::from([0]));
         let operation = row_at(&reissue.arena, &operation_of(&reissue.message), "OP").await.unwrap();
         assert_eq!((&operation["state"], &operation["outcome"]), (&json!("PENDING"), &Value::Null));
@@ -197,7 +197,7 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
     arena.events().await;
 
     let canceler = blind(arena, CANCELER, card, None).await;
-    let Invocation::Answered(answer) = canceler.invoke(batch(&[(chunk.clone(), 3)])).await else { panic!() };
+    let answer = canceler.invoke(batch(&[(chunk.clone(), 3)])).await.answer();
     let mut events = arena.events().await;
     if failed(&answer).contains(&0) {
         assert!(events.is_empty(), "{events:#?}");
@@ -223,7 +223,7 @@ async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let refused = json!({ "Responses": [{ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } }] });
     let worker = blind(arena, CANCELER, card, Some(refused)).await;
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    let answer = worker.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
     let events = arena.events().await;
     assert!(events.is_empty(), "{events:#?}");
     assert_eq!(failed(&answer), BTreeSet::from([0]));
@@ -252,7 +252,7 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
         let mut get =
             http_event("GET", &format!("/cards/v1/bulks/{bulk}"), &json!({ "bulkID": bulk }), &json!({}), None);
         get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("cards:read");
-        let items = answered(endpoint.invoke(get).await, 200)["items"].take();
+        let items = endpoint.invoke(get).await.response(200)["items"].take();
         let items = items.as_array().unwrap().iter().map(|item| (item["external_id"].to_string(), item.clone()));
         items.collect::<BTreeMap<_, _>>().into_values().collect::<Vec<_>>()
     };
@@ -286,7 +286,7 @@ async fn a_card_is_told_when_it_can_be_seen() {
     })
     .await;
     let dying = Function::new("start-bulk-worker", arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = dying.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
     let unseen = Bulks::card_of(&arena.rows().await, 0);
     let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
@@ -296,7 +296,7 @@ async fn a_card_is_told_when_it_can_be_seen() {
         let created = events.values().filter(|event| event["event_type"] == "create");
         created.map(|event| event["data"]["card_id"].as_u64().unwrap()).collect()
     };
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), 2)])).await else { panic!() };
+    let answer = worker.invoke(batch(&[(chunk.clone(), 2)])).await.answer();
     let events = arena.events().await;
     assert!(!told(&events).contains(&unseen), "told before it can be seen: {events:#?}");
     assert_eq!(failed(&answer), BTreeSet::from([0]));

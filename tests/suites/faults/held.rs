@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::arena::{Arena, drain};
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::payloads::ORG;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
@@ -57,8 +57,7 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(3), Arc::new(Mutex::new(2)), code).await;
     let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await;
-    let answer = worker.invoke(batch(&[(chunk, 1)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(chunk, 1)])).await.acknowledged();
     let codes = codes(&bulks.arena.events().await, &cid);
     assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
 }
@@ -82,7 +81,7 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
     let comes_back = async |worker: &Function, receives: u32| {
-        let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk.clone(), receives)])).await else { panic!() };
+        let answer = worker.invoke(batch(&[(chunk.clone(), receives)])).await.answer();
         assert_eq!(failed(&answer), BTreeSet::from([0]));
         assert!(arena.events().await.is_empty());
     };
@@ -96,8 +95,7 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     let worker = Function::new(CANCELER, arena.environment()).await;
     comes_back(&worker, 1).await;
     wait_for_others(arena).await;
-    let answer = worker.invoke(batch(&[(chunk.clone(), 5)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(chunk.clone(), 5)])).await.acknowledged();
     let events = arena.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "INVALID_BULK_ITEM_STATUS".to_owned())]));
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
@@ -135,7 +133,7 @@ async fn who_cancels_what_another_gave_up_is_who_says_so() {
         given_up.send(true).unwrap();
     })
     .await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    answer.acknowledged();
     let codes = codes(&arena.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
@@ -166,8 +164,7 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk.clone(), 4)])).await;
     wait_for_others(arena).await;
-    let answer = worker.invoke(batch(&[(chunk, 5)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(chunk, 5)])).await.acknowledged();
     let codes = codes(&arena.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
@@ -193,7 +190,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     })
     .await;
     let dying = Function::new(CANCELER, arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = dying.invoke(batch(&[(chunk.clone(), 1)])).await else { panic!() };
+    let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
     assert_eq!(row(&arena.rows().await, |row| row["sk"] == "CARD" && row["card_id"] == card)["status"], "CANCELED");
 
@@ -201,8 +198,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     let last = Function::new(CANCELER, arena.environment_behind(&url)).await;
     last.invoke(batch(&[(chunk.clone(), 4)])).await;
     wait_for_others(arena).await;
-    let answer = last.invoke(batch(&[(chunk, 5)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    last.invoke(batch(&[(chunk, 5)])).await.acknowledged();
     let events = arena.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "EXTERNAL_ID_AND_CARD_CANCELED".to_owned())]));
     assert_eq!(row_of(&events, "noname_cancellation")["card_id"], card);

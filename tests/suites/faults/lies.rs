@@ -11,7 +11,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::arena::{Arena, drain};
-use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
+use tests::function::{FUNCTION_TIMEOUT, Function};
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
@@ -46,12 +46,11 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let position = messages.iter().position(|body| body.contains(r#""card_id":2,"#)).unwrap();
     let deliveries: Vec<_> = messages.iter().map(|body| (body.clone(), 1)).collect();
-    let Invocation::Answered(answer) = worker.invoke(batch(&deliveries)).await else { panic!() };
+    let answer = worker.invoke(batch(&deliveries)).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([position]));
 
     *refuse.lock().unwrap() = false;
-    let again = worker.invoke(batch(&[(messages[position].clone(), 2)])).await;
-    assert_eq!(again, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(messages[position].clone(), 2)])).await.acknowledged();
     let events = arena.events().await;
     assert_eq!(events.values().map(|event| event["data"]["card_id"].clone()).collect::<Vec<_>>(), [json!(2)]);
 }
@@ -77,8 +76,7 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
     })
     .await;
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
-    let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(messages[0].clone(), 1)])).await.acknowledged();
     assert_eq!(arena.events().await.len(), 1);
 }
 
@@ -105,8 +103,7 @@ async fn a_reissue_survives_conflicts(
     })
     .await;
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
-    let answer = worker.invoke(batch(&[(messages[0].clone(), 1)])).await;
-    assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(messages[0].clone(), 1)])).await.acknowledged();
     assert_eq!(arena.events().await.len(), 2);
 }
 
@@ -123,10 +120,10 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
     })
     .await;
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 4)])).await else { panic!() };
+    let answer = worker.invoke(batch(&[(messages[0].clone(), 4)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 5)])).await else { panic!() };
+    let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::new());
     assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, messages);
 }
@@ -136,7 +133,7 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
 async fn an_empty_batch_is_done() {
     let arena = Arena::new().await;
     let worker = Function::new("bind-card-worker", arena.environment()).await;
-    assert_eq!(worker.invoke(batch(&[])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[])).await.acknowledged();
 }
 
 /// What we depend on does not answer: 503, in time, and the client is told to repeat.
@@ -151,7 +148,7 @@ async fn a_dependency_that_fails_is_a_503() {
     })
     .await;
     let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
+    let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
     assert_eq!(answer["statusCode"], 503);
     assert_eq!(answer["headers"]["retry-after"], "1");
 }
@@ -175,7 +172,7 @@ async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
     .await;
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let twice = [(messages[0].clone(), 1), (messages[0].clone(), 1)];
-    assert_eq!(worker.invoke(batch(&twice)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&twice)).await.acknowledged();
     assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
     let events = arena.events().await;
     assert_eq!(events.len(), 2);
@@ -191,11 +188,11 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
     let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
     let started = Instant::now();
     let both = [(messages[0].clone(), 1), ("junk".to_owned(), 1)];
-    let Invocation::Answered(answer) = worker.invoke(batch(&both)).await else { panic!() };
+    let answer = worker.invoke(batch(&both)).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
     // Applied, but not published: on the last try it is kept, not let go.
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(messages[0].clone(), 5)])).await else { panic!() };
+    let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::new());
     assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
 }
@@ -207,7 +204,7 @@ async fn a_table_that_hangs_is_a_503_in_time() {
     let url = proxy::start(|_, _| Step::Hang).await;
     let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
     let started = Instant::now();
-    let Invocation::Answered(answer) = endpoint.invoke(bind_event(1, None, "k")).await else { panic!() };
+    let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
     assert_eq!(answer["statusCode"], 503);
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
 }
@@ -230,7 +227,7 @@ async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first
         worker.invoke(batch(&[(messages[0].clone(), 1)])).await
     };
     let (second, _) = tokio::join!(second, first);
-    let Invocation::Answered(answer) = second else { panic!("{second:?}") };
+    let answer = second.answer();
     assert_eq!(answer["statusCode"], 202, "{answer}");
     assert_eq!(arena.rows().await.len(), 2);
 }
@@ -252,9 +249,9 @@ async fn what_a_statement_was_refused_for_is_in_the_reason() {
     })
     .await;
     let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await.patient();
-    assert_eq!(worker.invoke(batch(&[(plan, 1)])).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&[(plan, 1)])).await.acknowledged();
     let chunk = bulks.arena.take_messages().await.remove(0);
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(chunk, 1)])).await else { panic!("{}", worker.log()) };
+    let answer = worker.invoke(batch(&[(chunk, 1)])).await.answer();
     assert_eq!(failed(&answer).len(), 1);
     assert!(worker.log().contains("statements were left undone: AccessDenied"), "{}", worker.log());
 }

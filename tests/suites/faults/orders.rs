@@ -6,12 +6,11 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::domain::order::MAX_CANCELLATIONS;
 use tests::arena::{Arena, drain};
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 
-use super::crew::answered;
 use super::{Delivery, batch, deliver_with_deaths, http_event};
 
 const ORDERS: i32 = 40;
@@ -42,7 +41,7 @@ pub fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
 async fn accepted(arena: &Arena) -> Vec<String> {
     feed_orders(arena, 1..=ORDERS).await;
     let endpoint = Function::new("cancel-orders", arena.environment()).await;
-    let results = answered(endpoint.invoke(request(1..=ORDERS)).await, 200);
+    let results = endpoint.invoke(request(1..=ORDERS)).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
     let messages = arena.take_messages().await;
     assert_eq!(messages.len(), ORDERS as usize);
@@ -98,7 +97,7 @@ async fn read_operation(arena: &Arena, operation: &str) -> Value {
     let mut get = http_event("GET", &path, &json!({ "operationId": operation }), &json!({}), None);
     get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("operations:read");
     let reader = Function::new("get-operation", arena.environment()).await;
-    answered(reader.invoke(get).await, 200)
+    reader.invoke(get).await.response(200)
 }
 
 /// An entry whose message SQS does not take is told so, and did not happen; the answer stays the same.
@@ -121,7 +120,7 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     })
     .await;
     let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
-    let results = answered(endpoint.invoke(request(1..=12)).await, 200);
+    let results = endpoint.invoke(request(1..=12)).await.response(200);
     let told = |results: &Value| -> Vec<bool> {
         results.as_array().unwrap().iter().map(|result| result["Success"].as_bool().unwrap()).collect()
     };
@@ -130,7 +129,7 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     assert_eq!(results[0]["Errors"], json!(["Cancellation could not be accepted, try again."]));
     assert_eq!(arena.take_messages().await.len(), 2);
     let healthy = Function::new("cancel-orders", arena.environment()).await;
-    assert_eq!(answered(healthy.invoke(request(1..=12)).await, 200), results);
+    assert_eq!(healthy.invoke(request(1..=12)).await.response(200), results);
     assert!(arena.take_messages().await.is_empty());
 }
 
@@ -145,10 +144,10 @@ async fn an_unanswered_request_is_completed_by_its_repetition() {
     })
     .await;
     let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = endpoint.invoke(request(1..=3)).await else { panic!() };
+    let answer = endpoint.invoke(request(1..=3)).await.answer();
     assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(500), &json!("\"Internal server error.\"")));
     let healthy = Function::new("cancel-orders", arena.environment()).await;
-    let results = answered(healthy.invoke(request(1..=3)).await, 200);
+    let results = healthy.invoke(request(1..=3)).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
     let how = Delivery::default();
     let messages = arena.take_messages().await;
@@ -174,12 +173,12 @@ async fn a_change_at_the_end_of_time_harms_no_other() {
         at(5, "0001-01-01T00:00:00+02:00"),
     ];
     let worker = Function::new("order-feed-worker", arena.environment()).await;
-    assert_eq!(worker.invoke(batch(&messages)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&messages)).await.acknowledged();
     assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), 2);
     assert_eq!(arena.rows().await.len(), 3);
     // What was stored can be read again.
     let again: Vec<_> = (3..=5).map(|order| (change(order, "FILLED", 2), 1)).collect();
-    assert_eq!(worker.invoke(batch(&again)).await, Invocation::Answered(json!({ "batchItemFailures": [] })));
+    worker.invoke(batch(&again)).await.acknowledged();
     assert!(arena.rows().await.values().all(|row| row["status"] == "FILLED"));
 }
 
@@ -189,7 +188,7 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
     let arena = Arena::new().await;
     feed_orders(&arena, 1..=1).await;
     let endpoint = Function::new("cancel-orders", arena.environment()).await;
-    assert_eq!(answered(endpoint.invoke(request(1..=1)).await, 200)[0]["Success"], true);
+    assert_eq!(endpoint.invoke(request(1..=1)).await.response(200)[0]["Success"], true);
     let message = arena.take_messages().await.remove(0);
     let note =
         json!({ "cid": "c", "accepted_at": "2026-11-22T00:00:00.000Z", "requested_at": "2026-11-22T00:00:00.000Z" });
@@ -199,8 +198,7 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
 
     let worker = Function::new("cancel-orders-worker", arena.environment()).await;
     for receives in [1, 2] {
-        let answer = worker.invoke(batch(&[(message.clone(), receives)])).await;
-        assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+        worker.invoke(batch(&[(message.clone(), receives)])).await.acknowledged();
     }
     let events = arena.events().await;
     let event = events.values().next().unwrap();
@@ -213,6 +211,6 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
     assert_eq!((&shown["status"], &shown["results"][0]["status"]), (&json!("SUCCEEDED"), &json!("FAILURE")));
     let mut other = request(1..=1);
     other["headers"]["idempotency-key"] = json!("other");
-    let told = answered(endpoint.invoke(other).await, 200);
+    let told = endpoint.invoke(other).await.response(200);
     assert_eq!(told[0]["Errors"], json!(["Order already has a pending cancellation."]));
 }

@@ -11,7 +11,6 @@ use tests::payloads::ORG;
 use tests::proxy::{self, Step};
 use tests::seed;
 
-use super::crew::answered;
 use super::orders::{feed_orders, request};
 
 #[tokio::test]
@@ -30,7 +29,7 @@ async fn only_requests_with_pins_need_the_pepper() {
         let mut event = request(1..=1);
         (event["body"], event["headers"]["idempotency-key"]) =
             (json!([entry]).to_string().into(), keys.to_string().into());
-        answered(endpoint.invoke(event).await, status)
+        endpoint.invoke(event).await.response(status)
     };
     let results = ask(json!({ "OrderID": 1 }), 200).await;
     assert_eq!(results[0]["Success"], true, "{results}");

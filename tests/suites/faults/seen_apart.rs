@@ -14,7 +14,7 @@ use fastrand::Rng;
 use serde_json::json;
 use shared::domain::card::CardStatus;
 use tests::arena::Arena;
-use tests::proxy::{self, Step};
+use tests::proxy::{Proxy, Step};
 use tests::seed;
 
 /// How long a row stays unseen at most.
@@ -79,7 +79,7 @@ fn update_of(arena: &Arena, card: u64) -> TransactWriteItem {
 async fn a_row_that_is_not_seen_yet_is_read_as_it_was_and_not_written() {
     let arena = arena_with(&[seed::unbound(1), seed::unbound(3)]).await;
     arena.commits.show_apart(Duration::from_secs(3600), 1);
-    let url = proxy::start_among(&arena.dynamodb_url, &arena.commits, |_, _| Step::Pass).await;
+    let url = Proxy::before(&arena.dynamodb_url).commits(&arena.commits).start(|_, _| Step::Pass).await;
     let client = Client::from_conf(arena.dynamodb.config().to_builder().endpoint_url(url).build());
     let both = vec![update_of(&arena, 1), update_of(&arena, 2)];
     tokio::spawn(client.transact_write_items().set_transact_items(Some(both)).send());

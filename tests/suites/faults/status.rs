@@ -8,7 +8,7 @@ use tests::proxy::{self, Step};
 
 use super::batch;
 use super::cancels::CANCELER;
-use super::crew::{Bulks, answered};
+use super::crew::Bulks;
 
 const ISSUER: &str = "start-bulk-worker";
 
@@ -18,7 +18,7 @@ async fn told(arena: &Arena, bulk: &str) -> (Value, Value) {
     let path = format!("/cards/v1/bulks/{bulk}");
     let mut event = http_event("GET", &path, &json!({ "bulkID": bulk }), &json!({}), None);
     event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = "cards:read".into();
-    let read = answered(reader.invoke(event).await, 200);
+    let read = reader.invoke(event).await.response(200);
     (read["status"].clone(), read["cancellation"]["state"].clone())
 }
 

@@ -9,7 +9,7 @@ use tests::function::Function;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
 
-use super::crew::{Bulks, answered};
+use super::crew::Bulks;
 use super::{ACCOUNT, CUSTOMER, bind_event};
 
 type Rows = BTreeMap<(String, String), Value>;
@@ -79,7 +79,7 @@ impl Table {
         let endpoint = Function::new("bind-card", bulks.arena.environment()).await;
         let bind = async |binds: &[(u64, Option<u64>, &str)]| {
             for (card, reissued, key) in binds {
-                answered(endpoint.invoke(bind_event(*card, *reissued, key)).await, 202);
+                endpoint.invoke(bind_event(*card, *reissued, key)).await.response(202);
             }
             bulks.work(&["bind-card-worker"], bulks.arena.take_messages().await).await;
         };
@@ -257,8 +257,8 @@ async fn what_a_restore_tears_apart_is_found() {
 #[tokio::test]
 async fn a_table_of_many_pages_is_read_to_its_end() {
     const CARDS: u16 = 1200;
-    let meter = Meter::new().await;
-    let bulks = Bulks::on(Arena::with_table_at(&meter.url).await).await;
+    let (meter, url) = Meter::start().await;
+    let bulks = Bulks::on(Arena::with_table_at(&url).await).await;
     let bulk = bulks.create(CARDS.into()).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;

@@ -9,7 +9,6 @@ use tests::proxy::{self, Call, Moment, Step};
 use tests::seed;
 
 use super::arena_with;
-use super::crew::answered;
 use super::orders::{feed_orders, request};
 
 /// Refuses as SQS does. What it says of a header is all that the tests send.
@@ -42,9 +41,9 @@ async fn a_trace_header_that_is_none_fails_no_send(#[case] header: &str, #[case]
     let arena = arena_with(&[seed::unbound(1)]).await;
     feed_orders(&arena, 1..=1).await;
     let endpoint = function("bind-card", &arena, header).await;
-    answered(endpoint.invoke(bind_event(1, None, "k")).await, 202);
+    endpoint.invoke(bind_event(1, None, "k")).await.response(202);
     let endpoint = function("cancel-orders", &arena, header).await;
-    let results = answered(endpoint.invoke(request(1..=1)).await, 200);
+    let results = endpoint.invoke(request(1..=1)).await.response(200);
     assert_eq!(results[0]["Success"], true, "{results}");
     // The emulator keeps none of a batch's messages.
     let sent = arena.take_sent().await;

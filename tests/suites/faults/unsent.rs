@@ -4,10 +4,9 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::arena::Arena;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::proxy::{self, Moment, Step};
 
-use super::crew::answered;
 use super::orders::{feed_orders, request};
 
 const UNAVAILABLE: &str = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
@@ -72,7 +71,7 @@ async fn ask(endpoint: &Function, keyed: bool) -> (u64, Value) {
     if !keyed {
         event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     }
-    let Invocation::Answered(answer) = endpoint.invoke(event).await else { panic!() };
+    let answer = endpoint.invoke(event).await.answer();
     let status = answer["statusCode"].as_u64().unwrap();
     assert_eq!(answer["headers"]["retry-after"].is_string(), status == 503, "{answer}");
     (status, serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
@@ -145,13 +144,13 @@ async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body
     let endpoint = Function::new("cancel-orders", environment).await;
     let mut event = request(1..=ORDERS);
     event["headers"]["accept"] = json!(accept);
-    let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
+    let answer = endpoint.invoke(event.clone()).await.answer();
     assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(503), &json!(body)), "{answer:#}");
     assert!(answer["headers"]["retry-after"].is_string(), "{answer:#}");
     // As often as it is repeated.
-    let Invocation::Answered(again) = endpoint.invoke(event).await else { panic!() };
+    let again = endpoint.invoke(event).await.answer();
     assert_eq!((&again["statusCode"], &again["body"]), (&json!(503), &json!(body)), "{again:#}");
     let healthy = Function::new("cancel-orders", arena.environment()).await;
-    answered(healthy.invoke(request(1..=ORDERS)).await, 200);
+    healthy.invoke(request(1..=ORDERS)).await.response(200);
     assert_eq!(arena.take_messages().await.len(), ORDERS as usize);
 }

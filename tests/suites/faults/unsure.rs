@@ -13,7 +13,6 @@ use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
-use super::crew::answered;
 use super::http_event;
 use super::orders::{feed_orders, request};
 use super::rows::is_about;
@@ -57,7 +56,7 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
         event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     }
     let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
-    let Invocation::Answered(answer) = endpoint.invoke(event.clone()).await else { panic!() };
+    let answer = endpoint.invoke(event.clone()).await.answer();
     let sent = arena.take_messages().await;
     assert!(sent.iter().any(|message| message.contains(r#"{"order_id":2}"#)), "{sent:?}");
     assert_eq!(
@@ -67,7 +66,7 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
     );
     if keyed {
         let healthy = Function::new("cancel-orders", arena.environment()).await;
-        let results = answered(healthy.invoke(event).await, 200);
+        let results = healthy.invoke(event).await.response(200);
         assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
         let operation = arena.rows().await.into_values().find(|row| row["kind"] == "CANCEL_ORDERS").unwrap();
         assert_eq!(operation["orders"].as_array().unwrap().len(), 3, "{operation}");
@@ -96,7 +95,7 @@ const LOCKED: &str = "PIN is locked.";
 
 /// Answers what the client is told.
 fn told(invocation: Invocation) -> String {
-    let results = answered(invocation, 200);
+    let results = invocation.response(200);
     assert_eq!(results[0]["Success"], false, "{results}");
     results[0]["Errors"][0].as_str().unwrap().to_owned()
 }

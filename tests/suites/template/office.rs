@@ -9,7 +9,7 @@ use shared::domain::person::Person;
 use shared::pin::Pepper;
 use shared::secret;
 use tests::arena::Arena;
-use tests::function::{Function, Invocation};
+use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed, international};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, failed, http_event};
 use tests::proxy::{self, Call, Moment, Step};
@@ -72,34 +72,15 @@ impl Office {
         }
         let mut event = http_event(method, path, &parameters, &headers, body.as_ref());
         event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.into();
-        let Invocation::Answered(answer) = self.function(name).await.invoke(event).await else {
-            panic!("{name} failed")
-        };
-        assert_eq!(answer["statusCode"], status, "{name}: {answer}");
-        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+        self.function(name).await.invoke(event).await.response(status)
     }
 
     /// Has the worker handle all messages of the queue, and those that come of them; then all of them once more, which
     /// takes it another way.
     async fn handle_all(&self, name: &str) {
         let worker = self.function(name).await;
-        let handle = async |message: &String| {
-            let answer = worker.invoke(batch(&[(message.clone(), 1)])).await;
-            assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })), "{name}");
-        };
-        let mut handled = Vec::new();
-        loop {
-            let messages = self.arena.take_messages().await;
-            if messages.is_empty() {
-                break;
-            }
-            for message in messages {
-                handle(&message).await;
-                handled.push(message);
-            }
-        }
-        for message in &handled {
-            handle(message).await;
+        for message in self.arena.drain(&worker, 1).await {
+            worker.invoke(batch(&[(message, 1)])).await.acknowledged();
         }
         assert!(self.arena.take_messages().await.is_empty(), "{name} sends what it has sent");
     }
@@ -147,9 +128,7 @@ impl Office {
     async fn give_up(&self) {
         let worker = self.function("cancel-bulk-worker").await;
         let deliver = async |message: &str, receives: u32| {
-            let Invocation::Answered(answer) = worker.invoke(batch(&[(message.to_owned(), receives)])).await else {
-                panic!("cancel-bulk-worker failed")
-            };
+            let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await.answer();
             failed(&answer).len()
         };
         let plan = self.arena.take_messages().await.remove(0);
@@ -187,8 +166,7 @@ impl Office {
             for order in &orders {
                 let mut change = feed(order, status, version);
                 change["org_id"] = ORG.into();
-                let answer = feeder.invoke(batch(&[(change.to_string(), 1)])).await;
-                assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+                feeder.invoke(batch(&[(change.to_string(), 1)])).await.acknowledged();
             }
             if version == 1 {
                 let entries = json!([
@@ -213,17 +191,14 @@ impl Office {
         let worker = self.function("webhook-worker").await;
         for (status, failed) in [(204, 0), (500, 1)] {
             self.webhook.answers(Then::Status(status));
-            let Invocation::Answered(answer) = worker.invoke(batch(&[(webhook::event(1), 1)])).await else {
-                panic!("webhook-worker failed")
-            };
+            let answer = worker.invoke(batch(&[(webhook::event(1), 1)])).await.answer();
             assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), failed, "{status}");
         }
     }
 
     async fn broken_messages(&self) {
         for function in Template::read().functions().iter().filter(|function| function.name.ends_with("-worker")) {
-            let answer = self.function(&function.name).await.invoke(batch(&[("broken".to_owned(), 1)])).await;
-            assert_eq!(answer, Invocation::Answered(json!({ "batchItemFailures": [] })));
+            self.function(&function.name).await.invoke(batch(&[("broken".to_owned(), 1)])).await.acknowledged();
         }
     }
 }

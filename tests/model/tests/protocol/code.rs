@@ -24,7 +24,7 @@ use tests::capacity::dynoxide;
 use tests::contract;
 use tests::function::{Function, Invocation};
 use tests::payloads::batch;
-use tests::proxy::{self, Call, Moment, Step};
+use tests::proxy::{Call, Moment, Proxy, Step};
 use time::{Duration, OffsetDateTime};
 
 use super::scenarios;
@@ -248,7 +248,7 @@ impl Code {
             }
             Step::Pass
         };
-        let environment = arena.environment_behind(&proxy::start_before(&dynamodb, note).await);
+        let environment = arena.environment_behind(&Proxy::before(&dynamodb).start(note).await);
         let mut workers = HashMap::new();
         for name in ["bind-card-worker", "start-bulk-worker", "cancel-bulk-worker"] {
             workers.insert(name, Function::new(name, environment.clone()).await);

@@ -1,5 +1,5 @@
-//! The simplest stand-ins for SQS, EventBridge and Secrets Manager, in this process, for benchmarks: what the emulator takes for
-//! them would hide what is measured. They take everything, refuse nothing, and are of no use to a test.
+//! The simplest stand-ins for SQS, EventBridge and Secrets Manager, in this process: what the emulator takes for them would
+//! hide what is measured. They take everything, refuse nothing, and are of no use to a test.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use shared::aws::Aws;
-
-use crate::arena::create_table;
-use crate::capacity::dynoxide;
+use tests::arena::create_table;
+use tests::capacity::dynoxide;
 
 /// A queue and a bus.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +67,7 @@ impl StandIn {
         let standin = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = crate::answering_pings().fallback(take).with_state(standin.clone());
+        let router = tests::answering_pings().fallback(take).with_state(standin.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (standin, url)
     }
