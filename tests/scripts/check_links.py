@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Pages that name tests and functions.
-EXPLAINING = ("shared/GUARANTEES.md", "shared/ARCHITECTURE.md", "functions/README.md", "tests/EMULATOR.md", "SECURITY.md")
-EXPLAINING += tuple(f"tests/results/{name}.md" for name in ("FOUND", "MEMORY"))
+EXPLAINING = ["shared/GUARANTEES.md", "shared/ARCHITECTURE.md", "functions/README.md", "SECURITY.md", "tests/README.md"]
+EXPLAINING += ["tests/EMULATOR.md", "tests/results/FOUND.md", "tests/results/MEMORY.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"`(\w+::)*([a-z]\w*)`")

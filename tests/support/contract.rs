@@ -26,6 +26,11 @@ pub fn check_event(event: &Value) {
     check(form, event, kind);
 }
 
+/// Returns the types of events that there are.
+pub fn event_types() -> impl Iterator<Item = &'static str> {
+    EVENTS.keys().map(String::as_str)
+}
+
 /// Fails unless the message is of a known kind, and has its form.
 pub fn check_message(body: &str) {
     let message = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {body}"));

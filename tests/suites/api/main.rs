@@ -6,6 +6,7 @@ mod limits;
 mod registry;
 mod routes;
 mod seeds;
+mod suites;
 mod vocabulary;
 
 use serde_json::Value;
