@@ -1,7 +1,7 @@
 //! What the tests against the local stack share.
 //!
 //! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
-//! - [`arena`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
+//! - [`test_env`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
 //! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
 //! - [`commits`]: transactions that are seen row by row.
 //! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
@@ -13,35 +13,35 @@
 //! - [`proxy`]: stands between a function and the emulator: lets a test step in between two calls, counts them, delays them.
 //! - [`simulation`]: random instructions in bad weather, and what must be true afterwards.
 //! - [`token`]: access tokens, good ones and forged ones.
-//! - [`traffic`]: messages, delivered again and out of order to functions that are killed.
+//! - [`queue_simulator`]: messages, delivered again and out of order to functions that are killed.
 //! - [`webhook`]: an endpoint that takes events, or does not.
-//! - [`weather`]: which faults functions meet, drawn from a seed.
+//! - [`fault_schedule`]: which faults functions meet, drawn from a seed.
 //! - [`seed`]: cards that were issued before the test.
 //!
 //! Everything here is for tests, so it panics where a test should fail.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
-pub mod arena;
 pub mod bulks;
 pub mod capacity;
 pub mod commits;
 pub mod contract;
+pub mod fault_schedule;
 pub mod function;
 pub mod invocation;
 pub mod lineage;
 pub mod link;
 pub mod operator;
 pub mod orders;
-mod partial;
+mod partial_failures;
 pub mod payloads;
 pub mod proxy;
+pub mod queue_simulator;
 pub mod seed;
 pub mod simulation;
 pub mod stack;
 pub mod template;
+pub mod test_env;
 pub mod token;
-pub mod traffic;
-pub mod weather;
 pub mod webhook;
 
 /// A variable of the environment that `infra/local/up` wrote.

@@ -5,9 +5,9 @@ use std::process::{Output, Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::arena::Arena;
 use crate::function;
 use crate::proxy::{self, Step};
+use crate::test_env::Arena;
 
 /// What it prints with these arguments and this on its standard input.
 ///

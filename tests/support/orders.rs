@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::arena::eventually;
 use crate::contract::check_message;
 use crate::stack::{PATIENCE, Tenant};
+use crate::test_env::eventually;
 use crate::variable;
 
 /// Who creates orders.

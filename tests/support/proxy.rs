@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::capacity::{self, Meter};
 use crate::commits::{self, Commits};
-use crate::partial::{self, Part, Rest};
+use crate::partial_failures::{self, Part, Rest};
 
 /// Where a call is when the test may step in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +235,7 @@ async fn forward(
             });
             return cut(Bytes::new());
         }
-        Step::Partly(seed) => partial::draw(&target, &request.body, seed),
+        Step::Partly(seed) => partial_failures::draw(&target, &request.body, seed),
         Step::Ask(body) => {
             request.body = Bytes::from(body);
             None
@@ -313,7 +313,7 @@ impl Layers {
         let answer = if may.iter().all(|may| *may) {
             self.send(request).await
         } else {
-            match partial::split(name, &request.body, "TransactionConflict", |entry| may[entry]) {
+            match partial_failures::split(name, &request.body, "TransactionConflict", |entry| may[entry]) {
                 None => Answer::refused(&commits::refusal("TransactionConflictException")),
                 Some(Part { left: None, rest }) => Answer::default().with(&rest),
                 Some(Part { left: Some(body), rest }) => self.send(Request { body, ..request }).await.with(&rest),

@@ -11,8 +11,8 @@ use shared::aws::Aws;
 use shared::domain::card::Card;
 use uuid::Uuid;
 
-use crate::arena::{distinct, drain, eventually, subscribe};
 use crate::contract::check_answer;
+use crate::test_env::{distinct, drain, eventually, subscribe};
 use crate::{seed, token, variable};
 
 /// Longest wait for what happens behind a 202. Generous: the machine may be busy.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use serde_json::{Value, json};
 use shared::aws::Aws;
-use tests::arena::create_table;
 use tests::capacity::{Meter, chunks, dynoxide};
 use tests::function::Function;
 use tests::payloads::{batch, bind_event, http_event};
 use tests::proxy::{Pace, Proxy, Step};
+use tests::test_env::create_table;
 
 use crate::fake_aws::StandIn;
 use crate::figures;

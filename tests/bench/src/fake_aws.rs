@@ -12,8 +12,8 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use shared::aws::Aws;
-use tests::arena::create_table;
 use tests::capacity::dynoxide;
+use tests::test_env::create_table;
 
 /// A queue and a bus.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,11 @@ use aws_sdk_dynamodb::Client;
 use futures_util::future::join_all;
 use serde_json::json;
 use shared::aws::Aws;
-use tests::arena::create_table;
 use tests::capacity::{Consumed, Meter, dynoxide};
 use tests::function::{Function, Program};
 use tests::payloads::{batch, http_event};
 use tests::proxy::{Pace, Proxy, Step};
+use tests::test_env::create_table;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fake_aws::StandIn;

@@ -9,10 +9,10 @@ use serde_json::json;
 use shared::aws::Aws;
 use shared::domain::card::Card;
 use shared::domain::ids::CardId;
-use tests::arena::create_table;
 use tests::capacity::{Meter, dynoxide};
 use tests::payloads::ORG;
 use tests::proxy::{Proxy, Step};
+use tests::test_env::create_table;
 use uuid::Uuid;
 
 use crate::prices::Usage;

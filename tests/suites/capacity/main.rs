@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use shared::domain::person::MAX_WRONG_AN_HOUR;
 use shared::domain::time::Timestamp;
-use tests::arena::Arena;
 use tests::capacity::{Consumed, Meter};
 use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
 use tests::seed;
+use tests::test_env::Arena;
 use time::OffsetDateTime;
 
 struct Measured {

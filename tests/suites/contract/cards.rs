@@ -372,7 +372,7 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
 
     // The large one takes five visibility timeouts.
     let mut missing = bad.to_vec();
-    tests::arena::eventually("the dead letters", Duration::from_secs(180), async || {
+    tests::test_env::eventually("the dead letters", Duration::from_secs(180), async || {
         let receive = tenant.sqs.receive_message().queue_url(&dlq).max_number_of_messages(10);
         let answer = receive.message_attribute_names("All").visibility_timeout(1).send().await.unwrap();
         for letter in answer.messages.unwrap_or_default() {

@@ -380,8 +380,8 @@ async fn what_the_order_system_sends_in_another_form_ends_with_its_reason() {
     let dlq = variable("ORDER_FEED_DLQ_URL");
     let body = format!("{{\"org_id\":\"{}\"}}", tenant.org);
     tenant.sqs.send_message().queue_url(variable("ORDER_FEED_QUEUE_URL")).message_body(&body).send().await.unwrap();
-    tests::arena::eventually("the dead letter", tests::stack::PATIENCE, async || {
-        tests::arena::drain(&tenant.sqs, &dlq).await.contains(&body).then_some(())
+    tests::test_env::eventually("the dead letter", tests::stack::PATIENCE, async || {
+        tests::test_env::drain(&tenant.sqs, &dlq).await.contains(&body).then_some(())
     })
     .await;
 }

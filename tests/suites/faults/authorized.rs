@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
+use tests::test_env::{Arena, drain};
 
 use super::http_event;
 

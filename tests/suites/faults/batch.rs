@@ -11,7 +11,7 @@ use shared::aws::{Aws, Service};
 use shared::environment::Environment;
 use shared::message::{Instruction, Message};
 use shared::worker::{Applied, Attempt, Failure, Worker, WorkerContext, run_batch};
-use tests::arena::{Arena, drain};
+use tests::test_env::{Arena, drain};
 
 /// What to do.
 #[derive(Serialize, Deserialize)]

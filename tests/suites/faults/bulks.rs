@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
+use tests::test_env::Arena;
 
-use super::crew::Bulks;
+use super::workers::Bulks;
 use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 /// What every item of the bulk, and the operation, must have come to.

@@ -7,14 +7,14 @@ use fastrand::Rng;
 use futures_util::future::join;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::ORG;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
+use tests::test_env::Arena;
 
-use super::crew::Bulks;
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths, http_event};
 
 pub const CANCELER: &str = "cancel-bulk-worker";

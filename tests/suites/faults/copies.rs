@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tests::arena::drain;
 use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{Call, Moment, Proxy, Step};
+use tests::test_env::drain;
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
 use super::rows::{fill, operation_of, row_at, take};
+use super::workers::Bulks;
 use super::{batch, failed};
 
 /// Items of the bulk. A page of a plan is what DynamoDB answers at once: 1 MB, which some 490 of these are.

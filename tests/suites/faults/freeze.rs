@@ -3,11 +3,11 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::link::{Death, Link};
 use tests::payloads::batch;
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::orders::{feed_orders, request};
 use super::{accept, arena_with};

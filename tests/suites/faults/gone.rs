@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::cancels::{CANCELER, row, row_of};
-use super::crew::Bulks;
-use super::held::planned;
+use super::contention::planned;
 use super::rows::{operation_of, reasons_of_dead_letters, row_at, take};
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
 
 const NEW_CARD: u64 = 1;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
 use tests::seed;
+use tests::test_env::Arena;
 use time::OffsetDateTime;
 
 use super::http_event;

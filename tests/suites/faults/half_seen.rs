@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
+use tests::test_env::{Arena, drain};
 use tokio::sync::watch;
 
 use super::cancels::{CANCELER, codes, row_of};
-use super::crew::Bulks;
-use super::held::{conflicting, planned, wait_for_others};
+use super::contention::{conflicting, planned, wait_for_others};
 use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed, http_event};
 
 fn handled() -> Invocation {

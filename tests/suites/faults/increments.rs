@@ -1,14 +1,14 @@
 //! Two copies of one keyed increment at once, and the bulk is canceled between the two.
 
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
+use tests::test_env::Arena;
 use tokio::sync::watch;
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
 use super::rows::{is_about, row_at};
+use super::workers::Bulks;
 use super::{batch, http_event};
 
 fn signal() -> watch::Sender<bool> {

@@ -6,16 +6,15 @@ mod authorized;
 mod batch;
 mod bulks;
 mod cancels;
+mod contention;
 mod copies;
-mod crew;
-mod deaths;
+mod crashes;
+mod dependency_failures;
 mod freeze;
 mod gone;
 mod guesses;
 mod half_seen;
-mod held;
 mod increments;
-mod lies;
 mod orders;
 mod recursion;
 mod resume;
@@ -28,13 +27,14 @@ mod torn;
 mod trace;
 mod unsent;
 mod unsure;
+mod workers;
 
 use shared::domain::card::Card;
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, failed, http_event};
+use tests::queue_simulator::{Delivery, deliver_with_deaths};
 use tests::seed;
-use tests::traffic::{Delivery, deliver_with_deaths};
+use tests::test_env::Arena;
 
 /// An arena with these cards.
 async fn arena_with(cards: &[Card]) -> Arena {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use shared::domain::order::MAX_CANCELLATIONS;
-use tests::arena::{Arena, drain};
 use tests::function::Function;
 use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
+use tests::test_env::{Arena, drain};
 
 use super::{Delivery, batch, deliver_with_deaths, http_event};
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::commits::Commits;
 use tests::lineage;
 use tests::payloads::{ORG, Sent};
 use tests::proxy::{Call, Moment, Step};
-use tests::traffic::{Delivery, Exposed, Run, Traffic, messages_of};
+use tests::queue_simulator::{Delivery, Exposed, Run, Traffic, messages_of};
+use tests::test_env::Arena;
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
 use super::rows::{fill, operation_of, row_at};
+use super::workers::Bulks;
 
 /// The most items of a bulk (contract).
 const ITEMS: usize = 100_000;

@@ -2,13 +2,13 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
-use tests::arena::Arena;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
+use tests::test_env::Arena;
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
 use super::rows::{operation_of, put_back, row_at, take};
+use super::workers::Bulks;
 
 /// What `bindery resume` says of the operation: whether it did that, and its words.
 async fn resume(arena: &Arena, operation: &str) -> (bool, String) {

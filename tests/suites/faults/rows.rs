@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde_json::{Value, json};
 use shared::store::Item;
-use tests::arena::Arena;
 use tests::payloads::ORG;
 use tests::proxy::Call;
+use tests::test_env::Arena;
 
 /// Returns the tail of the partition key of the operation that the message belongs to.
 pub fn operation_of(message: &str) -> String {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::orders::CREATOR;
 use tests::payloads::ORG;
 use tests::proxy::{self, Step};
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::orders::{feed_orders, request};
 

@@ -13,9 +13,9 @@ use aws_sdk_dynamodb::types::{
 use fastrand::Rng;
 use serde_json::json;
 use shared::domain::card::CardStatus;
-use tests::arena::Arena;
 use tests::proxy::{Proxy, Step};
 use tests::seed;
+use tests::test_env::Arena;
 
 /// How long a row stays unseen at most.
 const APART: Duration = Duration::from_millis(60);

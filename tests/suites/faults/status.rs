@@ -1,14 +1,14 @@
 //! What clients are told of a bulk while operations on it are under way.
 
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::{external_id, http_event};
 use tests::proxy::{self, Step};
+use tests::test_env::Arena;
 
 use super::batch;
 use super::cancels::CANCELER;
-use super::crew::Bulks;
+use super::workers::Bulks;
 
 const ISSUER: &str = "start-bulk-worker";
 

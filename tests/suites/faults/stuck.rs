@@ -2,13 +2,13 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::batch;
+use tests::test_env::Arena;
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
 use super::rows::{operation_of, take};
+use super::workers::Bulks;
 
 /// When an operation was accepted that should have ended long ago.
 const LONG_AGO: &str = "2026-11-22T03:04:05.678Z";

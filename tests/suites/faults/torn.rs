@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::capacity::Meter;
 use tests::function::Function;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
+use tests::test_env::Arena;
 
-use super::crew::Bulks;
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, bind_event};
 
 type Rows = BTreeMap<(String, String), Value>;

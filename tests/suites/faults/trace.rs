@@ -2,11 +2,11 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::payloads::bind_event;
 use tests::proxy::{self, Call, Moment, Step};
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::arena_with;
 use super::orders::{feed_orders, request};

@@ -3,9 +3,9 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::Function;
 use tests::proxy::{self, Moment, Step};
+use tests::test_env::Arena;
 
 use super::orders::{feed_orders, request};
 

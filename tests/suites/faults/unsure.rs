@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::orders::CREATOR;
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::http_event;
 use super::orders::{feed_orders, request};

@@ -13,11 +13,11 @@ mod tokens;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::arena::{Arena, drain};
 use tests::function::{Function, Invocation};
 use tests::orders::{domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, http_event};
 use tests::seed;
+use tests::test_env::{Arena, drain};
 
 /// An endpoint, and a request that it takes.
 #[derive(Clone, Copy)]

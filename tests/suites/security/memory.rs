@@ -9,11 +9,11 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::contract::DOCUMENT;
 use tests::function::{Function, Invocation};
 use tests::payloads::{ACCOUNT, CUSTOMER, batch, http_event};
 use tests::template::{self, Template};
+use tests::test_env::Arena;
 use tests::webhook::Webhook;
 use tokio::task::JoinSet;
 

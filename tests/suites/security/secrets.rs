@@ -5,13 +5,13 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
 use tests::proxy::{self, Step};
 use tests::seed;
 use tests::template::CHECKS_TOKENS;
+use tests::test_env::Arena;
 
 use super::{ENDPOINTS, Endpoint};
 

@@ -2,9 +2,9 @@
 //! the operator's tool that shows any of it.
 
 use serde_json::json;
-use tests::arena::Arena;
 use tests::operator;
 use tests::payloads::ORG;
+use tests::test_env::Arena;
 
 use super::OPERATION;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::contract;
+use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
 use tests::simulation::{Ask, Evidence, Flow, Report, Storm};
-use tests::weather::Fault;
 
 /// The seed, unless `BINDERY_SEED` says another.
 fn seed() -> u64 {

@@ -18,8 +18,8 @@ use shared::domain::order::progress::{Stage, summary};
 use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::store::{Committed, Opened, Recorded, StoreError};
-use tests::arena::Arena;
 use tests::seed;
+use tests::test_env::Arena;
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use shared::domain::person::{MAX_WRONG_AN_HOUR, Person, Verdict};
 use shared::domain::time::Timestamp;
-use tests::arena::Arena;
 use tests::capacity::dynoxide;
 use tests::seed;
+use tests::test_env::Arena;
 
 use super::{ORG, OTHER_ORG, at, org};
 

@@ -11,9 +11,9 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::function::{Function, Invocation};
 use tests::payloads::http_event;
+use tests::test_env::Arena;
 use tokio::process::Command;
 
 /// So many documents are spoilt at random, besides those that are made by hand. Each comes in two bodies.

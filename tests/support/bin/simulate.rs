@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
 use tests::simulation::{Flow, Storm};
-use tests::weather::Fault;
 
 /// Gives random instructions in bad weather, checks everything that there is afterwards, and prints a table.
 #[derive(Debug, Parser)]

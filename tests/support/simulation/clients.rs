@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::instructions::{Ask, ORGS};
 use super::{Scene, skew};
 use crate::function::Invocation;
-use crate::traffic::Exposed;
+use crate::queue_simulator::Exposed;
 
 /// Calls of an endpoint for one request, each with a moment before and one after: where it may die.
 const MOMENTS: u32 = 8;

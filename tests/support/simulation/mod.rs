@@ -25,12 +25,12 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use shared::domain::card::{Card, CardStatus};
 
-use crate::arena::{Arena, drain};
 use crate::capacity::dynoxide;
+use crate::fault_schedule::{Fault, LATEST_EFFECT, Weather};
 use crate::payloads::{ACCOUNT, CUSTOMER};
+use crate::queue_simulator::{Delivery, Exposed, Run, Traffic, deliver_with_deaths};
 use crate::seed;
-use crate::traffic::{Delivery, Exposed, Run, Traffic, deliver_with_deaths};
-use crate::weather::{Fault, LATEST_EFFECT, Weather};
+use crate::test_env::{Arena, drain};
 
 pub use clients::{Answer, Record};
 pub use instructions::{Ask, Flow, ORGS};

@@ -19,12 +19,12 @@ use shared::domain::acceptance::expires_at;
 use shared::domain::time::Timestamp;
 use shared::message::StartStep;
 use stateright::Model;
-use tests::arena::Arena;
 use tests::capacity::dynoxide;
 use tests::contract;
 use tests::function::{Function, Invocation};
 use tests::payloads::batch;
 use tests::proxy::{Call, Moment, Proxy, Step};
+use tests::test_env::Arena;
 use time::{Duration, OffsetDateTime};
 
 use super::scenarios;

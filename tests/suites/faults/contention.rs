@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::{Arena, drain};
 use tests::function::Function;
 use tests::payloads::ORG;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
+use tests::test_env::{Arena, drain};
 
 use super::cancels::{CANCELER, cid, codes, row, row_of};
-use super::crew::Bulks;
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, batch, failed};
 
 /// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::cancels::CANCELER;
-use super::crew::Bulks;
+use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
-use tests::arena::{Arena, drain};
 use tests::function::{FUNCTION_TIMEOUT, Function};
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
+use tests::test_env::{Arena, drain};
 
 /// A call answered with 200 can carry entries that failed: their messages, and no others, come back.
 #[tokio::test]

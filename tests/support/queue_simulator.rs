@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::arena::{Arena, drain};
 use crate::contract::queue_of;
 use crate::function::{Function, Invocation};
 use crate::lineage::Lineage;
 use crate::payloads::{Sent, batch_of, failed};
 use crate::proxy::{Call, Moment, Proxy, Step};
+use crate::test_env::{Arena, drain};
 
 /// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
 /// by row, as all of its arena do.

@@ -48,7 +48,7 @@ pub struct Arena {
     pub dlq_url: String,
     /// The bus.
     pub bus: String,
-    /// How [`Exposed`](crate::traffic::Exposed) functions see transactions; nobody else has anything to do with it.
+    /// How [`Exposed`](crate::queue_simulator::Exposed) functions see transactions; nobody else has anything to do with it.
     pub commits: Commits,
     /// The trace headers of messages that were sent in batches, by their bodies, as far as a proxy has seen them: the
     /// emulator does not keep them.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tests::arena::Arena;
 use tests::capacity::dynoxide;
 use tests::function::Function;
 use tests::payloads::{external_id, http_event};
-use tests::traffic::{Delivery, deliver_with_deaths};
+use tests::queue_simulator::{Delivery, deliver_with_deaths};
+use tests::test_env::Arena;
 
 /// The functions of bulks, at work on one arena.
 pub struct Bulks {
