@@ -20,13 +20,13 @@ use crate::failure::Failure;
 use crate::look::{Look, sent_at};
 use crate::output::Output;
 use crate::queues::depth;
-use crate::stack::{QueueName, Stack};
+use crate::stack::Stack;
 
 /// Flags of `dead-letters`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Whose dead-letter queue.
-    queue: QueueName,
+    /// Whose dead-letter queue: a name that `bindery queues` lists.
+    queue: String,
     /// Most messages to show.
     #[arg(long, default_value_t = 50)]
     limit: usize,
@@ -35,8 +35,8 @@ pub struct Show {
 /// Flags of `redrive`.
 #[derive(Debug, Args)]
 pub struct Redrive {
-    /// Whose dead-letter queue.
-    queue: QueueName,
+    /// Whose dead-letter queue: a name that `bindery queues` lists.
+    queue: String,
     #[command(flatten)]
     which: Which,
 }
@@ -58,7 +58,7 @@ struct Which {
 impl Show {
     /// Prints the messages, and leaves them where they are.
     pub async fn run(self, stack: &Stack, output: Output) -> Result<(), Failure> {
-        let (sqs, url) = (stack.sqs(), stack.dead_letters_url(self.queue)?);
+        let (sqs, url) = (stack.sqs(), stack.dead_letters_url(&self.queue)?);
         let mut look = Look::new(&sqs, url);
         let mut rows = Vec::new();
         let looked = self.look(&mut look, &mut rows).await;
@@ -80,7 +80,7 @@ impl Show {
 impl Redrive {
     /// Sends the messages back, once the operator agrees. What cannot be sent stays where it is, and is told.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
-        let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(self.queue)?, stack.queue_url(self.queue)?);
+        let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(&self.queue)?, stack.queue_url(&self.queue)?);
         let (waiting, hidden) = depth(&sqs, from).await?;
         let count = waiting + hidden;
         let (which, wanted) = match &self.which {

@@ -25,6 +25,11 @@ impl Failure {
         Self { help: Some(help), ..self }
     }
 
+    /// Returns the same failure, of this subject.
+    pub fn of(self, subject: &str) -> Self {
+        Self { what: format!("{}: {}", escaped(subject), self.what), ..self }
+    }
+
     /// A call to AWS failed.
     pub fn aws<E: Error + ProvideErrorMetadata + 'static>(call: &'static str) -> impl Fn(E) -> Self {
         move |error| {
@@ -33,7 +38,9 @@ impl Failure {
                 (Some(code), None) => code.to_owned(),
                 _ => causes(&error),
             };
-            Self::new(format!("{call}: {said}"))
+            let failure = Self::new(format!("{call}: {said}"));
+            let is_denied = error.code().is_some_and(|code| code.starts_with("AccessDenied"));
+            if is_denied { failure.help("what an operator must be allowed to do: infra/README.md") } else { failure }
         }
     }
 }
@@ -53,5 +60,34 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         self.help.map_or(Ok(()), |help| write!(f, "\n  help: {help}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Returns the action that a call needs of IAM, by the words that its failure begins with.
+    fn action(call: &str) -> String {
+        let (service, name) = call.split_once(' ').unwrap();
+        let service = if service == "EventBridge" { "events".to_owned() } else { service.to_lowercase() };
+        format!("{service}:{}", name.trim_end_matches("Batch"))
+    }
+
+    #[test]
+    fn the_readme_says_what_an_operator_must_be_allowed() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let readme = fs::read_to_string(root.join("../infra/README.md")).unwrap();
+        let files = fs::read_dir(root.join("src")).unwrap();
+        let sources: Vec<String> = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        // In two parts, for this file is among them.
+        let opening = ["Failure::aws", "(\""].concat();
+        let calls = sources.iter().flat_map(|source| source.split(&opening).skip(1));
+        let actions: Vec<String> = calls.map(|rest| action(rest.split('"').next().unwrap())).collect();
+        assert!(actions.len() > 15, "{actions:?}");
+        for action in actions {
+            assert!(readme.contains(&format!("`{action}`")), "infra/README.md lacks {action}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! environment, as the AWS CLI does; with `AWS_ENDPOINT_URL`, in the local stack. It asks before it changes
 //! anything, and prints no secrets: no tokens, no PINs, and of messages neither account nor customer.
 
+mod api;
 mod ask;
 mod check;
 mod dead_letters;
@@ -17,6 +18,7 @@ mod replay;
 mod resume;
 mod stack;
 mod terminal;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -47,6 +49,10 @@ struct Arguments {
 enum Command {
     /// How many messages wait, are worked on, and are dead, in every queue.
     Queues,
+    /// Prints whether each worker takes messages, and stops or starts them: the kill switch.
+    Workers(workers::Workers),
+    /// Prints whether each endpoint is open, and closes or opens those that accept instructions.
+    Api(api::Api),
     /// The messages of a dead-letter queue: which operation, how old, why.
     DeadLetters(dead_letters::Show),
     /// Sends messages of a dead-letter queue back to the queue that they came from.
@@ -102,6 +108,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let yes = arguments.yes;
     match arguments.command {
         Command::Queues => queues::run(&stack, output).await,
+        Command::Workers(workers) => workers.run(&stack, output, yes).await,
+        Command::Api(api) => api.run(&stack, output, yes).await,
         Command::DeadLetters(show) => show.run(&stack, output).await,
         Command::Redrive(redrive) => redrive.run(&stack, output, yes).await,
         Command::Replay(replay) => replay.run(&stack, output, yes).await,

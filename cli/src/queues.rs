@@ -12,10 +12,19 @@ pub async fn run(stack: &Stack, output: Output) -> Result<(), Failure> {
     let sqs = stack.sqs();
     let mut rows = Vec::new();
     for queue in stack.queues() {
-        let (waiting, working) = depth(&sqs, stack.queue_url(queue)?).await?;
-        let (dead, looked_at) = depth(&sqs, stack.dead_letters_url(queue)?).await?;
+        let depths = match stack.find_queue(&queue)? {
+            Some(url) => Some(depth(&sqs, url).await?),
+            None => None,
+        };
+        let dead = match stack.find_dead_letters(&queue)? {
+            Some(url) => Some(depth(&sqs, url).await?),
+            None => None,
+        };
         rows.push(json!({
-            "queue": queue.to_string(), "waiting": waiting, "working": working, "dead": dead + looked_at,
+            "queue": queue,
+            "waiting": depths.map(|(waiting, _)| waiting),
+            "working": depths.map(|(_, working)| working),
+            "dead": dead.map(|(waiting, looked_at)| waiting + looked_at),
         }));
     }
     output.table(&["queue", "waiting", "working", "dead"], &rows);

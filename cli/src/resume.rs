@@ -19,7 +19,7 @@ use shared::store::{Store, StoreError};
 use crate::ask;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::stack::{QueueName, Stack};
+use crate::stack::Stack;
 
 /// Flags of `resume`.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ impl Resume {
                 ask()?;
                 let start = |step| StartBulk { bulk_id: bulk_id.clone(), step };
                 let messages = [StartStep::Plan(PlanCursor::default()), StartStep::Watch(Watch {})].map(start);
-                plan_again(stack, &store, QueueName::StartBulk, &operation, messages).await?;
+                plan_again(stack, &store, "start-bulk", &operation, messages).await?;
             }
             Subject::CancelBulk { bulk_id, cancel_type, .. } => {
                 let Bulk { settings, batches, .. } = bulk(&store, org, bulk_id).await?;
@@ -69,7 +69,7 @@ impl Resume {
                 ask()?;
                 let cancel = |step| CancelBulk { bulk_id: bulk_id.clone(), program_id: settings.program_id, step };
                 let messages = [plan, CancelStep::Watch(Watch {})].map(cancel);
-                plan_again(stack, &store, QueueName::CancelBulk, &operation, messages).await?;
+                plan_again(stack, &store, "cancel-bulk", &operation, messages).await?;
             }
             Subject::BindCard { .. }
             | Subject::CreateBulk { .. }
@@ -94,7 +94,7 @@ async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, Failure
 async fn plan_again<T: Serialize + Sync>(
     stack: &Stack,
     store: &Store,
-    queue: QueueName,
+    queue: &str,
     operation: &Operation,
     [plan, watch]: [T; 2],
 ) -> Result<(), Failure> {

@@ -1,57 +1,15 @@
 //! A deployment: its stack's outputs, and the clients to reach what they name.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use clap::ValueEnum;
 
 use crate::failure::Failure;
 
-/// A queue that a worker serves, or the one that holds events for a consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum QueueName {
-    /// Binds and reissues.
-    BindCard,
-    /// Starts of bulks.
-    StartBulk,
-    /// Cancels of bulks.
-    CancelBulk,
-    /// Cancellations of orders.
-    CancelOrders,
-    /// What the order system tells.
-    OrderFeed,
-    /// Events that could not be delivered to the queue of all events.
-    Events,
-    /// Events on their way to the webhook.
-    Webhook,
-    /// Events that could not be delivered to the API destination. It has no queue to send them back to: replay them.
-    ApiDestination,
-}
-
-impl fmt::Display for QueueName {
-    /// As the command line has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
-    }
-}
-
-impl QueueName {
-    /// As the stack's outputs spell it.
-    const fn output(self) -> &'static str {
-        match self {
-            Self::BindCard => "BindCard",
-            Self::StartBulk => "StartBulk",
-            Self::CancelBulk => "CancelBulk",
-            Self::CancelOrders => "CancelOrders",
-            Self::OrderFeed => "OrderFeed",
-            Self::Events => "Events",
-            Self::Webhook => "Webhook",
-            Self::ApiDestination => "ApiDestination",
-        }
-    }
-}
+/// What the names of outputs end in that hold a queue's URL, and its dead-letter queue's.
+const QUEUE_URL: &str = "QueueUrl";
+const DLQ_URL: &str = "DlqUrl";
 
 /// A deployment.
 #[derive(Debug)]
@@ -98,26 +56,89 @@ impl Stack {
         })
     }
 
-    /// The queues that the deployment has.
-    pub fn queues(&self) -> Vec<QueueName> {
-        let has = |queue: &QueueName| self.outputs.contains_key(&format!("{}QueueUrl", queue.output()));
-        QueueName::value_variants().iter().copied().filter(has).collect()
+    /// Returns the names of the queues that the deployment has, by its outputs: `bind-card` of `BindCardQueueUrl` and
+    /// `BindCardDlqUrl`. Some have a dead-letter queue alone.
+    pub fn queues(&self) -> BTreeSet<String> {
+        let name = |output: &String| {
+            let name = output.strip_suffix(QUEUE_URL).or_else(|| output.strip_suffix(DLQ_URL))?;
+            Some(kebab_case(name)).filter(|name| !name.is_empty())
+        };
+        self.outputs.keys().filter_map(name).collect()
     }
 
-    /// The queue's URL.
+    /// Returns the queue's URL, if it has more than a dead-letter queue.
     ///
     /// # Errors
-    /// See [`Self::output`].
-    pub fn queue_url(&self, queue: QueueName) -> Result<&str, Failure> {
-        self.output(&format!("{}QueueUrl", queue.output()))
+    /// If the deployment has no queue of this name.
+    pub fn find_queue(&self, name: &str) -> Result<Option<&str>, Failure> {
+        self.url(name, QUEUE_URL)
     }
 
-    /// The URL of its dead-letter queue.
+    /// Returns the URL of the queue's dead-letter queue, if it has one.
     ///
     /// # Errors
-    /// See [`Self::output`].
-    pub fn dead_letters_url(&self, queue: QueueName) -> Result<&str, Failure> {
-        self.output(&format!("{}DlqUrl", queue.output()))
+    /// See [`Self::find_queue`].
+    pub fn find_dead_letters(&self, name: &str) -> Result<Option<&str>, Failure> {
+        self.url(name, DLQ_URL)
+    }
+
+    /// Returns the queue's URL.
+    ///
+    /// # Errors
+    /// If the deployment has no such queue.
+    pub fn queue_url(&self, name: &str) -> Result<&str, Failure> {
+        self.find_queue(name)?.ok_or_else(|| {
+            Failure::new(format!("{name} has no queue to send back to, only a dead-letter queue"))
+                .help("these are events: publish them again with `bindery replay`")
+        })
+    }
+
+    /// Returns the URL of the queue's dead-letter queue.
+    ///
+    /// # Errors
+    /// If the deployment has no such queue.
+    pub fn dead_letters_url(&self, name: &str) -> Result<&str, Failure> {
+        self.find_dead_letters(name)?.ok_or_else(|| Failure::new(format!("{name} has no dead-letter queue")))
+    }
+
+    fn url(&self, name: &str, kind: &str) -> Result<Option<&str>, Failure> {
+        let queues = self.queues();
+        if !queues.contains(name) {
+            return Err(self.no_such("queue", name, &queues));
+        }
+        let is_its = |output: &str| output.strip_suffix(kind).is_some_and(|output| kebab_case(output) == name);
+        Ok(self.outputs.iter().find(|(output, _)| is_its(output)).map(|(_, url)| url.as_str()))
+    }
+
+    /// Returns the failure of a name that nothing of the deployment has, with the names that there are.
+    pub fn no_such(&self, kind: &str, name: &str, names: &BTreeSet<String>) -> Failure {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Failure::new(format!("{} has no {kind} {name}; it has: {}", self.name, names.join(", ")))
+    }
+
+    /// Returns the physical IDs of the stack's resources of this type.
+    ///
+    /// # Errors
+    /// If `CloudFormation` refuses the call.
+    pub async fn resources(&self, kind: &str) -> Result<Vec<String>, Failure> {
+        let cloudformation = aws_sdk_cloudformation::Client::new(&self.config);
+        let mut pages = cloudformation.list_stack_resources().stack_name(&self.name).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(Failure::aws("CloudFormation ListStackResources"))?;
+            let of_kind = page.stack_resource_summaries().iter().filter(|one| one.resource_type() == Some(kind));
+            found.extend(of_kind.filter_map(|one| one.physical_resource_id().map(ToOwned::to_owned)));
+        }
+        Ok(found)
+    }
+
+    /// Returns the name of a function or a queue as operators know it: of its ARN the resource's own name, without the
+    /// stack's.
+    pub fn short_name(&self, arn: &str) -> String {
+        // arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS, arn:aws:sqs:REGION:ACCOUNT:NAME
+        let mut parts = arn.split(':').skip(5).skip_while(|part| *part == "function");
+        let name = parts.next().unwrap_or(arn);
+        name.strip_prefix(&format!("{}-", self.name)).unwrap_or(name).to_owned()
     }
 
     /// A client of `DynamoDB`.
@@ -135,8 +156,67 @@ impl Stack {
         aws_sdk_eventbridge::Client::new(&self.config)
     }
 
+    /// Returns a client of Lambda.
+    pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        aws_sdk_lambda::Client::new(&self.config)
+    }
+
     /// A client of Secrets Manager.
     pub fn secretsmanager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
+    }
+}
+
+/// `BindCard` as `bind-card`.
+fn kebab_case(name: &str) -> String {
+    let mut kebab = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(c.to_ascii_lowercase());
+    }
+    kebab
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(outputs: &[(&str, &str)]) -> Stack {
+        let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Stack { name: "bindery-prod".to_owned(), outputs, config: SdkConfig::builder().build() }
+    }
+
+    #[test]
+    fn queues_are_what_outputs_name() {
+        let outputs = [("BindCardQueueUrl", "q"), ("BindCardDlqUrl", "d"), ("FeedDlqUrl", "f"), ("ApiUrl", "no queue")];
+        let stack = stack(&outputs);
+        assert_eq!(stack.queues().into_iter().collect::<Vec<_>>(), ["bind-card", "feed"]);
+        assert_eq!((stack.queue_url("bind-card").unwrap(), stack.dead_letters_url("bind-card").unwrap()), ("q", "d"));
+        assert_eq!((stack.find_queue("feed").unwrap(), stack.dead_letters_url("feed").unwrap()), (None, "f"));
+        assert!(stack.queue_url("feed").unwrap_err().to_string().contains("bindery replay"));
+    }
+
+    #[test]
+    fn an_unknown_queue_is_refused_with_the_names_that_there_are() {
+        let stack = stack(&[("BindCardQueueUrl", "q"), ("EventsDlqUrl", "d")]);
+        for name in ["", "BindCard", "bind", "bind-card-queue-url"] {
+            let failure = stack.find_queue(name).unwrap_err().to_string();
+            assert!(failure.ends_with("it has: bind-card, events"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn names_are_shown_without_the_stacks() {
+        let stack = stack(&[]);
+        for (arn, name) in [
+            ("arn:aws:lambda:eu-central-1:1:function:bindery-prod-bind-card-worker:live", "bind-card-worker"),
+            ("arn:aws:lambda:eu-central-1:1:function:bindery-prod-get-card", "get-card"),
+            ("arn:aws:sqs:eu-central-1:1:bindery-prod-bind-card", "bind-card"),
+            ("arn:aws:sqs:eu-central-1:1:anothers", "anothers"),
+        ] {
+            assert_eq!(stack.short_name(arn), name);
+        }
     }
 }

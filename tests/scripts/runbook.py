@@ -9,143 +9,45 @@ off the line in the log, and put under the alarm's own name: so the deployed ala
 """
 
 import json
-import os
-import re
-import shlex
-import subprocess
-import threading
 import time
-import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import boto3
-import requests
+import switches
+from checks import check, eventually
+from deployed_stack import (
+    ACCOUNT,
+    CUSTOMER,
+    PATIENCE_SECONDS,
+    STACK,
+    TABLE,
+    TENANT,
+    bind,
+    bindery,
+    binds_wait,
+    call,
+    depth,
+    functions,
+    issue,
+    mappings,
+    refusing,
+    run,
+    sqs,
+    state_of,
+    take_bound,
+    url_of,
+)
+from runbook_blocks import rfc3339, run_blocks
+from tenant_events import TenantEvents
 
-ROOT = Path(__file__).resolve().parents[2]
-STACK = os.environ["BINDERY_STACK"]
-TABLE = os.environ["TABLE_NAME"]
-TENANT = f"TN-{uuid.uuid4()}"
-# Numbers that occur nowhere else.
-ACCOUNT, CUSTOMER = "400155667788", "700155667788"
 STARTED = time.time()
-PATIENCE_SECONDS = 90
 # How long a value counts that was put under a metric.
 COUNTS_SECONDS = 1
-BINARIES = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 
-sqs, events, dynamodb = boto3.client("sqs"), boto3.client("events"), boto3.client("dynamodb")
-functions, logs, cloudwatch = boto3.client("lambda"), boto3.client("logs"), boto3.client("cloudwatch")
-
-
-def check(what: str, holds: object) -> None:
-    """Says what holds, or ends here."""
-    if not holds:
-        raise SystemExit(f"FAILED: {what}")
-    print(f"ok: {what}", flush=True)
-
-
-def eventually(what: str, ask: Callable[[], Any]) -> Any:
-    """The first answer that counts as true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if answer := ask():
-            check(what, True)
-            return answer
-        time.sleep(0.3)
-    raise SystemExit(f"FAILED: {what} within {PATIENCE_SECONDS} s")
-
-
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The operator's tool, with nobody to ask."""
-    command, environment = [BINARIES / "bindery", *arguments], {**os.environ, **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-def bindery(*arguments: str) -> str:
-    """What the operator's tool prints."""
-    done = run(*arguments)
-    check(f"bindery {' '.join(arguments[:3])}", done.returncode == 0 or print(done.stderr))
-    return done.stdout
-
-
-def call(method: str, path: str, expected: int, **options: Any) -> Any:
-    """The answer's body."""
-    headers = {"Authorization": f"Bearer {TOKEN}", "x-account-id": ACCOUNT, "x-customer-id": CUSTOMER}
-    answer = requests.request(method, os.environ["BINDERY_URL"] + path, headers=headers, timeout=30, **options)
-    if answer.status_code != expected:
-        raise SystemExit(f"FAILED: {method} {path}: {answer.status_code} {answer.text}")
-    return answer.json()
-
-
-def bind(card: int) -> str:
-    """The operation."""
-    return call("PUT", f"/wallet/v2/cards/{card}/noname/bind", 202)["operation_id"]
-
-
-def subscribe() -> str:
-    """A queue of this tenant's events."""
-    url = sqs.create_queue(QueueName=f"operations-{TENANT}")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    rule, bus = f"operations-{TENANT}", os.environ["EVENT_BUS_NAME"]
-    pattern = {"source": ["bindery"], "detail": {"org_id": [TENANT]}}
-    events.put_rule(Name=rule, EventBusName=bus, EventPattern=json.dumps(pattern))
-    events.put_targets(Rule=rule, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
-    return url
-
-
-def take(url: str) -> list[dict[str, Any]]:
-    """The events that are there now."""
-    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-    for message in messages:
-        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return [json.loads(message["Body"])["detail"] for message in messages]
-
-
-def take_bound(url: str, wanted: set[int], among_others: bool = False) -> None:
-    """Waits for these cards' events of being bound."""
-    bound: set[int] = set()
-
-    def all_are_bound() -> bool:
-        told = [event["data"] for event in take(url)]
-        bound.update(
-            data["card_id"]
-            for data in told
-            if (data.get("operation_type"), data["status"]) == ("BIND_NONAME", "SUCCESS")
-        )
-        return bound >= wanted
-
-    eventually(f"{len(wanted)} card(s) are bound", all_are_bound)
-    check("and no other", bound == wanted or among_others)
-
-
-def url_of(queue: str) -> str:
-    """The URL of a queue of the stack."""
-    return sqs.get_queue_url(QueueName=f"{STACK}-{queue}")["QueueUrl"]
-
-
-def depth(queue: str) -> int:
-    """The messages of a queue, by its name, as CloudWatch counts them."""
-    name = "ApproximateNumberOfMessages"
-    return int(sqs.get_queue_attributes(QueueUrl=url_of(queue), AttributeNames=[name])["Attributes"][name])
-
-
-def mapping(worker: str) -> dict[str, Any]:
-    """What feeds the worker."""
-    return functions.list_event_source_mappings(FunctionName=f"{STACK}-{worker}-worker:live")["EventSourceMappings"][0]
-
-
-@contextmanager
-def binds_wait() -> Iterator[None]:
-    """The kill switch of binds."""
-    functions.update_event_source_mapping(UUID=mapping("bind-card")["UUID"], Enabled=False)
-    yield
-    functions.update_event_source_mapping(UUID=mapping("bind-card")["UUID"], Enabled=True)
+dynamodb, logs, cloudwatch = boto3.client("dynamodb"), boto3.client("logs"), boto3.client("cloudwatch")
 
 
 def alarm(name: str) -> dict[str, Any]:
@@ -227,33 +129,13 @@ def counted(function: str, metric: str) -> int:
     return sum(len(value) if isinstance(value, list) else value for value in values)
 
 
-def issue(url: str, count: int) -> list[int]:
-    """So many cards."""
-    body = {"program_id": 1, "external_ids": [f"card-{number}" for number in range(count)]}
-    bulk = call("POST", "/cards/v1/bulks", 201, json=body)["id"]
-    call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
-    cards: set[int] = set()
-    ends = []
-
-    def all_are_there() -> bool:
-        for event in take(url):
-            if event["event_type"] == "create":
-                cards.add(event["data"]["card_id"])
-            else:
-                ends.append(event["data"]["issued"])
-        return len(cards) == count and ends == [count]
-
-    eventually(f"{count} cards are issued, and the start is done", all_are_there)
-    return sorted(cards)
-
-
-def archived_events_are_published_again(url: str, card: int) -> None:
+def archived_events_are_published_again(events: TenantEvents, card: int) -> None:
     """A consumer that lost an event gets the same one again."""
     started = time.time()
     bind(card)
-    first = eventually("an event comes", lambda: take(url))
+    first = eventually("an event comes", lambda: events.take(), PATIENCE_SECONDS)
     bindery("--yes", "replay", "--from", rfc3339(started - 1), "--to", rfc3339(time.time() + 1))
-    eventually("the same comes again", lambda: first[0] in take(url))
+    eventually("the same comes again", lambda: first[0] in events.take(), PATIENCE_SECONDS)
 
 
 def a_function_that_fails_is_told() -> None:
@@ -262,7 +144,11 @@ def a_function_that_fails_is_told() -> None:
     check("the function fails", answer.get("FunctionError"))
     # Any metric has the emulator look at its alarms; Lambda's it has counted itself.
     cloudwatch.put_metric_data(Namespace="tests", MetricData=[{"MetricName": "any", "Value": 1}])
-    eventually("the alarm on its errors goes off", lambda: alarm("bind-card-worker-errors")["StateValue"] == "ALARM")
+    eventually(
+        "the alarm on its errors goes off",
+        lambda: alarm("bind-card-worker-errors")["StateValue"] == "ALARM",
+        PATIENCE_SECONDS,
+    )
 
     check(
         "none of its answers is a 5xx", counted("get-card", "Failed") == 0 and measured("get-card-failures", 0) == "OK"
@@ -271,7 +157,7 @@ def a_function_that_fails_is_told() -> None:
     dynamodb.put_item(TableName=TABLE, Item={**key, "status": {"S": "SHINY"}})
     for _ in range(4):
         call("GET", "/cards/v1/cards/900155667788", 500)
-    eventually("the function counts what it failed", lambda: counted("get-card", "Failed") == 4)
+    eventually("the function counts what it failed", lambda: counted("get-card", "Failed") == 4, PATIENCE_SECONDS)
     check("the alarm stops a deployment", measured("get-card-failures", counted("get-card", "Failed")) == "ALARM")
     comes_to_rest("get-card-failures", lambda: 0)
     found = run("--json", "check")
@@ -281,7 +167,7 @@ def a_function_that_fails_is_told() -> None:
     dynamodb.delete_item(TableName=TABLE, Key=key)
 
 
-def a_worker_that_fails_is_told(url: str, cards: list[int]) -> None:
+def a_worker_that_fails_is_told(events: TenantEvents, cards: list[int]) -> None:
     """A version that uses another table is deployed, and taken back."""
     name, of_worker = f"{STACK}-bind-card-worker", "bind-card-worker-failures"
     good = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
@@ -294,58 +180,35 @@ def a_worker_that_fails_is_told(url: str, cards: list[int]) -> None:
     functions.update_alias(FunctionName=name, Name="live", FunctionVersion=bad)
     for card in cards:
         bind(card)
-    eventually("it counts what it does not finish", lambda: counted("bind-card-worker", "Retried") >= len(cards))
+    eventually(
+        "it counts what it does not finish",
+        lambda: counted("bind-card-worker", "Retried") >= len(cards),
+        PATIENCE_SECONDS,
+    )
     failed = counted("bind-card-worker", "Failed")
     check("as failed", failed == counted("bind-card-worker", "Retried") + counted("bind-card-worker", "DeadLettered"))
     check("the alarm stops the deployment", measured(of_worker, failed) == "ALARM")
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
     functions.update_alias(FunctionName=name, Name="live", FunctionVersion=good)
-    take_bound(url, set(cards))
+    take_bound(events, set(cards))
     comes_to_rest(of_worker, lambda: 0)
 
 
-def outcomes_are_counted(url: str, card: int) -> None:
+def outcomes_are_counted(events: TenantEvents, card: int) -> None:
     """Two binds of one card are accepted; one is applied, the other refused."""
     names = ("Applied", "Refused", "AcceptanceToEvent")
     accepted, before = counted("bind-card", "Accepted"), [counted("bind-card-worker", name) for name in names]
     with binds_wait():
         bind(card)
         bind(card)
-    take_bound(url, {card})
-    eventually("both are counted as accepted", lambda: counted("bind-card", "Accepted") == accepted + 2)
+    take_bound(events, {card})
+    eventually(
+        "both are counted as accepted", lambda: counted("bind-card", "Accepted") == accepted + 2, PATIENCE_SECONDS
+    )
     wanted = [before[0] + 1, before[1] + 1, before[2] + 2]
     eventually(f"as {names}", lambda: [counted("bind-card-worker", name) for name in names] == wanted)
     codes = {line["Code"] for line in metric_lines("bind-card-worker") if "Refused" in line}
     check("with the reason", len(codes) == 1)
-
-
-@contextmanager
-def refusing(words: bytes) -> Iterator[str]:
-    """The address of an AWS that refuses to send messages with these words."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the base class's name)
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            is_sent = self.headers.get("X-Amz-Target") == "AmazonSQS.SendMessage"
-            if is_sent and words in body:
-                status, answer = 400, b'{"__type": "InvalidParameterValue", "message": "no"}'
-            else:
-                passed = requests.post(
-                    os.environ["AWS_ENDPOINT_URL"] + self.path, data=body, headers=dict(self.headers)
-                )
-                status, answer = passed.status_code, passed.content
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Is silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 def no_letter_stands_in_the_way_of_others() -> None:
@@ -370,7 +233,7 @@ def no_letter_stands_in_the_way_of_others() -> None:
         sqs.purge_queue(QueueUrl=queue)
 
 
-def poisoned_messages_are_told_and_sent_back(url: str, cards: list[int]) -> None:
+def poisoned_messages_are_told_and_sent_back(events: TenantEvents, cards: list[int]) -> None:
     """Accepted binds lose their operations' rows (a table was restored, say), and get them back."""
     dead = "bind-card-dead-letters"
     check("no alarm is on", measured(dead, depth(dead)) == "OK")
@@ -381,10 +244,12 @@ def poisoned_messages_are_told_and_sent_back(url: str, cards: list[int]) -> None
         rows = [dynamodb.get_item(TableName=TABLE, Key=key, ConsistentRead=True)["Item"] for key in keys]
         for key in keys:
             dynamodb.delete_item(TableName=TABLE, Key=key)
-        check("nothing is handled while workers rest", depth("bind-card") == len(cards) and not take(url))
+        check("nothing is handled while workers rest", depth("bind-card") == len(cards) and not events.take())
 
-    eventually("the messages are dead", lambda: depth(dead) == len(cards))
-    eventually("and counted", lambda: counted("bind-card-worker", "DeadLettered") == buried + len(cards))
+    eventually("the messages are dead", lambda: depth(dead) == len(cards), PATIENCE_SECONDS)
+    eventually(
+        "and counted", lambda: counted("bind-card-worker", "DeadLettered") == buried + len(cards), PATIENCE_SECONDS
+    )
     check("the alarm goes off", measured(dead, depth(dead)) == "ALARM")
     check("its section is named", '"Dead letters"' in alarm(dead)["AlarmDescription"])
     told = {row["operation"]: row for row in json.loads(bindery("--json", "dead-letters", "bind-card"))}
@@ -401,15 +266,15 @@ def poisoned_messages_are_told_and_sent_back(url: str, cards: list[int]) -> None
         dynamodb.put_item(TableName=TABLE, Item=row)
     sent = json.loads(bindery("--json", "--yes", "redrive", "bind-card", "--operation", operations[0]))
     check("one operation's messages are sent back", [row["operation"] for row in sent] == operations[:1])
-    take_bound(url, {cards[0]})
+    take_bound(events, {cards[0]})
     check("the other messages are left", depth(dead) == len(cards) - 1)
     # The runbook sends back one operation's, one by its ID, and then all.
     stuck = lose_the_message_of_a_start()
     message = told[operations[2]]["message"]
-    the_runbook_runs({"OPERATION": operations[1], "MESSAGE": message, "STUCK": stuck, "TENANT": TENANT})
-    eventually("what was stuck has ended", lambda: state_of(stuck) == "SUCCEEDED")
+    run_blocks({"OPERATION": operations[1], "MESSAGE": message, "STUCK": stuck, "TENANT": TENANT})
+    eventually("what was stuck has ended", lambda: state_of(stuck) == "SUCCEEDED", PATIENCE_SECONDS)
     # It publishes events again, too.
-    take_bound(url, set(cards[1:]), among_others=True)
+    take_bound(events, set(cards[1:]), among_others=True)
     for operation in operations:
         read = json.loads(bindery("--json", "operation", operation, "--tenant", TENANT))
         check("the operation has ended", read["state"] == "SUCCEEDED" and "fingerprint" not in read)
@@ -421,7 +286,7 @@ def lose_the_message_of_a_start() -> str:
     """The operation."""
     body = {"program_id": 5, "external_ids": ["lost-1", "lost-2"]}
     bulk = call("POST", "/cards/v1/bulks", 201, json=body)["id"]
-    queue, worker = url_of("start-bulk"), mapping("start-bulk")["UUID"]
+    queue, worker = url_of("start-bulk"), mappings()["start-bulk-worker"]["UUID"]
     functions.update_event_source_mapping(UUID=worker, Enabled=False)
     operation = call("POST", f"/cards/v1/bulks/{bulk}/start", 202)["operation_id"]
     sqs.purge_queue(QueueUrl=queue)
@@ -430,73 +295,11 @@ def lose_the_message_of_a_start() -> str:
     return operation
 
 
-def state_of(operation: str) -> str:
-    """What the operator's tool says of it."""
-    return json.loads(bindery("--json", "operation", operation, "--tenant", TENANT))["state"]
-
-
-def the_runbook_runs(names: dict[str, str]) -> None:
-    """Every block of the runbook runs, in order, after the first, which is for all."""
-    preparing, *blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "infra" / "RUNBOOK.md").read_text(), re.DOTALL)
-    path = f"{BINARIES}:{ROOT / 'target' / 'tests-venv' / 'bin'}:{os.environ['PATH']}"
-    now = rfc3339(time.time())
-    times = {"FROM": rfc3339(time.time() - 60), "TO": now, "RESTORE_AT": now}
-    workers = ("bind-card", "start-bulk", "cancel-bulk", "cancel-orders", "order-feed")
-    endpoints = (*workers[:4], "create-bulk", "increment-bulk")
-
-    def states() -> list[str]:
-        return [mapping(worker)["State"] for worker in workers]
-
-    def concurrencies() -> list[int | None]:
-        told = [functions.get_function_concurrency(FunctionName=f"{STACK}-{endpoint}") for endpoint in endpoints]
-        return [one.get("ReservedConcurrentExecutions") for one in told]
-
-    name = f"{STACK}-restored"
-
-    def restored() -> bool:
-        live = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"]["TimeToLiveStatus"]
-        backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
-        recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
-        arn = dynamodb.describe_table(TableName=name)["Table"]["TableArn"]
-        tags = {tag["Key"]: tag["Value"] for tag in dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"]}
-        wanted = {"application": "bindery", "stage": STACK.removeprefix("bindery-")}
-        return live == recovery == "ENABLED" and tags == wanted
-
-    def deleted() -> bool:
-        dynamodb.update_table(TableName=name, DeletionProtectionEnabled=False)
-        return dynamodb.delete_table(TableName=name)["TableDescription"]["TableName"] == name
-
-    outcomes = {
-        "--no-enabled": ("the workers rest", lambda: states() == ["Disabled"] * len(workers)),
-        "--enabled": ("the workers run", lambda: states() == ["Enabled"] * len(workers)),
-        "put-function-concurrency": ("the endpoints are closed", lambda: concurrencies() == [0] * len(endpoints)),
-        "delete-function-concurrency": ("the endpoints are open", lambda: concurrencies() == [None] * len(endpoints)),
-        "restore-table": ("the table is restored", restored),
-        "check --table": ("it fits together, and is not needed any more", deleted),
-    }
-    for block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", preparing + block]
-        done = subprocess.run(
-            command, env={**os.environ, **names, **times, "PATH": path}, capture_output=True, text=True
-        )
-        said = done.returncode == 0 or print(block, done.stdout, done.stderr)
-        check(f"runbook: {block.splitlines()[0]}", said)
-        for word in [word for word in outcomes if f" {word}" in block]:
-            what, holds = outcomes.pop(word)
-            check(what, holds())
-    check("all of it did something", not outcomes)
-
-
-def rfc3339(at: float) -> str:
-    """The second, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-TOKEN = subprocess.check_output(
-    [*shlex.split(os.environ["BINDERY_TOKEN_COMMAND"]), "--tenant", TENANT, "--account", ACCOUNT], text=True
-).strip()
-mine = subscribe()
-cards = issue(mine, 12)
+mine = TenantEvents("operations", TENANT)
+cards = issue(mine, 14)
+switches.nothing_is_changed_by_mistake()
+switches.stopped_workers_take_nothing(mine, cards[12])
+switches.closed_endpoints_refuse_instructions(mine, cards[13])
 every_alarm_goes_off_and_is_over()
 archived_events_are_published_again(mine, cards[11])
 a_function_that_fails_is_told()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, abort, request, send_from_directory
+from stack import issuer
 from stack.guard import REFUSAL, is_stranger
 from stack.settings import Settings
 from stack.token import make as make_token
@@ -64,9 +65,10 @@ def add_headers(response: Response) -> Response:
     return response
 
 
-def defaults() -> dict[str, str]:
-    """As whom the page acts at first."""
-    return {name: os.environ[f"BINDERY_{name.upper()}"] for name in ("tenant", "account", "customer")}
+def defaults() -> dict[str, Any]:
+    """As whom the page acts at first: with every scope of the issuer."""
+    identity = {name: os.environ[f"BINDERY_{name.upper()}"] for name in ("tenant", "account", "customer")}
+    return {**identity, "scopes": issuer.scopes()}
 
 
 def token() -> Any:

@@ -23,7 +23,9 @@ LOOK_SHARE = 4
 # A page is told that the connection is alive, and one that went away is found out.
 ALIVE_SECONDS = 10
 RETRY_SECONDS = 2
-QUEUES = ("bind-card", "start-bulk", "cancel-bulk", "cancel-orders", "order-feed")
+QUEUE_URL, DLQ_URL = "_QUEUE_URL", "_DLQ_URL"
+# It holds events, which the page shows by themselves.
+NOT_SHOWN = {"EVENTS"}
 DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
 Event = dict[str, Any]
@@ -105,7 +107,7 @@ class Watcher:
         began = time.monotonic()
         # After the events: the operations that they come of are there by now.
         tenants = self._table.read()
-        queues = [self._depths(name) for name in QUEUES]
+        queues = [self._depths(*urls) for urls in queue_urls()]
         took = time.monotonic() - began
         with self._changed:
             self._tenants, self._queues = tenants, queues
@@ -121,20 +123,24 @@ class Watcher:
             self._changed.notify_all()
         time.sleep(max(LOOK_SECONDS, LOOK_SHARE * took))
 
-    def _depths(self, queue: str) -> dict[str, Any]:
-        variable = queue.upper().replace("-", "_")
-        waiting, working = self._depth(os.environ[f"{variable}_QUEUE_URL"])
-        return {
-            "queue": queue,
-            "waiting": waiting,
-            "working": working,
-            "dead": sum(self._depth(os.environ[f"{variable}_DLQ_URL"])),
-        }
+    def _depths(self, queue: str, url: str, dead_letters_url: str) -> dict[str, Any]:
+        waiting, working = self._depth(url)
+        return {"queue": queue, "waiting": waiting, "working": working, "dead": sum(self._depth(dead_letters_url))}
 
     def _depth(self, url: str) -> tuple[int, int]:
         attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(DEPTHS))["Attributes"]
         waiting, hidden = (int(attributes[name]) for name in DEPTHS)
         return waiting, hidden
+
+
+def queue_urls() -> list[tuple[str, str, str]]:
+    """Returns each queue that is shown, by the environment: its name, its URL and its dead-letter queue's."""
+    variables = [name.removesuffix(QUEUE_URL) for name in os.environ if name.endswith(QUEUE_URL)]
+    return [
+        (name.lower().replace("_", "-"), os.environ[name + QUEUE_URL], os.environ[name + DLQ_URL])
+        for name in variables
+        if name + DLQ_URL in os.environ and name not in NOT_SHOWN
+    ]
 
 
 def event_in(body: str) -> Event | None:

@@ -1,5 +1,6 @@
 """What the stack tells the shell, `cargo lambda watch` and the user about itself."""
 
+import re
 import secrets
 import shlex
 import sys
@@ -29,16 +30,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
     resources = {
         "TABLE_NAME": outputs["TableName"],
         "EVENT_BUS_NAME": outputs["EventBusName"],
-        "BIND_CARD_QUEUE_URL": outputs["BindCardQueueUrl"],
-        "BIND_CARD_DLQ_URL": outputs["BindCardDlqUrl"],
-        "START_BULK_QUEUE_URL": outputs["StartBulkQueueUrl"],
-        "START_BULK_DLQ_URL": outputs["StartBulkDlqUrl"],
-        "CANCEL_BULK_QUEUE_URL": outputs["CancelBulkQueueUrl"],
-        "CANCEL_BULK_DLQ_URL": outputs["CancelBulkDlqUrl"],
-        "CANCEL_ORDERS_QUEUE_URL": outputs["CancelOrdersQueueUrl"],
-        "CANCEL_ORDERS_DLQ_URL": outputs["CancelOrdersDlqUrl"],
-        "ORDER_FEED_QUEUE_URL": outputs["OrderFeedQueueUrl"],
-        "ORDER_FEED_DLQ_URL": outputs["OrderFeedDlqUrl"],
+        **queue_urls(outputs),
         "PIN_PEPPER_SECRET": outputs["PinPepperSecret"],
         "STACK_NAME": STACK_NAME,
     }
@@ -56,10 +48,8 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "BINDERY_TOKEN_COMMAND": command,
         **aws,
         **resources,
-        "EVENTS_QUEUE_URL": outputs["EventsQueueUrl"],
         "BINDERY_CONSOLE_URL": settings.console_url,
         **watch_address(),
-        "CONSOLE_QUEUE_URL": outputs["ConsoleQueueUrl"],
     }
     shell["BINDERY_TOKEN"] = token.make(settings, DEMO_TENANT, str(DEMO_ACCOUNT))
     demo.seed_sample(settings, outputs["TableName"])
@@ -79,6 +69,12 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
     }
     _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
     return shell
+
+
+def queue_urls(outputs: dict[str, str]) -> dict[str, str]:
+    """Returns the queues among the outputs, as variables: `BIND_CARD_QUEUE_URL` of `BindCardQueueUrl`."""
+    queues = {name: url for name, url in outputs.items() if name.endswith(("QueueUrl", "DlqUrl"))}
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): url for name, url in queues.items()}
 
 
 def watch_address() -> dict[str, str]:

@@ -5,16 +5,18 @@ for.
 """
 
 import base64
+import functools
 import json
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from .guard import guard_handlers
-from .settings import Settings
+from .settings import INFRA, Settings
 
 KEY_ID = "local-1"
 
@@ -26,6 +28,7 @@ def serve(settings: Settings, descriptor: int) -> None:
             "issuer": settings.issuer_url,
             "jwks_uri": f"{settings.issuer_url}/jwks.json",
             "id_token_signing_alg_values_supported": ["RS256"],
+            "scopes_supported": scopes(),
         },
         "/jwks.json": {"keys": [_public_jwk(settings)]},
     }
@@ -50,6 +53,15 @@ def serve(settings: Settings, descriptor: int) -> None:
     server = ThreadingHTTPServer(taken.getsockname(), Handler, bind_and_activate=False)
     server.socket = taken
     server.serve_forever()
+
+
+@functools.cache
+def scopes() -> list[str]:
+    """Returns every scope that an operation of the API asks for, by its document."""
+    document = yaml.load((INFRA / "api" / "openapi.yaml").read_text(), yaml.CSafeLoader)
+    operations = [part for path in document["paths"].values() for part in path.values() if isinstance(part, dict)]
+    asked_for = [way["BearerAuth"] for operation in operations for way in operation.get("security", [])]
+    return sorted({scope for words in asked_for for scope in words})
 
 
 def key(settings: Settings) -> rsa.RSAPrivateKey:

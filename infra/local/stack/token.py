@@ -8,10 +8,9 @@ import time
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from .issuer import KEY_ID, encode, key
+from .issuer import KEY_ID, encode, key, scopes
 from .settings import AUDIENCE, Settings
 
-SCOPES = "cards:bind cards:write cards:read orders:cancel operations:read"
 HOUR_SECONDS = 3600
 DAY_SECONDS = 24 * HOUR_SECONDS
 
@@ -20,14 +19,18 @@ def make(
     settings: Settings,
     tenant: str,
     account: str,
-    scope: str = SCOPES,
+    scope: str | None = None,
     expires_in: int = DAY_SECONDS,
     audience: str = AUDIENCE,
 ) -> str:
-    """Signs a token. A claim that is empty is left out; `expires_in` is in seconds, and may be negative."""
+    """Signs a token. A claim that is empty is left out; `expires_in` is in seconds, and may be negative.
+
+    Without `scope` it has every scope.
+    """
     now = int(time.time())
     expires = now + expires_in
-    claims = {"iss": settings.issuer_url, "sub": "local", "aud": audience, "scope": scope, "exp": expires}
+    claims = {"iss": settings.issuer_url, "sub": "local", "aud": audience, "exp": expires}
+    claims["scope"] = " ".join(scopes()) if scope is None else scope
     # A token that has expired was issued an hour before.
     claims["iat"] = now if expires > now else expires - HOUR_SECONDS
     claims |= {name: value for name, value in (("tenant_id", tenant), ("account_id", account)) if value}
@@ -41,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ./infra/local/token."""
     parser.add_argument("--tenant", default=os.environ.get("BINDERY_TENANT", ""), help="tenant_id; empty: none")
     parser.add_argument("--account", default=os.environ.get("BINDERY_ACCOUNT", ""), help="account_id; empty: none")
-    parser.add_argument("--scope", default=SCOPES, help="scopes, separated by spaces")
+    parser.add_argument("--scope", help="scopes, separated by spaces (default: all)")
     parser.add_argument("--expires-in", type=int, default=DAY_SECONDS, help="seconds from now; may be negative")
     parser.add_argument("--audience", default=AUDIENCE, help="aud")
 

@@ -3,17 +3,20 @@
 import { byId, shortened } from "./dom.js";
 import { ask } from "./dialog.js";
 
-const SCOPES = ["cards:bind", "cards:write", "cards:read", "orders:cancel", "operations:read"];
 const STORED = "identity";
 
 /** `{ tenant, account, customer, scopes }`. */
 export let identity;
 export let token;
+/** Every scope of the issuer. */
+let scopesSupported;
 
 /** Takes up the identity of this tab, or the demo's; calls `changed` with each new one. */
 export async function beSomeone(changed, tenants = () => []) {
   const stored = sessionStorage.getItem(STORED);
-  const first = stored ? JSON.parse(stored) : { ...(await (await fetch("/defaults.json")).json()), scopes: SCOPES };
+  const defaults = await (await fetch("/defaults.json")).json();
+  scopesSupported = defaults.scopes;
+  const first = stored ? JSON.parse(stored) : defaults;
   byId("identity").onclick = async () => {
     const chosen = await ask({
       title: "Act as",
@@ -22,7 +25,7 @@ export async function beSomeone(changed, tenants = () => []) {
         { name: "tenant", label: "Tenant", value: identity.tenant, suggestions: tenants(), required: true },
         { name: "account", label: "Account", value: identity.account, hint: "Empty: a token without an account." },
         { name: "customer", label: "Customer", value: identity.customer, hint: "Whom cards are bound to." },
-        { name: "scopes", label: "Scopes", value: identity.scopes, choices: SCOPES },
+        { name: "scopes", label: "Scopes", value: identity.scopes, choices: scopesSupported },
       ],
       submit: "Act as this one",
     });
@@ -42,7 +45,7 @@ async function become(wanted, changed) {
   ({ token } = await answer.json());
   identity = wanted;
   sessionStorage.setItem(STORED, JSON.stringify(wanted));
-  const limited = scopes.length < SCOPES.length ? ` · ${scopes.length} of ${SCOPES.length} scopes` : "";
+  const limited = scopes.length < scopesSupported.length ? ` · ${scopes.length} of ${scopesSupported.length} scopes` : "";
   const account_ = account ? `account ${account}` : "no account";
   byId("identity").textContent = `Acting as ${shortened(tenant)} · ${account_}${limited}`;
   changed();
