@@ -1,6 +1,8 @@
 //! Access tokens signed with the local issuer's key, and forged ones.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,10 +11,15 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::contract::{DOCUMENT, operations};
 use crate::variable;
 
-/// All scopes.
-pub const SCOPES: &str = "cards:bind cards:write cards:read orders:cancel operations:read";
+/// Every scope that an operation of the API asks for, by its document.
+pub static SCOPES: LazyLock<String> = LazyLock::new(|| {
+    let ways = operations(&DOCUMENT).into_iter().flat_map(|operation| operation.node["security"].as_array().unwrap());
+    let words: BTreeSet<&str> = ways.map(|way| way["BearerAuth"][0].as_str().unwrap()).collect();
+    words.into_iter().collect::<Vec<_>>().join(" ")
+});
 
 /// A token of this organisation's, for no account.
 #[must_use]
@@ -28,7 +35,7 @@ pub fn claims(org: &str, account: u64) -> Value {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     json!({
         "iss": issuer(), "aud": "bindery", "sub": "tests", "iat": now, "exp": now + 3600,
-        "tenant_id": org, "account_id": account.to_string(), "scope": SCOPES,
+        "tenant_id": org, "account_id": account.to_string(), "scope": *SCOPES,
     })
 }
 

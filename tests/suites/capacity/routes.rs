@@ -155,7 +155,7 @@ impl Routes {
         let limit = MAX_LIMIT / usize::from(self.times);
         event["queryStringParameters"] = json!({ "limit": limit.to_string() });
         event["rawQueryString"] = json!(format!("limit={limit}"));
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.into();
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.as_str().into();
         self.measured.meter.take();
         let answer = function.invoke(event).await.response(status);
         let cost = self.measured.meter.take();

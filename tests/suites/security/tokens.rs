@@ -78,10 +78,10 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("no scope", with("scope", Value::Null), 403),
         ("a list of scopes that begin alike", with("scope", json!(["cards:writer", "orders:cancels"])), 403),
         ("a scope that begins alike", with("scope", json!("cards:writer orders:cancels")), 403),
-        ("a text that looks like a list", with("scope", json!(format!("[a {} b]", token::SCOPES))), 403),
-        ("a list of one text", with("scope", json!([token::SCOPES])), 403),
+        ("a text that looks like a list", with("scope", json!(format!("[a {} b]", *token::SCOPES))), 403),
+        ("a list of one text", with("scope", json!([*token::SCOPES])), 403),
         ("a list in a list", with("scope", json!([token::SCOPES.split(' ').collect::<Vec<_>>()])), 403),
-        ("an object of scopes", with("scope", json!({ "a": format!("a {} b", token::SCOPES) })), 403),
+        ("an object of scopes", with("scope", json!({ "a": format!("a {} b", *token::SCOPES) })), 403),
         ("a scope in capitals", with("scope", json!(token::SCOPES.to_uppercase())), 403),
     ]
 }
@@ -191,7 +191,7 @@ async fn a_token_that_is_not_right_opens_no_endpoint() {
 #[tokio::test]
 async fn claims_that_a_client_can_write_are_none() {
     let target = Target::new().await;
-    let claims = json!({ "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": token::SCOPES });
+    let claims = json!({ "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": *token::SCOPES });
     let context = json!({ "authorizer": { "jwt": { "claims": claims } } });
     for endpoint in ENDPOINTS {
         for (place, value) in [
@@ -199,7 +199,7 @@ async fn claims_that_a_client_can_write_are_none() {
                 "/headers",
                 json!({ "requestcontext": context.to_string(), "x-amzn-request-context": context.to_string() }),
             ),
-            ("/headers", json!({ "tenant_id": ORG, "scope": token::SCOPES, "authorization": claims.to_string() })),
+            ("/headers", json!({ "tenant_id": ORG, "scope": *token::SCOPES, "authorization": claims.to_string() })),
             ("/rawQueryString", json!("requestContext.authorizer.jwt.claims.scope=cards:write")),
             ("/body", json!({ "requestContext": context }).to_string().into()),
             ("/authorizer", context["authorizer"].clone()),

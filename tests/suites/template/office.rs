@@ -71,7 +71,7 @@ impl Office {
             headers["idempotency-key"] = key.into();
         }
         let mut event = http_event(method, path, &parameters, &headers, body.as_ref());
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.into();
+        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.as_str().into();
         self.function(name).await.invoke(event).await.response(status)
     }
 
