@@ -28,8 +28,8 @@ pub struct Api {
 enum Change {
     /// Closes all endpoints that accept instructions: clients get 503. Those that read stay open.
     ///
-    /// Requests that run already are finished. It reserves no concurrency for the functions, which no deployment
-    /// changes: they stay closed until `bindery api open`.
+    /// Requests that run already are finished. Their functions' reserved concurrency becomes 0, which no
+    /// deployment changes: they stay closed until `bindery api open`.
     Close,
     /// Opens the endpoints that are closed.
     Open,
