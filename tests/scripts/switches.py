@@ -185,9 +185,10 @@ def closed_endpoints_refuse_instructions(events: TenantEvents, card: int) -> Non
     check("closing again changes nothing else", [name for name, row in rows.items() if row["changed"]] == ["bind-card"])
     # AWS's gateway answers 503 to what Lambda does not run, the emulator's 429.
     refused = [send("PUT", bind_path(card)), send("POST", "/cards/v1/bulks", json={"program_id": 1})]
-    check("instructions are refused", all(one.status_code in (429, 503) for one in refused))
+    statuses = {one.status_code for one in refused}
+    check("instructions are refused", statuses <= {429, 503} or print(statuses))
     check("and nothing comes of them", depth("bind-card") == 0 and not events.take())
-    check("cards are read", call("GET", f"/cards/v1/cards/{card}", 200)["id"] == card)
+    check("cards are read", call("GET", f"/cards/v1/cards/{card}", 200)["card_id"] == card)
     reopened = endpoints("open")
     check("all are open again", not closed() and {row["changed"] for row in reopened.values()} == {True})
     operation = bind(card)
