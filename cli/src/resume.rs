@@ -4,14 +4,13 @@
 //! once more what came of them, as any message does that is delivered again.
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::json;
 use shared::clock;
 use shared::domain::bulk::{Bulk, PlanCursor};
 use shared::domain::cancel::CancelType;
 use shared::domain::ids::{BulkId, OperationId, OrgId};
 use shared::domain::operation::{Operation, OperationState, Subject};
-use shared::message::{CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep, Watch};
+use shared::message::{CancelBulk, CancelStep, Instruction, Message, NamedPlan, StartBulk, StartStep, Watch};
 use shared::plan::WATCH_AFTER;
 use shared::queue::Queue;
 use shared::store::{Store, StoreError};
@@ -47,7 +46,7 @@ impl Resume {
                 ask()?;
                 let start = |step| StartBulk { bulk_id: bulk_id.clone(), step };
                 let messages = [StartStep::Plan(PlanCursor::default()), StartStep::Watch(Watch {})].map(start);
-                plan_again(stack, &store, "start-bulk", &operation, messages).await?;
+                plan_again(stack, &store, &operation, messages).await?;
             }
             Subject::CancelBulk { bulk_id, cancel_type, .. } => {
                 let Bulk { settings, batches, .. } = bulk(&store, org, bulk_id).await?;
@@ -69,7 +68,7 @@ impl Resume {
                 ask()?;
                 let cancel = |step| CancelBulk { bulk_id: bulk_id.clone(), program_id: settings.program_id, step };
                 let messages = [plan, CancelStep::Watch(Watch {})].map(cancel);
-                plan_again(stack, &store, "cancel-bulk", &operation, messages).await?;
+                plan_again(stack, &store, &operation, messages).await?;
             }
             Subject::BindCard { .. }
             | Subject::CreateBulk { .. }
@@ -91,15 +90,14 @@ async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, Failure
 
 /// Forgets how far the operation is planned, and sends the message that it began with, and one that watches it: the old
 /// one may be lost, too.
-async fn plan_again<T: Serialize + Sync>(
+async fn plan_again<T: Instruction>(
     stack: &Stack,
     store: &Store,
-    queue: &str,
     operation: &Operation,
     [plan, watch]: [T; 2],
 ) -> Result<(), Failure> {
     store.forget_plan(&operation.org_id, operation.operation_id).await.map_err(failed)?;
-    let queue = Queue::new(stack.sqs(), stack.queue_url(queue)?.to_owned());
+    let queue = Queue::new(stack.sqs(), stack.queue_url(T::KIND)?.to_owned());
     let message = Message::of(operation, plan);
     let sent = async {
         queue.send_later(&message.next(watch), WATCH_AFTER).await?;
