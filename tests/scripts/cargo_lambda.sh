@@ -23,7 +23,18 @@ status() { # path, curl's arguments: the status of the answer
 }
 bind="/wallet/v2/cards/$BINDERY_CARD/noname/bind"
 account=(-H "x-account-id: $BINDERY_ACCOUNT" -H "x-customer-id: $BINDERY_CUSTOMER")
-expect "watch refuses a bind without a token" 401 "$(status "$bind" -X PUT "${account[@]}")"
+# Every route of Cargo.toml's, with 1 for its parameter.
+routes=$(python3 -c '
+import re, tomllib
+router = tomllib.load(open("Cargo.toml", "rb"))["workspace"]["metadata"]["lambda"]["watch"]["router"]
+for path, methods in router.items():
+    for route in methods:
+        print(route["method"], re.sub(r"{\w+}", "1", path))
+')
+[ -n "$routes" ] || { echo "FAILED: Cargo.toml has no routes" >&2; exit 1; }
+while read -r method path; do
+    expect "watch refuses $method $path without a token" 401 "$(status "$path" -X "$method" "${account[@]}" </dev/null)"
+done <<<"$routes"
 token=(-H "Authorization: Bearer $BINDERY_TOKEN")
 expect "watch accepts a bind" 202 "$(status "$bind" -X PUT "${token[@]}" "${account[@]}")"
 expect "watch reads the card" 200 "$(status "/cards/v1/cards/$BINDERY_CARD" "${token[@]}")"

@@ -2,20 +2,24 @@
 """Checks infra/api's documents and infra/schemas: that they are valid, that references resolve, that examples fit.
 
 Linters check OpenAPI's document besides, and AsyncAPI's own parser its: see tests/npm. Neither linter reads XML.
+The pages are held to the document, too: the README's table of endpoints, and every request that a page shows.
 """
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 from xml.etree import ElementTree
 
 import jsonschema_rs
 import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-INFRA = Path(__file__).resolve().parents[2] / "infra"
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
 OPENAPI, ASYNCAPI = INFRA / "api/openapi.yaml", INFRA / "api/asyncapi.yaml"
 SCHEMAS = sorted((INFRA / "schemas").rglob("*.json"))
 # What is an example may be anything, nulls and all.
@@ -25,7 +29,10 @@ NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 documents = {path: yaml.safe_load(path.read_text()) for path in (OPENAPI, ASYNCAPI)}
 documents |= {path: json.loads(path.read_text()) for path in SCHEMAS}
 found: list[str] = []
-counts = {"references": 0, "examples": 0}
+counts = {"references": 0, "examples": 0, "endpoints in the README": 0, "requests in pages": 0}
+# Pages whose requests are typed into a shell. Together they show a request to each endpoint.
+PAGES = (ROOT / "README.md", INFRA / "api/README.md")
+METHODS = ("get", "put", "post", "delete", "patch")
 
 
 def nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -162,6 +169,124 @@ def asyncapi_examples() -> None:
             fits(file, f" (an example of {name})", "", example["payload"])
 
 
+def operations() -> Iterator[tuple[str, str, dict[str, Any], list[dict[str, Any]]]]:
+    """Each operation of the OpenAPI document: its method, its path, what it is, and all its parameters."""
+    for path, item in documents[OPENAPI]["paths"].items():
+        for method in METHODS:
+            if method in item:
+                parameters = item.get("parameters", []) + item[method].get("parameters", [])
+                parameters = [resolve(OPENAPI, one["$ref"]) if "$ref" in one else one for one in parameters]
+                yield method.upper(), path, item[method], parameters
+
+
+def readme_table() -> None:
+    """The README's table has each operation, with its function, its scopes, and its answers but for the gateway's."""
+    wanted = {}
+    for method, path, operation, parameters in operations():
+        query = "&".join(f"{one['name']}=" for one in parameters if one["in"] == "query")
+        function = operation.get("x-function", operation["operationId"])
+        scopes = " or ".join(f"`{scope}`" for way in operation["security"] for scope in way["BearerAuth"])
+        answers = ", ".join(sorted(set(operation["responses"]) - {"429"}))
+        place = f"`{method} {path}{'?' * bool(query)}{query}`"
+        wanted[place] = (f"[{function}](functions/{function})", scopes, answers)
+    rows = re.findall(r"^\| (`[A-Z]+ /.*`) \| (.*) \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
+    # Beside the scopes may stand what else the token must be.
+    said = {
+        place: (function, re.sub(r"(`), [^`]*$", r"\1", scopes), answers) for place, function, scopes, answers in rows
+    }
+    counts["endpoints in the README"] = len(said)
+    for place in sorted(wanted.keys() | said.keys()):
+        if said.get(place) != wanted.get(place):
+            found.append(f"README.md: {place}: {said.get(place)}, but {OPENAPI.name} has {wanted.get(place)}")
+
+
+def requests(page: Path) -> Iterator[list[str]]:
+    """The words of each command by curl in a page's blocks for the shell; variables stay as they are."""
+    for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S):
+        block = re.sub(r" +# .*$", "", block, flags=re.M).replace("\\\n", " ")
+        lexer = shlex.shlex(block, posix=True, punctuation_chars="\n;|&")
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+        command: list[str] = []
+        for word in [*lexer, "\n"]:
+            if set(word) <= set("\n;|&"):
+                if command[:1] == ["curl"]:
+                    yield command
+                command = []
+            else:
+                command.append(word)
+
+
+def request_of_page(page: Path, words: list[str]) -> str | None:
+    """Holds a request to its operation: parameters, headers, and the body. Returns the operation's ID."""
+    place = f"{page.relative_to(ROOT)}: {' '.join(words)[:100]}"
+    options = {"-H": [], "-d": [], "-X": []}
+    for option, value in zip(words, words[1:], strict=False):
+        options.get(option, []).append(value)
+    url = next((word for word in words if word.startswith("$BINDERY_URL/")), "")
+    path, _, query = url.removeprefix("$BINDERY_URL").partition("?")
+    method = (options["-X"] or ["POST" if options["-d"] else "GET"])[0]
+    route = f"{method} {path}"
+    alike = (one for one in operations() if re.fullmatch(re.sub(r"{\w+}", "[^/]+", f"{one[0]} {one[1]}"), route))
+    one = next(alike, None)
+    if one is None:
+        found.append(f"{place}: no operation is at {route}")
+        return None
+    _, template, operation, parameters = one
+    headers = {header.partition(":")[0].lower() for header in options["-H"]}
+    known = {one["name"].lower() for one in parameters if one["in"] == "header"}
+    required = {one["name"].lower() for one in parameters if one["in"] == "header" and one.get("required")}
+    # `$token` is a header in a variable of the shell.
+    usual = {"authorization", "$token", "content-type", "accept"}
+    if unknown := headers - known - usual:
+        found.append(f"{place}: {sorted(unknown)} are no headers of {method} {template}")
+    if missing := required - headers:
+        found.append(f"{place}: {sorted(missing)} are required")
+    if unknown := {name for name, _ in parse_qsl(query)} - {one["name"] for one in parameters if one["in"] == "query"}:
+        found.append(f"{place}: {sorted(unknown)} are no parameters of {method} {template}")
+    body_of_page(place, f"/paths/{escaped(template)}/{method.lower()}", operation, options)
+    return operation["operationId"]
+
+
+def escaped(path: str) -> str:
+    """A path or a media type as a part of a pointer."""
+    return path.replace("~", "~0").replace("/", "~1")
+
+
+def body_of_page(place: str, pointer: str, operation: dict[str, Any], options: dict[str, list[str]]) -> None:
+    """The body of a page's request is one that the operation takes. Each variable in it is a number."""
+    kinds = [value.partition(": ")[2] for value in options["-H"] if value.lower().startswith("content-type")]
+    if not options["-d"]:
+        if operation.get("requestBody", {}).get("required"):
+            found.append(f"{place}: a body is required")
+        return
+    body = re.sub(r"\$\w+", "1", options["-d"][0])
+    content = operation.get("requestBody", {}).get("content", {})
+    if not kinds or kinds[0] not in content:
+        found.append(f"{place}: {kinds} is not among {sorted(content)}")
+    elif kinds[0].endswith("json"):
+        fits(OPENAPI, f" ({place})", schema_of(f"{pointer}/requestBody/content/{escaped(kinds[0])}"), json.loads(body))
+    else:
+        # Members of an entry come in any order, and need not be there.
+        entries = followed(content[kinds[0]]["schema"])
+        names = set(followed(entries["items"])["properties"])
+        root = ElementTree.fromstring(body)
+        said = {child.tag.rpartition("}")[2] for entry in root for child in entry}
+        if root.tag != f"{{{entries['xml']['namespace']}}}{entries['xml']['name']}" or not said or said - names:
+            found.append(f"{place}: {root.tag}, {sorted(said - names)}")
+
+
+def pages() -> None:
+    """Every request of the pages is one that the document has, and they show one to each endpoint."""
+    shown = set()
+    for page in PAGES:
+        for words in requests(page):
+            counts["requests in pages"] += 1
+            shown.add(request_of_page(page, words))
+    missing = {operation["operationId"] for _, _, operation, _ in operations()} - shown
+    if missing:
+        found.append(f"infra/api/README.md: no request to {', '.join(sorted(missing))}")
+
+
 for document in documents:
     references(document)
 for schema in SCHEMAS:
@@ -171,7 +296,9 @@ if not found:
     found += [f"{OPENAPI.name}: {error.message}" for error in errors]
     openapi_examples()
     asyncapi_examples()
+    readme_table()
+    pages()
 # With nothing to check it would be content, too.
 if found or not all(counts.values()):
     raise SystemExit("\n".join(found) or f"FAILED: {counts}")
-print(f"ok: {len(documents)} files, {counts['references']} references, {counts['examples']} examples")
+print(f"ok: {len(documents)} files, " + ", ".join(f"{count} {what}" for what, count in counts.items()))

@@ -58,12 +58,29 @@ static FORMS_OF_OTHERS: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// The `OpenAPI` document.
-pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| rendered("openapi.json"));
+pub static DOCUMENT: LazyLock<Value> = LazyLock::new(|| document(OPENAPI));
+/// The `AsyncAPI` document.
+pub static MESSAGES_AND_EVENTS: LazyLock<Value> = LazyLock::new(|| document("api/asyncapi.yaml"));
 
-/// A document of infra/api that tests/scripts/env.sh has rendered as JSON.
+/// A document in YAML, by its path from infra.
+fn document(file: &str) -> Value {
+    let text = std::fs::read_to_string(infra().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The queues that the `AsyncAPI` document has a channel for; each is also its message's name.
 #[must_use]
-pub fn rendered(name: &str) -> Value {
-    read(&PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join(name))
+pub fn queues() -> Vec<&'static str> {
+    let channels = MESSAGES_AND_EVENTS["channels"].as_object().unwrap();
+    channels.keys().map(String::as_str).filter(|name| *name != "events").collect()
+}
+
+/// The first example of a message or an event, by its name in the `AsyncAPI` document.
+#[must_use]
+pub fn example(message: &str) -> Value {
+    let messages = &MESSAGES_AND_EVENTS["components"]["messages"];
+    let payload = messages[message].pointer("/examples/0/payload");
+    payload.unwrap_or_else(|| panic!("{message} has no example in infra/api/asyncapi.yaml")).clone()
 }
 
 /// An operation of the `OpenAPI` document.
@@ -77,6 +94,22 @@ pub struct Operation<'a> {
     pub node: &'a Value,
     /// What it says of all operations of the path.
     pub item: &'a Value,
+}
+
+impl<'a> Operation<'a> {
+    /// The function that serves it: its operation's ID, unless the contract has another ID for it.
+    #[must_use]
+    pub fn function(self) -> &'a str {
+        self.node["x-function"].as_str().or(self.node["operationId"].as_str()).unwrap()
+    }
+
+    /// The scopes of which it asks for one.
+    #[must_use]
+    pub fn scopes(self) -> Vec<&'a str> {
+        let ways = self.node["security"].as_array().unwrap();
+        assert!(ways.iter().all(|way| way["BearerAuth"].as_array().unwrap().len() == 1), "{}", self.path);
+        ways.iter().map(|way| way["BearerAuth"][0].as_str().unwrap()).collect()
+    }
 }
 
 /// The document's operations.

@@ -11,6 +11,7 @@
 //! - [`orders`]: the order system, played, and persons with PINs.
 //! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator: lets a test step in between two calls, counts them, delays them.
+//! - [`requests`]: requests to every endpoint, made from the `OpenAPI` document's examples.
 //! - [`simulation`]: random instructions in bad weather, and what must be true afterwards.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`queue_simulator`]: messages, delivered again and out of order to functions that are killed.
@@ -36,6 +37,7 @@ mod partial_failures;
 pub mod payloads;
 pub mod proxy;
 pub mod queue_simulator;
+pub mod requests;
 pub mod seed;
 pub mod simulation;
 pub mod stack;

@@ -35,18 +35,6 @@ pub fn http_event(method: &str, path: &str, parameters: &Value, headers: &Value,
     })
 }
 
-/// An API Gateway event for a bind.
-#[must_use]
-pub fn bind_event(card: u64, reissued: Option<u64>, key: &str) -> Value {
-    let headers = json!({
-        "idempotency-key": key, "x-correlation-id": key,
-        "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string(),
-    });
-    let body = reissued.map(|card| json!({ "reissued_card_id": card }));
-    let path = format!("/wallet/v2/cards/{card}/noname/bind");
-    http_event("PUT", &path, &json!({ "cardId": card.to_string() }), &headers, body.as_ref())
-}
-
 /// A message that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {

@@ -12,6 +12,7 @@ use shared::domain::card::Card;
 use uuid::Uuid;
 
 use crate::contract::check_answer;
+use crate::requests::Request;
 use crate::test_env::{distinct, drain, eventually, subscribe};
 use crate::{seed, token, variable};
 
@@ -113,7 +114,7 @@ impl Tenant {
 
     /// The card as the API shows it.
     pub async fn card(&self, card: u64) -> Value {
-        let (status, body) = self.get(&format!("/cards/v1/cards/{card}")).await;
+        let (status, body) = self.get(&Request::to("get-card").at(card).path()).await;
         assert_eq!(status, 200, "{body}");
         body
     }
@@ -147,7 +148,7 @@ impl Tenant {
 /// Where a card is bound.
 #[must_use]
 pub fn bind_path(card: impl std::fmt::Display) -> String {
-    format!("/wallet/v2/cards/{card}/noname/bind")
+    Request::to("bind-card").at(card).path()
 }
 
 /// Status, `Location` and body of an answer, which must be one that is documented. The `Location` is resolved, and shown as

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use shared::aws::Aws;
 use tests::capacity::{Meter, chunks, dynoxide};
 use tests::function::Function;
-use tests::payloads::{batch, bind_event, http_event};
+use tests::payloads::batch;
 use tests::proxy::{Pace, Proxy, Step};
+use tests::requests;
 use tests::test_env::create_table;
 
 use crate::fake_aws::StandIn;
@@ -195,11 +196,9 @@ impl Rig {
         self.meter.take();
         for (card, replaced) in cards.zip(replaced) {
             let key = format!("key-{card}");
-            let mut event = bind_event(card, kind.reissues.then_some(replaced), &key);
-            if !kind.keyed {
-                event["headers"].as_object_mut().unwrap().remove("idempotency-key");
-            }
-            endpoint.request(event, 202, &mut usage).await;
+            let request = requests::bind(card, kind.reissues.then_some(replaced)).header("x-correlation-id", &key);
+            let request = if kind.keyed { request.key(&key) } else { request };
+            endpoint.request(request.event(), 202, &mut usage).await;
         }
         self.work(worker, if kind.alone { 1 } else { BATCH }, &mut usage).await;
         self.settle(usage, count)
@@ -207,12 +206,10 @@ impl Rig {
 
     async fn orders(&self, [endpoint, worker]: &[Lambda; 2], count: usize) -> Usage {
         let orders = self.numbers(count);
-        let headers = json!({ "idempotency-key": format!("key-{}", orders.start) });
-        let entries: Vec<_> = orders.clone().map(|order| json!({ "OrderID": order })).collect();
-        rows::put(&self.dynamodb, &rows::of_orders(orders.map(|order| i32::try_from(order).unwrap()))).await;
-        let body = json!(entries);
-        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&body));
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        let key = format!("key-{}", orders.start);
+        let orders = orders.map(|order| i32::try_from(order).unwrap());
+        rows::put(&self.dynamodb, &rows::of_orders(orders.clone())).await;
+        let event = requests::cancel_domestic_orders(orders).key(key).event();
         let mut usage = Usage::default();
         self.meter.take();
         endpoint.request(event, 200, &mut usage).await;
@@ -298,22 +295,13 @@ impl<'a> Bulks<'a> {
         let ids: Vec<_> = self.rig.numbers(count).map(|number| format!("{number:036}")).collect();
         self.rig.meter.take();
         let mut usage = Usage::default();
-        let body = json!({ "program_id": 5, "external_ids": ids });
-        let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
-        let bulk = self.create.request(event, 201, &mut usage).await["id"].clone();
+        let created = self.create.request(requests::create_bulk(&ids).event(), 201, &mut usage).await;
+        let bulk = created["id"].as_str().unwrap();
         let created = self.rig.settle(usage, count);
 
-        let post = |what: &str, body: Option<&Value>| {
-            let path = format!("/cards/v1/bulks/{}/{what}", bulk.as_str().unwrap());
-            http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), body)
-        };
-        let started = self.operation(&self.start, post("start", None), (count, 1)).await;
-        let body = if named {
-            json!({ "cancel_type": "PARTIAL", "external_ids": ids })
-        } else {
-            json!({ "cancel_type": "FULL" })
-        };
-        let canceled = self.operation(&self.cancel, post("cancel", Some(&body)), (count, 5)).await;
+        let started = self.operation(&self.start, requests::start_bulk(bulk).event(), (count, 1)).await;
+        let cancel = requests::cancel_bulk(bulk, named.then_some(ids.as_slice()));
+        let canceled = self.operation(&self.cancel, cancel.event(), (count, 5)).await;
         [created, started, canceled]
     }
 

@@ -9,8 +9,9 @@ use serde_json::json;
 use shared::aws::Aws;
 use tests::capacity::{Consumed, Meter, dynoxide};
 use tests::function::{Function, Program};
-use tests::payloads::{batch, http_event};
+use tests::payloads::batch;
 use tests::proxy::{Pace, Proxy, Step};
+use tests::requests::cancel_bulk;
 use tests::test_env::create_table;
 use tokio::runtime::{Builder, Runtime};
 
@@ -130,9 +131,7 @@ impl Ground {
         rows::put(&self.dynamodb, &rows::of_cards(&cards)).await;
         rows::put(&self.dynamodb, &rows::of_bulk(&bulk, &cards)).await;
         let endpoint = Function::new("cancel-bulk", self.environment.clone()).await;
-        let path = format!("/cards/v1/bulks/{bulk}/cancel");
-        let body = json!({ "cancel_type": "FULL" });
-        let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+        let event = cancel_bulk(&bulk, None).event();
         self.measure(workers, count + 1, async || {
             let answer = endpoint.invoke(event).await.answer();
             assert_eq!(answer["statusCode"], 202, "{answer}");

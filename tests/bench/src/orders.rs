@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use serde_json::{Value, json};
 use tests::function::Function;
 use tests::orders::CREATOR;
-use tests::payloads::{ORG, http_event};
+use tests::payloads::ORG;
+use tests::requests::Request;
 
 use crate::fake_aws::Ground;
 use crate::results::{ms, table};
@@ -34,9 +35,7 @@ pub async fn run() {
     );
     let mut rows = Vec::new();
     for (format, content_type, body) in [("JSON", "application/json", json.to_string()), ("XML", "text/xml", xml)] {
-        let mut event =
-            http_event("POST", "/api/orders/cancellations", &json!({}), &json!({ "content-type": content_type }), None);
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        let mut event = Request::to("cancel-orders").header("content-type", content_type).event();
         event["body"] = json!(body);
         cancel(&endpoint, &event).await;
         let (cpu, started) = (endpoint.cpu_time().await, Instant::now());

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use tests::function::Function;
-use tests::payloads::{ORG, batch, bind_event};
+use tests::payloads::{ORG, batch};
+use tests::requests::bind_event;
 use tests::{seed, variable};
 
 use crate::fake_aws::Ground;

@@ -1,51 +1,98 @@
 //! The document's limits are the code's constants.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use cancel_orders::told;
 use cancel_orders::wire::{MAX_DEPTH, MAX_NODES, MAX_VALUES as MAX_ORDERS_VALUES};
 use cancel_orders::{MAX_ENTRIES, MAX_PINS};
 use create_bulk::settings::{
     MAX_CUSTOM_FIELD_CHARS, MAX_GROUP_CHARS, MAX_METADATA_BYTES, MAX_TEMPLATE_ID_CHARS, MIN_GROUP_CHARS,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::domain::acceptance::RETENTION_DAYS;
 use shared::domain::bulk::{CHUNK_ITEMS, MAX_BATCHES, MAX_ITEMS, MAX_ITEMS_PER_REQUEST};
 use shared::domain::ids::{MAX_BULK_ID_CHARS, MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_CHARS, MAX_INTEGER_ID};
+use shared::domain::order::{MAX_AUTHORIZED, MAX_VERSION};
 use shared::domain::person::{LOCK_SECONDS, MAX_LOCK_SECONDS, MAX_TRIES, MAX_WRONG_AN_HOUR};
 use shared::http::bulk::MAX_BULK_BODY_BYTES;
 use shared::http::{DEFAULT_LIMIT, MAX_KEY_BYTES, MAX_LIMIT, MAX_VALUES, RETRY_AFTER_SECONDS};
-use tests::contract::{DOCUMENT, operations};
+use tests::contract::DOCUMENT;
+use tests::requests::Endpoint;
 
-use crate::{at, file, registry, schema};
+use crate::{at, file, forms, registry, schema};
 
-/// What stands there in a schema of infra/schemas.
-fn of_form(name: &str, pointer: &str) -> Value {
-    let form: Value = serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap();
-    form.pointer(pointer).unwrap_or_else(|| panic!("{name}: nothing is at {pointer}")).clone()
+/// The largest values, lengths and numbers of entries that a document allows, by the name of what they are about.
+type Largest = BTreeMap<(String, String), BTreeSet<u64>>;
+
+fn largest(node: &Value, name: &str, found: &mut Largest) {
+    for keyword in ["maximum", "maxLength", "maxItems"] {
+        if let Some(limit) = node[keyword].as_u64() {
+            found.entry((name.to_owned(), keyword.to_owned())).or_default().insert(limit);
+        }
+    }
+    for (member, value) in node.as_object().into_iter().flatten() {
+        let names = ["properties", "schemas", "parameters", "headers", "$defs"];
+        match member.as_str() {
+            "example" | "examples" => {}
+            of if names.contains(&of) && value.is_object() => {
+                value.as_object().unwrap().iter().for_each(|(name, value)| largest(value, name, found));
+            }
+            _ => largest(value, name, found),
+        }
+    }
+    node.as_array().into_iter().flatten().for_each(|value| largest(value, name, found));
 }
 
+/// What the code has for each, which must be all of the document's.
+fn by_name<const N: usize>(expected: [(&str, &str, u64); N]) -> Largest {
+    expected.map(|(name, keyword, limit)| ((name.to_owned(), keyword.to_owned()), BTreeSet::from([limit]))).into()
+}
+
+fn wide(number: usize) -> u64 {
+    number.try_into().unwrap()
+}
+
+const MAX_INT32: u64 = i32::MAX.unsigned_abs() as u64;
+
 #[test]
-fn limits_in_schemas_are_those_of_the_code() {
-    let ids = schema("ExternalIds");
-    assert_eq!((&ids["minItems"], &ids["maxItems"]), (&json!(1), &json!(MAX_ITEMS_PER_REQUEST)));
-    assert_eq!(schema("ExternalId")["maxLength"], MAX_EXTERNAL_ID_CHARS);
-    assert_eq!(schema("IntegerId")["maximum"], MAX_INTEGER_ID);
-    for member in ["account_id", "customer_id"] {
-        assert_eq!(schema("Card")["properties"][member]["maximum"], MAX_INTEGER_ID, "{member}");
-    }
-    assert_eq!(schema("BulkCounts")["properties"]["items"]["maximum"], MAX_ITEMS);
-    assert_eq!(schema("Bulk")["properties"]["size"]["maximum"], MAX_ITEMS);
+fn the_largest_that_the_api_takes_and_returns_is_the_codes() {
+    let most_errors = told::ALL.iter().map(|told| told.errors().len()).max().unwrap();
+    let mut found = Largest::new();
+    largest(&DOCUMENT["components"], "", &mut found);
+    largest(&DOCUMENT["paths"], "", &mut found);
+    let expected = by_name([
+        ("ArrayOfCancellationCreation", "maxItems", wide(MAX_ENTRIES)),
+        ("ArrayOfCancellationCreationResult", "maxItems", wide(MAX_ENTRIES)),
+        ("CorrelationId", "maxLength", wide(MAX_CORRELATION_ID_BYTES)),
+        ("CreatorID", "maximum", MAX_INT32),
+        ("Errors", "maxItems", wide(most_errors)),
+        ("ExternalId", "maxLength", wide(MAX_EXTERNAL_ID_CHARS)),
+        ("ExternalIds", "maxItems", wide(MAX_ITEMS_PER_REQUEST)),
+        ("IntegerId", "maximum", MAX_INTEGER_ID),
+        ("OrderID", "maximum", MAX_INT32),
+        ("account_id", "maximum", MAX_INTEGER_ID),
+        ("bulkID", "maxLength", wide(MAX_BULK_ID_CHARS)),
+        ("bulk_id", "maxLength", wide(MAX_BULK_ID_CHARS)),
+        ("customer_id", "maximum", MAX_INTEGER_ID),
+        ("embossing_custom_field", "maxLength", wide(MAX_CUSTOM_FIELD_CHARS)),
+        ("embossing_group", "maxLength", wide(MAX_GROUP_CHARS)),
+        ("id", "maxLength", wide(MAX_BULK_ID_CHARS)),
+        ("items", "maxItems", wide(MAX_LIMIT)),
+        ("items", "maximum", u64::from(MAX_ITEMS)),
+        ("limit", "maximum", wide(MAX_LIMIT)),
+        ("order_id", "maximum", MAX_INT32),
+        ("reissued_card_id", "maximum", MAX_INTEGER_ID),
+        ("results", "maxItems", wide(MAX_LIMIT)),
+        ("size", "maximum", u64::from(MAX_ITEMS)),
+        // HTTP's.
+        ("status", "maximum", 599),
+        ("template_id", "maxLength", wide(MAX_TEMPLATE_ID_CHARS)),
+        ("validity_period_hours", "maximum", MAX_INTEGER_ID),
+    ]);
+    assert_eq!(found, expected, "in infra/api/openapi.yaml, and in the code");
+    assert_eq!(schema("ExternalIds")["minItems"], 1);
     for of in ["CreateBulkRequest", "Bulk"] {
-        let longest = |member: &str| &schema(of)["properties"][member]["maxLength"];
-        assert_eq!(longest("template_id"), MAX_TEMPLATE_ID_CHARS, "{of}");
-        assert_eq!(longest("embossing_custom_field"), MAX_CUSTOM_FIELD_CHARS, "{of}");
-        assert_eq!(longest("embossing_group"), MAX_GROUP_CHARS, "{of}");
         assert_eq!(schema(of)["properties"]["embossing_group"]["minLength"], MIN_GROUP_CHARS, "{of}");
-    }
-    let page = &schema("BulkPage")["allOf"][1]["properties"];
-    for list in [&page["items"], &schema("Operation")["properties"]["results"]] {
-        assert_eq!(list["maxItems"], MAX_LIMIT);
-    }
-    for name in ["ArrayOfCancellationCreation", "ArrayOfCancellationCreationResult"] {
-        assert_eq!(schema(name)["maxItems"], MAX_ENTRIES, "{name}");
     }
 }
 
@@ -53,10 +100,7 @@ fn limits_in_schemas_are_those_of_the_code() {
 fn limits_of_parameters_and_headers_are_those_of_the_code() {
     let parameter = |name: &str| &at(&format!("/components/parameters/{name}"))["schema"];
     let limit = parameter("limit");
-    assert_eq!((&limit["default"], &limit["maximum"]), (&json!(DEFAULT_LIMIT), &json!(MAX_LIMIT)));
-    assert_eq!(parameter("bulkID")["maxLength"], MAX_BULK_ID_CHARS);
-    assert_eq!(parameter("CorrelationId")["maxLength"], MAX_CORRELATION_ID_BYTES);
-    assert_eq!(at("/components/headers/CorrelationId")["schema"]["maxLength"], MAX_CORRELATION_ID_BYTES);
+    assert_eq!(limit["default"], DEFAULT_LIMIT);
     let pattern = parameter("IdempotencyKey")["pattern"].as_str().unwrap();
     assert_eq!(pattern.matches(&format!("{{1,{MAX_KEY_BYTES}}}")).count(), 2, "{pattern}");
     assert_eq!(at("/components/headers/RetryAfter")["example"].to_string(), RETRY_AFTER_SECONDS);
@@ -84,34 +128,28 @@ fn size(bytes: usize) -> String {
 
 #[test]
 fn limits_in_words_are_those_of_the_code() {
-    let operation = |pointer: &str| at(&format!("/paths/{pointer}"));
+    let with_body = Endpoint::all().into_iter().filter(Endpoint::takes_body);
+    let said: BTreeMap<_, _> = with_body.map(|endpoint| (endpoint.function, endpoint.max_body_bytes())).collect();
     let limits = registry::max_body_bytes();
+    assert_eq!(said, limits, "in infra/api/openapi.yaml, and as `MAX_BODY_BYTES` of endpoints");
     let max_orders_bytes = limits["cancel-orders"];
-    let operations = operations(&DOCUMENT);
-    let with_body = operations.iter().filter(|operation| !operation.node["requestBody"].is_null());
-    assert_eq!(with_body.count(), limits.len(), "an endpoint takes a body, and has no MAX_BODY_BYTES, or the reverse");
-    for (name, limit) in limits {
-        // The contract has another ID for one of them.
-        let id = if name == "bind-card" { "post-v2-card-bind" } else { name };
-        let operation = operations.iter().find(|operation| operation.node["operationId"] == id).expect(name);
-        let said = operation.node["requestBody"]["description"].as_str().unwrap();
-        assert!(said.starts_with(&format!("At most {}.", size(limit))), "{name}: {said}");
-        if limit == MAX_BULK_BODY_BYTES {
-            assert!(said.contains(&format!("At most {} names and values", grouped(MAX_VALUES))), "{name}: {said}");
-        }
-        if limit == max_orders_bytes {
-            let values = format!("At most {} values of JSON; {} nodes", grouped(MAX_ORDERS_VALUES), grouped(MAX_NODES));
-            assert!(said.contains(&values), "{name}: {said}");
-        }
-    }
+    let operation = |function: &str| Endpoint::of(function).operation.node;
     let says = |node: &Value, text: String| {
         let said = node["description"].as_str().unwrap().replace('\n', " ");
         assert!(said.contains(&text), "{text:?} is not in {said:?}");
     };
-    let increment = operation("~1cards~1v1~1bulks~1{bulkID}/put");
+    for (function, limit) in limits {
+        let body = &operation(function)["requestBody"];
+        if limit == MAX_BULK_BODY_BYTES {
+            says(body, format!("At most {} names and values", grouped(MAX_VALUES)));
+        }
+    }
+    let values = format!("At most {} values of JSON; {} nodes", grouped(MAX_ORDERS_VALUES), grouped(MAX_NODES));
+    says(&operation("cancel-orders")["requestBody"], values);
+    let increment = operation("increment-bulk");
     says(increment, format!("at most {} items", grouped(MAX_ITEMS)));
     says(increment, format!("at most {} requests", grouped(MAX_BATCHES)));
-    let orders = operation("~1api~1orders~1cancellations/post");
+    let orders = operation("cancel-orders");
     says(orders, format!("At most {} entries", grouped(MAX_ENTRIES)));
     says(orders, format!("{MAX_PINS} different PINs"));
     says(orders, format!("{MAX_DEPTH} levels"));
@@ -133,25 +171,38 @@ fn limits_in_words_are_those_of_the_code() {
     );
     says(&schema("CreateBulkRequest")["properties"]["metadata"], format!("{} bytes", grouped(MAX_METADATA_BYTES)));
     says(&DOCUMENT["info"], format!("for {RETENTION_DAYS} days"));
-    says(operation("~1operations~1{operationId}/get"), format!("for {RETENTION_DAYS} days"));
+    says(operation("get-operation"), format!("for {RETENTION_DAYS} days"));
     for name in ["cardId", "x-account-id"] {
         says(at(&format!("/components/parameters/{name}")), format!("from 1 to {MAX_INTEGER_ID}"));
     }
 }
 
 #[test]
-fn limits_of_messages_are_those_of_the_code() {
-    let common = |pointer: &str| of_form("common", &format!("/$defs/{pointer}"));
-    assert_eq!(common("integer_id/maximum"), MAX_INTEGER_ID);
-    assert_eq!(common("bulk_id/maxLength"), MAX_BULK_ID_CHARS);
-    assert_eq!(common("external_id/maxLength"), MAX_EXTERNAL_ID_CHARS);
-    assert_eq!(common("cid/maxLength"), MAX_CORRELATION_ID_BYTES);
-    assert_eq!(common("plan/properties/open/maxItems"), CHUNK_ITEMS - 1);
-    let step =
-        |form: &str, place: &str| of_form(form, &format!("/properties/instruction/properties/step/properties/{place}"));
-    assert_eq!(step("start-bulk", "chunk/properties/range/properties/items/maximum"), CHUNK_ITEMS);
-    assert_eq!(step("cancel-bulk", "chunk/properties/items/maxItems"), CHUNK_ITEMS);
-    assert_eq!(step("cancel-bulk", "chunk/properties/missing/maxItems"), CHUNK_ITEMS);
-    let most_chunks = MAX_ITEMS_PER_REQUEST.div_ceil(CHUNK_ITEMS);
-    assert_eq!(step("cancel-bulk", "plan_named/properties/chunks/maximum"), most_chunks);
+fn the_largest_that_messages_and_events_have_is_the_codes() {
+    let mut found = Largest::new();
+    for name in forms("schemas").into_iter().chain(forms("schemas/events").into_iter().map(|of| format!("events/{of}")))
+    {
+        let form: Value = serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap();
+        largest(&form, "", &mut found);
+    }
+    let expected = by_name([
+        ("authorized_ids", "maxItems", wide(MAX_AUTHORIZED)),
+        ("authorized_ids", "maximum", MAX_INT32),
+        ("bulk_id", "maxLength", wide(MAX_BULK_ID_CHARS)),
+        // Names are an operation's, at most as many as a request has.
+        ("chunks", "maximum", wide(MAX_ITEMS_PER_REQUEST.div_ceil(CHUNK_ITEMS))),
+        ("cid", "maxLength", wide(MAX_CORRELATION_ID_BYTES)),
+        ("count", "maximum", u64::from(u32::MAX)),
+        ("creator_id", "maximum", MAX_INT32),
+        ("external_id", "maxLength", wide(MAX_EXTERNAL_ID_CHARS)),
+        ("integer_id", "maximum", MAX_INTEGER_ID),
+        ("items", "maxItems", wide(CHUNK_ITEMS)),
+        ("items", "maximum", wide(CHUNK_ITEMS)),
+        ("missing", "maxItems", wide(CHUNK_ITEMS)),
+        ("open", "maxItems", wide(CHUNK_ITEMS - 1)),
+        ("order_id", "maximum", MAX_INT32),
+        ("person_id", "maximum", MAX_INT32),
+        ("version", "maximum", MAX_VERSION),
+    ]);
+    assert_eq!(found, expected, "in infra/schemas, and in the code");
 }

@@ -9,6 +9,9 @@ mod seeds;
 mod suites;
 mod vocabulary;
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 use tests::contract::{DOCUMENT, resolved};
 
@@ -24,5 +27,12 @@ fn schema(name: &str) -> &'static Value {
 
 /// A file of this repository.
 fn file(path: &str) -> String {
-    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+/// The names of the JSON Schemas in this folder of infra.
+fn forms(folder: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra").join(folder);
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".schema.json").map(ToOwned::to_owned)).collect()
 }

@@ -1,6 +1,6 @@
 //! The words of the documents are the code's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cancel_orders::told;
 use cancel_orders::wire::format::Format;
@@ -8,14 +8,15 @@ use cancel_orders::wire::{Charset, EntryResult, read, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::domain::bind::BindRefusal;
-use shared::domain::bulk::{BulkStatus, CancellationState, ItemState, ModeType};
+use shared::domain::bulk::{BulkStatus, CancellationState, ItemState, ModeType, PinLength};
 use shared::domain::cancel::{CancelCode, CancelType};
 use shared::domain::card::CardStatus;
 use shared::domain::operation::{OperationState, Subject};
 use shared::domain::order::{CancellationCode, OrderStatus};
 use shared::http::ProblemCode;
+use tests::contract::DOCUMENT;
 
-use crate::{at, file, schema};
+use crate::{at, file, forms};
 
 /// The words of an enumeration: what it says that it expects when it reads another.
 fn words<T: DeserializeOwned>(value: Value) -> BTreeSet<String> {
@@ -27,68 +28,129 @@ fn of<T: DeserializeOwned>() -> BTreeSet<String> {
     words::<T>(json!("?"))
 }
 
-fn listed(schema: &Value) -> BTreeSet<String> {
-    schema["enum"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
-}
-
 fn form(name: &str) -> Value {
     serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap()
 }
 
+/// Every enumeration of a document, by its place, which leaves out `properties`. Examples have none.
+fn enumerations(node: &Value, place: &str, found: &mut Enumerations) {
+    if let Some(words) = node["enum"].as_array() {
+        let word = |word: &Value| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned);
+        found.insert(place.to_owned(), words.iter().map(word).collect());
+    }
+    let members = node.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value));
+    let entries = node.as_array().into_iter().flatten().enumerate().map(|(at, value)| (at.to_string(), value));
+    for (name, value) in members.chain(entries) {
+        match name.as_str() {
+            "example" | "examples" => {}
+            "properties" => enumerations(value, place, found),
+            _ => enumerations(value, &format!("{place}/{name}"), found),
+        }
+    }
+}
+
+type Enumerations = BTreeMap<String, BTreeSet<String>>;
+
+fn by_place<const N: usize>(expected: [(&str, BTreeSet<String>); N]) -> Enumerations {
+    expected.map(|(place, words)| (place.to_owned(), words)).into()
+}
+
+/// Words that no type of the code has alone.
+fn these(words: &[&str]) -> BTreeSet<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Whether an instruction had its way, as results and events say it.
+fn statuses() -> BTreeSet<String> {
+    let codes = of::<CancelCode>().into_iter().map(|word| serde_json::from_value::<CancelCode>(json!(word)).unwrap());
+    codes.map(|code| json!(code.status()).as_str().unwrap().to_owned()).collect()
+}
+
+/// Why an order is not canceled.
+fn refusals() -> BTreeSet<String> {
+    let mut codes = of::<CancellationCode>();
+    assert!(codes.remove("CANCELED"));
+    codes
+}
+
 #[test]
 fn the_api_says_what_the_code_says() {
-    let member = |of: &str, name: &str| listed(&schema(of)["properties"][name]);
-    assert_eq!(listed(schema("CardStatus")), of::<CardStatus>());
-    assert_eq!(listed(schema("BulkStatus")), of::<BulkStatus>());
-    assert_eq!(listed(&schema("BulkCancellation")["properties"]["state"]), of::<CancellationState>());
-    assert_eq!(listed(schema("ModeType")), of::<ModeType>());
     // An item that is issued is shown by its card's status.
-    let own = &of::<ItemState>() - &BTreeSet::from(["ISSUED".to_owned()]);
-    assert_eq!(listed(&schema("BulkItem")["properties"]["state"]["anyOf"][0]), own);
-    assert_eq!(member("Operation", "status"), of::<OperationState>());
-    assert_eq!(member("Operation", "cancel_type"), of::<CancelType>());
-    assert_eq!(member("CancelBulkRequest", "cancel_type"), of::<CancelType>());
-    assert_eq!(member("Operation", "kind"), words::<Subject>(json!({ "kind": "?" })));
-    assert_eq!(member("BindResult", "message_code"), of::<BindRefusal>());
-    assert_eq!(member("CancellationResult", "message_code"), of::<CancelCode>());
-    assert_eq!(member("OrderResult", "message_code"), of::<CancellationCode>());
+    let item = &of::<ItemState>() - &these(&["ISSUED"]);
     // These two are said of orders alone, whose errors have no type.
-    let mut problems = of::<ProblemCode>();
-    assert!(problems.remove("too-many") && problems.remove("unsupported-media-type"));
-    let types = problems.iter().map(|code| format!("urn:bindery:problem:{code}")).collect();
-    assert_eq!(member("Problem", "type"), types);
+    let problems = &of::<ProblemCode>() - &these(&["too-many", "unsupported-media-type"]);
     let errors = told::ALL.iter().flat_map(|told| told.errors()).map(|text| (*text).to_owned());
-    assert_eq!(
-        listed(&schema("CancellationCreationResult")["properties"]["Errors"]["items"]),
-        errors.collect::<BTreeSet<_>>()
-    );
+    let lengths = [PinLength::Four, PinLength::Six].map(|length| json!(length).to_string());
+    let mut found = Enumerations::new();
+    enumerations(&DOCUMENT["components"], "", &mut found);
+    enumerations(&DOCUMENT["paths"], "/paths", &mut found);
+    let expected = by_place([
+        ("/headers/IdempotentReplayed/schema", these(&["true"])),
+        ("/schemas/BindResult/message_code", of::<BindRefusal>()),
+        ("/schemas/BindResult/status", statuses()),
+        ("/schemas/BulkCancellation/state", of::<CancellationState>()),
+        ("/schemas/BulkItem/state/anyOf/0", item),
+        ("/schemas/BulkStatus", of::<BulkStatus>()),
+        ("/schemas/CancelBulkRequest/cancel_type", of::<CancelType>()),
+        ("/schemas/CancellationCreationResult/Errors/items", errors.collect()),
+        ("/schemas/CancellationResult/message_code", of::<CancelCode>()),
+        ("/schemas/CancellationResult/status", statuses()),
+        ("/schemas/CardStatus", of::<CardStatus>()),
+        ("/schemas/ModeType", of::<ModeType>()),
+        ("/schemas/Operation/cancel_type", of::<CancelType>()),
+        ("/schemas/Operation/kind", words::<Subject>(json!({ "kind": "?" }))),
+        ("/schemas/Operation/status", of::<OperationState>()),
+        ("/schemas/OrderResult/message_code", of::<CancellationCode>()),
+        ("/schemas/OrderResult/status", &statuses() | &these(&["PENDING", "REQUESTED"])),
+        ("/schemas/PinLength", lengths.into()),
+        ("/schemas/Problem/type", problems.iter().map(|code| format!("urn:bindery:problem:{code}")).collect()),
+    ]);
+    assert_eq!(found, expected, "in infra/api/openapi.yaml, and in the code");
 }
 
 #[test]
 fn events_and_messages_say_what_the_code_says() {
-    let common = form("common");
-    assert_eq!(listed(&common["$defs"]["card_status"]), of::<CardStatus>());
-    let data = |name: &str| form(&format!("events/{name}"))["properties"]["data"].clone();
-    assert_eq!(listed(&data("bind_card")["properties"]["message_code"]), of::<BindRefusal>());
-    let bulk = data("noname_bulk_cancellation");
-    assert_eq!(listed(&bulk["properties"]["cancel_type"]), of::<CancelType>());
-    assert_eq!(listed(&bulk["properties"]["bulk_status"]), of::<BulkStatus>());
-    assert_eq!(listed(&bulk["properties"]["cancellation"]["properties"]["state"]), of::<CancellationState>());
-    let mut codes = of::<CancelCode>();
-    for choice in data("noname_cancellation")["oneOf"].as_array().unwrap() {
-        for word in listed(&choice["properties"]["message_code"]) {
-            let code: CancelCode = serde_json::from_value(json!(word)).unwrap();
-            assert_eq!(json!(code.status()), choice["properties"]["status"]["const"], "{word}");
-            assert!(codes.remove(&word), "{word}");
-        }
+    let mut found = Enumerations::new();
+    for name in forms("schemas") {
+        enumerations(&form(&name), &name, &mut found);
     }
-    assert_eq!(codes, BTreeSet::new());
-    let feed = form("order-feed");
-    assert_eq!(listed(&feed["properties"]["status"]), of::<OrderStatus>());
-    let mut refusals = of::<CancellationCode>();
-    assert!(refusals.remove("CANCELED"));
-    assert_eq!(listed(&feed["properties"]["cancel_rejected"]["properties"]["code"]), refusals);
-    assert_eq!(listed(&data("cancellation")["allOf"][1]["oneOf"][1]["properties"]["message_code"]), refusals);
+    for name in forms("schemas/events") {
+        enumerations(&form(&format!("events/{name}"))["properties"]["data"], &name, &mut found);
+    }
+    let of_items = |status: &str| {
+        let is_it = |word: &String| {
+            let code: CancelCode = serde_json::from_value(json!(word)).unwrap();
+            json!(code.status()) == status
+        };
+        of::<CancelCode>().into_iter().filter(is_it).collect::<BTreeSet<_>>()
+    };
+    let expected = by_place([
+        ("bind_card/message_code", of::<BindRefusal>()),
+        ("bind_card/operation_type", these(&["BIND_NONAME", "BIND_REISSUE"])),
+        ("bind_card/status", statuses()),
+        ("cancellation/allOf/1/oneOf/1/message_code", refusals()),
+        ("cancellation/status", statuses()),
+        ("common/$defs/card_status", of::<CardStatus>()),
+        ("common/$defs/event/domain", these(&["cards", "orders"])),
+        ("noname_bulk_cancellation/bulk_status", of::<BulkStatus>()),
+        ("noname_bulk_cancellation/cancel_type", of::<CancelType>()),
+        ("noname_bulk_cancellation/cancellation/state", of::<CancellationState>()),
+        ("noname_bulk_start/oneOf/1/message_code", these(&["BULK_CANCELED"])),
+        ("noname_cancellation/oneOf/0/message_code", of_items("SUCCESS")),
+        ("noname_cancellation/oneOf/1/message_code", of_items("FAILURE")),
+        ("noname_cancellation/status", statuses()),
+        ("order-feed/cancel_rejected/code", refusals()),
+        ("order-feed/status", of::<OrderStatus>()),
+        // A card that is replaced was in use, and is marked unless it was blocked meanwhile.
+        ("update/card_previous_status", these(&["CREATED", "NORMAL", "BLOCKED", "PENDING", "WARNING"])),
+        ("update/card_status", these(&["REISSUED", "BLOCKED", "PENDING", "WARNING"])),
+    ]);
+    assert_eq!(found, expected, "in infra/schemas, and in the code");
+    for (status, place) in [("SUCCESS", "0"), ("FAILURE", "1")] {
+        let choice =
+            &form("events/noname_cancellation")["properties"]["data"]["oneOf"][place.parse::<usize>().unwrap()];
+        assert_eq!(choice["properties"]["status"]["const"], status);
+    }
 }
 
 /// The examples in XML mean what those in JSON mean, and are written as we write.

@@ -11,9 +11,9 @@ use shared::domain::time::Timestamp;
 use tests::capacity::{Consumed, Meter};
 use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed};
-use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, http_event};
-use tests::seed;
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
 use tests::test_env::Arena;
+use tests::{requests, seed};
 use time::OffsetDateTime;
 
 struct Measured {
@@ -61,11 +61,9 @@ async fn a_bind_and_a_reissue() {
         ("bind-without-a-key", 2, None, false, 3.0, 2.0),
         ("reissue-with-a-key", 3, Some(4), true, 6.0, 6.0),
     ] {
-        let mut event = bind_event(card, reissued, flow);
-        if !keyed {
-            event["headers"].as_object_mut().unwrap().remove("idempotency-key");
-        }
-        endpoint.invoke(event).await.response(202);
+        let request = requests::bind(card, reissued).header("x-correlation-id", flow);
+        let request = if keyed { request.key(flow) } else { request };
+        endpoint.invoke(request.event()).await.response(202);
         measured.arena.drain(&worker, 1).await;
         assert_cost(flow, &measured.meter.take(), 1.0, writes, reads);
     }
@@ -77,14 +75,12 @@ async fn a_thousand_cards_issued() {
     let measured = Measured::new().await;
     // 36 characters, like a UUID.
     let ids: Vec<_> = (0..CARDS).map(|number| format!("{number:036}")).collect();
-    let body = json!({ "program_id": 5, "external_ids": ids });
-    let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+    let event = requests::create_bulk(&ids).event();
     measured.meter.take();
     let bulk = measured.function("create-bulk").await.invoke(event).await.response(201)["id"].clone();
     assert_cost("create, an item", &measured.meter.take(), f64::from(CARDS), 1.01, 0.0);
 
-    let path = format!("/cards/v1/bulks/{}/start", bulk.as_str().unwrap());
-    let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), None);
+    let event = requests::start_bulk(bulk.as_str().unwrap()).event();
     measured.function("start-bulk").await.invoke(event).await.response(202);
     measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
     assert_cost("start, a card", &measured.meter.take(), f64::from(CARDS), 4.1, 0.2);
@@ -98,22 +94,16 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     const CARDS: u16 = 1000;
     let measured = Measured::new().await;
     let ids: Vec<_> = (0..CARDS).map(|number| format!("{number:036}")).collect();
-    let body = json!({ "program_id": 5, "external_ids": ids });
-    let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+    let event = requests::create_bulk(&ids).event();
     let bulk = measured.function("create-bulk").await.invoke(event).await.response(201)["id"].clone();
-    let path = |what: &str| format!("/cards/v1/bulks/{}/{what}", bulk.as_str().unwrap());
-    let event = http_event("POST", &path("start"), &json!({ "bulkID": bulk }), &json!({}), None);
+    let bulk = bulk.as_str().unwrap();
+    let event = requests::start_bulk(bulk).event();
     measured.function("start-bulk").await.invoke(event).await.response(202);
     measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
     measured.arena.events().await;
     measured.meter.take();
 
-    let body = match partial {
-        None => json!({ "cancel_type": "FULL" }),
-        Some(()) => json!({ "cancel_type": "PARTIAL", "external_ids": ids }),
-    };
-    let headers = json!({ "idempotency-key": "k" });
-    let event = http_event("POST", &path("cancel"), &json!({ "bulkID": bulk }), &headers, Some(&body));
+    let event = requests::cancel_bulk(bulk, partial.map(|()| ids.as_slice())).key("k").event();
     measured.function("cancel-bulk").await.invoke(event).await.response(202);
     measured.arena.drain(&measured.function("cancel-bulk-worker").await, 1).await;
     let cost = measured.meter.take();
@@ -135,8 +125,7 @@ async fn a_pin() {
     seed::person(&measured.arena.dynamodb, &measured.arena.table, ORG, CREATOR).await;
     let endpoint = measured.function("cancel-orders").await;
     let entries = json!([{ "OrderID": 1, "PIN": "0000" }]);
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &json!({}), Some(&entries));
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    let event = requests::cancel_orders(&entries).event();
     measured.meter.take();
     endpoint.invoke(event.clone()).await.response(200);
     assert_cost("cancel orders, a PIN", &measured.meter.take(), 1.0, 2.0, 2.0);
@@ -165,10 +154,7 @@ async fn a_thousand_orders_in_one_request() {
         feeder.invoke(batch(&orders.iter().map(change).collect::<Vec<_>>())).await;
     }
     measured.meter.take();
-    let entries: Vec<Value> = orders.iter().map(|order| json!({ "OrderID": order })).collect();
-    let key = json!({ "idempotency-key": "k" });
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+    let event = requests::cancel_domestic_orders(orders.into_iter().map(i32::from)).key("k").event();
     let results = measured.function("cancel-orders").await.invoke(event).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true));
     let cost = measured.meter.take();

@@ -22,10 +22,10 @@ use shared::domain::time::Timestamp;
 use shared::http::MAX_LIMIT;
 use shared::store::Opened;
 use tests::capacity::Consumed;
-use tests::function::Function;
-use tests::payloads::{ACCOUNT, CUSTOMER, ORG, http_event};
-use tests::template::{Template, named};
-use tests::{seed, token};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG};
+use tests::requests::{self, Endpoint, Request};
+use tests::seed;
+use tests::template::Template;
 use uuid::Uuid;
 
 use super::Measured;
@@ -45,7 +45,6 @@ const BURST_SECONDS: f64 = 10.0;
 
 /// How far the first person who may act on an order is from its creator.
 const FIRST_AUTHORIZED: i32 = 10_000;
-const GROW: &str = "PUT /cards/v1/bulks/{bulkID}";
 
 /// As many as a request may name, and a page may have.
 const MANY: u16 = 1000;
@@ -54,7 +53,7 @@ const MANY: u16 = 1000;
 const PART: u16 = MANY / TIMES;
 const TIMES: u16 = 20;
 
-/// The worst that was seen of a route.
+/// The worst that was seen of a route, which is a function's.
 #[derive(Debug, Default)]
 struct Worst {
     reads: f64,
@@ -95,7 +94,7 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     routes.orders().await;
     // A write that is refused takes units as well (AWS, "Condition expressions"); the emulator counts none. Each item that is
     // taken over was refused first.
-    routes.worst.get_mut(GROW).unwrap().writes *= 2.0;
+    routes.worst.get_mut("increment-bulk").unwrap().writes *= 2.0;
     for (route, header) in &routes.headers {
         let worst = routes.worst.get_mut(route).unwrap();
         (worst.reads, worst.writes) = (worst.reads + header.reads, worst.writes + header.writes);
@@ -104,11 +103,13 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     let template = Template::read();
     let api = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"];
     let settings = api["RouteSettings"].as_object().unwrap();
+    let endpoints: BTreeSet<&str> = Endpoint::all().iter().map(|endpoint| endpoint.function).collect();
     let measured: BTreeSet<&str> = routes.worst.keys().copied().collect();
-    assert_eq!(measured, routes_of(&template).iter().map(String::as_str).collect(), "each route has its worst request");
+    assert_eq!(measured, endpoints, "each endpoint has its worst request");
     let mut excessive = Vec::new();
-    for (route, worst) in &routes.worst {
-        let limit = |name: &str| settings[*route][name].as_f64().expect("a limit of its own");
+    for (function, worst) in &routes.worst {
+        let route = Endpoint::of(function).route();
+        let limit = |name: &str| settings[&route][name].as_f64().expect("a limit of its own");
         let (rate, burst) = (limit("ThrottlingRateLimit"), limit("ThrottlingBurstLimit"));
         let Worst { reads, writes } = worst;
         println!("{route}: {reads} read units, {writes} write units; {rate} a second, {burst} at once");
@@ -121,15 +122,6 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     assert!(excessive.is_empty(), "{excessive:#?}");
 }
 
-/// Those that functions have: a new one is measured, or this fails.
-fn routes_of(template: &Template) -> BTreeSet<String> {
-    let functions = template.functions();
-    let events = functions.iter().flat_map(|function| function.properties["Events"].as_object().unwrap().values());
-    let of_api = events.filter(|event| event["Type"] == "HttpApi");
-    let route = |event: &Value| ["Method", "Path"].map(|part| named(&event["Properties"][part])).join(" ");
-    of_api.map(route).collect()
-}
-
 /// A name as long as a name may be.
 fn longest(number: u16) -> String {
     format!("{}{number:04}", "😀".repeat(MAX_EXTERNAL_ID_CHARS - 4))
@@ -140,40 +132,20 @@ fn text(text: String) -> AttributeValue {
 }
 
 impl Routes {
-    /// A request as large as can be, whose cost is the route's; answers the body. `path` has its parameters' values.
-    async fn ask(&mut self, route: &'static str, path: &str, key: &str, body: Option<&Value>, status: u16) -> Value {
-        let function = self.function(route).await;
-        let part = |position: usize| path.split(['/', '?']).nth(position).unwrap_or_default();
-        let parameters = json!({ "bulkID": part(4), "cardId": part(4), "operationId": part(2) });
-        let cid = "c".repeat(MAX_CORRELATION_ID_BYTES);
-        let headers = json!({
-            "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string(),
-            "idempotency-key": key, "x-correlation-id": cid,
-        });
-        let method = route.split(' ').next().unwrap();
-        let mut event = http_event(method, path, &parameters, &headers, body);
-        let limit = MAX_LIMIT / usize::from(self.times);
-        event["queryStringParameters"] = json!({ "limit": limit.to_string() });
-        event["rawQueryString"] = json!(format!("limit={limit}"));
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.as_str().into();
+    /// Sends a request, made as large as can be, whose cost is its route's; returns the response's body.
+    async fn ask(&mut self, request: Request, key: &str, status: u16) -> Value {
+        let name = request.endpoint.function;
+        let function = self.measured.function(name).await;
+        let request = request.header("x-correlation-id", "c".repeat(MAX_CORRELATION_ID_BYTES));
+        let request = request.query("limit", MAX_LIMIT / usize::from(self.times));
+        let request = if key.is_empty() { request } else { request.key(key) };
         self.measured.meter.take();
-        let answer = function.invoke(event).await.response(status);
+        let answer = function.invoke(request.event()).await.response(status);
         let cost = self.measured.meter.take();
-        println!("{route} {key}: {cost:?}");
+        println!("{name} {key}: {cost:?}");
         let of = if self.has_long_header { &mut self.headers } else { &mut self.worst };
-        of.entry(route).or_default().or(&cost, self.times);
+        of.entry(name).or_default().or(&cost, self.times);
         answer
-    }
-
-    async fn function(&self, route: &str) -> Function {
-        let functions = Template::read().functions();
-        let is_of = |event: &Value| {
-            event["Type"] == "HttpApi"
-                && ["Method", "Path"].map(|part| named(&event["Properties"][part])).join(" ") == route
-        };
-        let has = |properties: &Value| properties["Events"].as_object().unwrap().values().any(is_of);
-        let function = functions.iter().find(|function| has(&function.properties)).expect("a route of the template");
-        self.measured.function(&function.name).await
     }
 
     /// Puts a row that nobody makes so at once.
@@ -185,49 +157,39 @@ impl Routes {
     }
 
     async fn binds(&mut self) {
-        const BIND: &str = "PUT /wallet/v2/cards/{cardId}/noname/bind";
-        const CARD: &str = "GET /cards/v1/cards/{cardId}";
         let arena = &self.measured.arena;
         for card in [1, 2] {
             seed::put(&arena.dynamodb, &arena.table, ORG, &seed::unbound(card)).await;
         }
         let card = seed::bound(3, CardStatus::Normal, ACCOUNT, CUSTOMER);
         seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
-        let path = |card: u64| format!("/wallet/v2/cards/{card}/noname/bind");
-        let body = json!({ "reissued_card_id": 3 });
-        let accepted = self.ask(BIND, &path(1), "b", Some(&body), 202).await;
-        self.ask(BIND, &path(1), "b", Some(&body), 202).await;
+        let accepted = self.ask(requests::bind(1, Some(3)), "b", 202).await;
+        self.ask(requests::bind(1, Some(3)), "b", 202).await;
         self.measured.arena.drain(&self.measured.function("bind-card-worker").await, 1).await;
         // One that is refused looks twice.
-        self.ask(BIND, &path(2), "another", Some(&body), 409).await;
-        self.ask(CARD, "/cards/v1/cards/1", "", None, 200).await;
+        self.ask(requests::bind(2, Some(3)), "another", 409).await;
+        self.ask(Request::to("get-card").at(1), "", 200).await;
         self.operation(&accepted).await;
     }
 
     async fn operation(&mut self, accepted: &Value) -> Value {
-        let path = format!("/operations/{}", accepted["operation_id"].as_str().unwrap());
-        let told = self.ask("GET /operations/{operationId}", &path, "", None, 200).await;
+        let operation = accepted["operation_id"].as_str().unwrap();
+        let told = self.ask(Request::to("get-operation").at(operation), "", 200).await;
         assert_eq!(told["status"], "SUCCEEDED", "{told}");
         told
     }
 
     async fn bulks(&mut self) {
-        const CREATE: &str = "POST /cards/v1/bulks";
-        const START: &str = "POST /cards/v1/bulks/{bulkID}/start";
-        const CANCEL: &str = "POST /cards/v1/bulks/{bulkID}/cancel";
-        const READ: &str = "GET /cards/v1/bulks/{bulkID}";
         let names = (0..PART).map(longest).collect::<Vec<_>>();
-        let body = json!({ "program_id": 5, "external_ids": names });
-        let created = self.ask(CREATE, "/cards/v1/bulks", "c", Some(&body), 201).await;
-        let id = created["id"].as_str().unwrap().to_owned();
-        let bulk = format!("/cards/v1/bulks/{id}");
-        self.grow(&id, &names).await;
-        self.ask(START, &format!("{bulk}/start"), "s", None, 202).await;
+        let read = |bulk: &str| Request::to("get-bulk").at(bulk);
+        let created = self.ask(requests::create_bulk(&names), "c", 201).await;
+        let bulk = created["id"].as_str().unwrap();
+        self.grow(bulk, &names).await;
+        self.ask(requests::start_bulk(bulk), "s", 202).await;
         self.measured.arena.drain(&self.measured.function("start-bulk-worker").await, 1).await;
-        self.ask(READ, &bulk, "", None, 200).await;
-        let body = json!({ "cancel_type": "PARTIAL", "external_ids": names });
-        let canceled = self.ask(CANCEL, &format!("{bulk}/cancel"), "p", Some(&body), 202).await;
-        self.ask(CANCEL, &format!("{bulk}/cancel"), "p", Some(&body), 202).await;
+        self.ask(read(bulk), "", 200).await;
+        let canceled = self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
+        self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
         self.measured.arena.drain(&self.measured.function("cancel-bulk-worker").await, 1).await;
         let told = self.operation(&canceled).await;
         assert_eq!(told["results"].as_array().unwrap().len(), usize::from(PART));
@@ -235,24 +197,22 @@ impl Routes {
         let metadata = json!({ "m": "x".repeat(create_bulk::settings::MAX_METADATA_BYTES - 10) });
         let body = json!({ "program_id": 5, "external_ids": ["a"], "metadata": metadata });
         self.has_long_header = true;
-        let created = self.ask(CREATE, "/cards/v1/bulks", "d", Some(&body), 201).await;
-        let id = created["id"].as_str().unwrap();
-        let bulk = format!("/cards/v1/bulks/{id}");
-        self.age(id).await;
-        self.ask(READ, &bulk, "", None, 200).await;
-        self.ask(GROW, &bulk, "k", Some(&json!({ "external_ids": ["b"] })), 201).await;
-        self.ask(START, &format!("{bulk}/start"), "t", None, 202).await;
-        let body = json!({ "cancel_type": "FULL" });
-        self.ask(CANCEL, &format!("{bulk}/cancel"), "q", Some(&body), 202).await;
+        let created = self.ask(Request::to("create-bulk").body(&body), "d", 201).await;
+        let bulk = created["id"].as_str().unwrap();
+        self.age(bulk).await;
+        self.ask(read(bulk), "", 200).await;
+        self.ask(requests::increment_bulk(bulk, &["b"]), "k", 201).await;
+        self.ask(requests::start_bulk(bulk), "t", 202).await;
+        self.ask(requests::cancel_bulk(bulk, None), "q", 202).await;
         self.measured.arena.take_messages().await;
         self.has_long_header = false;
     }
 
     /// The bulk is full, and has all these already; and has none of those, which lie in a batch whose request died.
     async fn grow(&mut self, id: &str, names: &[String]) {
-        let (path, header) = (format!("/cards/v1/bulks/{id}"), format!("BULK#{id}"));
+        let header = format!("BULK#{id}");
         self.measured.arena.set(&header, "BULK", "items", &json!(MAX_ITEMS)).await;
-        self.ask(GROW, &path, "i", Some(&json!({ "external_ids": names })), 201).await;
+        self.ask(requests::increment_bulk(id, names), "i", 201).await;
         self.measured.arena.set(&header, "BULK", "items", &json!(PART)).await;
 
         let (org, bulk): (OrgId, _) = (ORG.parse().unwrap(), id.parse().unwrap());
@@ -263,7 +223,7 @@ impl Routes {
         let others = (PART..2 * PART).map(longest).collect::<Vec<_>>();
         let dead: Vec<_> = others.iter().map(|name| name.parse().unwrap()).collect();
         store.add_items(&org, &bulk, opened.last_batch, &dead).await.unwrap();
-        self.ask(GROW, &path, "j", Some(&json!({ "external_ids": others })), 201).await;
+        self.ask(requests::increment_bulk(id, &others), "j", 201).await;
     }
 
     /// Makes a bulk's header a twentieth as long as it can get: nearly all its batches were aborted.
@@ -280,7 +240,6 @@ impl Routes {
 
     /// Each order has a creator of its own, and is asked for by another.
     async fn orders(&mut self) {
-        const CANCEL: &str = "POST /api/orders/cancellations";
         let org: OrgId = ORG.parse().unwrap();
         let store = self.measured.arena.store();
         let mut entries = Vec::new();
@@ -295,7 +254,7 @@ impl Routes {
             entries.push(json!({ "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": actor }));
         }
         for _ in 0..2 {
-            let results = self.ask(CANCEL, "/api/orders/cancellations", "o", Some(&json!(entries)), 200).await;
+            let results = self.ask(requests::cancel_orders(&json!(entries)), "o", 200).await;
             assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
         }
     }
@@ -322,7 +281,7 @@ impl Routes {
         };
         let (operation, store) = (accepted.acceptance(), self.measured.arena.store());
         store.record_operation(&accepted, clock::now()).await.unwrap();
-        let path = format!("/operations/{}", accepted.operation_id);
+        let poll = Request::to("get-operation").at(accepted.operation_id);
         let counts = |done: u16| json!({ "total": MANY, "done": done, "succeeded": done, "failed": 0 });
         let end = Stage::Ended { code: CancellationCode::Canceled, at: clock::now() };
         for (stage, status, done) in
@@ -336,12 +295,12 @@ impl Routes {
                 println!("a note: {} write units", cost.writes / f64::from(MANY));
                 assert!(cost.writes <= 2.0 * f64::from(MANY), "{cost:?}");
             }
-            let told = self.ask("GET /operations/{operationId}", &path, status, None, 200).await;
+            let told = self.ask(poll.clone(), status, 200).await;
             assert_eq!((&told["status"], &told["counts"]), (&json!(status), &counts(done)));
             assert_eq!(told["results"].as_array().unwrap().len(), usize::from(MANY));
         }
         // A unit for every 4 KB of the operation, and of its notes: not one for each order.
-        assert!(self.worst["GET /operations/{operationId}"].reads <= 35.0, "{:?}", self.worst);
+        assert!(self.worst["get-operation"].reads <= 35.0, "{:?}", self.worst);
     }
 }
 

@@ -4,12 +4,12 @@ use reqwest::{Method, StatusCode};
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
+use tests::bulks::BULKS;
 use tests::seed::{bound, new_card_id};
 use tests::stack::{ACCOUNT, CUSTOMER, Tenant, bind_path, parts};
 use tests::token;
 
 const OTHER: u64 = ACCOUNT + 1;
-const BULKS: &str = "/cards/v1/bulks";
 
 fn limited_to(tenant: &Tenant, scope: &str) -> String {
     let mut claims = token::claims(&tenant.org, ACCOUNT);

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tests::function::{Function, Invocation, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
+use tests::requests::cancel_orders;
 use tests::test_env::{Arena, drain};
-
-use super::http_event;
 
 /// Somebody else, who creates orders too.
 const JOINT: i32 = CREATOR + 1;
@@ -79,10 +78,9 @@ impl Desk {
     }
 
     async fn ask(&self, entries: &Value, key: &str) -> Invocation {
-        let headers = if key.is_empty() { json!({}) } else { json!({ "idempotency-key": key }) };
-        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(entries));
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
-        self.endpoint.invoke(event).await
+        let request = cancel_orders(entries);
+        let request = if key.is_empty() { request } else { request.key(key) };
+        self.endpoint.invoke(request.event()).await
     }
 
     /// How often in a row the PIN of each of the two was guessed wrong.

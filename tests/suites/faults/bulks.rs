@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
+use tests::requests::increment_bulk;
 use tests::test_env::Arena;
 
 use super::workers::Bulks;
-use super::{Delivery, batch, bind_event, deliver_with_deaths, http_event};
+use super::{Delivery, batch, bind_event, deliver_with_deaths};
 
 /// What every item of the bulk, and the operation, must have come to.
 async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
@@ -126,10 +127,7 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
     })
     .await;
     let increment = Function::new("increment-bulk", arena.environment_behind(&url)).await;
-    let request = |key: &str, id: &str| {
-        let (path, headers) = (format!("/cards/v1/bulks/{bulk}"), json!({ "idempotency-key": key }));
-        http_event("PUT", &path, &json!({ "bulkID": bulk }), &headers, Some(&json!({ "external_ids": [id] })))
-    };
+    let request = |key: &str, id: &str| increment_bulk(&bulk, &[id]).key(key).event();
     increment.invoke(request("k", "late")).await.response(503);
     *broken.lock().unwrap() = false;
     let cancel = bulks.cancel(&bulk, None).await;

@@ -11,11 +11,12 @@ use tests::function::Function;
 use tests::payloads::ORG;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
+use tests::requests::{cancel_bulk, increment_bulk};
 use tests::seed;
 use tests::test_env::Arena;
 
 use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths, http_event};
+use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths};
 
 pub const CANCELER: &str = "cancel-bulk-worker";
 
@@ -275,12 +276,7 @@ async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] tar
     .await;
     let endpoint = Function::new("cancel-bulk", arena.environment_behind(&url)).await;
     let names: Vec<String> = (0..150).map(external_id).collect();
-    let request = || {
-        let (body, headers) =
-            (json!({ "cancel_type": "PARTIAL", "external_ids": names }), json!({ "idempotency-key": "k" }));
-        let path = format!("/cards/v1/bulks/{bulk}/cancel");
-        http_event("POST", &path, &json!({ "bulkID": bulk }), &headers, Some(&body))
-    };
+    let request = || cancel_bulk(&bulk, Some(&names)).key("k").event();
     endpoint.invoke(request()).await.response(503);
     assert!(arena.take_messages().await.is_empty());
     *broken.lock().unwrap() = false;
@@ -301,9 +297,7 @@ async fn a_thousand_of_the_longest_names_fit() {
     let bulk = bulks.create(1).await;
     let long = |number: usize| format!("{number:04}{}", ["😀", "\u{ffff}", "\u{10ffff}"][number % 3].repeat(251));
     let names: Vec<String> = (0..1000).map(long).collect();
-    let body = json!({ "external_ids": names });
-    let path = format!("/cards/v1/bulks/{bulk}");
-    let grow = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+    let grow = increment_bulk(&bulk, &names).event();
     Function::new("increment-bulk", arena.environment()).await.invoke(grow).await.response(201);
     let partial = bulks.cancel(&bulk, Some(names.clone())).await;
     bulks.work(&[CANCELER], vec![partial.clone()]).await;

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use tests::function::{Function, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
+use tests::requests::cancel_orders;
 use tests::seed;
 use tests::test_env::Arena;
 use time::OffsetDateTime;
-
-use super::http_event;
 
 const OTHER: &str = "TN-99999999-2222-4333-8444-555555555555";
 const WRONG: &str = "PIN is invalid.";
@@ -53,11 +52,9 @@ async fn guess(endpoint: &Function, org: &str, guesses: &[(i32, String)], key: O
 
 /// Has these canceled; answers what is told of each entry, nothing if it is accepted.
 async fn ask(endpoint: &Function, org: &str, entries: Vec<Value>, key: Option<&str>) -> Vec<Option<String>> {
-    let headers = key.map_or(json!({}), |key| json!({ "idempotency-key": key }));
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)));
-    let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
-    (claims["scope"], claims["tenant_id"]) = (json!("orders:cancel"), json!(org));
-    let results = endpoint.invoke(event).await.response(200);
+    let request = cancel_orders(&json!(entries)).claim("tenant_id", org);
+    let request = if let Some(key) = key { request.key(key) } else { request };
+    let results = endpoint.invoke(request.event()).await.response(200);
     let told = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
     results.as_array().unwrap().iter().map(told).collect()
 }

@@ -9,6 +9,7 @@ use shared::domain::card::CardStatus;
 use tests::function::{Function, Invocation};
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
+use tests::requests::Request;
 use tests::seed;
 use tests::test_env::{Arena, drain};
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use super::cancels::{CANCELER, codes, row_of};
 use super::contention::{conflicting, planned, wait_for_others};
 use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
 use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed, http_event};
+use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed};
 
 fn handled() -> Invocation {
     Invocation::Answered(json!({ "batchItemFailures": [] }))
@@ -249,9 +250,7 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
     let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
     let endpoint = Function::new("get-bulk", arena.environment()).await;
     let shown = async || {
-        let mut get =
-            http_event("GET", &format!("/cards/v1/bulks/{bulk}"), &json!({ "bulkID": bulk }), &json!({}), None);
-        get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("cards:read");
+        let get = Request::to("get-bulk").at(&bulk).event();
         let items = endpoint.invoke(get).await.response(200)["items"].take();
         let items = items.as_array().unwrap().iter().map(|item| (item["external_id"].to_string(), item.clone()));
         items.collect::<BTreeMap<_, _>>().into_values().collect::<Vec<_>>()

@@ -3,21 +3,21 @@
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
+use tests::requests::increment_bulk;
 use tests::test_env::Arena;
 use tokio::sync::watch;
 
+use super::batch;
 use super::cancels::CANCELER;
 use super::rows::{is_about, row_at};
 use super::workers::Bulks;
-use super::{batch, http_event};
 
 fn signal() -> watch::Sender<bool> {
     watch::Sender::new(false)
 }
 
 fn request(bulk: &str) -> Value {
-    let (path, key) = (format!("/cards/v1/bulks/{bulk}"), json!({ "idempotency-key": "k" }));
-    http_event("PUT", &path, &json!({ "bulkID": bulk }), &key, Some(&json!({ "external_ids": ["late"] })))
+    increment_bulk(bulk, &["late"]).key("k").event()
 }
 
 /// Seals the bulk, by the plan of a FULL cancel that was accepted before.

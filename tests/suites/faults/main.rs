@@ -31,8 +31,9 @@ mod workers;
 
 use shared::domain::card::Card;
 use tests::function::Function;
-use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, bind_event, failed, http_event};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, failed};
 use tests::queue_simulator::{Delivery, deliver_with_deaths};
+use tests::requests::bind_event;
 use tests::seed;
 use tests::test_env::Arena;
 

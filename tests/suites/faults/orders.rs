@@ -9,9 +9,10 @@ use tests::function::Function;
 use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
+use tests::requests::{Request, cancel_domestic_orders};
 use tests::test_env::{Arena, drain};
 
-use super::{Delivery, batch, deliver_with_deaths, http_event};
+use super::{Delivery, batch, deliver_with_deaths};
 
 const ORDERS: i32 = 40;
 const CREW: [&str; 4] = ["order-feed-worker", "cancel-orders-worker", "order-feed-worker", "cancel-orders-worker"];
@@ -30,11 +31,7 @@ pub async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
 
 /// A request to cancel these, with a key.
 pub fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
-    let entries: Vec<Value> = orders.map(|order| json!({ "OrderID": order })).collect();
-    let key = json!({ "idempotency-key": "k" });
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &key, Some(&json!(entries)));
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
-    event
+    cancel_domestic_orders(orders).key("k").event()
 }
 
 /// Orders are fed, and the cancellation of all of them is accepted; answers its messages.
@@ -93,9 +90,7 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
 }
 
 async fn read_operation(arena: &Arena, operation: &str) -> Value {
-    let path = format!("/operations/{operation}");
-    let mut get = http_event("GET", &path, &json!({ "operationId": operation }), &json!({}), None);
-    get["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("operations:read");
+    let get = Request::to("get-operation").at(operation).event();
     let reader = Function::new("get-operation", arena.environment()).await;
     reader.invoke(get).await.response(200)
 }

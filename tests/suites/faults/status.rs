@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use tests::function::Function;
-use tests::payloads::{external_id, http_event};
+use tests::payloads::external_id;
 use tests::proxy::{self, Step};
+use tests::requests::Request;
 use tests::test_env::Arena;
 
 use super::batch;
@@ -15,10 +16,7 @@ const ISSUER: &str = "start-bulk-worker";
 /// The bulk's status, and what cancels made of it, as it is read.
 async fn told(arena: &Arena, bulk: &str) -> (Value, Value) {
     let reader = Function::new("get-bulk", arena.environment()).await;
-    let path = format!("/cards/v1/bulks/{bulk}");
-    let mut event = http_event("GET", &path, &json!({ "bulkID": bulk }), &json!({}), None);
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = "cards:read".into();
-    let read = reader.invoke(event).await.response(200);
+    let read = reader.invoke(Request::to("get-bulk").at(bulk).event()).await.response(200);
     (read["status"].clone(), read["cancellation"]["state"].clone())
 }
 

@@ -3,8 +3,8 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::function::Function;
-use tests::payloads::bind_event;
 use tests::proxy::{self, Call, Moment, Step};
+use tests::requests::bind_event;
 use tests::seed;
 use tests::test_env::Arena;
 

@@ -10,10 +10,10 @@ use tests::function::{Function, Invocation};
 use tests::orders::CREATOR;
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
+use tests::requests::cancel_orders;
 use tests::seed;
 use tests::test_env::Arena;
 
-use super::http_event;
 use super::orders::{feed_orders, request};
 use super::rows::is_about;
 
@@ -83,11 +83,8 @@ async fn protected() -> Arena {
 
 /// A request to cancel the order with this PIN.
 fn guess(pin: &str, key: Option<&str>) -> Value {
-    let headers = key.map_or(json!({}), |key| json!({ "idempotency-key": key }));
-    let entries = json!([{ "OrderID": 1, "CreatorID": CREATOR, "PIN": pin }]);
-    let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&entries));
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
-    event
+    let request = cancel_orders(&json!([{ "OrderID": 1, "CreatorID": CREATOR, "PIN": pin }]));
+    if let Some(key) = key { request.key(key).event() } else { request.event() }
 }
 
 const WRONG: &str = "PIN is invalid.";

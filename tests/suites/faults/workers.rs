@@ -6,8 +6,9 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::capacity::dynoxide;
 use tests::function::Function;
-use tests::payloads::{external_id, http_event};
+use tests::payloads::external_id;
 use tests::queue_simulator::{Delivery, deliver_with_deaths};
+use tests::requests::{self, Request};
 use tests::test_env::Arena;
 
 /// The functions of bulks, at work on one arena.
@@ -46,8 +47,7 @@ impl Bulks {
     pub async fn create(&self, items: usize) -> String {
         let first = items.min(1000);
         let ids: Vec<String> = (0..first).map(external_id).collect();
-        let body = json!({ "program_id": 5, "external_ids": ids });
-        let event = http_event("POST", "/cards/v1/bulks", &json!({}), &json!({}), Some(&body));
+        let event = requests::create_bulk(&ids).event();
         let bulk = self.create.invoke(event).await.response(201)["id"].as_str().unwrap().to_owned();
         self.grow(&bulk, first..items).await;
         bulk
@@ -57,31 +57,23 @@ impl Bulks {
     pub async fn grow(&self, bulk: &str, items: std::ops::Range<usize>) {
         let ids: Vec<String> = items.map(external_id).collect();
         for ids in ids.chunks(1000) {
-            let body = json!({ "external_ids": ids });
-            let path = format!("/cards/v1/bulks/{bulk}");
-            let event = http_event("PUT", &path, &json!({ "bulkID": bulk }), &json!({}), Some(&body));
+            let event = requests::increment_bulk(bulk, ids).event();
             self.increment.invoke(event).await.response(201);
         }
     }
 
     /// Has the bulk started; answers the plan's message.
     pub async fn start(&self, bulk: &str) -> String {
-        self.accepted(&self.start, bulk, "start", None).await
+        self.accepted(&self.start, &requests::start_bulk(bulk)).await
     }
 
     /// Has all of the bulk canceled, or these items; answers the plan's message.
     pub async fn cancel(&self, bulk: &str, items: Option<Vec<String>>) -> String {
-        let body = match items {
-            None => json!({ "cancel_type": "FULL" }),
-            Some(items) => json!({ "cancel_type": "PARTIAL", "external_ids": items }),
-        };
-        self.accepted(&self.cancel, bulk, "cancel", Some(body)).await
+        self.accepted(&self.cancel, &requests::cancel_bulk(bulk, items.as_deref())).await
     }
 
-    async fn accepted(&self, function: &Function, bulk: &str, what: &str, body: Option<Value>) -> String {
-        let path = format!("/cards/v1/bulks/{bulk}/{what}");
-        let event = http_event("POST", &path, &json!({ "bulkID": bulk }), &json!({}), body.as_ref());
-        function.invoke(event).await.response(202);
+    async fn accepted(&self, function: &Function, request: &Request) -> String {
+        function.invoke(request.event()).await.response(202);
         let mut messages = self.arena.take_messages().await;
         assert_eq!(messages.len(), 1);
         messages.remove(0)

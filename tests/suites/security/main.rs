@@ -13,128 +13,44 @@ mod tokens;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use shared::domain::card::CardStatus;
 use tests::function::{Function, Invocation};
-use tests::orders::{domestic, feed};
-use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, http_event};
+use tests::orders::{domestic, feed, international};
+use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
+use tests::requests::{Endpoint, Request};
 use tests::seed;
 use tests::test_env::{Arena, drain};
 
-/// An endpoint, and a request that it takes.
-#[derive(Clone, Copy)]
-struct Endpoint {
-    function: &'static str,
-    method: &'static str,
-    /// With the place of its parameter.
-    path: &'static str,
-    parameter: Option<&'static str>,
-    /// What the parameter is in a request that it takes.
-    good: &'static str,
-    body: Option<&'static str>,
-    scope: &'static str,
+/// A request that the endpoint takes, as the API's document shows it. Cards and orders that it names are those of
+/// [`put_examples`]; bulks and operations are not there.
+fn good(endpoint: Endpoint) -> Request {
+    let request = Request::of(endpoint);
+    if let Some(body) = endpoint.examples().pop() { request.body(body) } else { request }
 }
 
-const OPERATION: &str = "00000000-0000-7000-8000-000000000000";
+/// The event of a good request, with this parameter in its path if it has one.
+fn event_at(endpoint: Endpoint, parameter: &str) -> Value {
+    let request = good(endpoint);
+    if endpoint.parameter().is_some() { request.at(parameter).event() } else { request.event() }
+}
 
-/// All endpoints. Cards, bulks and operations that they name may not be there.
-const ENDPOINTS: [Endpoint; 9] = [
-    Endpoint {
-        function: "bind-card",
-        method: "PUT",
-        path: "/wallet/v2/cards/{}/noname/bind",
-        parameter: Some("cardId"),
-        good: "1",
-        body: Some(r#"{"reissued_card_id": 2}"#),
-        scope: "cards:bind",
-    },
-    Endpoint {
-        function: "create-bulk",
-        method: "POST",
-        path: "/cards/v1/bulks",
-        parameter: None,
-        good: "",
-        body: Some(r#"{"program_id": 1, "external_ids": ["a"]}"#),
-        scope: "cards:write",
-    },
-    Endpoint {
-        function: "increment-bulk",
-        method: "PUT",
-        path: "/cards/v1/bulks/{}",
-        parameter: Some("bulkID"),
-        good: "b",
-        body: Some(r#"{"external_ids": ["a"]}"#),
-        scope: "cards:write",
-    },
-    Endpoint {
-        function: "start-bulk",
-        method: "POST",
-        path: "/cards/v1/bulks/{}/start",
-        parameter: Some("bulkID"),
-        good: "b",
-        body: None,
-        scope: "cards:write",
-    },
-    Endpoint {
-        function: "cancel-bulk",
-        method: "POST",
-        path: "/cards/v1/bulks/{}/cancel",
-        parameter: Some("bulkID"),
-        good: "b",
-        body: Some(r#"{"cancel_type": "FULL"}"#),
-        scope: "cards:write",
-    },
-    Endpoint {
-        function: "cancel-orders",
-        method: "POST",
-        path: "/api/orders/cancellations",
-        parameter: None,
-        good: "",
-        body: Some(r#"[{"OrderID": 1}]"#),
-        scope: "orders:cancel",
-    },
-    Endpoint {
-        function: "get-bulk",
-        method: "GET",
-        path: "/cards/v1/bulks/{}",
-        parameter: Some("bulkID"),
-        good: "b",
-        body: None,
-        scope: "cards:read",
-    },
-    Endpoint {
-        function: "get-card",
-        method: "GET",
-        path: "/cards/v1/cards/{}",
-        parameter: Some("cardId"),
-        good: "1",
-        body: None,
-        scope: "cards:read",
-    },
-    Endpoint {
-        function: "get-operation",
-        method: "GET",
-        path: "/operations/{}",
-        parameter: Some("operationId"),
-        good: OPERATION,
-        body: None,
-        scope: "operations:read",
-    },
-];
-
-impl Endpoint {
-    /// A request with this parameter in its path.
-    fn event(&self, parameter: &str) -> Value {
-        let path = self.path.replace("{}", parameter);
-        let parameters = self.parameter.map_or(json!({}), |name| json!({ name: parameter }));
-        let headers = json!({ "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string() });
-        let mut event = http_event(self.method, &path, &parameters, &headers, None);
-        event["body"] = json!(self.body);
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!(self.scope);
-        event
-    }
-
-    /// A request that it takes.
-    fn good_event(&self) -> Value {
-        self.event(self.good)
+/// Puts the cards and the orders that the document's examples name.
+async fn put_examples(arena: &Arena) {
+    let number = |value: &Value| value.as_str().map_or_else(|| value.as_u64(), |text| text.parse().ok()).unwrap();
+    let put = async |card| seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
+    let bind = Endpoint::of("bind-card");
+    put(seed::unbound(number(&bind.parameter().unwrap()["example"]))).await;
+    let reissued = number(&bind.examples().pop().unwrap()["reissued_card_id"]);
+    put(seed::bound(reissued, CardStatus::Normal, ACCOUNT, CUSTOMER)).await;
+    let feeder = Function::new("order-feed-worker", arena.environment()).await;
+    for entry in Endpoint::of("cancel-orders").examples().pop().unwrap().as_array().unwrap() {
+        let order = match entry["OrderID"].as_i64() {
+            Some(id) => domestic(id.try_into().unwrap()),
+            None => international(entry["InternationalOrderUID"].as_str().unwrap().parse().unwrap()),
+        };
+        let mut change = feed(&order, "ACTIVE", 1);
+        change["org_id"] = json!(ORG);
+        feeder.invoke(batch(&[(change.to_string(), 1)])).await;
     }
 }
 
@@ -148,25 +64,19 @@ struct Target {
 impl Target {
     async fn new() -> Self {
         let arena = Arena::new().await;
-        let bound = seed::bound(2, shared::domain::card::CardStatus::Normal, ACCOUNT, CUSTOMER);
-        for card in [seed::unbound(1), bound] {
-            seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
-        }
         let mut functions = BTreeMap::new();
-        for endpoint in ENDPOINTS {
-            functions.insert(endpoint.function, Function::new(endpoint.function, arena.environment()).await);
+        for endpoint in Endpoint::all() {
+            let function = Function::new(endpoint.function, arena.environment()).await;
+            functions.insert(endpoint.function, function);
         }
-        let mut order = feed(&domestic(1), "ACTIVE", 1);
-        order["org_id"] = json!(ORG);
-        let feeder = Function::new("order-feed-worker", arena.environment()).await;
-        feeder.invoke(batch(&[(order.to_string(), 1)])).await;
+        put_examples(&arena).await;
         let before = arena.rows().await;
-        assert_eq!(before.len(), 3);
+        assert_eq!(before.len(), 4, "two cards and two orders");
         Self { arena, functions, before }
     }
 
     /// What the endpoint answers: status, body, headers.
-    async fn answer(&self, endpoint: &Endpoint, event: Value) -> (u64, String, Value) {
+    async fn answer(&self, endpoint: Endpoint, event: Value) -> (u64, String, Value) {
         match self.functions[endpoint.function].invoke(event.clone()).await {
             Invocation::Answered(answer) => {
                 let body = answer["body"].as_str().unwrap_or_default().to_owned();
@@ -177,7 +87,7 @@ impl Target {
     }
 
     /// Sends it, and expects one of these statuses, an error in the contract's form, and that the request is not quoted.
-    async fn refused(&self, endpoint: &Endpoint, event: Value, statuses: &[u64]) {
+    async fn refused(&self, endpoint: Endpoint, event: Value, statuses: &[u64]) {
         let (status, body, headers) = self.answer(endpoint, event.clone()).await;
         let what = || format!("{} answered {status} {body} to {event}", endpoint.function);
         assert!(statuses.contains(&status), "{}", what());

@@ -9,9 +9,9 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tests::contract::DOCUMENT;
 use tests::function::{Function, Invocation};
-use tests::payloads::{ACCOUNT, CUSTOMER, batch, http_event};
+use tests::payloads::batch;
+use tests::requests::{Endpoint, Request};
 use tests::template::{self, Template};
 use tests::test_env::Arena;
 use tests::webhook::Webhook;
@@ -26,8 +26,6 @@ const EVENT: usize = 6 * 1024 * 1024;
 const AROUND: usize = 16 * 1024;
 /// The largest message of SQS's, in bytes, as the template's queues have it.
 const MESSAGE: usize = 1024 * 1024;
-/// Largest bodies of endpoints, in bytes: which of these an endpoint has, is tried.
-const SIZES: [usize; 3] = [4 << 20, 1 << 20, 64 << 10];
 const MIB: u64 = 1024 * 1024;
 
 /// The memory that the template gives a function, in bytes.
@@ -43,16 +41,9 @@ fn source(function: &template::Function) -> (&str, &Value) {
     (event["Type"].as_str().unwrap(), &event["Properties"])
 }
 
-/// A request to this route, from a caller who may do everything.
-fn request(route: &Value, content_type: &str, body: &[u8]) -> Value {
-    let (path, method) = (route["Path"].as_str().unwrap(), route["Method"].as_str().unwrap().to_uppercase());
-    let name = path.split(['{', '}']).nth(1);
-    let parameters = name.map_or(json!({}), |name| json!({ name: "7" }));
-    let (account, customer) = (ACCOUNT.to_string(), CUSTOMER.to_string());
-    let headers = json!({ "content-type": content_type, "x-account-id": account, "x-customer-id": customer });
-    let mut event = http_event(&method, path, &parameters, &headers, None);
-    event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] =
-        json!("cards:write cards:read orders:cancel operations:read");
+/// A request to this endpoint with this body.
+fn request(endpoint: Endpoint, content_type: &str, body: &[u8]) -> Value {
+    let mut event = Request::of(endpoint).header("content-type", content_type).event();
     // In Base64 any body of a request's size fits into an event, and has to be decoded besides.
     (event["body"], event["isBase64Encoded"]) = (STANDARD.encode(body).into(), true.into());
     event
@@ -81,25 +72,23 @@ impl Measured {
 
     /// Sends bodies of all shapes that the API's document has for the endpoint, each of the largest size that it takes; and
     /// the largest that makes an event.
-    async fn requests(&mut self, name: &str, route: &Value) {
-        let spaces = |size| request(route, "application/json", &vec![b' '; size]);
+    async fn requests(&mut self, endpoint: Endpoint) {
+        let name = endpoint.function;
+        let spaces = |size| request(endpoint, "application/json", &vec![b' '; size]);
         self.invoke(&format!("{name}, spaces"), spaces(EVENT / 4 * 3 - AROUND)).await;
-        let (path, method) = (route["Path"].as_str().unwrap(), route["Method"].as_str().unwrap().to_lowercase());
-        let content = &DOCUMENT["paths"][path][method]["requestBody"]["content"];
+        if !endpoint.takes_body() {
+            return;
+        }
+        let largest = endpoint.max_body_bytes();
+        let answer = self.invoke(&format!("{name}, {largest} spaces"), spaces(largest)).await;
+        assert_eq!(answer["statusCode"], 400, "{name} takes no body of {largest} bytes");
+        let content = &endpoint.operation.node["requestBody"]["content"];
         let mut shapes = if content["application/json"].is_null() { Vec::new() } else { json() };
         shapes.extend(if content["application/xml"].is_null() { Vec::new() } else { xml() });
-        let mut largest = None;
-        for size in SIZES.into_iter().take_while(|_| !shapes.is_empty()) {
-            let answer = self.invoke(&format!("{name}, {size} spaces"), spaces(size)).await;
-            if answer["statusCode"] == 400 {
-                largest = Some(size);
-                break;
-            }
-        }
         for shape in shapes {
-            let body = shape.bytes(largest.unwrap());
+            let body = shape.bytes(largest);
             let what = format!("{name}, {} bytes, {}", body.len(), shape.name);
-            let answer = self.invoke(&what, request(route, shape.content_type, &body)).await;
+            let answer = self.invoke(&what, request(endpoint, shape.content_type, &body)).await;
             assert!(answer["statusCode"].as_u64().unwrap() < 500, "{what}: {answer}");
         }
     }
@@ -134,7 +123,7 @@ async fn no_body_and_no_message_takes_half_of_the_memory() {
             function.start().await;
             let mut measured = Measured { function, half, worst: Default::default() };
             match source(&of_template) {
-                ("HttpApi", route) => measured.requests(name, route).await,
+                ("HttpApi", _) => measured.requests(Endpoint::of(name)).await,
                 ("SQS", queue) => measured.messages(name, queue).await,
                 other => panic!("{name}: what is {other:?}?"),
             }

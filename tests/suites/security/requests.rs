@@ -1,11 +1,14 @@
 //! Paths, headers and bodies.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tests::function::Invocation;
+use tests::requests::{Endpoint, create_bulk};
 
-use super::{ENDPOINTS, Endpoint, Target};
+use super::{Target, event_at, good};
 
 /// Whatever stands in the path's parameter names a thing of that kind, or nothing.
 #[tokio::test]
@@ -62,9 +65,9 @@ async fn an_odd_path_names_nothing_else() {
         "${jndi:x}",
         &long,
     ];
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.parameter.is_some()) {
+    for endpoint in Endpoint::all().into_iter().filter(|endpoint| endpoint.parameter().is_some()) {
         for parameter in odd {
-            target.refused(endpoint, endpoint.event(parameter), &[400, 403, 404]).await;
+            target.refused(endpoint, event_at(endpoint, parameter), &[400, 403, 404]).await;
         }
     }
     target.is_untouched().await;
@@ -107,22 +110,21 @@ async fn an_odd_body_changes_nothing() {
     let gzip = STANDARD.decode("H4sIAAAAAAACA6tWKijKTy9KzI3PTFGyMtRRSq0oSS3KS8wB8ouVrKKVEpViawGYTBHZJQAAAA==").unwrap();
     let utf16: Vec<u8> = "{\"reissued_card_id\":2}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let bytes = [gzip, utf16, vec![0xff, 0xfe, 0x00], b"{\"a\":\"\xff\"}".to_vec(), vec![0x80; 100], vec![0; 100]];
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.body.is_some()) {
+    for endpoint in Endpoint::all().into_iter().filter(Endpoint::takes_body) {
         for text in &texts {
-            let mut event = endpoint.good_event();
+            let mut event = good(endpoint).event();
             event["body"] = json!(text);
             target.refused(endpoint, event, &[400, 404]).await;
         }
         for bytes in &bytes {
-            let mut event = endpoint.good_event();
+            let mut event = good(endpoint).event();
             event["body"] = json!(STANDARD.encode(bytes));
             event["isBase64Encoded"] = json!(true);
             event["headers"]["content-encoding"] = json!("gzip");
             target.refused(endpoint, event, &[400]).await;
         }
-        let mut event = endpoint.good_event();
-        let limit = if endpoint.function == "bind-card" { 64 << 10 } else { 4 << 20 };
-        event["body"] = json!(" ".repeat(limit + 1));
+        let mut event = good(endpoint).event();
+        event["body"] = json!(" ".repeat(endpoint.max_body_bytes() + 1));
         target.refused(endpoint, event, &[413]).await;
     }
     target.is_untouched().await;
@@ -132,45 +134,44 @@ async fn an_odd_body_changes_nothing() {
 #[tokio::test]
 async fn odd_headers_are_refused_or_overlooked() {
     let target = Target::new().await;
-    let with = |endpoint: &Endpoint, name: &str, value: Value| {
-        let mut event = endpoint.good_event();
+    let with = |endpoint: Endpoint, name: &str, value: Value| {
+        let mut event = good(endpoint).event();
         event["headers"][name] = value;
         event
     };
-    let bind = &ENDPOINTS[0];
-    for name in ["x-account-id", "x-customer-id"] {
-        for value in [
-            "",
-            " ",
-            "+4001",
-            "-1",
-            "4001 ",
-            "4001,4001",
-            "4001\n",
-            "٤٠٠١",
-            "4e3",
-            "9007199254740992",
-            "0",
-            "\u{0}",
-            "é",
-        ] {
-            target.refused(bind, with(bind, name, json!(value)), &[400, 403]).await;
-        }
-    }
-    for endpoint in ENDPOINTS {
-        let keys = ["\"", "\"a\" \"b\"", "a b", "a,b", "é", "\u{0}", "\r\n", "\"a\u{7f}\""];
-        for key in keys.into_iter().map(ToOwned::to_owned).chain([String::new(), "k".repeat(256), "k".repeat(9000)]) {
-            if endpoint.method != "GET" {
-                target.refused(&endpoint, with(&endpoint, "idempotency-key", json!(key)), &[400, 404]).await;
+    let odd =
+        ["", " ", "+4001", "-1", "4001 ", "4001,4001", "4001\n", "٤٠٠١", "4e3", "9007199254740992", "0", "\u{0}", "é"];
+    let keys = [
+        "",
+        "\"",
+        "\"a\" \"b\"",
+        "a b",
+        "a,b",
+        "é",
+        "\u{0}",
+        "\r\n",
+        "\"a\u{7f}\"",
+        &"k".repeat(256),
+        &"k".repeat(9000),
+    ];
+    for endpoint in Endpoint::all() {
+        // Those that a request must have are numbers.
+        for header in endpoint.parameters("header").into_iter().filter(|header| header["required"] == true) {
+            for value in odd {
+                let event = with(endpoint, header["name"].as_str().unwrap(), json!(value));
+                target.refused(endpoint, event, &[400, 403]).await;
             }
         }
+        for key in keys.into_iter().filter(|_| endpoint.takes("header", "Idempotency-Key")) {
+            target.refused(endpoint, with(endpoint, "idempotency-key", json!(key)), &[400, 404]).await;
+        }
         for cid in ["", "\u{0}", "é", "a\r\nb", &"c".repeat(256)] {
-            target.refused(&endpoint, with(&endpoint, "x-correlation-id", json!(cid)), &[400]).await;
+            target.refused(endpoint, with(endpoint, "x-correlation-id", json!(cid)), &[400]).await;
         }
     }
     target.is_untouched().await;
-    let get = &ENDPOINTS[7];
-    let mut event = get.good_event();
+    let get = Endpoint::of("get-card");
+    let mut event = good(get).event();
     for number in 0..500 {
         event["headers"][format!("x-odd-{number}")] = json!("é\u{0}\r\nx: y");
     }
@@ -187,7 +188,7 @@ async fn odd_headers_are_refused_or_overlooked() {
 #[tokio::test]
 async fn an_odd_page_is_refused() {
     let target = Target::new().await;
-    for endpoint in [&ENDPOINTS[6], &ENDPOINTS[8]] {
+    for endpoint in Endpoint::all().into_iter().filter(|endpoint| endpoint.takes("query", "cursor")) {
         for query in [
             "limit=0",
             "limit=-1",
@@ -202,7 +203,7 @@ async fn an_odd_page_is_refused() {
             "cursor=Lw",
             "limit=a&limit=1",
         ] {
-            let mut event = endpoint.good_event();
+            let mut event = good(endpoint).event();
             event["rawQueryString"] = json!(query);
             let (name, value) = query.split('&').next().unwrap().split_once('=').unwrap();
             event["queryStringParameters"] = json!({ name: value });
@@ -219,15 +220,14 @@ async fn ids_of_any_characters_are_themselves() {
     let ids = [
         "a", "A", "a ", " a", "a\u{301}", "\u{e1}", "a#b", "#", "BULK", "I#a", "OP#1", "\u{ad}", "\u{ffff}", "ﬀ", "ff",
     ];
-    let create = &ENDPOINTS[1];
-    let mut event = create.good_event();
-    event["body"] = json!(json!({ "program_id": 1, "external_ids": ids }).to_string());
-    let (status, body, _) = target.answer(create, event).await;
+    let create = create_bulk(&ids);
+    let (status, body, _) = target.answer(create.endpoint, create.event()).await;
     assert_eq!(status, 201, "{body}");
     let bulk: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(bulk["counts"]["items"], ids.len());
     let bulk = bulk["id"].as_str().unwrap();
-    let (status, body, _) = target.answer(&ENDPOINTS[6], ENDPOINTS[6].event(bulk)).await;
+    let get = Endpoint::of("get-bulk");
+    let (status, body, _) = target.answer(get, event_at(get, bulk)).await;
     assert_eq!(status, 200, "{body}");
     let shown: Value = serde_json::from_str(&body).unwrap();
     let mut shown: Vec<&str> =
@@ -238,44 +238,56 @@ async fn ids_of_any_characters_are_themselves() {
     assert_eq!(shown, ids);
     // A bulk's name with a row's name behind it is another bulk's name.
     for tail in ["#BULK", "#I#a", "#", "\u{0}"] {
-        target.refused(&ENDPOINTS[6], ENDPOINTS[6].event(&format!("{bulk}{tail}")), &[404]).await;
+        target.refused(get, event_at(get, &format!("{bulk}{tail}")), &[404]).await;
     }
 }
 
-/// What a bulk says is handed to embossers, who may read it line by line, or print it as it is.
+/// What a bulk says is handed to embossers, who may read it line by line, or print it as it is. So no text of a body may
+/// command a device or end a line.
 #[tokio::test]
 async fn nothing_that_embossers_are_handed_commands_a_device_or_ends_a_line() {
     let target = Target::new().await;
-    let [create, increment, cancel] = [1, 2, 4].map(|number| &ENDPOINTS[number]);
     let kinds = ["\n", "\r", "\t", "\0", "\u{1b}[2J", "\u{7f}", "\u{85}", "\u{9b}1A", "\u{9f}", "\u{2028}", "\u{2029}"];
-    for text in kinds.map(|kind| format!("GOLD{kind}")) {
-        let settings = ["template_id", "embossing_custom_field", "embossing_group"];
-        let set = settings.map(|name| (create, json!({ "program_id": 1, "external_ids": ["a"], name: text }), name));
-        let named = [
-            (create, json!({ "program_id": 1, "external_ids": [text] }), "external_ids/0"),
-            (increment, json!({ "external_ids": ["a", text] }), "external_ids/1"),
-            (cancel, json!({ "cancel_type": "PARTIAL", "external_ids": [text] }), "external_ids/0"),
-        ];
-        for (endpoint, body, place) in set.into_iter().chain(named) {
-            let mut event = endpoint.good_event();
-            event["body"] = json!(body.to_string());
-            let (status, answer, _) = target.answer(endpoint, event).await;
-            let problem: Value = serde_json::from_str(&answer).unwrap();
-            assert_eq!(
-                (status, &problem["errors"][0]["pointer"]),
-                (400, &json!(format!("/{place}"))),
-                "{body}: {answer}"
-            );
+    let mut places = BTreeSet::new();
+    // Entries of orders are told nothing of what they say, and nobody prints them.
+    let endpoints = Endpoint::all().into_iter().filter(|endpoint| endpoint.function != "cancel-orders");
+    for endpoint in endpoints.filter(Endpoint::takes_body) {
+        for (example, place) in
+            endpoint.examples().iter().flat_map(|example| texts(example).map(move |at| (example, at)))
+        {
+            for kind in kinds {
+                let mut body = example.clone();
+                *body.pointer_mut(&place).unwrap() = json!(format!("GOLD{kind}"));
+                let (status, answer, _) = target.answer(endpoint, good(endpoint).body(&body).event()).await;
+                let problem: Value = serde_json::from_str(&answer).unwrap();
+                let pointer = &problem["errors"][0]["pointer"];
+                assert_eq!((status, pointer), (400, &json!(place)), "{body}: {answer}");
+            }
+            places.insert(place);
         }
     }
+    let settings = ["template_id", "embossing_custom_field", "embossing_group", "external_ids/0", "external_ids/1"];
+    assert!(settings.iter().all(|place| places.contains(&format!("/{place}"))), "not in an example: {places:?}");
     target.is_untouched().await;
+}
+
+/// The places of texts in a body: of its members, and of the lists among them.
+fn texts(body: &Value) -> impl Iterator<Item = String> {
+    let members = body.as_object().unwrap().iter();
+    members.flat_map(|(name, value)| match value {
+        Value::String(_) => vec![format!("/{name}")],
+        Value::Array(all) => {
+            (0..all.len()).filter(|at| all[*at].is_string()).map(|at| format!("/{name}/{at}")).collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// A payload that is not one of the gateway's is no request: the function says so and lives on.
 #[tokio::test]
 async fn what_is_no_request_at_all_harms_nobody() {
     let target = Target::new().await;
-    for endpoint in ENDPOINTS {
+    for endpoint in Endpoint::all() {
         let function = &target.functions[endpoint.function];
         for payload in [json!(null), json!([]), json!("x"), json!({}), json!({ "version": "2.0", "headers": [] })] {
             let invocation = function.invoke(payload.clone()).await;
@@ -286,9 +298,9 @@ async fn what_is_no_request_at_all_harms_nobody() {
             };
             assert!(is_refusal, "{}: {invocation:?} to {payload}", endpoint.function);
         }
-        let mut event = endpoint.good_event();
+        let mut event = good(endpoint).event();
         event["headers"]["x-correlation-id"] = json!("é");
-        target.refused(&endpoint, event, &[400]).await;
+        target.refused(endpoint, event, &[400]).await;
     }
     target.is_untouched().await;
 }

@@ -2,18 +2,21 @@
 //! bind's message, in rows, and in the events that the contract has them in. Canaries are looked for everywhere,
 //! whatever went well, was refused, or failed, and however much is logged.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tests::contract::queue_of;
 use tests::function::{Function, Invocation};
-use tests::orders::{CREATOR, domestic, feed};
+use tests::orders::CREATOR;
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
 use tests::proxy::{self, Step};
+use tests::requests::Endpoint;
 use tests::seed;
 use tests::template::CHECKS_TOKENS;
 use tests::test_env::Arena;
 
-use super::{ENDPOINTS, Endpoint};
+use super::{event_at, good, put_examples};
 
 const TOKEN: &str = "canary-token-eyJhbGciOi";
 const PIN: &str = "canary-pin-4711";
@@ -34,11 +37,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let arena = Arena::new().await;
-        for card in [1, 3].map(seed::unbound) {
-            seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
-        }
-        let bound = seed::bound(2, shared::domain::card::CardStatus::Normal, ACCOUNT, CUSTOMER);
-        seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+        put_examples(&arena).await;
         seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
         let fails = Arc::new(Mutex::new(false));
         let failing = Arc::clone(&fails);
@@ -57,7 +56,7 @@ impl Scene {
     }
 
     /// Sends the endpoint these requests, bearing the token.
-    async fn ask(&mut self, endpoint: &Endpoint, events: impl IntoIterator<Item = Value>) {
+    async fn ask(&mut self, endpoint: Endpoint, events: impl IntoIterator<Item = Value>) {
         let function = self.function(endpoint.function).await;
         for mut event in events {
             if let Some(claims) = event["requestContext"].get_mut("authorizer") {
@@ -85,9 +84,12 @@ impl Scene {
 }
 
 /// Requests of an endpoint that it takes, and some that it does not.
-fn requests(endpoint: &Endpoint, bulk: &str) -> Vec<Value> {
-    let good = if endpoint.parameter == Some("bulkID") { endpoint.event(bulk) } else { endpoint.good_event() };
-    let mut events = vec![good.clone(), endpoint.event("x"), endpoint.event("999"), without_a_gateway(&good, endpoint)];
+fn requests(endpoint: Endpoint, bulk: &str) -> Vec<Value> {
+    let is_of_bulk = endpoint.parameter().is_some_and(|parameter| parameter["name"] == "bulkID");
+    let good = if is_of_bulk { event_at(endpoint, bulk) } else { good(endpoint).event() };
+    let others = ["x", "999"].map(|parameter| event_at(endpoint, parameter));
+    let mut events = vec![good.clone(), without_a_gateway(&good, endpoint)];
+    events.extend(others);
     if endpoint.function == "cancel-orders" {
         for body in [
             format!(r#"[{{"OrderID": 1, "PIN": "{PIN}"}}]"#),
@@ -120,12 +122,12 @@ fn requests(endpoint: &Endpoint, bulk: &str) -> Vec<Value> {
 }
 
 /// The same request, whose token the function has to check itself.
-fn without_a_gateway(event: &Value, endpoint: &Endpoint) -> Value {
+fn without_a_gateway(event: &Value, endpoint: Endpoint) -> Value {
     let mut claims = tests::token::claims(ORG, ACCOUNT);
     for name in ["sub", "email", "jti", "client_id", "username"] {
         claims[name] = json!(CLAIM);
     }
-    claims["scope"] = json!(endpoint.scope);
+    claims["scope"] = json!(endpoint.operation.scopes()[0]);
     let mut event = event.clone();
     event["requestContext"].as_object_mut().unwrap().remove("authorizer");
     event["headers"]["authorization"] = json!(format!("Bearer {}", tests::token::sign(&claims)));
@@ -135,31 +137,29 @@ fn without_a_gateway(event: &Value, endpoint: &Endpoint) -> Value {
 #[tokio::test]
 async fn nothing_secret_gets_anywhere() {
     let mut scene = Scene::new().await;
-    let mut order = feed(&domestic(1), "ACTIVE", 1);
-    order["org_id"] = json!(ORG);
-    scene.work("order-feed-worker", &[order.to_string()]).await;
-    scene.ask(&ENDPOINTS[1], [ENDPOINTS[1].good_event()]).await;
+    let create = Endpoint::of("create-bulk");
+    scene.ask(create, [good(create).event()]).await;
     let created = scene.arena.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
     let bulk = created.0.rsplit('#').next().unwrap().to_owned();
-    for endpoint in &ENDPOINTS {
+    for endpoint in Endpoint::all() {
         scene.ask(endpoint, requests(endpoint, &bulk)).await;
     }
     let messages = scene.arena.take_messages().await;
-    let of = |name: &str| -> Vec<String> { messages.iter().filter(|body| body.contains(name)).cloned().collect() };
-    let (binds, bulks) = (of(r#""bind":"#), of(r#""bulk_id":"#));
-    assert!(!binds.is_empty() && !bulks.is_empty());
-    let spoilt = [
-        binds[0].replace(r#""version":1"#, r#""version":9"#),
-        binds[0].replace("card_id", "x"),
-        binds[0][1..].to_owned(),
-    ];
+    let mut by_queue = BTreeMap::<_, Vec<String>>::new();
+    for body in &messages {
+        by_queue.entry(queue_of(body)).or_default().push(body.clone());
+    }
+    assert!(["bind-card", "start-bulk", "cancel-bulk"].iter().all(|queue| by_queue.contains_key(queue)));
+    let bind = by_queue["bind-card"][0].clone();
+    let spoilt = [bind.replace(r#""version":1"#, r#""version":9"#), bind.replace("card_id", "x"), bind[1..].to_owned()];
+    by_queue.get_mut("bind-card").unwrap().extend(spoilt);
     for fails in [true, false] {
         *scene.fails.lock().unwrap() = fails;
-        scene.work("bind-card-worker", &[&binds[..], &spoilt[..]].concat()).await;
-        scene.work("start-bulk-worker", &bulks).await;
-        scene.work("cancel-bulk-worker", &bulks).await;
+        for (queue, bodies) in &by_queue {
+            scene.work(&format!("{queue}-worker"), bodies).await;
+        }
         if fails {
-            for endpoint in &ENDPOINTS {
+            for endpoint in Endpoint::all() {
                 scene.ask(endpoint, requests(endpoint, &bulk)).await;
             }
         }
@@ -210,11 +210,11 @@ async fn looked_through(scene: &Scene, messages: &[String]) {
 #[tokio::test]
 async fn without_keys_nobody_gets_in() {
     let scene = Scene::new().await;
-    for endpoint in &ENDPOINTS {
-        let mut event = endpoint.good_event();
+    for endpoint in Endpoint::all() {
+        let mut event = good(endpoint).event();
         event["requestContext"].as_object_mut().unwrap().remove("authorizer");
-        let good = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
-        event["headers"]["authorization"] = json!(format!("Bearer {good}"));
+        let token = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
+        event["headers"]["authorization"] = json!(format!("Bearer {token}"));
         // Nobody is said to issue tokens; and nobody is there who is said to. Who must check them does not start without.
         for (issuer, status) in [("", 401), ("http://127.0.0.1:1", 503)] {
             let mut environment = scene.arena.environment();
@@ -233,12 +233,12 @@ async fn without_keys_nobody_gets_in() {
 #[tokio::test]
 async fn an_issuer_without_tls_is_refused_at_the_start() {
     let scene = Scene::new().await;
-    for endpoint in &ENDPOINTS {
+    for endpoint in Endpoint::all() {
         for issuer in ["http://issuer.test", "http://127.0.0.1.issuer.test/", "http://169.254.169.254"] {
             let mut environment = scene.arena.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             let function = Function::new(endpoint.function, environment).await;
-            assert_eq!(function.invoke(endpoint.good_event()).await, Invocation::Died, "{}", endpoint.function);
+            assert_eq!(function.invoke(good(endpoint).event()).await, Invocation::Died, "{}", endpoint.function);
             let said = format!("environment variable AUTH_ISSUER: {issuer:?} is no https address");
             assert!(function.log().contains(&said), "{}: {}", endpoint.function, function.log());
         }

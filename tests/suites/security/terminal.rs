@@ -6,7 +6,7 @@ use tests::operator;
 use tests::payloads::ORG;
 use tests::test_env::Arena;
 
-use super::OPERATION;
+const OPERATION: &str = "00000000-0000-7000-8000-000000000000";
 
 /// A command of the terminal in each of the ways there are to begin one, text that hides or turns the rest around, and
 /// what ends a line.

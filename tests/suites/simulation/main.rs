@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tests::contract;
+use tests::contract::event_types;
 use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
 use tests::simulation::{Ask, Evidence, Flow, Report, Storm};
@@ -66,7 +66,7 @@ async fn the_checker_sees_what_should_not_be() {
         spoil(&mut evidence);
         assert!(!violations(&evidence).is_empty(), "the checker does not see {what}");
     };
-    for event_type in contract::event_types() {
+    for event_type in event_types() {
         let of_type = |event: &Value| event["event_type"] == event_type;
         assert!(good.events.values().any(of_type), "no {event_type} in a run");
         spoilt(&format!("a lost {event_type}"), &|evidence| {

@@ -10,12 +10,13 @@ use shared::pin::Pepper;
 use shared::secret;
 use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed, international};
-use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, failed, http_event};
+use tests::payloads::{ORG, batch, failed};
 use tests::proxy::{self, Call, Moment, Step};
+use tests::requests::{self, Request};
 use tests::template::Template;
 use tests::test_env::Arena;
+use tests::variable;
 use tests::webhook::{self, Then, Webhook};
-use tests::{token, variable};
 use uuid::Uuid;
 
 /// An arena of theirs, behind a recorder.
@@ -55,24 +56,9 @@ impl Office {
         Function::new(name, environment).await
     }
 
-    /// A request, which is answered with this status; answers the body.
-    async fn ask(
-        &self,
-        name: &str,
-        (method, path): (&str, &str),
-        key: Option<&str>,
-        body: Option<Value>,
-        status: u16,
-    ) -> Value {
-        let last = |position: usize| path.split('/').nth(position).unwrap_or_default();
-        let parameters = json!({ "bulkID": last(4), "cardId": last(4), "operationId": last(2) });
-        let mut headers = json!({ "x-account-id": ACCOUNT.to_string(), "x-customer-id": CUSTOMER.to_string() });
-        if let Some(key) = key {
-            headers["idempotency-key"] = key.into();
-        }
-        let mut event = http_event(method, path, &parameters, &headers, body.as_ref());
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = token::SCOPES.as_str().into();
-        self.function(name).await.invoke(event).await.response(status)
+    /// Sends the request, which gets this status; returns the response's body.
+    async fn ask(&self, request: Request, status: u16) -> Value {
+        self.function(request.endpoint.function).await.invoke(request.event()).await.response(status)
     }
 
     /// Has the worker handle all messages of the queue, and those that come of them; then all of them once more, which
@@ -86,38 +72,34 @@ impl Office {
     }
 
     async fn cards(&self) {
-        let items = |ids: &[&str]| Some(json!({ "program_id": 5, "external_ids": ids }));
-        let bulk = self.ask("create-bulk", ("POST", "/cards/v1/bulks"), Some("c"), items(&["a", "b", "c"]), 201).await;
-        self.ask("create-bulk", ("POST", "/cards/v1/bulks"), Some("c"), items(&["a", "b", "c"]), 201).await;
-        let bulk = format!("/cards/v1/bulks/{}", bulk["id"].as_str().unwrap());
-        let more = Some(json!({ "external_ids": ["c", "d"] }));
-        self.ask("increment-bulk", ("PUT", &bulk), Some("i"), more, 201).await;
-        self.ask("start-bulk", ("POST", &format!("{bulk}/start")), Some("s"), None, 202).await;
+        let create = requests::create_bulk(&["a", "b", "c"]).key("c");
+        let bulk = self.ask(create.clone(), 201).await;
+        self.ask(create, 201).await;
+        let bulk = bulk["id"].as_str().unwrap();
+        self.ask(requests::increment_bulk(bulk, &["c", "d"]).key("i"), 201).await;
+        self.ask(requests::start_bulk(bulk).key("s"), 202).await;
         self.handle_all("start-bulk-worker").await;
         // One that has no card.
-        let more = Some(json!({ "external_ids": ["e"] }));
-        self.ask("increment-bulk", ("PUT", &bulk), None, more, 201).await;
-        let listed = self.ask("get-bulk", ("GET", &bulk), None, None, 200).await;
+        self.ask(requests::increment_bulk(bulk, &["e"]), 201).await;
+        let listed = self.ask(Request::to("get-bulk").at(bulk), 200).await;
         let cards: Vec<u64> =
             listed["items"].as_array().unwrap().iter().filter_map(|item| item["card_id"].as_u64()).collect();
 
-        let bind = |card: u64| format!("/wallet/v2/cards/{card}/noname/bind");
-        self.ask("bind-card", ("PUT", &bind(cards[0])), Some("b"), None, 202).await;
+        self.ask(requests::bind(cards[0], None).key("b"), 202).await;
         self.handle_all("bind-card-worker").await;
-        let reissue = Some(json!({ "reissued_card_id": cards[0] }));
-        let reissued = self.ask("bind-card", ("PUT", &bind(cards[1])), None, reissue, 202).await;
+        let reissued = self.ask(requests::bind(cards[1], Some(cards[0])), 202).await;
         self.handle_all("bind-card-worker").await;
-        self.ask("get-card", ("GET", &format!("/cards/v1/cards/{}", cards[1])), None, None, 200).await;
+        self.ask(Request::to("get-card").at(cards[1]), 200).await;
         self.operation(&reissued).await;
 
-        let cancel = async |key: &str, body: Value| {
-            self.ask("cancel-bulk", ("POST", &format!("{bulk}/cancel")), Some(key), Some(body), 202).await
+        let cancel = async |key: &str, items: Option<&[String]>| {
+            self.ask(requests::cancel_bulk(bulk, items).key(key), 202).await
         };
-        let some = cancel("p", json!({ "cancel_type": "PARTIAL", "external_ids": ["c", "x"] })).await;
+        let some = cancel("p", Some(&["c", "x"].map(ToOwned::to_owned))).await;
         self.handle_all("cancel-bulk-worker").await;
-        let held = cancel("h", json!({ "cancel_type": "FULL" })).await;
+        let held = cancel("h", None).await;
         self.give_up().await;
-        let all = cancel("f", json!({ "cancel_type": "FULL" })).await;
+        let all = cancel("f", None).await;
         self.handle_all("cancel-bulk-worker").await;
         for canceled in [some, held, all] {
             self.operation(&canceled).await;
@@ -146,8 +128,8 @@ impl Office {
     }
 
     async fn operation(&self, answer: &Value) {
-        let path = format!("/operations/{}", answer["operation_id"].as_str().unwrap());
-        let operation = self.ask("get-operation", ("GET", &path), None, None, 200).await;
+        let id = answer["operation_id"].as_str().unwrap();
+        let operation = self.ask(Request::to("get-operation").at(id), 200).await;
         assert_eq!(operation["status"], "SUCCEEDED", "{operation}");
     }
 
@@ -173,8 +155,7 @@ impl Office {
                     { "OrderID": 7, "PIN": "1234" },
                     { "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": CREATOR, "PIN": "1234" },
                 ]);
-                let path = ("POST", "/api/orders/cancellations");
-                let results = self.ask("cancel-orders", path, Some("o"), Some(entries), 200).await;
+                let results = self.ask(requests::cancel_orders(&entries).key("o"), 200).await;
                 assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
                 self.handle_all("cancel-orders-worker").await;
             }

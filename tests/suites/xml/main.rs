@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
-use tests::payloads::http_event;
+use tests::requests::Request;
 use tests::test_env::Arena;
 use tokio::process::Command;
 
@@ -40,9 +40,8 @@ struct Judged {
 impl Judged {
     fn event(&self) -> Value {
         let charset = self.charset.as_ref().map(|charset| format!("; charset={charset}")).unwrap_or_default();
-        let headers = json!({ "content-type": format!("application/xml{charset}"), "accept": "application/json" });
-        let mut event = http_event("POST", "/api/orders/cancellations", &json!({}), &headers, None);
-        event["requestContext"]["authorizer"]["jwt"]["claims"]["scope"] = json!("orders:cancel");
+        let request = Request::to("cancel-orders").header("content-type", format!("application/xml{charset}"));
+        let mut event = request.header("accept", "application/json").event();
         event["body"] = json!(self.bytes);
         event["isBase64Encoded"] = json!(true);
         event

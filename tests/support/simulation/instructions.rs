@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{CARDS, FIRST_CARD};
 use crate::orders::{domestic, feed};
-use crate::payloads::{ACCOUNT, CUSTOMER, ORG, external_id, http_event};
+use crate::payloads::{CUSTOMER, ORG, external_id};
+use crate::requests;
 
 /// The organisations. Their IDs of everything are the same.
 pub const ORGS: [&str; 2] = [ORG, "TN-0b9d4c1e-7a43-4f0c-8f52-3d1f5c7a9e10"];
@@ -97,45 +98,18 @@ impl Ask {
 
     /// Its request.
     pub(super) fn event(&self, org: &str, key: Option<&str>) -> Value {
-        let mut headers = json!({});
-        if let Some(key) = key {
-            headers["idempotency-key"] = json!(key);
-        }
-        let of_bulk = |method: &str, bulk: &str, what: &str, body: Option<Value>| {
-            let path = format!("/cards/v1/bulks/{bulk}{what}");
-            http_event(method, &path, &json!({ "bulkID": bulk }), &headers, body.as_ref())
-        };
-        let mut event = match self {
+        let request = match self {
             Self::Bind { card, customer, reissued } => {
-                let mut headers = headers.clone();
-                headers["x-account-id"] = json!(ACCOUNT.to_string());
-                headers["x-customer-id"] = json!(customer.to_string());
-                let body = reissued.map(|card| json!({ "reissued_card_id": card }));
-                let path = format!("/wallet/v2/cards/{card}/noname/bind");
-                http_event("PUT", &path, &json!({ "cardId": card.to_string() }), &headers, body.as_ref())
+                requests::bind(*card, *reissued).header("x-customer-id", customer)
             }
-            Self::Create { items } => {
-                let body = json!({ "program_id": 5, "external_ids": items });
-                http_event("POST", "/cards/v1/bulks", &json!({}), &headers, Some(&body))
-            }
-            Self::Increment { bulk, items } => of_bulk("PUT", bulk, "", Some(json!({ "external_ids": items }))),
-            Self::Start { bulk } => of_bulk("POST", bulk, "/start", None),
-            Self::Cancel { bulk, items: None } => {
-                of_bulk("POST", bulk, "/cancel", Some(json!({ "cancel_type": "FULL" })))
-            }
-            Self::Cancel { bulk, items: Some(items) } => {
-                let body = json!({ "cancel_type": "PARTIAL", "external_ids": items });
-                of_bulk("POST", bulk, "/cancel", Some(body))
-            }
-            Self::CancelOrders { orders } => {
-                let entries: Vec<Value> = orders.iter().map(|order| json!({ "OrderID": order })).collect();
-                http_event("POST", "/api/orders/cancellations", &json!({}), &headers, Some(&json!(entries)))
-            }
+            Self::Create { items } => requests::create_bulk(items),
+            Self::Increment { bulk, items } => requests::increment_bulk(bulk, items),
+            Self::Start { bulk } => requests::start_bulk(bulk),
+            Self::Cancel { bulk, items } => requests::cancel_bulk(bulk, items.as_deref()),
+            Self::CancelOrders { orders } => requests::cancel_domestic_orders(orders.iter().copied()),
         };
-        let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
-        claims["tenant_id"] = json!(org);
-        claims["scope"] = json!("cards:write orders:cancel");
-        event
+        let request = if let Some(key) = key { request.key(key) } else { request };
+        request.claim("tenant_id", org).event()
     }
 }
 

@@ -1,10 +1,24 @@
-//! The endpoints, and what each may answer, as the README's table has it.
+//! The endpoints, and what each may answer, as infra/api/openapi.yaml has it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-const README: &str = include_str!("../../../../README.md");
+use serde_json::Value;
 
-/// A line of the table.
+/// The document, which is part of the binary: a fuzzer reads no files but its inputs.
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_yaml_ng::from_str(include_str!("../../../../infra/api/openapi.yaml")).expect("a document in YAML")
+});
+
+/// All scopes.
+pub(super) static SCOPES: LazyLock<String> = LazyLock::new(|| {
+    let ways = operations().flat_map(|(_, _, operation)| operation["security"].as_array().into_iter().flatten());
+    let scopes: BTreeSet<_> = ways.filter_map(|way| way["BearerAuth"][0].as_str()).collect();
+    assert!(!scopes.is_empty(), "no operation asks for a scope");
+    scopes.into_iter().collect::<Vec<_>>().join(" ")
+});
+
+/// An operation of the document.
 #[derive(Debug)]
 pub(super) struct Route {
     /// The function.
@@ -13,7 +27,7 @@ pub(super) struct Route {
     pub(super) method: String,
     /// The path, with its parameter in braces.
     pub(super) path: String,
-    /// The statuses that it may answer.
+    /// The statuses that the function may answer.
     pub(super) statuses: BTreeSet<u16>,
 }
 
@@ -25,18 +39,25 @@ impl Route {
     }
 }
 
-/// All lines, by their function.
+/// All operations, by their function.
 pub(super) fn routes() -> BTreeMap<String, Route> {
-    let routes: BTreeMap<_, _> = README.lines().filter_map(route).map(|route| (route.name.clone(), route)).collect();
-    assert!(!routes.is_empty(), "the README has no table of endpoints");
-    routes
+    let route = |(path, method, operation): (&str, &str, &Value)| {
+        // The contract has another ID for one of them.
+        let name = operation["x-function"].as_str().or(operation["operationId"].as_str()).expect("a function");
+        let statuses = operation["responses"].as_object().expect("responses").keys();
+        let statuses = statuses.map(|status| status.parse().expect("a status"));
+        // That one is the gateway's alone.
+        let statuses = statuses.filter(|status| *status != 429).collect();
+        Route { name: name.to_owned(), method: method.to_uppercase(), path: path.to_owned(), statuses }
+    };
+    operations().map(route).map(|route| (route.name.clone(), route)).collect()
 }
 
-fn route(line: &str) -> Option<Route> {
-    let mut cells = line.strip_prefix("| `")?.split(" | ");
-    let (method, path) = cells.next()?.split_once(' ')?;
-    let name = cells.next()?.strip_prefix('[')?.split_once("](functions/")?.0;
-    let statuses = cells.last()?.trim_end_matches(" |").split(", ").map(|status| status.parse().unwrap()).collect();
-    let path = path.split(['?', '`']).next()?;
-    Some(Route { name: name.to_owned(), method: method.to_owned(), path: path.to_owned(), statuses })
+/// Path, method, and what is said of it.
+fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
+    let paths = DOCUMENT["paths"].as_object().expect("paths").iter();
+    paths.flat_map(|(path, item)| {
+        let operations = item.as_object().into_iter().flatten().filter(|(_, of)| of["operationId"].is_string());
+        operations.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
 }

@@ -6,11 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::contract::Route;
+use super::contract::{Route, SCOPES};
 use crate::input::Input;
 use crate::world::{ACCOUNT, ORG, TOKEN, TOKEN_MARK, with_pin};
-
-const SCOPES: &str = "cards:bind cards:write cards:read orders:cancel operations:read";
 
 /// The event, in version 2.0 of API Gateway's format.
 pub(super) fn event(route: &Route, input: &Input<'_>) -> Value {
@@ -49,7 +47,8 @@ pub(super) fn tenant<'a>(input: &'a Input<'_>) -> &'a str {
 }
 
 fn claims(input: &Input<'_>) -> Value {
-    let claims = [("tenant_id", "tenant", ORG), ("account_id", "account", ACCOUNT), ("scope", "scope", SCOPES)];
+    let claims =
+        [("tenant_id", "tenant", ORG), ("account_id", "account", ACCOUNT), ("scope", "scope", SCOPES.as_str())];
     let claims = claims.map(|(claim, setting, usual)| (claim, input.setting(setting).unwrap_or(usual)));
     claims.into_iter().filter(|(_, value)| !value.is_empty()).map(|(claim, value)| (claim.to_owned(), value)).collect()
 }

@@ -55,7 +55,8 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let mut endpoints = ENDPOINTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Endpoints { aws, routes, functions } = &mut *endpoints;
     let route = routes.get(input.setting("endpoint")?)?;
-    let function = functions.get_mut(route.name.as_str()).expect("a function of every route in the README");
+    let function =
+        functions.get_mut(route.name.as_str()).expect("a function of every operation in infra/api/openapi.yaml");
     let event = gateway::event(route, &input);
     aws.begin(&input);
     let exchange = exchange(aws, function, &event);
