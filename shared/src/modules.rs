@@ -63,12 +63,12 @@ fn uses_in(name: &str) -> Uses {
         let path = entry.unwrap().path();
         let code = code_of(&path);
         assert!(!code.contains("super::super::"), "{}: write `crate::{name}::`", path.display());
-        let mut used = names_behind(&code, &format!("crate::{name}::"));
+        let mut others = names_behind(&code, &format!("crate::{name}::"));
         if path.is_file() {
             // In a folder, `super` is the module that the folder belongs to.
-            used.extend(names_behind(&code, "super::"));
+            others.extend(names_behind(&code, "super::"));
         }
-        uses.entry(path.file_stem().unwrap().to_str().unwrap().to_owned()).or_default().extend(used);
+        uses.entry(path.file_stem().unwrap().to_str().unwrap().to_owned()).or_default().extend(others);
     }
     uses.remove("mod");
     let reexports = reexports(&code_of(&folder(name).join("mod.rs")));
@@ -84,7 +84,9 @@ fn uses_in(name: &str) -> Uses {
 fn circle(mut uses: Uses) -> Vec<String> {
     while let Some(name) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
         uses.remove(&name);
-        uses.values_mut().for_each(|used| _ = used.remove(&name));
+        for used in uses.values_mut() {
+            used.remove(&name);
+        }
     }
     // Each that is left uses one that is left, so this comes round.
     let mut path: Vec<String> = uses.keys().take(1).cloned().collect();
