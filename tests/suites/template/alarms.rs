@@ -168,7 +168,8 @@ fn a_computed_alarm_computes_of_what_it_names() {
         assert!(inputs.iter().all(|input| input["ReturnData"] == false), "{id}");
         let Some(expression) = expressions.first() else { continue };
         let expression = named(&expression["Expression"]);
-        let takes = |input: &&Value| expression.contains(input["Id"].as_str().unwrap());
+        let words: BTreeSet<&str> = expression.split(|one: char| !one.is_alphanumeric()).collect();
+        let takes = |input: &&Value| words.contains(input["Id"].as_str().unwrap());
         assert!(expressions.len() == 1 && (expression.contains("METRICS()") || inputs.iter().all(takes)), "{id}");
         let ids: BTreeSet<&str> = metrics.iter().map(|one| one["Id"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), metrics.len(), "{id}");

@@ -198,7 +198,8 @@ fn every_function_has_a_role_and_a_log_group_of_its_own() {
     let groups = template.resources("AWS::Logs::LogGroup");
     for Function { name, logical_id, properties } in &functions {
         assert_eq!(named(&properties["FunctionName"]), format!("${{AWS::StackName}}-{name}"));
-        let group = &groups[&named(&properties["LoggingConfig"]["LogGroup"])]["Properties"];
+        let group = groups.get(&named(&properties["LoggingConfig"]["LogGroup"]));
+        let group = &group.unwrap_or_else(|| panic!("{name} has no log group"))["Properties"];
         assert_eq!(named(&group["LogGroupName"]), format!("/aws/lambda/${{AWS::StackName}}-{name}"));
         assert_eq!(named(&group["RetentionInDays"]), "LogRetentionDays");
         // Policies here, or on the role, would be AWS's own, which allow more.
