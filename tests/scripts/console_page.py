@@ -10,13 +10,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from axe_playwright_python.sync_playwright import Axe
+from checks import check, eventually
 from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expect, sync_playwright
 
 URL = os.environ["BINDERY_CONSOLE_URL"]
@@ -30,13 +30,6 @@ WRONG_PIN = "846205179"
 TENANT = os.environ["BINDERY_TENANT"]
 HALF_A_CARD = {"pk": {"S": f"{TENANT}#CARD#0"}, "sk": {"S": "CARD"}}
 TABS = 600
-
-
-def check(what: str, holds: object) -> None:
-    """Says what holds, or ends here."""
-    if not holds:
-        raise SystemExit(f"FAILED: {what}")
-    print(f"ok: {what}", flush=True)
 
 
 @contextmanager
@@ -201,13 +194,13 @@ def spoilt() -> None:
 
 def same_events_elsewhere(cid: str) -> None:
     """The console takes no events from the queue that is everybody's."""
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    while time.monotonic() < deadline:
+
+    def is_there() -> bool:
         taken = everybodys_events("receive-message", "--max-number-of-messages", "10", "--visibility-timeout", "5")
         messages = json.loads(taken or "{}").get("Messages", [])
-        if any(json.loads(message["Body"])["detail"]["cid"] == cid for message in messages):
-            return check("the event is in EVENTS_QUEUE_URL, too", True)
-    raise SystemExit("FAILED: the event is not in EVENTS_QUEUE_URL")
+        return any(json.loads(message["Body"])["detail"]["cid"] == cid for message in messages)
+
+    eventually("the event is in EVENTS_QUEUE_URL, too", is_there)
 
 
 def answered_late(browser: Browser) -> None:

@@ -12,17 +12,16 @@ import json
 import os
 import socket
 import tempfile
-import threading
 import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import requests
+from checks import Request, Response, check, serving
 from playwright.sync_api import Browser, Page, sync_playwright
 from stack import processes
 from stack.settings import Settings, StackError
@@ -104,13 +103,6 @@ ATTACK = """async ({bases, paths, functions, queueUrl, sockets}) => {
 }"""
 
 
-def check(what: str, holds: object) -> None:
-    """Says what holds, or ends here."""
-    if not holds:
-        raise SystemExit(f"FAILED: {what}")
-    print(f"ok: {what}", flush=True)
-
-
 def by_program(path: str, method: str = "POST", service: str = "lambda", **options: Any) -> Any:
     """What the emulator answers to a program, which signs as an SDK does."""
     signed = "AWS4-HMAC-SHA256 Credential=test/20261129/eu-central-1/{}/aws4_request, SignedHeaders=host, Signature=x"
@@ -162,23 +154,14 @@ def evil_function(marker: Path) -> dict[str, str]:
 def somebodys_server() -> Iterator[int]:
     """A server of somebody else's: pages, and redirections to wherever it likes. Answers its port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the base class's name)
-            to = parse_qs(urlsplit(self.path).query).get("to")
-            self.send_response(302 if to else 200)
-            for name, value in {"Content-Type": "text/html", **({"Location": to[0]} if to else {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(b"<!doctype html><title>Somebody's</title><body>")
+    def respond(request: Request) -> Response:
+        to = parse_qs(urlsplit(request.path).query).get("to")
+        moved = {"Location": to[0]} if to else {}
+        page = b"<!doctype html><title>Somebody's</title><body>"
+        return Response(302 if to else 200, {"Content-Type": "text/html", **moved}, page)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Is silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
+    with serving(respond) as url:
+        yield urlsplit(url).port or 0
 
 
 class Attack:

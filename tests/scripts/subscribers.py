@@ -14,47 +14,27 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import punctuation
 from typing import Any
 
+from checks import Request, Response, check, eventually, serving
 from stack import deploy
 from stack.settings import ROOT, Settings, binary, deploy_parameters, free_port
 from stack.template import read_template
 
 STACK = f"subscribers-{uuid.uuid4().hex[:8]}"
-PATIENCE_SECONDS = 60
 TESTS_PYTHON = ROOT / "target" / "tests-venv" / "bin" / "python"
 TENANT = "TN-11111111-2222-4333-8444-555555555555"
 
 settings = Settings.from_environment()
 events, secrets = deploy.client(settings, "events"), deploy.client(settings, "secretsmanager")
-
-
-def check(what: str, holds: object) -> None:
-    """Says what holds, or ends here."""
-    if not holds:
-        raise SystemExit(f"FAILED: {what}")
-    print(f"ok: {what}", flush=True)
-
-
-def eventually(what: str, ask: Callable[[], Any]) -> Any:
-    """The first answer that counts as true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if answer := ask():
-            check(what, True)
-            return answer
-        time.sleep(0.2)
-    raise SystemExit(f"FAILED: {what} within {PATIENCE_SECONDS} s")
 
 
 class Sink:
@@ -63,26 +43,14 @@ class Sink:
     def __init__(self) -> None:
         self.consumer: str | None = None
         self.requests: list[tuple[dict[str, str], bytes]] = []
-        # Statuses and headers, one for each of the next requests.
-        self.faults: list[tuple[int, dict[str, str]]] = []
-        sink = self
+        # Statuses, one for each of the next requests.
+        self.faults: list[int] = []
+        self.url = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:  # noqa: N802 (the base class's name)
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                sink.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                status, headers = sink.faults.pop(0) if sink.faults else (sink.consume(), {})
-                self.send_response(status)
-                for name, value in {"Content-Length": "0", **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Is silent."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hooks"
+    def respond(self, request: Request) -> Response:
+        """Responds with the next fault, or as the consumer does."""
+        self.requests.append((request.headers, request.body))
+        return Response(self.faults.pop(0) if self.faults else self.consume())
 
     def consume(self) -> int:
         """What the consumer answers to the last request."""
@@ -98,6 +66,15 @@ class Sink:
         """The requests of the event, once there are so many."""
         mine = lambda: [one for one in self.requests if json.loads(one[1]) == event]  # noqa: E731
         return eventually(what, lambda: len(mine()) >= count and mine())
+
+
+@contextmanager
+def listening() -> Iterator[Sink]:
+    """A sink at a URL of its own."""
+    sink = Sink()
+    with serving(sink.respond) as url:
+        sink.url = f"{url}/hooks"
+        yield sink
 
 
 @contextmanager
@@ -170,10 +147,9 @@ def handled(database: Path) -> int:
     return sqlite3.connect(database).execute("SELECT count(*) FROM events").fetchone()[0]
 
 
-def webhooks(template: dict[str, Any], directory: Path) -> None:
+def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
     """From the bus through rule, queue and worker to the consumer; late, twice, and given up."""
     database = directory / "events.sqlite"
-    sink = Sink()
     # The emulator does not know `ExcludePunctuation`.
     template["Resources"]["WebhookSecret"]["Properties"]["GenerateSecretString"]["ExcludeCharacters"] = punctuation
     started = time.monotonic()
@@ -194,7 +170,7 @@ def webhooks(template: dict[str, Any], directory: Path) -> None:
         sink.wait("it is delivered", event)
         eventually("the library verifies it, and it is handled", lambda: handled(database) == 1)
 
-        sink.faults = [(500, {})]
+        sink.faults = [500]
         event = publish(bus)
         [first, second] = sink.wait("what was not taken comes again", event, count=2)
         check("as the same event", first[0]["webhook-id"] == second[0]["webhook-id"] == event["event_id"])
@@ -204,7 +180,7 @@ def webhooks(template: dict[str, Any], directory: Path) -> None:
         check("a repeat is taken", sink.consume() == 204)
         check("and dropped", handled(database) == 2)
 
-        sink.faults = [(410, {})]
+        sink.faults = [410]
         event = publish(bus)
         letters = eventually("what nobody wants is buried", lambda: bindery("dead-letters", "webhook"))
         check("with its reason", "410" in letters[0]["reason"] and letters[0]["tenant"] == TENANT or print(letters))
@@ -215,9 +191,9 @@ def webhooks(template: dict[str, Any], directory: Path) -> None:
         check("nothing is left", row["dead"] == 0)
 
 
-def api_destination(template: dict[str, Any]) -> None:
+def api_destination(template: dict[str, Any], sink: Sink) -> None:
     """EventBridge posts events itself, with the key."""
-    resources, sink = template["Resources"], Sink()
+    resources = template["Resources"]
     bus, name = f"{STACK}-destination", f"{STACK}-events"
     events.create_event_bus(Name=bus)
     authorization = resources["ApiDestinationConnection"]["Properties"]["AuthorizationType"]
@@ -250,9 +226,9 @@ def main() -> None:
     """All of it."""
     template = read_template()
     try:
-        with tempfile.TemporaryDirectory() as directory:
-            api_destination(template)
-            webhooks(template, Path(directory))
+        with tempfile.TemporaryDirectory() as directory, listening() as first, listening() as second:
+            api_destination(template, first)
+            webhooks(template, Path(directory), second)
     finally:
         # Or its worker would go on asking for messages.
         deploy.client(settings, "cloudformation").delete_stack(StackName=STACK)

@@ -12,14 +12,13 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+from checks import Request, Response, serving
 from ministack.services.cloudformation import language_extensions
 from samcli.lib.cfn_language_extensions.sam_integration import expand_language_extensions
 from samcli.yamlhelper import yaml_parse
@@ -134,24 +133,14 @@ def issuer() -> Iterator[tuple[str, dict[str, bytes | str]]]:
     """An issuer on this machine, and what it serves, by path: a document, or where that has moved to."""
     served: dict[str, bytes | str] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the base class's name)
-            found = served.get(self.path)
-            body = found if isinstance(found, bytes) else b""
-            self.send_response(404 if found is None else 200 if body else 302)
-            if isinstance(found, str):
-                self.send_header("Location", found)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def respond(request: Request) -> Response:
+        found = served.get(request.path)
+        if isinstance(found, str):
+            return Response(302, {"Location": found})
+        return Response(404) if found is None else Response(200, body=found)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Is silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", served
-    server.shutdown()
+    with serving(respond) as url:
+        yield url, served
 
 
 def discovery(issuer: str) -> bytes:

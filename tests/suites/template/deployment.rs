@@ -10,5 +10,6 @@ use crate::said;
 async fn a_parameter_alone_makes_new_versions_of_all_functions() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let script = root.join("tests/suites/template/deployment.py");
-    said(Command::new(root.join("target/local/venv/bin/python")).arg(script)).await;
+    let mut command = Command::new(root.join("target/local/venv/bin/python"));
+    said(command.arg(script).env("PYTHONPATH", root.join("tests/scripts"))).await;
 }
