@@ -23,21 +23,21 @@ SCRATCH = ROOT / "target" / "mutants"
 # What is copied into each package, and the crates that it uses.
 PACKAGES = {
     "shared": (["domain", "number.rs"], "serde serde_json thiserror time uuid"),
-    "http": (
+    "requests": (
         [f"http/{name}" for name in ("body", "body.rs", "claims.rs", "event.rs", "idempotency.rs", "identity.rs")]
         + ["http/page.rs", "http/problem.rs"],
         "shared base64 lambda_http ring serde serde_json sfv thiserror uuid",
     ),
     "cancel-orders": (["wire", "told.rs"], "serde serde_json thiserror uuid"),
 }
-SOURCES = {"shared": "shared/src", "http": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
+SOURCES = {"shared": "shared/src", "requests": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
 FOR_TESTS = "fastrand proptest rstest"
 
 # What stands in place of the rest.
 REPLACED = {
     "shared/src/lib.rs": "pub mod domain;\npub mod number;\n",
     "cancel-orders/src/lib.rs": "pub mod told;\npub mod wire;\n",
-    "http/src/lib.rs": """
+    "requests/src/lib.rs": """
 pub(crate) const BYTE_ORDER_MARK: &str = "\\u{feff}";
 pub mod http;
 pub use shared::{domain, number};
@@ -57,7 +57,7 @@ pub mod store {
     }
 }
 """,
-    "http/src/http/mod.rs": """
+    "requests/src/http/mod.rs": """
 mod body;
 mod claims;
 mod event;

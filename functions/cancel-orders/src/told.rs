@@ -112,6 +112,30 @@ pub fn read(letters: &str) -> Vec<Told> {
 mod tests {
     use super::*;
 
+    /// The metrics' names are those of the dashboard and the API's problems: a client's mistake, its order's state, its PIN.
+    #[test]
+    fn what_is_not_accepted_has_a_name_and_a_text() {
+        let names = ALL.map(|told| told.refusal().unwrap_or("accepted"));
+        let incomplete = "entry-incomplete";
+        assert_eq!(names[..6], ["accepted", incomplete, incomplete, incomplete, incomplete, incomplete]);
+        assert_eq!(
+            names[6..],
+            [
+                "order-not-found",
+                "order-not-active",
+                "order-pending",
+                "pin-invalid",
+                "pin-locked",
+                "order-repeated",
+                "not-sent"
+            ]
+        );
+        for told in ALL {
+            assert_eq!(told.errors().is_empty(), told == Told::Accepted);
+            assert!(told.errors().iter().all(|text| text.contains(' ') && text.ends_with('.')));
+        }
+    }
+
     #[test]
     fn what_was_written_is_read() {
         assert_eq!(written(&ALL), "AMOUCBFNPILRS");

@@ -140,6 +140,60 @@ mod tests {
     }
 
     #[test]
+    fn a_key_comes_once_and_is_ascii() {
+        let request = |keys: &[&[u8]]| {
+            let request = http::Request::builder();
+            let request = keys.iter().fold(request, |request, key| request.header(HEADER, *key));
+            request.body(Body::Empty).unwrap()
+        };
+        assert_eq!(key(&request(&[])), Ok(None));
+        assert_eq!(key(&request(&[b"k"])), Ok(Some("k".to_owned())));
+        let refused: [&[&[u8]]; 3] = [&[b"k", b"k"], &[b"k\xe4"], &[b""]];
+        assert!(refused.iter().all(|keys| key(&request(keys)).unwrap_err().status() == 400));
+    }
+
+    fn caller(account: Option<u64>) -> Identity {
+        let account_id = account.and_then(crate::domain::ids::AccountId::new);
+        Identity { org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(), account_id }
+    }
+
+    #[test]
+    fn without_a_key_each_request_is_an_operation_of_its_own() {
+        let no_key = http::Request::builder().body(Body::Empty).unwrap();
+        let [one, other] = [1, 1].map(|asked| Ticket::new(&no_key, &caller(None), "bind-card", &asked).unwrap());
+        assert_ne!(one.operation_id, other.operation_id);
+        assert!(!one.keyed && Ticket::new(&request("k"), &caller(None), "bind-card", &1).unwrap().keyed);
+    }
+
+    #[test]
+    fn a_key_is_of_its_account_and_endpoint() {
+        let ticket = |account, endpoint| Ticket::new(&request("k"), &caller(account), endpoint, &1).unwrap();
+        let one = ticket(Some(7), "bind-card");
+        assert_ne!(one.operation_id, ticket(Some(8), "bind-card").operation_id);
+        assert_ne!(one.operation_id, ticket(None, "bind-card").operation_id);
+        assert_ne!(one.operation_id, ticket(Some(7), "start-bulk").operation_id);
+        assert_ne!(one.fingerprint, ticket(Some(7), "start-bulk").fingerprint);
+    }
+
+    #[rstest]
+    #[case("PENDING", Replay::SendAgain)]
+    #[case("RUNNING", Replay::AnswerAgain)]
+    #[case("SUCCEEDED", Replay::AnswerAgain)]
+    #[case("FAILED", Replay::AnswerAgain)]
+    fn what_may_not_have_been_sent_is_sent_again(#[case] state: &str, #[case] expected: Replay) {
+        let ticket = Ticket::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
+        let recorded = |fingerprint: &str| -> Operation {
+            let operation = serde_json::json!({
+                "org_id": caller(None).org_id, "operation_id": ticket.operation_id, "state": state, "fingerprint": fingerprint,
+                "cid": "c", "created_at": "2026-11-22T03:04:05.678Z", "kind": "CREATE_BULK", "bulk_id": "b",
+            });
+            serde_json::from_value(operation).unwrap()
+        };
+        assert_eq!(ticket.replay(&recorded(&ticket.fingerprint)), Ok(expected));
+        assert_eq!(ticket.replay(&recorded("another")).unwrap_err().status(), 422);
+    }
+
+    #[test]
     fn the_same_key_with_another_request_is_a_misuse() {
         let org = Identity { org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(), account_id: None };
         let one = Ticket::new(&request("k"), &org, "bind-card", &1).unwrap();

@@ -94,12 +94,14 @@ fn bearer(request: &Request) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::request::LambdaRequest;
     use proptest::collection::vec;
     use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::http::event::Event;
 
     const TENANT: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
 
@@ -166,6 +168,49 @@ mod tests {
     fn who_may_bind_may_not_therefore_write(#[case] scope: &str, #[case] granted: [bool; 2]) {
         let gives = |asked| gives(&json!({ "scope": scope }), asked).0;
         assert_eq!([Scope::CardsBind, Scope::CardsWrite].map(gives), granted);
+    }
+
+    #[rstest]
+    #[case(Scope::CardsBind, &["cards:bind", "cards:write"])]
+    #[case(Scope::CardsWrite, &["cards:write"])]
+    #[case(Scope::CardsRead, &["cards:read"])]
+    #[case(Scope::OperationsRead, &["operations:read"])]
+    #[case(Scope::OrdersCancel, &["orders:cancel"])]
+    fn each_scope_is_given_by_its_own_words(#[case] scope: Scope, #[case] words: &[&str]) {
+        const ALL: [&str; 5] = ["cards:bind", "cards:write", "cards:read", "operations:read", "orders:cancel"];
+        let given: Vec<_> = ALL.into_iter().filter(|word| gives(&json!({ "scope": word }), scope).0).collect();
+        assert_eq!(given, words);
+    }
+
+    fn request(event: Value) -> Request {
+        let event: Event = serde_json::from_value(event).unwrap();
+        LambdaRequest::from(event).into()
+    }
+
+    #[rstest]
+    #[case(None, None)]
+    #[case(Some("Bearer t"), Some("t"))]
+    #[case(Some("bEARER  t "), Some("t"))]
+    #[case(Some("t"), Some("t"))]
+    #[case(Some("Basic t"), None)]
+    fn a_token_comes_after_bearer_or_bare(#[case] header: Option<&str>, #[case] expected: Option<&str>) {
+        let headers = header.map_or_else(|| json!({}), |header| json!({ "authorization": header }));
+        assert_eq!(bearer(&request(json!({ "headers": headers }))), expected);
+    }
+
+    /// What the gateway's authorizer verified, and nothing else in the event, counts as claims.
+    #[test]
+    fn claims_are_those_of_the_gateways_authorizer() {
+        let claims = json!({ "tenant_id": TENANT, "scope": "cards:write" });
+        let event = |authorizer: Value| json!({ "requestContext": { "authorizer": authorizer }, "headers": claims });
+        let found = gateway_claims(&request(event(json!({ "jwt": { "claims": claims } })))).unwrap();
+        assert_eq!(
+            identity_of(&found, Scope::CardsWrite).map(|caller| caller.org_id.to_string()),
+            Ok(TENANT.to_owned())
+        );
+        for other in [json!(null), json!({}), json!({ "lambda": claims })] {
+            assert_eq!(gateway_claims(&request(event(other))), None);
+        }
     }
 
     #[rstest]

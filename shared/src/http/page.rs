@@ -19,12 +19,17 @@ pub const MAX_LIMIT: usize = 1000;
 /// # Errors
 /// [`Invalid`] if `limit` or `cursor` is malformed.
 pub fn page<Place: FromStr>(call: &Call) -> Result<(usize, Option<Place>), Invalid> {
-    const LIMIT: &str = "an integer from 1 to 1000";
-    let limit = call.query("limit", LIMIT)?.unwrap_or(DEFAULT_LIMIT);
+    read(call.query("limit", LIMIT)?, call.query("cursor", "text")?)
+}
+
+const LIMIT: &str = "an integer from 1 to 1000";
+
+fn read<Place: FromStr>(limit: Option<usize>, cursor: Option<String>) -> Result<(usize, Option<Place>), Invalid> {
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Invalid::parameter("limit", format!("must be {LIMIT}")));
     }
-    let Some(cursor) = call.query::<String>("cursor", "text")? else { return Ok((limit, None)) };
+    let Some(cursor) = cursor else { return Ok((limit, None)) };
     let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let place = place.and_then(|place| place.parse().ok());
     let place = place.ok_or_else(|| Invalid::parameter("cursor", "must be one that an answer held"))?;
@@ -34,4 +39,41 @@ pub fn page<Place: FromStr>(call: &Call) -> Result<(usize, Option<Place>), Inval
 /// The cursor of the page that follows this place.
 pub fn cursor(place: &impl Display) -> String {
     URL_SAFE_NO_PAD.encode(place.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(None, Some(100))]
+    #[case(Some(0), None)]
+    #[case(Some(1), Some(1))]
+    #[case(Some(1000), Some(1000))]
+    #[case(Some(1001), None)]
+    fn a_page_has_one_item_to_a_thousand(#[case] limit: Option<usize>, #[case] expected: Option<usize>) {
+        assert_eq!(read::<u32>(limit, None).ok(), expected.map(|limit| (limit, None)));
+    }
+
+    #[rstest]
+    #[case::not_base64("%")]
+    #[case::padded("NQ==")]
+    #[case::not_utf8("_w")]
+    #[case::no_place("YQ")]
+    #[case::empty("")]
+    fn another_cursor_is_refused(#[case] cursor: &str) {
+        assert!(read::<u32>(None, Some(cursor.to_owned())).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_begins_at_the_place_of_its_cursor(place in "\\PC{0,40}", limit in 1..=MAX_LIMIT) {
+            let cursor = cursor(&place);
+            prop_assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
+            prop_assert_eq!(read::<String>(Some(limit), Some(cursor)), Ok((limit, Some(place))));
+        }
+    }
 }

@@ -163,6 +163,28 @@ fn a_refusal_says_what_was_stored_not_what_is_seen_later() {
 }
 
 #[test]
+fn an_outcome_has_a_name_and_a_time() {
+    let (bound_at, now) = (at("2026-11-22T03:04:05.678Z"), at("2027-01-01T00:00:00Z"));
+    let success = BindOutcome::of(&BindEffect::Bound { at: bound_at, replaced: None }, now);
+    assert_eq!((success.name(), success.at()), ("SUCCESS", bound_at));
+    let failure = BindOutcome::of(&BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None }, now);
+    assert_eq!((failure.name(), failure.at()), ("FAILURE", now));
+    assert!(matches!(failure, BindOutcome::Failure { card_status: CardStatus::Unbound, .. }));
+}
+
+/// A key that was used again makes the same ID, accepted at another time; that did nothing before.
+#[test]
+fn what_an_earlier_acceptance_did_is_not_this_ones() {
+    let (new, old) = reissued(1);
+    let later = Acceptance { accepted_at: at("2027-06-01T00:00:00Z"), ..acceptance(1) };
+    let cards = (Some(&new), Some(&old));
+    assert!(bound_by(acceptance(1), cards.0).is_some() && replaced_by(acceptance(1), cards.1).is_some());
+    assert_eq!((bound_by(later, cards.0), replaced_by(later, cards.1)), (None, None));
+    assert_eq!((bound_by(acceptance(2), cards.0), replaced_by(acceptance(2), cards.1)), (None, None));
+    assert_eq!((bound_by(acceptance(1), None), replaced_by(acceptance(1), None)), (None, None));
+}
+
+#[test]
 fn a_contradiction_is_not_published() {
     let effect = BindEffect::Bound { at: at("2026-11-22T03:04:05.678Z"), replaced: None };
     let refused = BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None };
