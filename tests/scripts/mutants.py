@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs cargo-mutants on the rules, on the readers and writers of orders, and on how an endpoint reads its requests.
 
-Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant is
-built in seconds and not in half a minute; what they use of the rest is replaced below. Other arguments go to cargo-mutants:
+Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant
+is built in seconds and not in half a minute; what they use of the rest is replaced below. Arguments go to cargo-mutants:
 
     tests/scripts/mutants.py                      all of them (an hour on two cores)
     tests/scripts/mutants.py -f '**/person.rs'    one file
@@ -121,8 +121,8 @@ def copy() -> None:
 def dependencies_of(manifest: str) -> str:
     """Returns the workspace's dependencies; of its own packages, `shared` alone."""
     section = re.search(r"\[workspace.dependencies\].*?(?=\n\[)", manifest, re.DOTALL).group()
-    is_kept = lambda line: "path = " not in line or line.startswith("shared ")
-    return "\n".join(line for line in section.split("\n") if is_kept(line))
+    lines = section.split("\n")
+    return "\n".join(line for line in lines if "path = " not in line or line.startswith("shared "))
 
 
 def main() -> int:
