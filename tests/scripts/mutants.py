@@ -2,7 +2,7 @@
 """Runs cargo-mutants on the rules, on the readers and writers of orders, and on how an endpoint reads its requests.
 
 Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant
-is built in seconds and not in half a minute; what they use of the rest is replaced below. Arguments are cargo-mutants's:
+is built in seconds, not in half a minute; what they use of the rest is replaced below. Arguments go to cargo-mutants:
 
     tests/scripts/mutants.py                      all of them (an hour on two cores)
     tests/scripts/mutants.py -f '**/person.rs'    one file

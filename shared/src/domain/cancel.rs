@@ -340,7 +340,10 @@ mod tests {
         });
         let read: ChunkResult = serde_json::from_value(result.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), result);
-        assert_eq!((read.iter().count(), read.count(CancelCode::is_change)), (2, 1));
+        let named: Vec<_> = read.iter().map(|(code, item)| (code, item.external_id.as_str())).collect();
+        assert_eq!(named, [(CancelCode::ExternalIdAndCardCanceled, "a"), (CancelCode::ExternalIdNotFound, "b")]);
+        let counts = [CancelCode::is_change, |_| true, |_| false].map(|kind: fn(CancelCode) -> bool| read.count(kind));
+        assert_eq!(counts, [1, 2, 0]);
     }
 
     fn bulk(extent: Option<CancelType>, sealed_by: Option<&str>, items: u32, canceled: u32) -> Bulk {

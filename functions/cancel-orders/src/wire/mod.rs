@@ -121,10 +121,7 @@ const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// A 32-bit integer: white space around it, a sign and leading zeros are allowed.
 fn integer(text: &str) -> Option<i32> {
-    let text = text.trim_matches(SPACE);
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if valid { text.parse().ok() } else { None }
+    text.trim_matches(SPACE).parse().ok()
 }
 
 /// A UID in one of .NET's forms D, N and B.

@@ -114,6 +114,7 @@ impl Bytes {
 #[case("application/json;charset=utf-16", Charset::Utf16)]
 #[case("application/xml; a=b; CharSet=UTF-16LE ; c=d", Charset::Utf16Le)]
 #[case("application/xml; charset=\"utf-16BE\"", Charset::Utf16Be)]
+#[case("application/xml; a=\"b;c\"; charset=utf-16", Charset::Utf16)]
 #[case("application/xml; charset=\"utf-16", Charset::Utf8)]
 #[case("application/xml; a=\"b; charset=utf-16; c\"", Charset::Utf8)]
 #[case("application/xml; charset=utf-8; charset=utf-16", Charset::Utf8)]
