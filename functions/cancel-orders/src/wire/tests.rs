@@ -194,6 +194,7 @@ fn a_declaration_says_how_the_bytes_are(#[case] declared: &str, #[case] good: &[
 #[case::most(r#"[{"OrderID": 2147483647}]"#, &[Some(entry(i32::MAX))])]
 #[case::quoted_bool(r#"[{"IsInternationalOrder": "True"}]"#, &[Some(international(true))])]
 #[case::lower_bool(r#"[{"IsInternationalOrder": "true"}]"#, &[Some(international(true))])]
+#[case::quoted_false(r#"[{"IsInternationalOrder": " False "}]"#, &[Some(international(false))])]
 #[case::one(r#"[{"IsInternationalOrder": 1}]"#, &[Some(international(true))])]
 #[case::seven(r#"[{"IsInternationalOrder": -7}]"#, &[Some(international(true))])]
 #[case::zero(r#"[{"IsInternationalOrder": 0}]"#, &[Some(international(false))])]
@@ -236,6 +237,9 @@ fn json_is_read(#[case] body: &str, #[case] expected: &[Option<Entry>]) {
 #[case::urn(r#"[{"InternationalOrderUID": "urn:uuid:6269c403-5b9f-47dd-b8c3-7ecbef8f686d"}]"#)]
 #[case::number_uid(r#"[{"InternationalOrderUID": 1}]"#)]
 #[case::bool_pin(r#"[{"PIN": true}]"#)]
+#[case::list_pin(r#"[{"PIN": [1]}]"#)]
+#[case::object_bool(r#"[{"IsInternationalOrder": {"a": 1}}]"#)]
+#[case::list_bool(r#"[{"IsInternationalOrder": [1]}]"#)]
 #[case::fraction_pin(r#"[{"PIN": 1.5}]"#)]
 #[case::bad_in_the_last(r#"[{"OrderID": 1}, {"OrderID": "x"}]"#)]
 fn json_is_refused(#[case] body: &str) {
