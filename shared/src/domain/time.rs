@@ -179,6 +179,7 @@ mod tests {
     #[case(date!(2026 - 12 - 31), 1, date!(2027 - 01 - 31))]
     #[case(date!(2028 - 02 - 29), 12, date!(2029 - 02 - 28))]
     #[case(date!(2026 - 01 - 31), 13, date!(2027 - 02 - 28))]
+    #[case(date!(2026 - 11 - 22), 300, date!(2051 - 11 - 22))]
     #[case(date!(2026 - 01 - 31), 0, date!(2026 - 01 - 31))]
     fn months_are_added_by_the_calendar(#[case] from: time::Date, #[case] months: u32, #[case] expected: time::Date) {
         assert_eq!(Date::new(from).plus_months(months), Date::new(expected));
