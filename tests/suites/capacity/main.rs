@@ -4,7 +4,7 @@
 mod routes;
 
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::domain::card::CardStatus;
 use shared::domain::person::MAX_WRONG_AN_HOUR;
 use shared::domain::time::Timestamp;

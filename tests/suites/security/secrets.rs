@@ -149,7 +149,7 @@ async fn nothing_secret_gets_anywhere() {
     for body in &messages {
         by_queue.entry(queue_of(body)).or_default().push(body.clone());
     }
-    assert!(["bind-card", "start-bulk", "cancel-bulk"].iter().all(|queue| by_queue.contains_key(queue)));
+    assert!(["bind-card", "start-bulk", "cancel-bulk"].iter().all(|queue| by_queue.contains_key(*queue)));
     let bind = by_queue["bind-card"][0].clone();
     let spoilt = [bind.replace(r#""version":1"#, r#""version":9"#), bind.replace("card_id", "x"), bind[1..].to_owned()];
     by_queue.get_mut("bind-card").unwrap().extend(spoilt);
