@@ -5,6 +5,7 @@
 //! nothing, and the gateway answers 503.
 
 use aws_sdk_lambda::Client;
+use aws_sdk_lambda::operation::get_policy::GetPolicyError;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -65,8 +66,7 @@ impl Api {
         }
         let rows: Vec<Value> = endpoints.iter().map(Endpoint::row).collect();
         output.table(&["endpoint", "methods", "state", "changed"], &rows);
-        failures.iter().for_each(|failure| eprintln!("bindery: {failure}"));
-        if failures.is_empty() { Ok(()) } else { Err(Failure::new("not all went well: see above")) }
+        Failure::none_of(&failures)
     }
 }
 
@@ -116,7 +116,7 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, Failure> 
         let methods = match lambda.get_policy().function_name(&alias).send().await {
             Ok(found) => methods(found.policy().unwrap_or_default()),
             // Nobody but the stack's own mappings invokes it.
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(GetPolicyError::is_resource_not_found_exception) => {
                 continue;
             }
             Err(error) => return Err(Failure::aws("Lambda GetPolicy")(error)),

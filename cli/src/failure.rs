@@ -30,6 +30,17 @@ impl Failure {
         Self { what: format!("{}: {}", escaped(subject), self.what), ..self }
     }
 
+    /// Prints these failures, each of one of several subjects, and fails if there are any.
+    ///
+    /// # Errors
+    /// Says that the failures are printed above.
+    pub fn none_of(failures: &[Self]) -> Result<(), Self> {
+        for failure in failures {
+            eprintln!("bindery: {failure}");
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Self::new("not all went well: see above")) }
+    }
+
     /// A call to AWS failed.
     pub fn aws<E: Error + ProvideErrorMetadata + 'static>(call: &'static str) -> impl Fn(E) -> Self {
         move |error| {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use aws_sdk_lambda::Client;
+use aws_sdk_lambda::operation::update_event_source_mapping::UpdateEventSourceMappingError;
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -33,7 +34,7 @@ enum Change {
     /// Stops all workers, and waits until each has stopped: instructions wait in their queues, for up to 10 days.
     ///
     /// Batches that were taken before are finished. A later deployment starts a worker again if it changes its event
-    /// source mapping: CloudFormation sets only what differs from the last template. Deploy with Paused=true where they
+    /// source mapping: `CloudFormation` sets only what differs from the last template. Deploy with `Paused=true` where they
     /// have to stay stopped.
     Stop(Except),
     /// Starts all workers, and waits until each takes messages.
@@ -103,8 +104,7 @@ impl Workers {
         bar.finish_and_clear();
         output.table(&["worker", "queue", "state", "changed"], &workers.iter().map(Worker::row).collect::<Vec<_>>());
         let failures: Vec<Failure> = workers.into_iter().filter_map(|one| Some(one.failure?.of(&one.name))).collect();
-        failures.iter().for_each(|failure| eprintln!("bindery: {failure}"));
-        if failures.is_empty() { Ok(()) } else { Err(Failure::new("not all went well: see above")) }
+        Failure::none_of(&failures)
     }
 }
 
@@ -131,7 +131,10 @@ impl Worker {
                     return Ok(());
                 }
                 // Another change is under way; the next step asks again.
-                Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => {}
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(UpdateEventSourceMappingError::is_resource_in_use_exception) => {}
                 Err(error) => return Err(Failure::aws("Lambda UpdateEventSourceMapping")(error)),
             }
         }
