@@ -92,6 +92,41 @@ fn a_name_comes_once_at_any_depth(#[case] padding: usize) {
 }
 
 #[test]
+fn a_member_is_there_and_of_its_type() {
+    let request = http::Request::builder().header("content-type", "application/json");
+    let request = request.body(Body::Text(r#"{"a":7,"b":"7"}"#.to_owned())).unwrap();
+    let members = json_object(&request, LIMIT).unwrap().unwrap();
+    assert_eq!(["a", "b", "c"].map(|name| members.contains(name)), [true, true, false]);
+    assert_eq!(["a", "b", "c"].map(|name| members.value::<u32>(name)), [Some(7), None, None]);
+    assert_eq!(members.value::<String>("b").as_deref(), Some("7"));
+}
+
+/// Text or bytes, as the gateway has it; up to its limit and no further.
+#[rstest]
+#[case::text(Body::Text("x".repeat(LIMIT)), Some(LIMIT))]
+#[case::bytes(Body::Binary(vec![0xff; LIMIT]), Some(LIMIT))]
+#[case::nothing(Body::Empty, Some(0))]
+#[case::text_too_long(Body::Text("x".repeat(LIMIT + 1)), None)]
+#[case::bytes_too_long(Body::Binary(vec![0; LIMIT + 1]), None)]
+fn a_body_has_its_bytes(#[case] body: Body, #[case] expected: Option<usize>) {
+    let request = http::Request::builder().body(body).unwrap();
+    let found = bytes(&request, LIMIT);
+    assert_eq!(found.as_ref().ok().map(|bytes| bytes.len()), expected);
+    assert!(found.is_ok_and(|bytes| request.body().as_ref() == bytes) || expected.is_none());
+}
+
+#[rstest]
+#[case::text(serde_json::json!({ "body": "{}" }), true)]
+#[case::base64(serde_json::json!({ "body": "e30=", "isBase64Encoded": true }), true)]
+#[case::no_base64(serde_json::json!({ "body": "{", "isBase64Encoded": true }), false)]
+#[case::no_text(serde_json::json!({ "body": 5 }), false)]
+fn a_body_that_could_not_be_read_is_refused(#[case] event: serde_json::Value, #[case] is_taken: bool) {
+    let event: crate::http::event::Event = serde_json::from_value(event).unwrap();
+    let request = lambda_http::request::LambdaRequest::from(event).into();
+    assert_eq!(check(&request).map_err(|problem| problem.status().as_u16()), if is_taken { Ok(()) } else { Err(400) });
+}
+
+#[test]
 fn an_empty_body_is_none_and_a_large_one_too_large() {
     assert_eq!(read(None, ""), Ok(None));
     assert_eq!(read(None, &" ".repeat(LIMIT + 1)).unwrap_err().status(), 413);
