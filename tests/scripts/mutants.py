@@ -28,7 +28,7 @@ PACKAGES = {
         + ["http/page.rs", "http/problem.rs"],
         "shared base64 lambda_http ring serde serde_json sfv thiserror uuid",
     ),
-    "cancel-orders": (["wire", "told.rs"], "serde serde_json thiserror uuid"),
+    "cancel-orders": (["wire", "entry.rs", "told.rs"], "shared serde serde_json thiserror uuid"),
 }
 SOURCES = {"shared": "shared/src", "requests": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
 FOR_TESTS = "fastrand proptest rstest"
@@ -36,7 +36,7 @@ FOR_TESTS = "fastrand proptest rstest"
 # What stands in place of the rest.
 REPLACED = {
     "shared/src/lib.rs": "pub mod domain;\npub mod number;\n",
-    "cancel-orders/src/lib.rs": "pub mod told;\npub mod wire;\n",
+    "cancel-orders/src/lib.rs": "mod entry;\npub mod told;\npub mod wire;\n",
     "requests/src/lib.rs": """
 pub(crate) const BYTE_ORDER_MARK: &str = "\\u{feff}";
 pub mod http;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use shared::domain::acceptance::RETENTION_DAYS;
 use shared::domain::ids::OperationId;
-use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
+use shared::domain::order::{Order, OrderRef, PersonId};
 use shared::domain::person::Person;
 use shared::domain::time::Timestamp;
 use shared::http::{Call, Problem, ProblemCode};
 
 use crate::CancelOrders;
+use crate::entry::{Acting, accepted_before, check, order_of};
 use crate::pins::Verdicts;
 use crate::told::Told;
 use crate::wire::{Entry, Pin};
@@ -32,16 +32,6 @@ struct Candidate<'a> {
     position: usize,
     acting: Acting,
     pin: Option<&'a Pin>,
-}
-
-/// Who acts on an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Acting {
-    order: OrderRef,
-    /// Who created it. Their row alone says whether a PIN is required: so naming another, or nobody, gains nothing.
-    creator: PersonId,
-    /// For whom the cancellation is asked: the PIN is theirs.
-    actor: PersonId,
 }
 
 impl CancelOrders {
@@ -112,44 +102,4 @@ fn check_pins(pairs: &BTreeSet<(PersonId, &str)>) -> Result<(), Problem> {
     }
     let detail = format!("A request must not have more than {MAX_PINS} PINs.");
     Err(Problem::new(ProblemCode::TooMany, detail))
-}
-
-/// When the operation was accepted that left a note with the order under this ID, unless its row has expired.
-fn accepted_before(order: &Order, operation: OperationId, now: Timestamp) -> Option<Timestamp> {
-    let note = order.cancellations.get(&operation)?;
-    (note.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(note.accepted_at)
-}
-
-/// The order that an entry names, the first of the request to do so.
-fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, Told> {
-    let entry = entry.ok_or(Told::Missing)?;
-    let order = if entry.is_international {
-        match (entry.international_order_uid, entry.creator_id) {
-            (Some(uid), Some(_)) => OrderRef::International(uid),
-            (None, Some(_)) => return Err(Told::UidRequired),
-            (Some(_), None) => return Err(Told::CreatorRequired),
-            (None, None) => return Err(Told::UidAndCreatorRequired),
-        }
-    } else {
-        OrderRef::Domestic(entry.order_id.ok_or(Told::OrderIdRequired)?)
-    };
-    if named.insert(order) { Ok(order) } else { Err(Told::Repeated) }
-}
-
-/// Who acts on the order, if it can be canceled on behalf of whom the entry names: of its creator, if it names nobody. That
-/// an order is another's is not told apart from its not being there, whatever its state.
-fn check(entry: Option<&Entry>, order: Option<&Order>, was_accepted: impl Fn(&Order) -> bool) -> Result<Acting, Told> {
-    let order = order.ok_or(Told::NotFound)?;
-    let actor = entry.and_then(|entry| entry.creator_id).unwrap_or(order.creator_id);
-    if !order.may_be_acted_on_by(actor) {
-        return Err(Told::NotFound);
-    }
-    let acting = Acting { order: order.order, creator: order.creator_id, actor };
-    match order.check_cancelable() {
-        // What this very operation changed must not change its answer.
-        _ if was_accepted(order) => Ok(acting),
-        Ok(()) => Ok(acting),
-        Err(NotCancelable::NotActive) => Err(Told::NotActive),
-        Err(NotCancelable::Pending) => Err(Told::Pending),
-    }
 }

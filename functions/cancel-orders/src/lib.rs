@@ -5,6 +5,7 @@
 //! same `Idempotency-Key` is told the same, and tries no PIN again. (If none was accepted nothing is recorded.)
 
 mod decide;
+mod entry;
 mod pins;
 pub mod told;
 pub mod wire;

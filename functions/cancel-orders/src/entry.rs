@@ -1,0 +1,155 @@
+//! What is accepted of one entry, by the entry and its order alone.
+
+use std::collections::BTreeSet;
+
+use shared::domain::acceptance::RETENTION_DAYS;
+use shared::domain::ids::OperationId;
+use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
+use shared::domain::time::Timestamp;
+
+use crate::told::Told;
+use crate::wire::Entry;
+
+/// Who acts on an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acting {
+    pub order: OrderRef,
+    /// Who created it. Their row alone says whether a PIN is required: so naming another, or nobody, gains nothing.
+    pub creator: PersonId,
+    /// For whom the cancellation is asked: the PIN is theirs.
+    pub actor: PersonId,
+}
+
+/// When the operation was accepted that left a note with the order under this ID, unless its row has expired.
+pub(crate) fn accepted_before(order: &Order, operation: OperationId, now: Timestamp) -> Option<Timestamp> {
+    let note = order.cancellations.get(&operation)?;
+    (note.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(note.accepted_at)
+}
+
+/// The order that an entry names, the first of the request to do so.
+pub(crate) fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, Told> {
+    let entry = entry.ok_or(Told::Missing)?;
+    let order = if entry.is_international {
+        match (entry.international_order_uid, entry.creator_id) {
+            (Some(uid), Some(_)) => OrderRef::International(uid),
+            (None, Some(_)) => return Err(Told::UidRequired),
+            (Some(_), None) => return Err(Told::CreatorRequired),
+            (None, None) => return Err(Told::UidAndCreatorRequired),
+        }
+    } else {
+        OrderRef::Domestic(entry.order_id.ok_or(Told::OrderIdRequired)?)
+    };
+    if named.insert(order) { Ok(order) } else { Err(Told::Repeated) }
+}
+
+/// Who acts on the order, if it can be canceled on behalf of whom the entry names: of its creator, if it names nobody. That
+/// an order is another's is not told apart from its not being there, whatever its state.
+pub(crate) fn check(
+    entry: Option<&Entry>,
+    order: Option<&Order>,
+    was_accepted: impl Fn(&Order) -> bool,
+) -> Result<Acting, Told> {
+    let order = order.ok_or(Told::NotFound)?;
+    let actor = entry.and_then(|entry| entry.creator_id).unwrap_or(order.creator_id);
+    if !order.may_be_acted_on_by(actor) {
+        return Err(Told::NotFound);
+    }
+    let acting = Acting { order: order.order, creator: order.creator_id, actor };
+    match order.check_cancelable() {
+        // What this very operation changed must not change its answer.
+        _ if was_accepted(order) => Ok(acting),
+        Ok(()) => Ok(acting),
+        Err(NotCancelable::NotActive) => Err(Told::NotActive),
+        Err(NotCancelable::Pending) => Err(Told::Pending),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::*;
+
+    const OPERATION: &str = "0192d1c0-0000-7000-8000-000000000001";
+    const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
+
+    fn at(text: &str) -> Timestamp {
+        serde_json::from_value(json!(text)).unwrap()
+    }
+
+    /// An order of person 9, on which person 8 may act too.
+    fn order(status: &str, pending: Option<&str>) -> Order {
+        let note = json!({ "cid": "c", "accepted_at": ACCEPTED });
+        let order = json!({
+            "order": { "order_id": 7 }, "creator_id": 9, "authorized_ids": [8], "status": status, "version": 1,
+            "updated_at": ACCEPTED, "pending": pending, "cancellations": { OPERATION: note },
+        });
+        serde_json::from_value(order).unwrap()
+    }
+
+    fn entry(order_id: Option<i32>, creator_id: Option<i32>, uid: Option<u128>, is_international: bool) -> Entry {
+        let international_order_uid = uid.map(Uuid::from_u128);
+        Entry { order_id, creator_id, pin: None, is_international, international_order_uid }
+    }
+
+    #[rstest]
+    #[case::null(None, Err(Told::Missing))]
+    #[case::domestic(Some(entry(Some(7), None, None, false)), Ok(OrderRef::Domestic(7)))]
+    #[case::domestic_with_a_uid(Some(entry(Some(7), Some(9), Some(1), false)), Ok(OrderRef::Domestic(7)))]
+    #[case::no_number(Some(entry(None, Some(9), Some(1), false)), Err(Told::OrderIdRequired))]
+    #[case::international(
+        Some(entry(Some(7), Some(9), Some(1), true)),
+        Ok(OrderRef::International(Uuid::from_u128(1)))
+    )]
+    #[case::no_uid(Some(entry(Some(7), Some(9), None, true)), Err(Told::UidRequired))]
+    #[case::no_creator(Some(entry(Some(7), None, Some(1), true)), Err(Told::CreatorRequired))]
+    #[case::neither(Some(entry(Some(7), None, None, true)), Err(Told::UidAndCreatorRequired))]
+    fn an_entry_names_one_order(#[case] entry: Option<Entry>, #[case] expected: Result<OrderRef, Told>) {
+        let mut named = BTreeSet::new();
+        assert_eq!(order_of(entry.as_ref(), &mut named), expected);
+        // The second that names it repeats it; what names none repeats nothing.
+        assert_eq!(order_of(entry.as_ref(), &mut named), expected.and(Err(Told::Repeated)));
+        assert_eq!(named.len(), usize::from(expected.is_ok()));
+    }
+
+    #[rstest]
+    #[case::creator(Some(9), Ok(9))]
+    #[case::authorized(Some(8), Ok(8))]
+    #[case::nobody_is_named(None, Ok(9))]
+    #[case::another(Some(7), Err(Told::NotFound))]
+    fn who_may_act_on_an_order_cancels_it(#[case] creator_id: Option<i32>, #[case] expected: Result<PersonId, Told>) {
+        let entry = entry(Some(7), creator_id, None, false);
+        let acting = expected.map(|actor| Acting { order: OrderRef::Domestic(7), creator: 9, actor });
+        assert_eq!(check(Some(&entry), Some(&order("ACTIVE", None)), |_| false), acting);
+        // That it is another's is not told apart from its not being there.
+        assert_eq!(check(Some(&entry), None, |_| false), Err(Told::NotFound));
+        assert_eq!(check(Some(&entry), Some(&order("FILLED", None)), |_| false), expected.and(Err(Told::NotActive)));
+    }
+
+    #[rstest]
+    #[case(order("ACTIVE", None), None)]
+    #[case(order("ACTIVE", Some(OPERATION)), Some(Told::Pending))]
+    #[case(order("PENDING_CANCEL", None), Some(Told::Pending))]
+    #[case(order("CANCELED", None), Some(Told::NotActive))]
+    fn what_this_operation_changed_does_not_change_its_answer(#[case] order: Order, #[case] refusal: Option<Told>) {
+        let entry = entry(Some(7), None, None, false);
+        assert_eq!(check(Some(&entry), Some(&order), |_| false).err(), refusal);
+        assert!(check(Some(&entry), Some(&order), |_| true).is_ok());
+    }
+
+    #[rstest]
+    #[case::of_late(OPERATION, "2026-11-23T00:00:00.000Z", Some(ACCEPTED))]
+    #[case::on_its_last_day(OPERATION, "2027-02-20T03:04:05.677Z", Some(ACCEPTED))]
+    #[case::expired(OPERATION, "2027-02-20T03:04:05.678Z", None)]
+    #[case::another("0192d1c0-0000-7000-8000-000000000002", "2026-11-23T00:00:00.000Z", None)]
+    fn a_note_says_when_its_operation_was_accepted(
+        #[case] operation: &str,
+        #[case] now: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let found = accepted_before(&order("ACTIVE", None), operation.parse().unwrap(), at(now));
+        assert_eq!(found.map(|at| json!(at)), expected.map(Value::from));
+    }
+}
