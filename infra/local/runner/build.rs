@@ -1,0 +1,29 @@
+//! Writes the lines of the registry, one for each crate in `functions`. The names follow from the folder's: the crate of
+//! `get-card` has the endpoint `get_card::GetCard`, that of `bind-card-worker` the worker `bind_card_worker::BindCardWorker`.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../functions");
+    println!("cargo:rerun-if-changed={}", functions.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(functions)? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").exists() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let visits: String = names.iter().map(|name| visit(name)).collect();
+    let out = env::var("OUT_DIR").map_err(io::Error::other)?;
+    fs::write(Path::new(&out).join("visits.rs"), format!("{{\n{visits}}}\n"))
+}
+
+/// Returns the line that visits the function of this name.
+fn visit(name: &str) -> String {
+    let method = if name.ends_with("-worker") { "worker" } else { "endpoint" };
+    let initial = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let type_name: String = name.split('-').map(initial).collect();
+    format!("visitor.{method}::<{}::{type_name}>();\n", name.replace('-', "_"))
+}
