@@ -2,7 +2,7 @@
 """Checks infra/api's documents and infra/schemas: that they are valid, that references resolve, that examples fit.
 
 Linters check OpenAPI's document besides, and AsyncAPI's own parser its: see tests/npm. Neither linter reads XML.
-The pages are held to the document, too: the README's table of endpoints, and every request that a page shows.
+The pages are held to the document, too: every request that a page shows.
 """
 
 import json
@@ -29,8 +29,8 @@ NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 documents = {path: yaml.safe_load(path.read_text()) for path in (OPENAPI, ASYNCAPI)}
 documents |= {path: json.loads(path.read_text()) for path in SCHEMAS}
 found: list[str] = []
-counts = {"references": 0, "examples": 0, "endpoints in the README": 0, "requests in pages": 0}
-# Pages whose requests are typed into a shell. Together they show a request to each endpoint.
+counts = {"references": 0, "examples": 0, "requests in pages": 0}
+# Pages whose requests are typed into a shell.
 PAGES = (ROOT / "README.md", INFRA / "api/README.md")
 METHODS = ("get", "put", "post", "delete", "patch")
 
@@ -179,27 +179,6 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any], list[dict[str, Any]
                 yield method.upper(), path, item[method], parameters
 
 
-def readme_table() -> None:
-    """The README's table has each operation, with its function, its scopes, and its answers but for the gateway's."""
-    wanted = {}
-    for method, path, operation, parameters in operations():
-        query = "&".join(f"{one['name']}=" for one in parameters if one["in"] == "query")
-        function = operation.get("x-function", operation["operationId"])
-        scopes = " or ".join(f"`{scope}`" for way in operation["security"] for scope in way["BearerAuth"])
-        answers = ", ".join(sorted(set(operation["responses"]) - {"429"}))
-        place = f"`{method} {path}{'?' * bool(query)}{query}`"
-        wanted[place] = (f"[{function}](functions/{function})", scopes, answers)
-    rows = re.findall(r"^\| (`[A-Z]+ /.*`) \| (.*) \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.M)
-    # Beside the scopes may stand what else the token must be.
-    said = {
-        place: (function, re.sub(r"(`), [^`]*$", r"\1", scopes), answers) for place, function, scopes, answers in rows
-    }
-    counts["endpoints in the README"] = len(said)
-    for place in sorted(wanted.keys() | said.keys()):
-        if said.get(place) != wanted.get(place):
-            found.append(f"README.md: {place}: {said.get(place)}, but {OPENAPI.name} has {wanted.get(place)}")
-
-
 def requests(page: Path) -> Iterator[list[str]]:
     """The words of each command by curl in a page's blocks for the shell; variables stay as they are."""
     for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S):
@@ -216,8 +195,8 @@ def requests(page: Path) -> Iterator[list[str]]:
                 command.append(word)
 
 
-def request_of_page(page: Path, words: list[str]) -> str | None:
-    """Holds a request to its operation: parameters, headers, and the body. Returns the operation's ID."""
+def request_of_page(page: Path, words: list[str]) -> None:
+    """Holds a request to its operation: parameters, headers, and the body."""
     place = f"{page.relative_to(ROOT)}: {' '.join(words)[:100]}"
     options = {"-H": [], "-d": [], "-X": []}
     for option, value in zip(words, words[1:], strict=False):
@@ -230,7 +209,7 @@ def request_of_page(page: Path, words: list[str]) -> str | None:
     one = next(alike, None)
     if one is None:
         found.append(f"{place}: no operation is at {route}")
-        return None
+        return
     _, template, operation, parameters = one
     headers = {header.partition(":")[0].lower() for header in options["-H"]}
     known = {one["name"].lower() for one in parameters if one["in"] == "header"}
@@ -244,7 +223,6 @@ def request_of_page(page: Path, words: list[str]) -> str | None:
     if unknown := {name for name, _ in parse_qsl(query)} - {one["name"] for one in parameters if one["in"] == "query"}:
         found.append(f"{place}: {sorted(unknown)} are no parameters of {method} {template}")
     body_of_page(place, f"/paths/{escaped(template)}/{method.lower()}", operation, options)
-    return operation["operationId"]
 
 
 def escaped(path: str) -> str:
@@ -276,15 +254,14 @@ def body_of_page(place: str, pointer: str, operation: dict[str, Any], options: d
 
 
 def pages() -> None:
-    """Every request of the pages is one that the document has, and they show one to each endpoint."""
-    shown = set()
+    """Every request of the pages is one that the document has."""
     for page in PAGES:
-        for words in requests(page):
-            counts["requests in pages"] += 1
-            shown.add(request_of_page(page, words))
-    missing = {operation["operationId"] for _, _, operation, _ in operations()} - shown
-    if missing:
-        found.append(f"infra/api/README.md: no request to {', '.join(sorted(missing))}")
+        shown = list(requests(page))
+        if not shown:
+            found.append(f"{page.relative_to(ROOT)}: no request by curl")
+        counts["requests in pages"] += len(shown)
+        for words in shown:
+            request_of_page(page, words)
 
 
 for document in documents:
@@ -296,7 +273,6 @@ if not found:
     found += [f"{OPENAPI.name}: {error.message}" for error in errors]
     openapi_examples()
     asyncapi_examples()
-    readme_table()
     pages()
 # With nothing to check it would be content, too.
 if found or not all(counts.values()):
