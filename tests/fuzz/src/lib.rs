@@ -5,6 +5,7 @@
 //! - [`workers`]: a batch of messages, at any of the workers.
 //! - [`orders`]: bodies and headers of the one endpoint that reads and writes formats of its own.
 //! - [`aws`]: what answers in AWS's place: as the input has it, badly too.
+//! - [`examples`]: inputs made from the examples of the API's documents.
 //! - [`input`]: the form of inputs, which is that of the files in `seeds`.
 //! - [`mutate`]: changes of inputs that leave them readable.
 //! - [`world`]: what all targets share: an identity, secrets, a clock, and logs.
@@ -14,6 +15,7 @@
 
 pub mod aws;
 pub mod endpoints;
+pub mod examples;
 pub mod input;
 pub mod mutate;
 pub mod orders;

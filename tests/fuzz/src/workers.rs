@@ -83,7 +83,8 @@ struct Run {
 static WORKERS: LazyLock<Mutex<Workers>> = LazyLock::new(|| Mutex::new(Workers::new()));
 
 /// Returns whether a worker reads this text as a message of this kind.
-pub(crate) fn can_read(kind: &str, text: &str) -> bool {
+#[must_use]
+pub fn can_read(kind: &str, text: &str) -> bool {
     let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
     workers.readers.get(kind).is_some_and(|read| read(text))
 }

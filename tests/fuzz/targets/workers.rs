@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-fuzz_target!(|input: &[u8]| -> Corpus {
+fuzz_target!(init: fuzz::examples::write("workers", &fuzz::examples::messages()), |input: &[u8]| -> Corpus {
     let came_far = fuzz::workers::run(input).is_some_and(|outcome| outcome.came_far);
     if came_far { Corpus::Keep } else { Corpus::Reject }
 });

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use fuzz::Outcome;
+use fuzz::examples::Example;
 use fuzz::input::Input;
 
 /// Every seed of a target: its name and its bytes.
@@ -67,11 +68,34 @@ fn reached(target: &str, setting: &str, outcome: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_function_has_a_seed_that_it_accepts() {
+fn every_function_has_an_input_that_it_accepts() {
     let mut functions = reached("endpoints", "endpoint", "2");
     functions.extend(reached("workers", "worker", "done"));
+    functions.extend(accepted(fuzz::examples::requests(), fuzz::endpoints::run, "2"));
+    functions.extend(accepted(fuzz::examples::messages(), fuzz::workers::run, "done"));
     let all = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions")).unwrap();
     let all = all.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
     let all: BTreeSet<_> = all.map(|folder| folder.file_name().into_string().unwrap()).collect();
-    assert_eq!(functions, all, "with a seed, and in functions/");
+    assert_eq!(functions, all, "with an example in infra/api or a seed that is accepted, and in functions/");
+}
+
+/// Returns the functions that accept one of their examples.
+fn accepted(examples: Vec<Example>, run: impl Fn(&[u8]) -> Option<Outcome>, outcome: &str) -> BTreeSet<String> {
+    let accepts = |example: &Example| run(&example.bytes).is_some_and(|found| found.word.starts_with(outcome));
+    examples.into_iter().filter(accepts).map(|example| example.function).collect()
+}
+
+#[test]
+fn every_example_is_read() {
+    for Example { function, bytes } in fuzz::examples::requests() {
+        let status = fuzz::endpoints::run(&bytes).unwrap_or_else(|| panic!("{function} is no endpoint")).word;
+        // What the state says of it depends on the rows, which the documents do not have.
+        assert!(["200", "201", "202", "404", "409"].contains(&status.as_str()), "{function}: {status}");
+    }
+    for Example { function, bytes } in fuzz::examples::messages() {
+        let input = Input::read(&bytes);
+        let (kind, message) = (function.trim_end_matches("-worker"), str::from_utf8(input.body).unwrap());
+        assert!(fuzz::workers::can_read(kind, message), "{function} cannot read {message}");
+        assert!(fuzz::workers::run(&bytes).is_some(), "{function} is no worker");
+    }
 }

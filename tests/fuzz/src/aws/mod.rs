@@ -7,7 +7,7 @@ mod dynamodb;
 mod events;
 mod fate;
 mod queues;
-mod rows;
+pub(crate) mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -15,7 +15,7 @@ use crate::world::{ACCOUNT, CUSTOMER, PERSON, PIN_HASH};
 const KINDS: [&str; 7] = ["bulk", "card", "item", "operation", "order", "person", "result"];
 
 /// When operations were accepted, as the messages say.
-const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
+pub(crate) const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
 const TIME: &str = "2026-11-22T00:00:00.000Z";
 /// The year 2100, in seconds.
 const NEVER: u64 = 4_102_444_800;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// The document, which is part of the binary: a fuzzer reads no files but its inputs.
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_yaml_ng::from_str(include_str!("../../../../infra/api/openapi.yaml")).expect("a document in YAML")
 });
 
@@ -54,7 +54,7 @@ pub(super) fn routes() -> BTreeMap<String, Route> {
 }
 
 /// Path, method, and what is said of it.
-fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
+pub(crate) fn operations() -> impl Iterator<Item = (&'static str, &'static str, &'static Value)> {
     let paths = DOCUMENT["paths"].as_object().expect("paths").iter();
     paths.flat_map(|(path, item)| {
         let operations = item.as_object().into_iter().flatten().filter(|(_, of)| of["operationId"].is_string());

@@ -14,7 +14,7 @@
 //! | `:card`, `:bulk`, … `JSON` | what rows hold |
 //! | `:expect STATUS` | of a seed: how it is answered |
 
-mod contract;
+pub(crate) mod contract;
 mod gateway;
 mod promises;
 
