@@ -23,15 +23,15 @@ status() { # path, curl's arguments: the status of the answer
 }
 bind="/wallet/v2/cards/$BINDERY_CARD/noname/bind"
 account=(-H "x-account-id: $BINDERY_ACCOUNT" -H "x-customer-id: $BINDERY_CUSTOMER")
-# Every route of Cargo.toml's, with 1 for its parameter.
+# Every route of the template's, with 1 for its parameter.
 routes=$(python3 -c '
-import re, tomllib
-router = tomllib.load(open("Cargo.toml", "rb"))["workspace"]["metadata"]["lambda"]["watch"]["router"]
+import os, re, tomllib
+router = tomllib.load(open(os.environ["CARGO_LAMBDA_GLOBAL"], "rb"))["watch"]["router"]
 for path, methods in router.items():
     for route in methods:
         print(route["method"], re.sub(r"{\w+}", "1", path))
 ')
-[ -n "$routes" ] || { echo "FAILED: Cargo.toml has no routes" >&2; exit 1; }
+[ -n "$routes" ] || { echo "FAILED: watch.toml has no routes" >&2; exit 1; }
 while read -r method path; do
     expect "watch refuses $method $path without a token" 401 "$(status "$path" -X "$method" "${account[@]}" </dev/null)"
 done <<<"$routes"

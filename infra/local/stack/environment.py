@@ -1,5 +1,6 @@
 """What the stack tells the shell, `cargo lambda watch` and the user about itself."""
 
+import json
 import re
 import secrets
 import shlex
@@ -8,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from . import demo, orders, token
+from .deploy import functions_of
 from .settings import (
     AUDIENCE,
     DEMO_ACCOUNT,
@@ -19,10 +21,11 @@ from .settings import (
     deploy_parameters,
     free_port,
 )
+from .template import read_template
 
 
 def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
-    """Writes `env` (export lines for a shell) and `watch.env` (for `cargo lambda watch`).
+    """Writes `env` (export lines for a shell), `watch.env` and `watch.toml` (for `cargo lambda watch`).
 
     Has a few cards issued for them; answers the shell's variables.
     """
@@ -50,6 +53,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         **resources,
         "BINDERY_CONSOLE_URL": settings.console_url,
         **watch_address(),
+        "CARGO_LAMBDA_GLOBAL": str(directory / "watch.toml"),
     }
     shell["BINDERY_TOKEN"] = token.make(settings, DEMO_TENANT, str(DEMO_ACCOUNT))
     demo.seed_sample(settings, outputs["TableName"])
@@ -68,7 +72,21 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         "AUTH_AUDIENCE": AUDIENCE,
     }
     _write_private(settings.directory / "watch.env", "".join(f"{name}={value}\n" for name, value in watch.items()))
+    (settings.directory / "watch.toml").write_text(watch_routes())
     return shell
+
+
+def watch_routes() -> str:
+    """Returns the template's routes as cargo-lambda's configuration: it serves the functions under the API's paths."""
+    routes: dict[str, list[str]] = {}
+    for resource in functions_of(read_template()["Resources"]).values():
+        name = json.dumps(resource["Metadata"]["BuildProperties"]["Binary"])
+        for event in resource["Properties"].get("Events", {}).values():
+            if event["Type"] == "HttpApi":
+                method, path = (json.dumps(event["Properties"][key]) for key in ("Method", "Path"))
+                routes.setdefault(path, []).append(f"{{ method = {method}, function = {name} }}")
+    lines = (f"{path} = [{', '.join(by_method)}]\n" for path, by_method in routes.items())
+    return "[watch.router]\n" + "".join(lines)
 
 
 def queue_urls(outputs: dict[str, str]) -> dict[str, str]:

@@ -9,8 +9,6 @@ use tests::stack::{ACCOUNT, Tenant, parts};
 use tests::template::Template;
 use tests::token;
 
-use crate::file;
-
 /// A route's method and path, and the function that serves it.
 type Routes = BTreeSet<(String, String, String)>;
 
@@ -31,26 +29,9 @@ fn deployed() -> Routes {
     routes
 }
 
-/// What `cargo lambda watch` serves.
-fn watched() -> Routes {
-    let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
-    let watch = &manifest["workspace"]["metadata"]["lambda"]["watch"]["router"];
-    let routes = watch.as_table().unwrap().iter().flat_map(|(path, by_method)| {
-        let text = |route: &toml::Value, name: &str| route[name].as_str().unwrap().to_owned();
-        let routes = by_method.as_array().unwrap().iter();
-        routes.map(move |route| (text(route, "method"), path.clone(), text(route, "function")))
-    });
-    routes.collect()
-}
-
 #[test]
 fn the_document_has_every_route_and_no_other() {
     assert_eq!(documented(), deployed(), "in infra/api/openapi.yaml, and in infra/template.yaml");
-    assert_eq!(
-        documented(),
-        watched(),
-        "in infra/api/openapi.yaml, and in Cargo.toml's routes of `cargo lambda watch`"
-    );
 }
 
 #[tokio::test]
