@@ -82,6 +82,10 @@ pub struct Call {
     request: lambda_http::Request,
 }
 impl Call {
+    #[cfg(test)]
+    fn of(request: lambda_http::Request) -> Self {
+        Self { request }
+    }
     QUERY
 }
 """,

@@ -100,6 +100,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// Returns that of a caller of no account, now.
+    #[cfg(test)]
+    fn of(request: Request) -> Self {
+        let org_id = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
+        let identity = Identity { org_id, account_id: None };
+        let (cid, now) = (CorrelationId::from_uuid(Uuid::nil()), clock::now());
+        let metrics = Metrics::new(String::new(), String::new());
+        Self { request, max_body_bytes: 0, identity, cid, now, metrics }
+    }
+
     /// A parameter of the path.
     ///
     /// # Errors

@@ -47,6 +47,20 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::http::event::Event;
+
+    #[rstest]
+    #[case("", Some((100, None)))]
+    #[case("limit=7", Some((7, None)))]
+    #[case("cursor=NQ&limit=7", Some((7, Some(5))))]
+    #[case("limit=x", None)]
+    #[case("limit=0&cursor=NQ", None)]
+    #[case("cursor=%25", None)]
+    fn a_page_is_what_the_query_asks_for(#[case] query: &str, #[case] expected: Option<(usize, Option<u32>)>) {
+        let event: Event = serde_json::from_value(serde_json::json!({ "rawQueryString": query })).unwrap();
+        let call = Call::of(lambda_http::request::LambdaRequest::from(event).into());
+        assert_eq!(page::<u32>(&call).ok(), expected);
+    }
 
     #[rstest]
     #[case(None, Some(100))]

@@ -245,6 +245,21 @@ fn null_entries_and_other_elements_of_the_list() {
     assert_eq!(read(Format::Xml, empty.as_bytes()), Ok(Vec::new()));
 }
 
+/// Where no default namespace is declared, a name without a prefix is in none.
+#[test]
+fn another_element_of_no_namespace_is_passed_over() {
+    let body = r#"<a:ArrayOfCancellationCreation xmlns:a="http://schemas.datacontract.org/2004/07/"><Other/><a:CancellationCreation><OrderID>2</OrderID><a:OrderID>1</a:OrderID></a:CancellationCreation></a:ArrayOfCancellationCreation>"#;
+    assert_eq!(read(Format::Xml, body.as_bytes()), Ok(vec![Some(entry(1))]));
+}
+
+/// From its name to its end, of which the rest here has ten bytes.
+#[test]
+fn a_tag_has_eight_kibibytes_and_no_more() {
+    let with = |value: usize| document(&format!("<PIN a='{}'/>", "x".repeat(value)));
+    assert_eq!(read(Format::Xml, with(8 * 1024 - 10).as_bytes()), Ok(vec![Some(pin(""))]));
+    assert!(read(Format::Xml, with(8 * 1024 - 9).as_bytes()).is_err());
+}
+
 /// What would cost a careless reader its memory, its stack or its time is refused.
 #[rstest]
 #[case::billion_laughs(format!(
