@@ -4,7 +4,7 @@
 Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant
 is built in seconds, not in half a minute; what they use of the rest is replaced below. Arguments go to cargo-mutants:
 
-    tests/scripts/mutants.py                      all of them (an hour on two cores)
+    tests/scripts/mutants.py                      all of them (an hour and a half on two cores)
     tests/scripts/mutants.py -f '**/person.rs'    one file
     tests/scripts/mutants.py --in-diff FILE       what a diff changes
 

@@ -256,11 +256,13 @@ fn document(content: &str) -> String {
 #[test]
 fn deep_json_is_refused_not_followed() {
     let deep = |depth: usize| format!(r#"[{{"a":{}{}}}]"#, "[".repeat(depth), "]".repeat(depth));
-    for body in ["[".repeat(1_000_000), deep(500_000), deep(31)] {
+    // Brackets in texts close nothing.
+    let hidden = |depth: usize| format!(r#"[{{"a":{}0{}}}]"#, r#"["]}","#.repeat(depth), "]".repeat(depth));
+    for body in ["[".repeat(1_000_000), deep(500_000), deep(31), hidden(31)] {
         assert!(read(Format::Json, body.as_bytes()).is_err());
     }
     let brackets_in_text = format!(r#"[{{"PIN":"\"{}"}}]"#, "[".repeat(100));
-    for body in [deep(30), brackets_in_text] {
+    for body in [deep(30), hidden(30), brackets_in_text] {
         assert!(read(Format::Json, body.as_bytes()).is_ok());
     }
 }

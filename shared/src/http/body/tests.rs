@@ -164,6 +164,7 @@ fn many(piece: &str, times: usize) -> String {
 /// The name and its array are two values, and each of these is so many. Small values and large ones count alike.
 #[rstest]
 #[case::numbers("0", 1)]
+#[case::negative_numbers("-1", 1)]
 #[case::booleans("true", 1)]
 #[case::nulls("null", 1)]
 #[case::floats("1.5", 1)]
