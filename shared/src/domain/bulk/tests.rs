@@ -1,5 +1,3 @@
-//! The rules of bulks, over all their states.
-
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::json;
