@@ -13,8 +13,8 @@
 
 use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
-use shared::domain::card::{Card, CardFacts, CardStatus, Mark};
-use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
+use shared::domain::card::{Card, CardStatus, Mark};
+use shared::domain::event::{Event, create_event, start_event};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Progress, Subject};
 use shared::domain::time::Date;
@@ -129,7 +129,9 @@ impl StartBulkWorker {
         }
         let items = retrying(|| self.issue(message, &start, &chunk.range)).await?;
 
-        let events: Vec<Event> = items.iter().filter_map(|item| event(message, &start, item)).collect();
+        let (context, Start { bulk, issuing_date, expiration_date, .. }) = (message.event_context(), &start);
+        let event = |item| create_event(&context, bulk, item, *issuing_date, *expiration_date);
+        let events: Vec<Event> = items.iter().filter_map(event).collect();
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         self.bus.publish_all(&events).await?;
         let (all, mine) = (count(items.len())?, count(events.len())?);
@@ -195,10 +197,8 @@ impl StartBulkWorker {
         } else if operation.state == OperationState::Succeeded {
             retrying(|| self.store.see_end(&message.org_id, message.operation_id, &bulk.bulk_id)).await?;
         }
-        let data = NonameBulkStartData::of(&operation, bulk).zip(operation.ended_at);
-        let context = message.event_context();
-        let event = |(data, at)| context.event(at, &bulk.bulk_id, EventData::NonameBulkStart(data));
-        Ok(Applied { outcome, events: data.map(event).into_iter().collect() })
+        let event = start_event(&message.event_context(), &operation, bulk);
+        Ok(Applied { outcome, events: event.into_iter().collect() })
     }
 
     async fn end(
@@ -234,33 +234,9 @@ fn new_card(start: &Start, item: &BulkItem, card_id: CardId) -> Card {
     Card {
         card_id,
         status: CardStatus::Unbound,
-        facts: CardFacts {
-            program_id: start.bulk.settings.program_id,
-            bulk_id: Some(start.bulk.bulk_id.clone()),
-            external_id: Some(item.external_id.clone()),
-            contactless_enabled: start.bulk.settings.contactless_enabled,
-            issuing_date: start.issuing_date,
-            expiration_date: start.expiration_date,
-        },
+        facts: start.bulk.card_facts(item, start.issuing_date, start.expiration_date),
         bound: None,
         replaced: None,
         canceled: None,
     }
-}
-
-/// The event of the item's card, if this operation issued it.
-fn event(message: &Message<StartBulk>, start: &Start, item: &BulkItem) -> Option<Event> {
-    let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
-    if !mark.is_of(message.acceptance()) {
-        return None;
-    }
-    let data = CardCreateData::new(
-        card_id,
-        start.bulk.bulk_id.clone(),
-        item.external_id.clone(),
-        &start.bulk.settings,
-        start.issuing_date,
-        start.expiration_date,
-    );
-    Some(message.event_context().event(mark.at, &item.external_id, EventData::Create(data)))
 }

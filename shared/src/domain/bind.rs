@@ -156,6 +156,14 @@ pub enum BindEffect {
     },
 }
 
+impl BindEffect {
+    /// Returns the refusal of a bind of this card, as it was read.
+    #[must_use]
+    pub fn refused(code: BindRefusal, card: Option<&Card>) -> Self {
+        Self::Refused { code, card_status: card.map(|card| card.status) }
+    }
+}
+
 /// One of a reissue's two marks was seen, and the other not. Both were written by one transaction, whose rows `DynamoDB`
 /// shows one by one: the other is about to be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

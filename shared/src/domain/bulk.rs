@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::card::Mark;
+use super::card::{CardFacts, Mark};
 use super::ids::{BulkId, CardId, ExternalId, OperationId};
+use super::time::Date;
 
 mod settings;
 
@@ -112,6 +113,19 @@ pub struct Bulk {
 }
 
 impl Bulk {
+    /// Returns the facts of the card that a start issues for one of the bulk's items.
+    #[must_use]
+    pub fn card_facts(&self, item: &BulkItem, issuing_date: Date, expiration_date: Date) -> CardFacts {
+        CardFacts {
+            program_id: self.settings.program_id,
+            bulk_id: Some(self.bulk_id.clone()),
+            external_id: Some(item.external_id.clone()),
+            contactless_enabled: self.settings.contactless_enabled,
+            issuing_date,
+            expiration_date,
+        }
+    }
+
     /// Returns a new one, of one batch with so many items.
     #[must_use]
     pub fn new(bulk_id: BulkId, settings: BulkSettings, items: u32) -> Self {

@@ -95,6 +95,14 @@ pub struct Bound {
     pub reissued_card_id: Option<CardId>,
 }
 
+impl Bound {
+    /// Returns the mark of the card that this one replaces, which had this status.
+    #[must_use]
+    pub fn replaces(&self, new_card_id: CardId, previous_status: CardStatus) -> Replaced {
+        Replaced { by: self.by, accepted_at: self.accepted_at, at: self.at, new_card_id, previous_status }
+    }
+}
+
 /// The mark of being replaced by a reissue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {

@@ -14,8 +14,8 @@ mod card;
 mod order;
 
 pub use super::status::EventStatus;
-pub use bulk::{NonameBulkCancellationData, NonameBulkStartData, NonameCancellationData, StartRefusal};
-pub use card::{BindCardData, CardCreateData, CardType, CardUpdateData, Contradiction, bind_events};
+pub use bulk::{NonameBulkCancellationData, NonameBulkStartData, NonameCancellationData, StartRefusal, start_event};
+pub use card::{BindCardData, CardCreateData, CardType, CardUpdateData, Contradiction, bind_events, create_event};
 pub use order::CancellationData;
 
 /// The version of the envelope and of every event's data.

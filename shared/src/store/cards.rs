@@ -4,7 +4,7 @@ use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, card_key, read, retrying};
 use crate::domain::acceptance::Acceptance;
 use crate::domain::bind::{
-    Bind, BindEffect, BindRefusal, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued, reissued_before,
+    Bind, BindEffect, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued, reissued_before,
 };
 use crate::domain::card::{Bound, Card, CardStatus, Replaced};
 use crate::domain::ids::{CardId, OrgId};
@@ -66,7 +66,7 @@ impl Store {
             return Ok(BindEffect::Bound { at, replaced: None });
         }
         match check_card(card.as_ref()) {
-            Err(code) => Ok(refused(code, card.as_ref())),
+            Err(code) => Ok(BindEffect::refused(code, card.as_ref())),
             Ok(_) => Err(StoreError::Unexpected { call: CALL, reason: "refused a card that is UNBOUND" }),
         }
     }
@@ -96,15 +96,9 @@ impl Store {
         let checked = check_card(card.as_ref()).and_then(|_| check_reissued(old.as_ref(), bind));
         let (old, new_status) = match checked {
             Ok(checked) => checked,
-            Err(code) => return Ok(refused(code, card.as_ref())),
+            Err(code) => return Ok(BindEffect::refused(code, card.as_ref())),
         };
-        let replaced = Replaced {
-            by: mark.by,
-            accepted_at: mark.accepted_at,
-            at: mark.at,
-            new_card_id: bind.card_id,
-            previous_status: old.status,
-        };
+        let replaced = mark.replaces(bind.card_id, old.status);
         let writes = vec![
             bind_change(CALL, org, bind.card_id, mark)?.in_transaction(self)?,
             replace_change(CALL, org, reissued, bind, new_status, &replaced)?.in_transaction(self)?,
@@ -155,8 +149,4 @@ fn replace_change(
             (":customer", attribute(call, bind.customer_id)?),
         ],
     })
-}
-
-fn refused(code: BindRefusal, card: Option<&Card>) -> BindEffect {
-    BindEffect::Refused { code, card_status: card.map(|card| card.status) }
 }

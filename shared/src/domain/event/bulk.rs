@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::{Event, EventContext, EventData};
 use crate::domain::bulk::{Bulk, BulkCancellation, BulkStatus};
 use crate::domain::cancel::{CancelCode, CancelType, ItemRef};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, ProgramId};
@@ -90,6 +91,13 @@ impl NonameBulkStartData {
             message: refusal.map(StartRefusal::message),
         })
     }
+}
+
+/// Returns the event of a start of this bulk that has ended; `None` of one that has not.
+#[must_use]
+pub fn start_event(context: &EventContext, operation: &Operation, bulk: &Bulk) -> Option<Event> {
+    let data = NonameBulkStartData::of(operation, bulk)?;
+    Some(context.event(operation.ended_at?, &bulk.bulk_id, EventData::NonameBulkStart(data)))
 }
 
 /// The data of `noname_bulk_cancellation`.

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::{Event, EventContext, EventData};
+use crate::domain::acceptance::Acceptance;
 use crate::domain::bind::{
     Bind, BindEffect, BindOutcome, BindRefusal, OperationType, ReplacedCard, status_after_reissue,
 };
-use crate::domain::bulk::BulkSettings;
+use crate::domain::bulk::{Bulk, BulkItem, BulkSettings};
 use crate::domain::card::{CardFacts, CardStatus};
 use crate::domain::ids::{AccountId, BulkId, CardId, CustomerId, ExternalId, ProgramId};
 use crate::domain::status::EventStatus;
@@ -212,4 +213,22 @@ pub fn bind_events(
         events.push(context.event(outcome.at(), replaced.card_id, EventData::Update(data)));
     }
     Ok(events)
+}
+
+/// Returns the event of the item's card, if the operation of this context issued it.
+#[must_use]
+pub fn create_event(
+    context: &EventContext,
+    bulk: &Bulk,
+    item: &BulkItem,
+    issuing_date: Date,
+    expiration_date: Date,
+) -> Option<Event> {
+    let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
+    if !mark.is_of(Acceptance { operation_id: context.operation_id, accepted_at: context.accepted_at }) {
+        return None;
+    }
+    let (bulk_id, external_id) = (bulk.bulk_id.clone(), item.external_id.clone());
+    let data = CardCreateData::new(card_id, bulk_id, external_id, &bulk.settings, issuing_date, expiration_date);
+    Some(context.event(mark.at, &item.external_id, EventData::Create(data)))
 }

@@ -2,10 +2,10 @@
 
 use shared::domain::acceptance::Acceptance;
 use shared::domain::bind::{
-    Bind, BindEffect, BindOutcome, BindRefusal, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued,
-    reissued_before, replaced_by,
+    Bind, BindEffect, BindOutcome, HalfSeen, ReplacedCard, bound_by, check_card, check_reissued, reissued_before,
+    replaced_by,
 };
-use shared::domain::card::{Bound, Card, CardStatus, Replaced};
+use shared::domain::card::{Bound, Card, CardStatus};
 use shared::domain::event::{Event, bind_events};
 use shared::domain::ids::CardId;
 use shared::domain::time::Timestamp;
@@ -67,7 +67,7 @@ fn bind_plain(run: &mut Run, acceptance: Acceptance, card: CardId, mark: &Bound)
         return Ok(BindEffect::Bound { at, replaced: None });
     }
     match check_card(card) {
-        Err(code) => Ok(refused(code, card)),
+        Err(code) => Ok(BindEffect::refused(code, card)),
         Ok(_) => Err(Stop::Broken("refused a card that is UNBOUND")),
     }
 }
@@ -95,15 +95,9 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
     }
     let (old, status) = match check_card(card).and_then(|_| check_reissued(old, bind)) {
         Ok(checked) => checked,
-        Err(code) => return Ok(refused(code, card)),
+        Err(code) => return Ok(BindEffect::refused(code, card)),
     };
-    let replaced = Replaced {
-        by: mark.by,
-        accepted_at: mark.accepted_at,
-        at: mark.at,
-        new_card_id: bind.card_id,
-        previous_status: old.status,
-    };
+    let replaced = mark.replaces(bind.card_id, old.status);
     if run.is(Broken::ReissueInTwoWrites) {
         let row = Key::Card(bind.card_id);
         let bound = run.write("UpdateItem card", &row, |world| world.bind_change(bind.card_id, mark))?;
@@ -123,8 +117,4 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
 /// What a worker sees of a card.
 pub fn seen(card: Option<&CardRow>) -> Option<&Card> {
     card.map(|card| &card.row)
-}
-
-fn refused(code: BindRefusal, card: Option<&Card>) -> BindEffect {
-    BindEffect::Refused { code, card_status: card.map(|card| card.status) }
 }

@@ -2,7 +2,7 @@
 
 use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{CardFacts, Mark};
-use shared::domain::event::{CardCreateData, Event, EventData, NonameBulkStartData};
+use shared::domain::event::{Event, create_event, start_event};
 use shared::domain::ids::CardId;
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::time::{Date, Timestamp};
@@ -153,8 +153,7 @@ fn end(run: &mut Run, operation: &Row<Operation>, now: Timestamp) -> Flow<Row<Op
 
 /// What is said of the whole operation, once it has ended. (Of the bulk, only what does not change then is in it.)
 pub fn end_event(world: &World, message: &Message<Instruction>, operation: &Operation) -> Option<Row<Event>> {
-    let data = EventData::NonameBulkStart(NonameBulkStartData::of(operation, &world.bulk)?);
-    Some(Row::new(message.event_context().event(operation.ended_at?, &world.bulk.bulk_id, data)))
+    start_event(&message.event_context(), operation, &world.bulk).map(Row::new)
 }
 
 /// What is true of all cards of one start.
@@ -177,30 +176,11 @@ impl Start {
     }
 
     fn facts(&self, item: &BulkItem) -> CardFacts {
-        CardFacts {
-            program_id: self.bulk.settings.program_id,
-            bulk_id: Some(self.bulk.bulk_id.clone()),
-            external_id: Some(item.external_id.clone()),
-            contactless_enabled: self.bulk.settings.contactless_enabled,
-            issuing_date: self.issuing_date,
-            expiration_date: self.expiration_date,
-        }
+        self.bulk.card_facts(item, self.issuing_date, self.expiration_date)
     }
 }
 
 /// The event of the item's card, if this operation issued it.
 pub fn event(message: &Message<Instruction>, start: &Start, item: &BulkItem) -> Option<Row<Event>> {
-    let (card_id, mark) = item.card_id.zip(item.issued.as_ref())?;
-    if !mark.is_of(message.acceptance()) {
-        return None;
-    }
-    let data = CardCreateData::new(
-        card_id,
-        start.bulk.bulk_id.clone(),
-        item.external_id.clone(),
-        &start.bulk.settings,
-        start.issuing_date,
-        start.expiration_date,
-    );
-    Some(Row::new(message.event_context().event(mark.at, &item.external_id, EventData::Create(data))))
+    create_event(&message.event_context(), &start.bulk, item, start.issuing_date, start.expiration_date).map(Row::new)
 }
