@@ -35,6 +35,13 @@ impl Endpoint {
         found.unwrap_or_else(|| panic!("no operation of infra/api/openapi.yaml is served by {function}"))
     }
 
+    /// Returns the endpoints that read what this path parameter names.
+    #[must_use]
+    pub fn readers(parameter: &str) -> Vec<Self> {
+        let is_reader = |endpoint: &Self| endpoint.operation.method == "GET" && endpoint.takes("path", parameter);
+        Self::all().into_iter().filter(is_reader).collect()
+    }
+
     /// Returns its route, as API Gateway writes it.
     #[must_use]
     pub fn route(&self) -> String {

@@ -31,6 +31,8 @@ from stack.template import read_template, resolve  # noqa: E402
 COPY = Path(os.environ["BINDERY_LOCAL_DIR"]).resolve() / "deployment"
 INFRA = COPY / "infra"
 CONFIG = INFRA / "samconfig.toml"
+# What ./deploy finds enough.
+LEAST_CONCURRENCY = 200
 FAKES = COPY / "fakes"
 BUILT = INFRA / ".aws-sam" / "build" / "template.yaml"
 TOOLS = Path(sys.executable).parent
@@ -220,10 +222,11 @@ def accounts_are_looked_at() -> None:
     template = yaml_parse(BUILT.read_text())
     events = [event for one in template["Resources"].values() for event in one["Properties"].get("Events", {}).values()]
     limits = [event["Properties"]["ScalingConfig"]["MaximumConcurrency"] for event in events if event["Type"] == "SQS"]
-    together = str(sum(template["Parameters"][limit["Ref"]]["Default"] for limit in limits))
+    together = sum(template["Parameters"][limit["Ref"]]["Default"] for limit in limits)
+    assert together <= 0.75 * LEAST_CONCURRENCY, f"infra/deploy: workers may take {together} at once"
     said, _ = deployed(QUOTA="10")
-    assert said.startswith("deploy: WARNING") and " 10 " in said and f" {together}:" in said, (said, together)
-    assert deployed(QUOTA="99")[0] and not deployed(QUOTA="100")[0]
+    assert said.startswith("deploy: WARNING") and " 10 " in said and f" {LEAST_CONCURRENCY} " in said, said
+    assert deployed(QUOTA=str(LEAST_CONCURRENCY - 1))[0] and not deployed(QUOTA=str(LEAST_CONCURRENCY))[0]
     for answer in ("", "None"):
         said, _ = deployed(QUOTA=answer)
         assert "could not be asked" in said and said.count("\n") == 1, said

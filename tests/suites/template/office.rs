@@ -1,5 +1,6 @@
 //! All functions, at work: each is put to all that it does, and to nothing else.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +13,7 @@ use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed, international};
 use tests::payloads::{ORG, batch, failed};
 use tests::proxy::{self, Call, Moment, Step};
-use tests::requests::{self, Request};
+use tests::requests::{self, Endpoint, Request};
 use tests::template::Template;
 use tests::test_env::Arena;
 use tests::variable;
@@ -89,7 +90,8 @@ impl Office {
         self.handle_all("bind-card-worker").await;
         let reissued = self.ask(requests::bind(cards[1], Some(cards[0])), 202).await;
         self.handle_all("bind-card-worker").await;
-        self.ask(Request::to("get-card").at(cards[1]), 200).await;
+        self.read("cardId", cards[1]).await;
+        self.read("bulkID", bulk).await;
         self.operation(&reissued).await;
 
         let cancel = async |key: &str, items: Option<&[String]>| {
@@ -127,8 +129,16 @@ impl Office {
         assert_eq!(deliver(&chunk, 5).await, 0);
     }
 
+    /// Has all endpoints read what this path parameter names.
+    async fn read(&self, parameter: &str, value: impl Display + Copy) {
+        for endpoint in Endpoint::readers(parameter) {
+            self.ask(Request::of(endpoint).at(value), 200).await;
+        }
+    }
+
     async fn operation(&self, answer: &Value) {
         let id = answer["operation_id"].as_str().unwrap();
+        self.read("operationId", id).await;
         let operation = self.ask(Request::to("get-operation").at(id), 200).await;
         assert_eq!(operation["status"], "SUCCEEDED", "{operation}");
     }

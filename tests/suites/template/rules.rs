@@ -135,9 +135,12 @@ fn every_worker_and_its_queue_agree() {
         assert_eq!(function.properties.get("Timeout"), None, "{}", function.name);
         let Some(mapping) = function.properties["Events"].get("Queue") else { continue };
         let source = named(&mapping["Properties"]["Queue"]);
-        let (queue, set) = (&queues[&source]["Properties"], template.environment(&function));
-        let set =
-            |suffix: &str| set.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value.clone()).unwrap();
+        let queue = queues.get(&source).unwrap_or_else(|| panic!("{}: there is no {source}", function.name));
+        let (queue, set) = (&queue["Properties"], template.environment(&function));
+        let set = |suffix: &str| {
+            let found = set.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value.clone());
+            found.unwrap_or_else(|| panic!("{}: no variable ends in {suffix}", function.name))
+        };
         assert_eq!(named(&queue["VisibilityTimeout"]), "VisibilityTimeout", "{source}");
         assert_eq!(named(&queue["RedrivePolicy"]["maxReceiveCount"]), set("MAX_RECEIVES"), "{source}");
         assert_eq!(named(&queue["RedrivePolicy"]["deadLetterTargetArn"]), set("_DLQ_URL"), "{source}");
