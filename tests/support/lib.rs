@@ -24,6 +24,7 @@
 
 pub mod bulks;
 pub mod capacity;
+mod clients;
 pub mod commits;
 pub mod contract;
 pub mod fault_schedule;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use shared::aws::Aws;
 use shared::domain::card::Card;
 use uuid::Uuid;
 
+use crate::clients::Clients;
 use crate::contract::check_answer;
 use crate::requests::Request;
 use crate::test_env::{distinct, drain, eventually, subscribe};
@@ -41,12 +40,10 @@ pub struct Tenant {
 impl Tenant {
     /// A new organisation.
     pub async fn new() -> Self {
-        let aws = Aws::from_env().unwrap();
+        let Clients { dynamodb, sqs, eventbridge } = Clients::of(&variable("AWS_ENDPOINT_URL"));
         let org = format!("TN-{}", Uuid::new_v4());
-        let sqs = aws.sqs().config().to_builder().timeout_config(TimeoutConfig::disabled()).build();
-        let (dynamodb, sqs) = (aws.dynamodb(), aws_sdk_sqs::Client::from_conf(sqs));
         let pattern = json!({ "source": ["bindery"], "detail": { "org_id": [org] } });
-        let events_url = subscribe(&aws.eventbridge(), &sqs, &variable("EVENT_BUS_NAME"), &pattern).await;
+        let events_url = subscribe(&eventbridge, &sqs, &variable("EVENT_BUS_NAME"), &pattern).await;
         Self { org, dynamodb, sqs, http: reqwest::Client::new(), events_url }
     }
 

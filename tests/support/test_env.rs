@@ -10,10 +10,10 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use serde_json::{Value, json};
-use shared::aws::Aws;
 use shared::store::Store;
 use uuid::Uuid;
 
+use crate::clients::Clients;
 use crate::commits::Commits;
 use crate::contract;
 use crate::function::Function;
@@ -66,15 +66,12 @@ impl Arena {
 
     /// Makes them, the table at another DynamoDB.
     pub async fn with_table_at(dynamodb_url: &str) -> Self {
-        let aws = Aws::from_env().unwrap();
-        let config = aws.dynamodb().config().to_builder().endpoint_url(dynamodb_url).build();
-        let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::from_conf(config), aws.sqs());
+        let Clients { dynamodb, sqs, eventbridge } = Clients::of(dynamodb_url);
         let dynamodb_url = dynamodb_url.to_owned();
         let name = format!("arena-{}", Uuid::new_v4().simple());
         create_table(&dynamodb, &name).await;
         let queue_url = create_queue(&sqs, &format!("{name}-queue")).await;
         let dlq_url = create_queue(&sqs, &format!("{name}-dlq")).await;
-        let eventbridge = aws.eventbridge();
         eventbridge.create_event_bus().name(&name).send().await.unwrap();
         let events_url = subscribe(&eventbridge, &sqs, &name, &json!({ "source": ["bindery"] })).await;
         Self {
