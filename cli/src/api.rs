@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::ask;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -48,7 +48,7 @@ struct Endpoint {
 
 impl Api {
     /// Prints which endpoints are open, or changes that once the operator agrees.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let lambda = stack.lambda();
         let mut endpoints = find(stack, &lambda).await?;
         let Some(change) = self.change else {
@@ -58,7 +58,7 @@ impl Api {
         endpoints.retain(Endpoint::accepts_instructions);
         let listed: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         let verb = if change == Change::Close { "Close" } else { "Open" };
-        ask::before(&format!("{verb} {} of {}", listed.join(", "), stack.name), yes)?;
+        confirm::confirm(&format!("{verb} {} of {}", listed.join(", "), stack.name), yes)?;
 
         let mut failures = Vec::new();
         for endpoint in &mut endpoints {
@@ -66,7 +66,7 @@ impl Api {
         }
         let rows: Vec<Value> = endpoints.iter().map(Endpoint::row).collect();
         output.table(&["endpoint", "methods", "state", "changed"], &rows);
-        Failure::none_of(&failures)
+        CliError::none_of(&failures)
     }
 }
 
@@ -89,17 +89,17 @@ impl Endpoint {
         })
     }
 
-    async fn apply(&mut self, change: Change, lambda: &Client) -> Result<(), Failure> {
+    async fn apply(&mut self, change: Change, lambda: &Client) -> Result<(), CliError> {
         match change {
             Change::Close if !self.is_closed() => {
                 let closing = lambda.put_function_concurrency().function_name(&self.function);
                 let closed = closing.reserved_concurrent_executions(0).send().await;
-                closed.map_err(Failure::aws("Lambda PutFunctionConcurrency"))?;
+                closed.map_err(CliError::aws("Lambda PutFunctionConcurrency"))?;
                 (self.reserved, self.changed) = (Some(0), true);
             }
             Change::Open if self.is_closed() => {
                 let opened = lambda.delete_function_concurrency().function_name(&self.function).send().await;
-                opened.map_err(Failure::aws("Lambda DeleteFunctionConcurrency"))?;
+                opened.map_err(CliError::aws("Lambda DeleteFunctionConcurrency"))?;
                 (self.reserved, self.changed) = (None, true);
             }
             _ => {}
@@ -109,7 +109,7 @@ impl Endpoint {
 }
 
 /// Returns the stack's endpoints, by name.
-async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, Failure> {
+async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, CliError> {
     let mut endpoints = Vec::new();
     // An alias is what others invoke, so the policy is the alias's. Its physical ID is its ARN.
     for alias in stack.resources(ALIAS).await? {
@@ -119,14 +119,14 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, Failure> 
             Err(error) if error.as_service_error().is_some_and(GetPolicyError::is_resource_not_found_exception) => {
                 continue;
             }
-            Err(error) => return Err(Failure::aws("Lambda GetPolicy")(error)),
+            Err(error) => return Err(CliError::aws("Lambda GetPolicy")(error)),
         };
         if methods.is_empty() {
             continue;
         }
         let function = alias.rsplit_once(':').map_or(alias.as_str(), |(function, _)| function).to_owned();
         let reserved = lambda.get_function_concurrency().function_name(&function).send().await;
-        let reserved = reserved.map_err(Failure::aws("Lambda GetFunctionConcurrency"))?;
+        let reserved = reserved.map_err(CliError::aws("Lambda GetFunctionConcurrency"))?;
         endpoints.push(Endpoint {
             name: stack.short_name(&alias),
             function,
@@ -136,7 +136,7 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, Failure> 
         });
     }
     if endpoints.is_empty() {
-        let failure = Failure::new(format!("the stack {} has no endpoints", stack.name));
+        let failure = CliError::new(format!("the stack {} has no endpoints", stack.name));
         return Err(failure.help("is it a stack of Bindery?"));
     }
     endpoints.sort_by(|one, other| one.name.cmp(&other.name));

@@ -11,13 +11,13 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shared::clock;
 use shared::domain::bulk::Bulk;
-use shared::domain::consistency::{Finding, Tally};
+use shared::domain::consistency::{Finding, ItemCounts};
 use shared::domain::ids::{CardId, OperationId, OrgId};
 use shared::domain::time::Timestamp;
 use shared::partners::{self, Partners};
 use shared::store::{Row, RowKey, Store, StoreError};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -36,7 +36,7 @@ pub struct Check {
 
 impl Check {
     /// Prints what does not fit together, and changes nothing.
-    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), CliError> {
         let table = self.table.map_or_else(|| stack.output("TableName").map(ToOwned::to_owned), Ok)?;
         let store = Store::new(stack.dynamodb(), table);
         let bar = output.progress(None).with_message("rows");
@@ -58,7 +58,7 @@ impl Check {
             &json!({ "rows": rows, "findings": findings }),
             &[format!("{rows} row(s) were read; {findings} finding(s).")],
         );
-        if findings == 0 { Ok(()) } else { Err(Failure::new("not everything fits together: see above")) }
+        if findings == 0 { Ok(()) } else { Err(CliError::new("not everything fits together: see above")) }
     }
 }
 
@@ -76,7 +76,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn table(&mut self) -> Result<(), Failure> {
+    async fn table(&mut self) -> Result<(), CliError> {
         let mut from = None;
         loop {
             let page = patiently(|| self.store.scan(from.clone())).await?;
@@ -103,8 +103,8 @@ impl Search<'_> {
     }
 
     /// Goes through the bulk's items and their cards, and compares what they come to with its header.
-    async fn bulk(&mut self, org: &OrgId, bulk: &Bulk, header: &RowKey) -> Result<(), Failure> {
-        let (mut tally, mut from) = (Some(Tally::default()), None);
+    async fn bulk(&mut self, org: &OrgId, bulk: &Bulk, header: &RowKey) -> Result<(), CliError> {
+        let (mut counts, mut from) = (Some(ItemCounts::default()), None);
         loop {
             let page = patiently(|| self.store.scan_bulk(org, &bulk.bulk_id, from.clone())).await?;
             let mut partners =
@@ -112,7 +112,7 @@ impl Search<'_> {
             partners.extend(self.read(partners.cancels(org)).await?);
             for (key, row) in &page.rows {
                 self.report(key, partners.findings_of_item(bulk, key, row, self.now));
-                tally = tally.and_then(|tally| partners.add(tally, bulk, org, row, self.now));
+                counts = counts.and_then(|counts| partners.add(counts, bulk, org, row, self.now));
             }
             match page.next {
                 Some(next) => from = Some(next),
@@ -120,11 +120,11 @@ impl Search<'_> {
             }
         }
         // A bulk with a row that cannot be read is not counted: that row has its own finding.
-        self.report(header, tally.map(|tally| tally.compare(bulk)).unwrap_or_default());
+        self.report(header, counts.map(|counts| counts.compare(bulk)).unwrap_or_default());
         Ok(())
     }
 
-    async fn counters(&mut self) -> Result<(), Failure> {
+    async fn counters(&mut self) -> Result<(), CliError> {
         let counters = self.read(self.highest.keys().cloned().map(RowKey::Counter).collect()).await?;
         for (org, highest) in std::mem::take(&mut self.highest) {
             let key = RowKey::Counter(org);
@@ -133,7 +133,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    async fn read(&self, keys: HashSet<RowKey>) -> Result<Partners, Failure> {
+    async fn read(&self, keys: HashSet<RowKey>) -> Result<Partners, CliError> {
         Ok(Partners::from(patiently(|| self.store.rows(keys.iter().cloned())).await?))
     }
 
@@ -164,11 +164,11 @@ impl Search<'_> {
 }
 
 /// Makes a call, again if DynamoDB is busy or does not answer.
-async fn patiently<T, Calling>(call: impl Fn() -> Calling) -> Result<T, Failure>
+async fn patiently<T, Calling>(call: impl Fn() -> Calling) -> Result<T, CliError>
 where
     Calling: Future<Output = Result<T, StoreError>>,
 {
-    let failure = |error: StoreError| Failure::new(error.to_string());
+    let failure = |error: StoreError| CliError::new(error.to_string());
     for _ in 1..MAX_ATTEMPTS {
         match call().await {
             Err(StoreError::Retry { .. }) => tokio::time::sleep(WAIT).await,

@@ -16,8 +16,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::ask;
-use crate::failure::Failure;
-use crate::look::{Look, sent_at};
+use crate::dlq_reader::{DlqReader, sent_at};
+use crate::error::CliError;
 use crate::output::Output;
 use crate::queues::depth;
 use crate::stack::Stack;
@@ -57,18 +57,18 @@ struct Which {
 
 impl Show {
     /// Prints the messages, and leaves them where they are.
-    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), CliError> {
         let (sqs, url) = (stack.sqs(), stack.dead_letters_url(&self.queue)?);
-        let mut look = Look::new(&sqs, url);
+        let mut look = DlqReader::new(&sqs, url);
         let mut rows = Vec::new();
         let looked = self.look(&mut look, &mut rows).await;
-        let given_back = look.give_back().await;
+        let given_back = look.release().await;
         rows.truncate(self.limit);
         output.table(&["message", "age", "operation", "tenant", "reason"], &rows);
         looked.and(given_back)
     }
 
-    async fn look(&self, look: &mut Look<'_>, rows: &mut Vec<Value>) -> Result<(), Failure> {
+    async fn look(&self, look: &mut DlqReader<'_>, rows: &mut Vec<Value>) -> Result<(), CliError> {
         while rows.len() < self.limit {
             let Some(messages) = look.next().await? else { break };
             rows.extend(messages.iter().map(about));
@@ -79,7 +79,7 @@ impl Show {
 
 impl Redrive {
     /// Sends the messages back, once the operator agrees. What cannot be sent stays where it is, and is told.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(&self.queue)?, stack.queue_url(&self.queue)?);
         let (waiting, hidden) = depth(&sqs, from).await?;
         let count = waiting + hidden;
@@ -88,12 +88,12 @@ impl Redrive {
             Which { operation: Some(operation), .. } => (format!("the messages of operation {operation}"), None),
             Which { message, .. } => (format!("{} message(s)", message.len()), u64::try_from(message.len()).ok()),
         };
-        ask::before(&format!("Send {which} back to {} in {}", self.queue, stack.name), yes)?;
+        confirm::confirm(&format!("Send {which} back to {} in {}", self.queue, stack.name), yes)?;
 
-        let mut look = Look::new(&sqs, from);
+        let mut look = DlqReader::new(&sqs, from);
         let bar = output.progress(wanted).with_message("sent back");
         let (sent, mut failures) = self.which.send_back(&mut look, &sqs, to, &bar).await;
-        failures.extend(look.give_back().await.err());
+        failures.extend(look.release().await.err());
         bar.finish_and_clear();
         if output.json {
             output.table(&[], &sent);
@@ -103,7 +103,7 @@ impl Redrive {
         for failure in &failures {
             eprintln!("bindery: {failure}");
         }
-        if failures.is_empty() { Ok(()) } else { Err(Failure::new("not all went well: see above")) }
+        if failures.is_empty() { Ok(()) } else { Err(CliError::new("not all went well: see above")) }
     }
 }
 
@@ -111,11 +111,11 @@ impl Which {
     /// Sends back what is wanted; answers what was sent, and what went wrong.
     async fn send_back(
         &self,
-        look: &mut Look<'_>,
+        look: &mut DlqReader<'_>,
         sqs: &Client,
         to: &str,
         bar: &ProgressBar,
-    ) -> (Vec<Value>, Vec<Failure>) {
+    ) -> (Vec<Value>, Vec<CliError>) {
         let (mut sent, mut failures) = (Vec::new(), Vec::new());
         let mut open: HashSet<&str> = self.message.iter().map(String::as_str).collect();
         while self.message.is_empty() || !open.is_empty() {
@@ -132,13 +132,13 @@ impl Which {
                 open.remove(id);
                 match send_back(look, sqs, to, message).await {
                     Ok(()) => sent.push(json!({ "message": id, "operation": about(message)["operation"] })),
-                    Err(failure) => failures.push(Failure::new(format!("message {id}: {failure}"))),
+                    Err(failure) => failures.push(CliError::new(format!("message {id}: {failure}"))),
                 }
                 bar.inc(1);
             }
         }
         let none_of = |what: &str| {
-            Failure::new(format!("no dead letter is of {what}"))
+            CliError::new(format!("no dead letter is of {what}"))
                 .help("what another command looks at is hidden from others, for two minutes at most")
         };
         failures.extend(open.into_iter().map(|id| none_of(&format!("the ID {id}"))));
@@ -155,13 +155,13 @@ impl Which {
     }
 }
 
-async fn send_back(look: &mut Look<'_>, sqs: &Client, to: &str, message: &Message) -> Result<(), Failure> {
+async fn send_back(look: &mut DlqReader<'_>, sqs: &Client, to: &str, message: &Message) -> Result<(), CliError> {
     let (body, tenant) = (message.body().unwrap_or_default(), about(message)["tenant"].clone());
     // The group shares the workers fairly between tenants, as when the message was sent first. In what others wrote
     // into the queue, the tenant may be anything, and SQS would refuse it.
     let group = tenant.as_str().filter(|tenant| tenant.parse::<OrgId>().is_ok()).map(ToOwned::to_owned);
     let sending = sqs.send_message().queue_url(to).message_body(body).set_message_group_id(group).send().await;
-    sending.map_err(Failure::aws("SQS SendMessage"))?;
+    sending.map_err(CliError::aws("SQS SendMessage"))?;
     look.delete(message).await
 }
 

@@ -5,11 +5,11 @@
 //! anything, and prints no secrets: no tokens, no PINs, and of messages neither account nor customer.
 
 mod api;
-mod ask;
 mod check;
+mod confirm;
 mod dead_letters;
-mod failure;
-mod look;
+mod dlq_reader;
+mod error;
 mod operation;
 mod output;
 mod pin;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Failure;
+use error::CliError;
 use output::Output;
 use stack::Stack;
 
@@ -102,7 +102,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Failure> {
+async fn run(arguments: Arguments) -> Result<(), CliError> {
     let output = Output { json: arguments.json };
     let stack = Stack::find(&arguments.stack).await?;
     let yes = arguments.yes;

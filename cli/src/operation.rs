@@ -6,7 +6,7 @@ use shared::clock;
 use shared::domain::ids::{OperationId, OrgId};
 use shared::store::Store;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -25,14 +25,14 @@ pub struct Read {
 
 impl Read {
     /// Prints the operation.
-    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output) -> Result<(), CliError> {
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let operation = store.operation(&self.tenant, self.operation, clock::now()).await;
-        let operation = operation.map_err(|error| Failure::new(error.to_string()))?.ok_or_else(|| {
-            Failure::new(format!("{} has no operation {}", self.tenant, self.operation))
+        let operation = operation.map_err(|error| CliError::new(error.to_string()))?.ok_or_else(|| {
+            CliError::new(format!("{} has no operation {}", self.tenant, self.operation))
                 .help("operations are kept for 90 days; the events of older ones are in the archive")
         })?;
-        let mut shown = serde_json::to_value(operation).map_err(|error| Failure::new(error.to_string()))?;
+        let mut shown = serde_json::to_value(operation).map_err(|error| CliError::new(error.to_string()))?;
         if let Value::Object(members) = &mut shown {
             members.retain(|name, _| !INTERNAL.contains(&name.as_str()));
         }

@@ -12,7 +12,7 @@ use shared::secret;
 use shared::store::Store;
 
 use crate::ask;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -32,12 +32,12 @@ pub struct Set {
 
 impl Set {
     /// Writes the person's row, once the operator agrees; wrong tries and locks before count no more.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
-        let broken = |error: &dyn std::fmt::Display| Failure::new(error.to_string());
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
+        let broken = |error: &dyn std::fmt::Display| CliError::new(error.to_string());
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let pepper = secret::read(&stack.secretsmanager(), stack.output("PinPepperSecret")?).await;
         let pepper = Pepper::new(&pepper.map_err(|error| broken(&error))?);
-        ask::before(&format!("Set the PIN of {} of {} in {}", self.creator, self.tenant, stack.name), yes)?;
+        confirm::confirm(&format!("Set the PIN of {} of {} in {}", self.creator, self.tenant, stack.name), yes)?;
         let pin = read()?;
         let hash = pepper.hash(&self.tenant, self.creator, &pin).map_err(|error| broken(&error))?;
         let person = Person::with_pin(self.creator, !self.not_required, hash);
@@ -49,7 +49,7 @@ impl Set {
 
 /// Asked for without showing it, twice; or else the first line of standard input: never an argument, which other users
 /// of the machine could see.
-fn read() -> Result<String, Failure> {
+fn read() -> Result<String, CliError> {
     if io::stdin().is_terminal() {
         return ask_twice(|what| rpassword::prompt_password(what));
     }
@@ -62,16 +62,16 @@ fn read() -> Result<String, Failure> {
 }
 
 /// A PIN that is not seen is easily mistyped, and found out only when its owner is locked out.
-fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<String, Failure> {
+fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<String, CliError> {
     let pin = checked(ask("PIN: "))?;
-    let again = ask("The same again: ").map_err(|error| Failure::new(error.to_string()))?;
-    if again == pin { Ok(pin) } else { Err(Failure::new("these are two PINs, so nothing was changed")) }
+    let again = ask("The same again: ").map_err(|error| CliError::new(error.to_string()))?;
+    if again == pin { Ok(pin) } else { Err(CliError::new("these are two PINs, so nothing was changed")) }
 }
 
-fn checked(read: io::Result<String>) -> Result<String, Failure> {
-    let pin = read.map_err(|error| Failure::new(error.to_string()))?;
+fn checked(read: io::Result<String>) -> Result<String, CliError> {
+    let pin = read.map_err(|error| CliError::new(error.to_string()))?;
     let checked = check_new_pin(&pin).map(|()| pin);
-    checked.map_err(|weak| Failure::new(format!("{weak}, so nothing was changed")))
+    checked.map_err(|weak| CliError::new(format!("{weak}, so nothing was changed")))
 }
 
 #[cfg(test)]

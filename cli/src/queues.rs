@@ -3,12 +3,12 @@
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
 /// Prints how full the queues are.
-pub async fn run(stack: &Stack, output: Output) -> Result<(), Failure> {
+pub async fn run(stack: &Stack, output: Output) -> Result<(), CliError> {
     let sqs = stack.sqs();
     let mut rows = Vec::new();
     for queue in stack.queues() {
@@ -32,12 +32,12 @@ pub async fn run(stack: &Stack, output: Output) -> Result<(), Failure> {
 }
 
 /// About how many messages can be received, and how many are received and hidden.
-pub async fn depth(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<(u64, u64), Failure> {
+pub async fn depth(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<(u64, u64), CliError> {
     let (visible, hidden) =
         (QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
     let asked =
         sqs.get_queue_attributes().queue_url(url).attribute_names(visible.clone()).attribute_names(hidden.clone());
-    let attributes = asked.send().await.map_err(Failure::aws("SQS GetQueueAttributes"))?;
+    let attributes = asked.send().await.map_err(CliError::aws("SQS GetQueueAttributes"))?;
     let count = |name| attributes.attributes().and_then(|all| all.get(name)?.parse().ok()).unwrap_or(0);
     Ok((count(&visible), count(&hidden)))
 }

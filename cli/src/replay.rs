@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::ask;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -40,19 +40,19 @@ fn time(text: &str) -> Result<OffsetDateTime, String> {
 
 impl Replay {
     /// Starts the replay, once the operator agrees, and waits for its end.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         if self.from >= self.to {
-            return Err(Failure::new("--from must be before --to"));
+            return Err(CliError::new("--from must be before --to"));
         }
         let (from, to) = whole_seconds(self.from, self.to);
         let (events, archive) = (stack.eventbridge(), stack.output("EventArchiveName")?);
         let archive = events.describe_archive().archive_name(archive).send().await;
-        let archive = archive.map_err(Failure::aws("EventBridge DescribeArchive"))?;
+        let archive = archive.map_err(CliError::aws("EventBridge DescribeArchive"))?;
         let (Some(source), Some(bus)) = (archive.archive_arn(), archive.event_source_arn()) else {
-            return Err(Failure::new("the archive has no ARN"));
+            return Err(CliError::new("the archive has no ARN"));
         };
         let rules = if self.rule.is_empty() { "all rules".to_owned() } else { self.rule.join(", ") };
-        ask::before(
+        confirm::confirm(
             &format!("Publish all events of {} from {} to {} again, to {rules}", stack.name, self.from, self.to),
             yes,
         )?;
@@ -66,8 +66,8 @@ impl Replay {
             .event_source_arn(source)
             .event_start_time(DateTime::from_secs(from))
             .event_end_time(DateTime::from_secs(to))
-            .destination(destination.map_err(|error| Failure::new(error.to_string()))?);
-        starting.send().await.map_err(Failure::aws("EventBridge StartReplay"))?;
+            .destination(destination.map_err(|error| CliError::new(error.to_string()))?);
+        starting.send().await.map_err(CliError::aws("EventBridge StartReplay"))?;
         wait(&events, &name, (from, to), output).await
     }
 }
@@ -82,11 +82,11 @@ async fn wait(
     name: &str,
     (from, to): (i64, i64),
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     let bar = output.progress(u64::try_from(to - from).ok()).with_message("seconds of events");
     loop {
         let replay = events.describe_replay().replay_name(name).send().await;
-        let replay = replay.map_err(Failure::aws("EventBridge DescribeReplay"))?;
+        let replay = replay.map_err(CliError::aws("EventBridge DescribeReplay"))?;
         if let Some(last) = replay.event_last_replayed_time() {
             bar.set_position(u64::try_from(last.secs() - from).unwrap_or(0));
         }
@@ -100,7 +100,7 @@ async fn wait(
             state => {
                 let state = state.map_or("unknown", |state| state.as_str());
                 let reason = replay.state_reason().unwrap_or("no reason given");
-                return Err(Failure::new(format!("the replay {name} is {state}: {reason}")));
+                return Err(CliError::new(format!("the replay {name} is {state}: {reason}")));
             }
         }
     }

@@ -16,7 +16,7 @@ use shared::queue::Queue;
 use shared::store::{Store, StoreError};
 
 use crate::ask;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -32,15 +32,15 @@ pub struct Resume {
 
 impl Resume {
     /// Sends the plan's message again, once the operator agrees.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let (org, id) = (&self.tenant, self.operation);
         let operation = store.operation(org, id, clock::now()).await.map_err(failed)?;
-        let operation = operation.ok_or_else(|| Failure::new(format!("{org} has no operation {id}")))?;
+        let operation = operation.ok_or_else(|| CliError::new(format!("{org} has no operation {id}")))?;
         if !matches!(operation.state, OperationState::Pending | OperationState::Running) {
-            return Err(Failure::new(format!("operation {id} has ended")));
+            return Err(CliError::new(format!("operation {id} has ended")));
         }
-        let ask = || ask::before(&format!("Have operation {id} planned again in {}", stack.name), yes);
+        let ask = || confirm::confirm(&format!("Have operation {id} planned again in {}", stack.name), yes);
         match &operation.subject {
             Subject::StartBulk { bulk_id, .. } => {
                 ask()?;
@@ -54,7 +54,7 @@ impl Resume {
                     CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
                     // The endpoint may have died before it had stored all names: then nobody but the client has them.
                     CancelType::Partial if operation.state == OperationState::Pending => {
-                        return Err(Failure::new(
+                        return Err(CliError::new(
                             "the cancel was not begun, and the names of its items may not all be stored",
                         )
                         .help("have its client repeat the request with its Idempotency-Key"));
@@ -74,7 +74,7 @@ impl Resume {
             | Subject::CreateBulk { .. }
             | Subject::IncrementBulk { .. }
             | Subject::CancelOrders { .. } => {
-                return Err(Failure::new("only starts and cancels of bulks have a plan")
+                return Err(CliError::new("only starts and cancels of bulks have a plan")
                     .help("the message of any other operation is in its queue, or in its dead-letter queue: redrive"));
             }
         }
@@ -83,9 +83,9 @@ impl Resume {
     }
 }
 
-async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, Failure> {
+async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, CliError> {
     let found = store.bulk(org, bulk).await.map_err(failed)?;
-    found.ok_or_else(|| Failure::new(format!("{org} has no bulk {bulk}")))
+    found.ok_or_else(|| CliError::new(format!("{org} has no bulk {bulk}")))
 }
 
 /// Forgets how far the operation is planned, and sends the message that it began with, and one that watches it: the old
@@ -95,7 +95,7 @@ async fn plan_again<T: Instruction>(
     store: &Store,
     operation: &Operation,
     [plan, watch]: [T; 2],
-) -> Result<(), Failure> {
+) -> Result<(), CliError> {
     store.forget_plan(&operation.org_id, operation.operation_id).await.map_err(failed)?;
     let queue = Queue::new(stack.sqs(), stack.queue_url(T::KIND)?.to_owned());
     let message = Message::of(operation, plan);
@@ -103,10 +103,10 @@ async fn plan_again<T: Instruction>(
         queue.send_later(&message.next(watch), WATCH_AFTER).await?;
         queue.send(&message).await
     };
-    sent.await.map_err(|error| Failure::new(error.to_string()))
+    sent.await.map_err(|error| CliError::new(error.to_string()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
-fn failed(error: StoreError) -> Failure {
-    Failure::new(error.to_string())
+fn failed(error: StoreError) -> CliError {
+    CliError::new(error.to_string())
 }

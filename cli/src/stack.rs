@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
 /// What the names of outputs end in that hold a queue's URL, and its dead-letter queue's.
 const QUEUE_URL: &str = "QueueUrl";
@@ -25,19 +25,19 @@ impl Stack {
     ///
     /// # Errors
     /// If there is none, or it cannot be asked.
-    pub async fn find(name: &str) -> Result<Self, Failure> {
+    pub async fn find(name: &str) -> Result<Self, CliError> {
         if name.is_empty() {
-            return Err(Failure::new("which deployment?")
+            return Err(CliError::new("which deployment?")
                 .help("give --stack NAME or set BINDERY_STACK; for the local stack: source target/local/env"));
         }
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
         let stacks = aws_sdk_cloudformation::Client::new(&config).describe_stacks().stack_name(name).send().await;
-        let stacks = stacks.map_err(Failure::aws("CloudFormation DescribeStacks")).map_err(|failure| {
+        let stacks = stacks.map_err(CliError::aws("CloudFormation DescribeStacks")).map_err(|failure| {
             failure.help("is the name right, and are AWS_PROFILE (or keys) and AWS_REGION those of the deployment?")
         })?;
-        let stack = stacks.stacks().first().ok_or_else(|| Failure::new(format!("there is no stack {name}")))?;
+        let stack = stacks.stacks().first().ok_or_else(|| CliError::new(format!("there is no stack {name}")))?;
         let pair = |output: &aws_sdk_cloudformation::types::Output| {
             Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()))
         };
@@ -49,9 +49,9 @@ impl Stack {
     ///
     /// # Errors
     /// If it has none of that name.
-    pub fn output(&self, name: &str) -> Result<&str, Failure> {
+    pub fn output(&self, name: &str) -> Result<&str, CliError> {
         self.outputs.get(name).map(String::as_str).ok_or_else(|| {
-            Failure::new(format!("the stack {} has no output {name}", self.name))
+            CliError::new(format!("the stack {} has no output {name}", self.name))
                 .help("is it a stack of Bindery, and deployed from this version of the template?")
         })
     }
@@ -70,7 +70,7 @@ impl Stack {
     ///
     /// # Errors
     /// If the deployment has no queue of this name.
-    pub fn find_queue(&self, name: &str) -> Result<Option<&str>, Failure> {
+    pub fn find_queue(&self, name: &str) -> Result<Option<&str>, CliError> {
         self.url(name, QUEUE_URL)
     }
 
@@ -78,7 +78,7 @@ impl Stack {
     ///
     /// # Errors
     /// See [`Self::find_queue`].
-    pub fn find_dead_letters(&self, name: &str) -> Result<Option<&str>, Failure> {
+    pub fn find_dead_letters(&self, name: &str) -> Result<Option<&str>, CliError> {
         self.url(name, DLQ_URL)
     }
 
@@ -86,9 +86,9 @@ impl Stack {
     ///
     /// # Errors
     /// If the deployment has no such queue.
-    pub fn queue_url(&self, name: &str) -> Result<&str, Failure> {
+    pub fn queue_url(&self, name: &str) -> Result<&str, CliError> {
         self.find_queue(name)?.ok_or_else(|| {
-            Failure::new(format!("{name} has no queue to send back to, only a dead-letter queue"))
+            CliError::new(format!("{name} has no queue to send back to, only a dead-letter queue"))
                 .help("these are events: publish them again with `bindery replay`")
         })
     }
@@ -97,11 +97,11 @@ impl Stack {
     ///
     /// # Errors
     /// If the deployment has no such queue.
-    pub fn dead_letters_url(&self, name: &str) -> Result<&str, Failure> {
-        self.find_dead_letters(name)?.ok_or_else(|| Failure::new(format!("{name} has no dead-letter queue")))
+    pub fn dead_letters_url(&self, name: &str) -> Result<&str, CliError> {
+        self.find_dead_letters(name)?.ok_or_else(|| CliError::new(format!("{name} has no dead-letter queue")))
     }
 
-    fn url(&self, name: &str, kind: &str) -> Result<Option<&str>, Failure> {
+    fn url(&self, name: &str, kind: &str) -> Result<Option<&str>, CliError> {
         let queues = self.queues();
         if !queues.contains(name) {
             return Err(self.no_such("queue", name, &queues));
@@ -111,21 +111,21 @@ impl Stack {
     }
 
     /// Returns the failure of a name that nothing of the deployment has, with the names that there are.
-    pub fn no_such(&self, kind: &str, name: &str, names: &BTreeSet<String>) -> Failure {
+    pub fn no_such(&self, kind: &str, name: &str, names: &BTreeSet<String>) -> CliError {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Failure::new(format!("{} has no {kind} {name}; it has: {}", self.name, names.join(", ")))
+        CliError::new(format!("{} has no {kind} {name}; it has: {}", self.name, names.join(", ")))
     }
 
     /// Returns the physical IDs of the stack's resources of this type.
     ///
     /// # Errors
     /// If `CloudFormation` refuses the call.
-    pub async fn resources(&self, kind: &str) -> Result<Vec<String>, Failure> {
+    pub async fn resources(&self, kind: &str) -> Result<Vec<String>, CliError> {
         let cloudformation = aws_sdk_cloudformation::Client::new(&self.config);
         let mut pages = cloudformation.list_stack_resources().stack_name(&self.name).into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(Failure::aws("CloudFormation ListStackResources"))?;
+            let page = page.map_err(CliError::aws("CloudFormation ListStackResources"))?;
             let of_kind = page.stack_resource_summaries().iter().filter(|one| one.resource_type() == Some(kind));
             found.extend(of_kind.filter_map(|one| one.physical_resource_id().map(ToOwned::to_owned)));
         }

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::ask;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
@@ -59,7 +59,7 @@ struct Worker {
     state: String,
     last_result: Option<String>,
     changed: bool,
-    failure: Option<Failure>,
+    failure: Option<CliError>,
 }
 
 /// A state that a mapping is to have.
@@ -77,7 +77,7 @@ const STARTED: Wanted = Wanted { verb: "Start", enabled: true, state: "Enabled",
 
 impl Workers {
     /// Prints the workers' states, or changes them once the operator agrees.
-    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), Failure> {
+    pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let lambda = stack.lambda();
         let mut workers = find(stack, &lambda).await?;
         let Some(change) = self.change else {
@@ -97,14 +97,14 @@ impl Workers {
         }
         workers.retain(|worker| !except.contains(&worker.name));
         let listed: Vec<&str> = workers.iter().map(|worker| worker.name.as_str()).collect();
-        ask::before(&format!("{} {} of {}", wanted.verb, listed.join(", "), stack.name), yes)?;
+        confirm::confirm(&format!("{} {} of {}", wanted.verb, listed.join(", "), stack.name), yes)?;
 
         let bar = output.progress(u64::try_from(workers.len()).ok()).with_message("workers");
         bring_to(wanted, &lambda, &mut workers, &bar).await;
         bar.finish_and_clear();
         output.table(&["worker", "queue", "state", "changed"], &workers.iter().map(Worker::row).collect::<Vec<_>>());
-        let failures: Vec<Failure> = workers.into_iter().filter_map(|one| Some(one.failure?.of(&one.name))).collect();
-        Failure::none_of(&failures)
+        let failures: Vec<CliError> = workers.into_iter().filter_map(|one| Some(one.failure?.of(&one.name))).collect();
+        CliError::none_of(&failures)
     }
 }
 
@@ -120,7 +120,7 @@ impl Worker {
     }
 
     /// Asks for the wanted state, or looks whether it has come.
-    async fn step(&mut self, wanted: Wanted, lambda: &Client) -> Result<(), Failure> {
+    async fn step(&mut self, wanted: Wanted, lambda: &Client) -> Result<(), CliError> {
         if self.state == wanted.opposite {
             let updating =
                 lambda.update_event_source_mapping().uuid(&self.mapping).enabled(wanted.enabled).send().await;
@@ -135,22 +135,22 @@ impl Worker {
                     if error
                         .as_service_error()
                         .is_some_and(UpdateEventSourceMappingError::is_resource_in_use_exception) => {}
-                Err(error) => return Err(Failure::aws("Lambda UpdateEventSourceMapping")(error)),
+                Err(error) => return Err(CliError::aws("Lambda UpdateEventSourceMapping")(error)),
             }
         }
         let found = lambda.get_event_source_mapping().uuid(&self.mapping).send().await;
-        let found = found.map_err(Failure::aws("Lambda GetEventSourceMapping"))?;
+        let found = found.map_err(CliError::aws("Lambda GetEventSourceMapping"))?;
         found.state().unwrap_or_default().clone_into(&mut self.state);
         Ok(())
     }
 }
 
 /// Returns the stack's workers, by name.
-async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Worker>, Failure> {
+async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Worker>, CliError> {
     let mut workers = Vec::new();
     for mapping in stack.resources(MAPPING).await? {
         let found = lambda.get_event_source_mapping().uuid(&mapping).send().await;
-        let found = found.map_err(Failure::aws("Lambda GetEventSourceMapping"))?;
+        let found = found.map_err(CliError::aws("Lambda GetEventSourceMapping"))?;
         workers.push(Worker {
             name: stack.short_name(found.function_arn().unwrap_or_default()),
             queue: stack.short_name(found.event_source_arn().unwrap_or_default()),
@@ -162,7 +162,7 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Worker>, Failure> {
         });
     }
     if workers.is_empty() {
-        return Err(Failure::new(format!("the stack {} has no workers", stack.name)).help("is it a stack of Bindery?"));
+        return Err(CliError::new(format!("the stack {} has no workers", stack.name)).help("is it a stack of Bindery?"));
     }
     workers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(workers)
@@ -185,7 +185,7 @@ async fn bring_to(wanted: Wanted, lambda: &Client, workers: &mut [Worker], bar: 
             let open = workers.iter_mut().filter(|worker| worker.failure.is_none() && worker.state != wanted.state);
             for worker in open {
                 let late =
-                    Failure::new(format!("it is still {} after {} minutes", worker.state, PATIENCE.as_secs() / 60));
+                    CliError::new(format!("it is still {} after {} minutes", worker.state, PATIENCE.as_secs() / 60));
                 worker.failure = Some(late.help("give the same command again: it goes on waiting"));
             }
             return;

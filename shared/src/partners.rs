@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::domain::bulk::{Bulk, BulkItem};
 use crate::domain::card::{Card, Mark};
-use crate::domain::consistency::{self, Finding, Tally};
+use crate::domain::consistency::{self, Finding, ItemCounts};
 use crate::domain::ids::{CardId, OperationId, OrgId};
 use crate::domain::operation::{Operation, Subject};
 use crate::domain::time::Timestamp;
@@ -171,12 +171,19 @@ impl Partners {
         marks.iter().filter_map(rule).collect()
     }
 
-    /// The tally with an item, if that counts; `None` if that cannot be known.
+    /// The counts with an item, if that counts; `None` if that cannot be known.
     #[must_use]
-    pub fn add(&self, mut tally: Tally, bulk: &Bulk, org: &OrgId, row: &Row, now: Timestamp) -> Option<Tally> {
+    pub fn add(
+        &self,
+        mut counts: ItemCounts,
+        bulk: &Bulk,
+        org: &OrgId,
+        row: &Row,
+        now: Timestamp,
+    ) -> Option<ItemCounts> {
         let Row::Item(item) = row else { return None };
         if !bulk.batches.contains(&item.batch) {
-            return Some(tally);
+            return Some(counts);
         }
         let card = item.card_id.map_or(Ok(None), |card| self.card(&RowKey::Card(org.clone(), card))).ok()?;
         let marks = consistency::marks_of_item(item).into_iter().chain(card.and_then(|card| card.canceled.clone()));
@@ -185,7 +192,7 @@ impl Partners {
             operations.extend(self.operation(&author(org, &mark)).ok()?);
         }
         let operation = |id| operations.iter().copied().find(|operation: &&Operation| operation.operation_id == id);
-        tally.add(item, card, operation, now);
-        Some(tally)
+        counts.add(item, card, operation, now);
+        Some(counts)
     }
 }

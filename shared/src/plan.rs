@@ -18,7 +18,7 @@ use crate::message::{Instruction, Message};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::worker::{Applied, Attempt, Failure};
+use crate::worker::{Completed, DeliveryInfo, WorkerError};
 
 /// Items of a page. One Query answers no more than 1 MB of them (AWS limit), so with long external IDs it is fewer.
 const PAGE_ITEMS: usize = 2000;
@@ -37,13 +37,13 @@ const LONGEST_OPERATION: Duration = Duration::from_secs(60 * 60);
 /// has no row if the table was restored to a time before it; and one that was accepted again since is another.
 ///
 /// # Errors
-/// [`Failure::Broken`] if it has no row.
-pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Operation, Failure> {
+/// [`WorkerError::Permanent`] if it has no row.
+pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Operation, WorkerError> {
     let operation = store.operation(&message.org_id, message.operation_id, clock::now()).await?;
     match operation {
         Some(operation) if operation.acceptance() == message.acceptance() => Ok(operation),
-        Some(_) => Err(Failure::Broken("the operation has no row: its key was used again".to_owned())),
-        None => Err(Failure::Broken("the operation has no row".to_owned())),
+        Some(_) => Err(WorkerError::Permanent("the operation has no row: its key was used again".to_owned())),
+        None => Err(WorkerError::Permanent("the operation has no row".to_owned())),
     }
 }
 
@@ -52,23 +52,23 @@ pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Oper
 /// A worker does so before its operation begins. However its messages may be lost then, the operation is not forgotten.
 ///
 /// # Errors
-/// [`Failure::Retry`] if SQS did not take the message.
-pub async fn watch_later<T: Instruction>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), Failure> {
+/// [`WorkerError::Transient`] if SQS did not take the message.
+pub async fn watch_later<T: Instruction>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), WorkerError> {
     Ok(queue.send_later(&message.next(watch), WATCH_AFTER).await?)
 }
 
 /// Looks whether the operation has ended. One that has not is looked at again, and is counted if it should have.
 ///
 /// # Errors
-/// [`Failure::Retry`] if SQS did not take the message of the next look.
+/// [`WorkerError::Transient`] if SQS did not take the message of the next look.
 pub async fn watch<T: Instruction>(
     queue: &Queue,
     metrics: &Metrics,
     message: &Message<T>,
     operation: &Operation,
     watch: T,
-) -> Result<Applied, Failure> {
-    let applied = |outcome| Ok(Applied { outcome, events: Vec::new() });
+) -> Result<Completed, WorkerError> {
+    let applied = |outcome| Ok(Completed { outcome, events: Vec::new() });
     match operation.state {
         OperationState::Pending | OperationState::Running => {}
         OperationState::Succeeded | OperationState::Failed => return applied("ENDED"),
@@ -84,16 +84,16 @@ pub async fn watch<T: Instruction>(
 
 /// That the operation is not one of the worker's.
 #[must_use]
-pub fn other_kind() -> Failure {
-    Failure::Broken("the operation is of another kind".to_owned())
+pub fn other_kind() -> WorkerError {
+    WorkerError::Permanent("the operation is of another kind".to_owned())
 }
 
 /// So many items, as operations count them.
 ///
 /// # Errors
-/// [`Failure::Broken`] beyond 32 bits.
-pub fn count(items: usize) -> Result<u32, Failure> {
-    u32::try_from(items).map_err(|error| Failure::Broken(error.to_string()))
+/// [`WorkerError::Permanent`] beyond 32 bits.
+pub fn count(items: usize) -> Result<u32, WorkerError> {
+    u32::try_from(items).map_err(|error| WorkerError::Permanent(error.to_string()))
 }
 
 /// A delivery of a plan.
@@ -111,7 +111,7 @@ pub struct Plan<'a, T> {
     /// plan is made again: then so are the chunks.
     pub progress: &'a Progress,
     /// Which delivery it is, and how long it can be.
-    pub attempt: Attempt,
+    pub delivery: DeliveryInfo,
 }
 
 impl<T: Instruction> Plan<'_, T> {
@@ -120,15 +120,15 @@ impl<T: Instruction> Plan<'_, T> {
     /// runs out before, sends the message of the plan's next page, made by `further`, and answers nothing.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`].
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
     pub async fn go(
         &self,
         from: &PlanCursor,
         chunk: impl Fn(u32, Vec<PlannedItem>) -> Option<T>,
         further: impl Fn(PlanCursor) -> T,
-    ) -> Result<Option<Operation>, Failure> {
+    ) -> Result<Option<Operation>, WorkerError> {
         let (org, operation, batches) = (&self.message.org_id, self.message.operation_id, &self.progress.batches);
-        let until = Instant::now() + self.attempt.timeout / SHARE_OF_TIME;
+        let until = Instant::now() + self.delivery.timeout / SHARE_OF_TIME;
         let mut cursor = from.clone().go_on(self.progress.planned.as_ref());
         loop {
             let page = self.store.items_after(org, self.bulk, cursor.after.as_ref(), PAGE_ITEMS).await?;

@@ -216,7 +216,7 @@ impl Queue {
     /// # Errors
     /// [`SendError`] if SQS did not say that it has it; a message at SQS's size limit has no room for
     /// its reason.
-    pub async fn bury(&self, body: &str, reason_of_death: &str, message_id: &str) -> Result<(), SendError> {
+    pub async fn dead_letter(&self, body: &str, cause: &str, message_id: &str) -> Result<(), SendError> {
         let attribute = |value: &str| {
             MessageAttributeValue::builder()
                 .data_type("String")
@@ -228,7 +228,7 @@ impl Queue {
             .send_message()
             .queue_url(&self.url)
             .message_body(body)
-            .message_attributes("reason", attribute(&printable(reason_of_death))?)
+            .message_attributes("reason", attribute(&printable(cause))?)
             .message_attributes("source_message_id", attribute(message_id)?)
             .send()
             .await
@@ -240,7 +240,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`SendError`] if SQS did not say that it will: then it comes back after the visibility timeout.
-    pub async fn hide(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
+    pub async fn change_visibility(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let done = call.visibility_timeout(seconds(time)).send().await;
         done.map_err(|error| SendError { call: "ChangeMessageVisibility", ..SendError::new(reason(&error)) })?;

@@ -42,13 +42,13 @@ use message::{other_kind, read};
 // Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
 
 /// For publishing.
-const PUBLISHING_TIME: Duration = Duration::from_millis(500);
+const PUBLISH_BUDGET: Duration = Duration::from_millis(500);
 /// For dead-lettering.
-const BURYING_TIME: Duration = Duration::from_millis(300);
+const DEAD_LETTER_BUDGET: Duration = Duration::from_millis(300);
 /// For answering.
-const ANSWERING_TIME: Duration = Duration::from_millis(100);
+const RESPONSE_BUDGET: Duration = Duration::from_millis(100);
 /// For all of these: what is left is for applying.
-pub const KEPT_BACK: Duration = ANSWERING_TIME.saturating_add(BURYING_TIME).saturating_add(PUBLISHING_TIME);
+pub const RESERVED_TIME: Duration = RESPONSE_BUDGET.saturating_add(DEAD_LETTER_BUDGET).saturating_add(PUBLISH_BUDGET);
 
 /// Deliveries of a message that find what cannot be before it is given up. Ours.
 const MOST_UNEXPECTED: u32 = 3;
@@ -61,7 +61,7 @@ pub trait Worker: Sized + Send + Sync + 'static {
     const CALLS: &'static [Service];
     /// How its events are published.
     const EVENTS: Publishing = Publishing::ON_THE_BUS;
-    /// Whether [`Failure::Wait`] says how long a message waits. Such a worker needs its queue's URL; without it, a message
+    /// Whether [`WorkerError::RetryAfter`] says how long a message waits. Such a worker needs its queue's URL; without it, a message
     /// waits for the queue's visibility timeout.
     const SETS_DELAYS: bool = false;
 
@@ -83,63 +83,67 @@ pub trait Worker: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// Says whether, and when, the message is to be tried again. A refused instruction is an outcome, not an error.
-    fn apply(&self, message: Self::Message, attempt: Attempt) -> impl Future<Output = Result<Applied, Failure>>;
+    fn apply(
+        &self,
+        message: Self::Message,
+        attempt: DeliveryInfo,
+    ) -> impl Future<Output = Result<Completed, WorkerError>>;
 }
 
 /// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum WorkerError {
     /// It may work later.
     #[error("{0}")]
-    Retry(String),
+    Transient(String),
     /// It may work after this time.
     #[error("{0}")]
-    Wait(String, Duration),
+    RetryAfter(String, Duration),
     /// What was found cannot be, unless it was not all to be seen yet. It is tried again a few times before it is given up,
     /// since nobody but an operator mends what is given up.
     #[error("{0}")]
     Unexpected(String),
     /// It will never work: a bug, or bad data.
     #[error("{0}")]
-    Broken(String),
+    Permanent(String),
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for WorkerError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Conflict { .. } | StoreError::Retry { .. } => Self::Retry(error.to_string()),
+            StoreError::Conflict { .. } | StoreError::Retry { .. } => Self::Transient(error.to_string()),
             StoreError::Unexpected { .. } => Self::Unexpected(error.to_string()),
-            StoreError::Broken { .. } => Self::Broken(error.to_string()),
+            StoreError::Broken { .. } => Self::Permanent(error.to_string()),
         }
     }
 }
 
-impl From<PublishError> for Failure {
+impl From<PublishError> for WorkerError {
     fn from(error: PublishError) -> Self {
-        Self::Retry(error.to_string())
+        Self::Transient(error.to_string())
     }
 }
 
-impl From<SendError> for Failure {
+impl From<SendError> for WorkerError {
     fn from(error: SendError) -> Self {
-        Self::Retry(error.to_string())
+        Self::Transient(error.to_string())
     }
 }
 
 /// Which delivery of its message a worker is at, and how long it can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attempt {
+pub struct DeliveryInfo {
     /// Which delivery it is, from 1.
-    pub number: u32,
+    pub receive_count: u32,
     /// Deliveries that are left before the message is given up.
-    pub left: u32,
+    pub remaining: u32,
     /// The time that the invocation has: it ends before that.
     pub timeout: Duration,
 }
 
 /// What a message came to.
 #[derive(Debug)]
-pub struct Applied {
+pub struct Completed {
     /// One word for the log.
     pub outcome: &'static str,
     /// What is to be published before the message is let go.
@@ -178,18 +182,18 @@ pub async fn run_batch<W: Worker>(
 }
 
 /// Delivers a message to the worker. Boxed like [`Batch`].
-type Deliver<'a> = dyn Fn(SqsMessage, Attempt, Instant) -> LocalBoxFuture<'a, Delivery> + 'a;
+type Deliver<'a> = dyn Fn(SqsMessage, DeliveryInfo, Instant) -> LocalBoxFuture<'a, Delivery> + 'a;
 
 async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: &Deliver<'_>) -> SqsBatchResponse {
     let LambdaEvent { payload, context: lambda } = event;
     let (started, time) = (Instant::now(), clock::time_left(lambda.deadline));
-    let keeping_back = |kept: Duration| started + time.saturating_sub(kept);
-    let bury_until = keeping_back(ANSWERING_TIME);
-    let publish_until = keeping_back(ANSWERING_TIME + BURYING_TIME);
-    let apply_until = keeping_back(KEPT_BACK);
+    let reserving = |kept: Duration| started + time.saturating_sub(kept);
+    let dead_letter_until = reserving(RESPONSE_BUDGET);
+    let publish_until = reserving(RESPONSE_BUDGET + DEAD_LETTER_BUDGET);
+    let apply_until = reserving(RESERVED_TIME);
     let attempt = |record: &SqsMessage| {
-        let number = receives(record);
-        Attempt { number, left: context.max_receives.saturating_sub(number), timeout: time }
+        let receive_count = receive_count(record);
+        DeliveryInfo { receive_count, remaining: context.max_receives.saturating_sub(receive_count), timeout: time }
     };
     let delivering = |record| {
         let attempt = attempt(&record);
@@ -198,7 +202,7 @@ async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: 
     let mut deliveries = join_all(payload.records.into_iter().map(delivering)).await;
     publish(context, &mut deliveries, publish_until).await;
 
-    let failures = join_all(deliveries.into_iter().map(|delivery| settle(context, delivery, bury_until))).await;
+    let failures = join_all(deliveries.into_iter().map(|delivery| settle(context, delivery, dead_letter_until))).await;
     context.metrics.flush();
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failures.into_iter().flatten().collect();
@@ -213,10 +217,10 @@ struct Delivery {
     kind: Option<String>,
     /// Known once the message was read.
     about: Option<LogFields>,
-    result: Result<Applied, Failure>,
+    result: Result<Completed, WorkerError>,
 }
 
-async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: Attempt, until: Instant) -> Delivery {
+async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: DeliveryInfo, until: Instant) -> Delivery {
     let started = Instant::now();
     let body = record.body.as_deref().unwrap_or_default();
     let body = body.strip_prefix(crate::BYTE_ORDER_MARK).unwrap_or(body);
@@ -228,15 +232,15 @@ async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: Attempt, un
                 Some(kind) => format!("a {kind} message in the queue of {}", W::NAME),
                 None => format!("unreadable message: {reason}"),
             };
-            return Delivery { record, started, kind: other, about: None, result: Err(Failure::Broken(reason)) };
+            return Delivery { record, started, kind: other, about: None, result: Err(WorkerError::Permanent(reason)) };
         }
     };
     let (kind, about) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
     let applying = AssertUnwindSafe(async { worker.apply(message, attempt).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => Err(Failure::Broken("the worker panicked".to_owned())),
-        Err(_elapsed) => Err(Failure::Retry("no time was left".to_owned())),
+        Ok(Err(_panic)) => Err(WorkerError::Permanent("the worker panicked".to_owned())),
+        Err(_elapsed) => Err(WorkerError::Transient("no time was left".to_owned())),
     };
     Delivery { record, started, kind, about, result }
 }
@@ -254,58 +258,63 @@ async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: In
     if events.is_empty() {
         return;
     }
-    for (owner, fate) in owners.into_iter().zip(context.publish(events, until).await) {
-        if let Err(failure) = fate {
+    for (owner, disposition) in owners.into_iter().zip(context.publish(events, until).await) {
+        if let Err(failure) = disposition {
             deliveries[owner].result = Err(failure);
         }
     }
 }
 
 /// How often the message was delivered, this time included.
-fn receives(record: &SqsMessage) -> u32 {
+fn receive_count(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
 /// What happens to a message next.
-enum Fate<'a> {
+enum Disposition<'a> {
     /// It is done.
-    LetGo(&'static str),
+    Ack(&'static str),
     /// It comes back after the visibility timeout, or this time.
-    Back(&'a str, Option<Duration>),
+    Retry(&'a str, Option<Duration>),
     /// It goes into the dead-letter queue.
-    Bury(&'a str),
+    DeadLetter(&'a str),
 }
 
 /// Lets the message go (`None`), or names it as failed.
 async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
-    let receives = receives(&delivery.record);
+    let receive_count = receive_count(&delivery.record);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
-    let is_last = receives >= context.max_receives;
-    let fate = match &delivery.result {
-        Ok(applied) => Fate::LetGo(applied.outcome),
-        Err(Failure::Retry(reason)) if !is_last => Fate::Back(reason, None),
-        Err(Failure::Wait(reason, time)) if !is_last => Fate::Back(reason, Some(*time)),
-        Err(Failure::Unexpected(reason)) if !is_last && receives < MOST_UNEXPECTED => Fate::Back(reason, None),
+    let is_last = receive_count >= context.max_receives;
+    let disposition = match &delivery.result {
+        Ok(applied) => Disposition::Ack(applied.outcome),
+        Err(WorkerError::Transient(reason)) if !is_last => Disposition::Retry(reason, None),
+        Err(WorkerError::RetryAfter(reason, time)) if !is_last => Disposition::Retry(reason, Some(*time)),
+        Err(WorkerError::Unexpected(reason)) if !is_last && receive_count < MOST_UNEXPECTED => {
+            Disposition::Retry(reason, None)
+        }
         Err(
-            Failure::Retry(reason) | Failure::Wait(reason, _) | Failure::Unexpected(reason) | Failure::Broken(reason),
-        ) => Fate::Bury(reason),
+            WorkerError::Transient(reason)
+            | WorkerError::RetryAfter(reason, _)
+            | WorkerError::Unexpected(reason)
+            | WorkerError::Permanent(reason),
+        ) => Disposition::DeadLetter(reason),
     };
-    log(&delivery, message_id, receives, &fate);
-    let gone = match fate {
-        Fate::LetGo(_) => true,
-        Fate::Back(_, time) => {
+    log(&delivery, message_id, receive_count, &disposition);
+    let gone = match disposition {
+        Disposition::Ack(_) => true,
+        Disposition::Retry(_, time) => {
             context.metrics.retried();
             if let (Some(queue), Some(time)) = (&context.queue, time) {
                 let handle = delivery.record.receipt_handle.as_deref().unwrap_or_default();
-                if let Some(error) = in_time(queue.hide(handle, time), until).await {
+                if let Some(error) = in_time(queue.change_visibility(handle, time), until).await {
                     tracing::warn!(message_id, error, "comes back after the visibility timeout");
                 }
             }
             false
         }
-        Fate::Bury(reason) => {
+        Disposition::DeadLetter(reason) => {
             let body = delivery.record.body.as_deref().unwrap_or_default();
-            let failure = in_time(context.dead_letters.bury(body, reason, message_id), until).await;
+            let failure = in_time(context.dead_letters.dead_letter(body, reason, message_id), until).await;
             match &failure {
                 None => context.metrics.dead_lettered(),
                 Some(error) => {
@@ -330,27 +339,27 @@ async fn in_time(call: impl Future<Output = Result<(), SendError>>, until: Insta
     }
 }
 
-fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
+fn log(delivery: &Delivery, message_id: &str, receive_count: u32, disposition: &Disposition<'_>) {
     let (kind, about) = (delivery.kind.as_deref(), delivery.about.as_ref());
     let operation_id = about.and_then(|about| about.operation_id.as_deref());
     let tenant = about.map(|about| about.tenant.as_str());
     let cid = about.and_then(|about| about.cid.as_deref());
     let duration_ms = u64::try_from(delivery.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match fate {
-        Fate::LetGo(outcome) => {
+    match disposition {
+        Disposition::Ack(outcome) => {
             tracing::info!(
                 message_id,
                 kind,
                 operation_id,
                 tenant,
                 cid,
-                receives,
+                receive_count,
                 outcome,
                 duration_ms,
                 "message handled"
             );
         }
-        Fate::Back(reason, time) => {
+        Disposition::Retry(reason, time) => {
             let (outcome, wait_s) = ("RETRY", time.map(|time| time.as_secs()));
             tracing::warn!(
                 message_id,
@@ -358,7 +367,7 @@ fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
                 operation_id,
                 tenant,
                 cid,
-                receives,
+                receive_count,
                 outcome,
                 reason,
                 wait_s,
@@ -366,7 +375,7 @@ fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
                 "not yet"
             );
         }
-        Fate::Bury(reason) => {
+        Disposition::DeadLetter(reason) => {
             let outcome = "DEAD_LETTER";
             tracing::error!(
                 message_id,
@@ -374,7 +383,7 @@ fn log(delivery: &Delivery, message_id: &str, receives: u32, fate: &Fate<'_>) {
                 operation_id,
                 tenant,
                 cid,
-                receives,
+                receive_count,
                 outcome,
                 reason,
                 duration_ms,

@@ -103,9 +103,9 @@ impl Consumed {
 
 /// Counts the calls that pass a proxy.
 #[derive(Debug, Clone, Default)]
-pub struct Meter(Arc<Mutex<Consumed>>);
+pub struct CapacityMeter(Arc<Mutex<Consumed>>);
 
-impl Meter {
+impl CapacityMeter {
     /// Starts a proxy with a meter, before an empty DynamoDB in this process and the emulator's other services; answers
     /// its URL besides.
     pub async fn start() -> (Self, String) {
@@ -180,7 +180,7 @@ mod tests {
         let key = |id: u32| json!({ "pk": { "S": format!("{ORG}#CARD#{id}") }, "org_id": { "S": ORG } });
         let request = json!({ "TransactItems": [{ "Update": { "Key": key(1) } }, { "Put": { "Item": key(2) } }] });
         let answer = json!({ "ConsumedCapacity": [{ "TableName": "t", "CapacityUnits": 4.0 }] });
-        let meter = Meter::default();
+        let meter = CapacityMeter::default();
         let target = "DynamoDB_20120810.TransactWriteItems";
         meter.count(target, request.to_string().as_bytes(), answer.to_string().as_bytes(), Duration::ZERO);
         let consumed = meter.take();
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn large_messages_are_billed_by_the_chunk() {
-        let meter = Meter::default();
+        let meter = CapacityMeter::default();
         let entries = ["x".repeat(40_000), "y".repeat(40_000)].map(|body| json!({ "MessageBody": body }));
         let request = json!({ "Entries": entries }).to_string();
         meter.count("AmazonSQS.SendMessageBatch", request.as_bytes(), b"{}", Duration::ZERO);

@@ -38,7 +38,7 @@ pub fn check_message(body: &str) {
     check(&MESSAGES[&kind], &message, &kind);
 }
 
-/// Returns the queue that a message is for: an arena has one for all. Ours name their kind. Another system's message is of
+/// Returns the queue that a message is for: an env has one for all. Ours name their kind. Another system's message is of
 /// the one form that allows it; a malformed one is for that system's queue, too, if there is only one such.
 #[must_use]
 pub fn queue_of(body: &str) -> String {

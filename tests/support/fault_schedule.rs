@@ -1,4 +1,4 @@
-//! The weather between functions and AWS: which faults they meet, drawn from a seed.
+//! The schedule between functions and AWS: which faults they meet, drawn from a seed.
 //!
 //! What a fault does to a call is [`proxy`](crate::proxy)'s; what happens to whole functions and messages (deaths,
 //! repeated deliveries, wrong clocks) is [`traffic`](crate::traffic)'s.
@@ -107,9 +107,9 @@ impl Fault {
     }
 }
 
-/// The weather of a run. Clones are the same weather.
+/// The schedule of a run. Clones are the same schedule.
 #[derive(Debug, Clone)]
-pub struct Weather {
+pub struct FaultSchedule {
     faults: Arc<[Fault]>,
     commits: Commits,
     state: Arc<Mutex<State>>,
@@ -124,7 +124,7 @@ struct State {
     met: BTreeMap<Fault, usize>,
 }
 
-impl Weather {
+impl FaultSchedule {
     /// Of these faults; `commits` are the transactions of where it is.
     #[must_use]
     pub fn new(faults: &[Fault], seed: u64, commits: &Commits) -> Self {

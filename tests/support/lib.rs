@@ -12,7 +12,7 @@
 //! - [`payloads`]: what Lambda hands to functions.
 //! - [`proxy`]: stands between a function and the emulator: lets a test step in between two calls, counts them, delays them.
 //! - [`requests`]: requests to every endpoint, made from the `OpenAPI` document's examples.
-//! - [`simulation`]: random instructions in bad weather, and what must be true afterwards.
+//! - [`simulation`]: random instructions in bad schedule, and what must be true afterwards.
 //! - [`token`]: access tokens, good ones and forged ones.
 //! - [`queue_simulator`]: messages, delivered again and out of order to functions that are killed.
 //! - [`webhook`]: an endpoint that takes events, or does not.

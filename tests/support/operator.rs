@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::function;
 use crate::proxy::{self, Step};
-use crate::test_env::Arena;
+use crate::test_env::TestEnv;
 
 /// What it prints with these arguments and this on its standard input.
 ///
@@ -20,19 +20,19 @@ pub async fn run(arguments: &[&str], input: &str) -> Result<String, String> {
 }
 
 /// The address of an AWS whose `CloudFormation` says of every stack that it has this table and these queues, whoever's.
-pub async fn deployed(arena: &Arena) -> String {
+pub async fn deployed(env: &TestEnv) -> String {
     let output = |(name, value): (&str, &str)| {
         format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
     };
     let outputs = [
-        ("TableName", arena.table.as_str()),
-        ("BindCardQueueUrl", &arena.queue_url),
-        ("BindCardDlqUrl", &arena.dlq_url),
-        ("CancelBulkQueueUrl", &arena.queue_url),
-        ("CancelBulkDlqUrl", &arena.dlq_url),
+        ("TableName", env.table.as_str()),
+        ("BindCardQueueUrl", &env.queue_url),
+        ("BindCardDlqUrl", &env.dlq_url),
+        ("CancelBulkQueueUrl", &env.queue_url),
+        ("CancelBulkDlqUrl", &env.dlq_url),
     ];
     let described = format!(
-        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>arena</StackName>\
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>env</StackName>\
         <CreationTime>2026-11-22T03:04:05Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
         <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
         outputs.map(output).concat()

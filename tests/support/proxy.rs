@@ -1,7 +1,7 @@
 //! Stands between a function and the emulator, so that a test can step in between two of its calls.
 //!
 //! It is made of layers, each of which is there only if it is asked for: the test's hook, transactions that are seen row by
-//! row ([`Commits`]), a [`Meter`], and how far away the services are ([`Pace`]).
+//! row ([`Commits`]), a [`CapacityMeter`], and how far away the services are ([`Pace`]).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::capacity::{self, Meter};
+use crate::capacity::{self, CapacityMeter};
 use crate::commits::{self, Commits};
 use crate::partial_failures::{self, Part, Rest};
 
@@ -94,7 +94,7 @@ pub struct Proxy {
     dynamodb: String,
     others: String,
     commits: Commits,
-    meter: Option<Meter>,
+    meter: Option<CapacityMeter>,
     pace: Pace,
 }
 
@@ -125,7 +125,7 @@ impl Proxy {
 
     /// The same, which counts what passes.
     #[must_use]
-    pub fn meter(self, meter: &Meter) -> Self {
+    pub fn meter(self, meter: &CapacityMeter) -> Self {
         Self { meter: Some(meter.clone()), ..self }
     }
 

@@ -12,29 +12,29 @@ use crate::function::{Function, Invocation};
 use crate::lineage::Lineage;
 use crate::payloads::{Sent, batch_of, failed};
 use crate::proxy::{Call, Moment, Proxy, Step};
-use crate::test_env::{Arena, drain};
+use crate::test_env::{TestEnv, drain};
 
 /// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
-/// by row, as all of its arena do.
-pub struct Exposed {
+/// by row, as all of its env do.
+pub struct KillableFunction {
     function: Function,
     /// Calls until it is killed, before or after one of them.
-    fuse: Arc<Mutex<Option<u32>>>,
+    kill_after: Arc<Mutex<Option<u32>>>,
 }
 
-impl Exposed {
-    /// The function of this name on this arena. `hook` is the proxy's.
+impl KillableFunction {
+    /// The function of this name on this env. `hook` is the proxy's.
     pub async fn new(
-        arena: &Arena,
+        env: &TestEnv,
         name: &str,
         mut hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static,
     ) -> Self {
-        let fuse = Arc::new(Mutex::new(None::<u32>));
+        let kill_after = Arc::new(Mutex::new(None::<u32>));
         let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
-        let (burning, kill) = (Arc::clone(&fuse), Arc::clone(&killer));
-        let headers = Arc::clone(&arena.trace_headers);
-        let url = Proxy::before(&arena.dynamodb_url)
-            .commits(&arena.commits)
+        let (burning, kill) = (Arc::clone(&kill_after), Arc::clone(&killer));
+        let headers = Arc::clone(&env.trace_headers);
+        let url = Proxy::before(&env.dynamodb_url)
+            .commits(&env.commits)
             .start(move |call, moment| {
                 let mut burning = burning.lock().unwrap();
                 match *burning {
@@ -52,9 +52,9 @@ impl Exposed {
                 hook(call, moment)
             })
             .await;
-        let function = Function::new(name, arena.environment_behind(&url)).await;
+        let function = Function::new(name, env.environment_behind(&url)).await;
         killer.set(Box::new(function.killer())).ok().unwrap();
-        Self { function, fuse }
+        Self { function, kill_after }
     }
 
     /// The same function, whose clock is wrong by so many seconds.
@@ -76,8 +76,8 @@ impl Exposed {
     }
 
     /// Hands it this event, and kills it after so many moments before or after a call.
-    pub async fn invoke(&self, event: Value, fuse: Option<u32>) -> Invocation {
-        *self.fuse.lock().unwrap() = fuse;
+    pub async fn invoke(&self, event: Value, kill_after: Option<u32>) -> Invocation {
+        *self.kill_after.lock().unwrap() = kill_after;
         self.function.invoke(event).await
     }
 }
@@ -149,7 +149,7 @@ pub struct Run {
 
 /// Messages on their way, and how many workers are busy with others.
 #[derive(Debug)]
-pub struct Traffic {
+pub struct QueueSimulator {
     state: Mutex<State>,
     how: Delivery,
 }
@@ -166,7 +166,7 @@ struct State {
     rng: Rng,
 }
 
-impl Traffic {
+impl QueueSimulator {
     /// These messages, each as often as it is listed, and what comes of them.
     #[must_use]
     pub fn of<T: Into<Sent>>(messages: Vec<T>, how: Delivery, rng: Rng) -> Self {
@@ -206,7 +206,7 @@ impl Traffic {
     }
 
     /// One worker's part, until nothing is left.
-    pub async fn labour(&self, arena: &Arena, name: &str, worker: &Exposed) {
+    pub async fn run_worker(&self, env: &TestEnv, name: &str, worker: &KillableFunction) {
         loop {
             let Some(taken) = self.take(name) else { return };
             if taken.is_empty() {
@@ -214,18 +214,18 @@ impl Traffic {
                 continue;
             }
             let moments = self.how.moments * u32::try_from(taken.len()).unwrap() + 2;
-            let fuse = self.fuse(moments);
+            let kill_after = self.kill_after(moments);
             let event = batch_of(&taken);
             let chain = Lineage::of(name, &event).count;
-            let invocation = worker.invoke(event, fuse).await;
-            let sent = arena.take_sent().await;
-            arena.gather_events().await;
+            let invocation = worker.invoke(event, kill_after).await;
+            let sent = env.take_sent().await;
+            env.gather_events().await;
             self.settle(taken, invocation, sent, chain);
         }
     }
 
     /// When something dies that makes at most so many moments, if it does.
-    pub fn fuse(&self, moments: u32) -> Option<u32> {
+    pub fn kill_after(&self, moments: u32) -> Option<u32> {
         let mut state = self.state.lock().unwrap();
         (!state.is_calm && state.rng.f64() < self.how.death).then(|| state.rng.u32(0..moments))
     }
@@ -296,15 +296,15 @@ impl State {
 
 /// Hands the messages to a crew of workers (by their functions' names; each is one process), kills them at random
 /// moments, and ends when nothing is left. No message may have ended as a dead letter.
-pub async fn deliver_with_deaths(arena: &Arena, crew: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> Run {
-    let traffic = Traffic::of(messages, how, rng);
-    let labour = async |name: &&str| {
+pub async fn deliver_with_deaths(env: &TestEnv, crew: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> Run {
+    let traffic = QueueSimulator::of(messages, how, rng);
+    let run_worker = async |name: &&str| {
         // A busy machine must not use up deliveries.
-        let worker = Exposed::new(arena, name, |_, _| Step::Pass).await.patient();
-        traffic.labour(arena, name, &worker).await;
+        let worker = KillableFunction::new(env, name, |_, _| Step::Pass).await.patient();
+        traffic.run_worker(env, name, &worker).await;
     };
-    futures_util::future::join_all(crew.iter().map(labour)).await;
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    futures_util::future::join_all(crew.iter().map(run_worker)).await;
+    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
     assert_eq!(traffic.run().stopped, 0, "a chain is too long for Lambda");
     traffic.run()
 }

@@ -33,7 +33,7 @@ static VARIABLES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 
 /// The test's own resources.
 #[derive(Debug, Clone)]
-pub struct Arena {
+pub struct TestEnv {
     /// Talks to the table's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Where that is.
@@ -48,7 +48,7 @@ pub struct Arena {
     pub dlq_url: String,
     /// The bus.
     pub bus: String,
-    /// How [`Exposed`](crate::queue_simulator::Exposed) functions see transactions; nobody else has anything to do with it.
+    /// How [`KillableFunction`](crate::queue_simulator::KillableFunction) functions see transactions; nobody else has anything to do with it.
     pub commits: Commits,
     /// The trace headers of messages that were sent in batches, by their bodies, as far as a proxy has seen them: the
     /// emulator does not keep them.
@@ -58,7 +58,7 @@ pub struct Arena {
     gathered: Arc<Mutex<Vec<String>>>,
 }
 
-impl Arena {
+impl TestEnv {
     /// Makes them.
     pub async fn new() -> Self {
         Self::with_table_at(&crate::variable("AWS_ENDPOINT_URL")).await
@@ -68,7 +68,7 @@ impl Arena {
     pub async fn with_table_at(dynamodb_url: &str) -> Self {
         let Clients { dynamodb, sqs, eventbridge } = Clients::of(dynamodb_url);
         let dynamodb_url = dynamodb_url.to_owned();
-        let name = format!("arena-{}", Uuid::new_v4().simple());
+        let name = format!("env-{}", Uuid::new_v4().simple());
         create_table(&dynamodb, &name).await;
         let queue_url = create_queue(&sqs, &format!("{name}-queue")).await;
         let dlq_url = create_queue(&sqs, &format!("{name}-dlq")).await;
@@ -167,7 +167,7 @@ impl Arena {
         rows
     }
 
-    /// The environment of a function that works on this arena.
+    /// The environment of a function that works on this env.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         self.environment_through(&crate::variable("AWS_ENDPOINT_URL"), &self.dynamodb_url)
@@ -179,7 +179,7 @@ impl Arena {
         self.environment_through(proxy, proxy)
     }
 
-    /// The variables of the functions' queues: the arena has one for all, and one dead-letter queue.
+    /// The variables of the functions' queues: the env has one for all, and one dead-letter queue.
     fn urls(&self) -> impl Iterator<Item = (String, String)> {
         let of_kind = |suffix: &'static str, url: &String| {
             let names = VARIABLES.iter().filter(move |name| name.ends_with(suffix));

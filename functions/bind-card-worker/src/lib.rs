@@ -19,7 +19,7 @@ use shared::environment::Environment;
 use shared::message::{BindCard, Message};
 use shared::plan::operation_of;
 use shared::store::Store;
-use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
 /// The worker and what it may touch.
@@ -42,8 +42,8 @@ impl Worker for BindCardWorker {
     /// Applies one instruction.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`]; a refused bind is an outcome, not an error.
-    async fn apply(&self, message: Message<BindCard>, _: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`]; a refused bind is an outcome, not an error.
+    async fn apply(&self, message: Message<BindCard>, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         let BindCard { bind, card } = &message.instruction;
         let now = clock::now();
         operation_of(&self.store, &message).await?;
@@ -51,7 +51,7 @@ impl Worker for BindCardWorker {
         let outcome = BindOutcome::of(&effect, now);
         let outcome = self.store.end_bind(&message.org_id, message.operation_id, outcome).await?;
         let events = bind_events(&message.event_context(), bind, card, &outcome, &effect)
-            .map_err(|contradiction| Failure::Unexpected(contradiction.to_string()))?;
-        Ok(Applied { outcome: outcome.name(), events })
+            .map_err(|contradiction| WorkerError::Unexpected(contradiction.to_string()))?;
+        Ok(Completed { outcome: outcome.name(), events })
     }
 }

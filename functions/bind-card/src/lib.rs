@@ -7,7 +7,7 @@ use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_
 use shared::domain::ids::{CardId, OperationId};
 use shared::domain::operation::Subject;
 use shared::environment::Environment;
-use shared::http::{Answer, Call, Endpoint, Invalid, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::http::{ApiResponse, Endpoint, Invalid, Prepared, Problem, ProblemCode, RequestContext, Scope, accept};
 use shared::number::whole;
 use shared::queue::Queue;
 use shared::store::Store;
@@ -32,13 +32,13 @@ impl Endpoint for BindCard {
         Ok(Self { store: environment.store(), queue: environment.queue(Self::NAME) })
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let bind = read(call)?;
-        let ticket = call.ticket(Self::NAME, &bind)?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let bind = read(context)?;
+        let idempotency = context.idempotency(Self::NAME, &bind)?;
         let subject =
             Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None };
-        let prepare = |recorded| self.prepare(call, ticket.operation_id, bind.clone(), recorded);
-        accept(&self.store, &self.queue, call, &ticket, subject, prepare).await
+        let prepare = |recorded| self.prepare(context, idempotency.operation_id, bind.clone(), recorded);
+        accept(&self.store, &self.queue, context, &idempotency, subject, prepare).await
     }
 }
 
@@ -49,14 +49,14 @@ impl BindCard {
     /// recorded anew, as it was accepted then, and told.
     async fn prepare(
         &self,
-        call: &Call,
+        context: &RequestContext,
         operation: OperationId,
         bind: Bind,
         recorded: bool,
     ) -> Result<Prepared<message::BindCard>, Problem> {
-        let org = &call.identity.org_id;
+        let org = &context.identity.org_id;
         let card = self.store.card(org, bind.card_id).await?;
-        let accepted_at = carried_out_by(operation, &bind, card.as_ref(), call.now).filter(|_| !recorded);
+        let accepted_at = carried_out_by(operation, &bind, card.as_ref(), context.now).filter(|_| !recorded);
         if !recorded && accepted_at.is_none() {
             check_card(card.as_ref()).map_err(refusal)?;
             if let Some(reissued) = bind.reissued_card_id {
@@ -71,19 +71,19 @@ impl BindCard {
 
 /// The instruction, if everything about the request is well formed, and is about the token's own
 /// account.
-fn read(call: &Call) -> Result<Bind, Problem> {
+fn read(context: &RequestContext) -> Result<Bind, Problem> {
     const FORBIDDEN: &str = "The access token is not for this account.";
-    let account = call.identity.account_id.ok_or_else(|| Problem::forbidden(FORBIDDEN))?;
+    let account = context.identity.account_id.ok_or_else(|| Problem::forbidden(FORBIDDEN))?;
     let mut invalid = Vec::new();
-    let card_id = kept(call.path("cardId"), &mut invalid);
-    let account_id = kept(call.header("x-account-id"), &mut invalid);
-    let customer_id = kept(call.header("x-customer-id"), &mut invalid);
-    let body = call.json_object();
+    let card_id = collect_error(context.path("cardId"), &mut invalid);
+    let account_id = collect_error(context.header("x-account-id"), &mut invalid);
+    let customer_id = collect_error(context.header("x-customer-id"), &mut invalid);
+    let body = context.json_object();
     let reissued = match &body {
         Ok(Some(members)) => members.text("reissued_card_id"),
         Ok(None) | Err(_) => None,
     };
-    let reissued_card_id = reissued.and_then(|text| kept(read_reissued(text, card_id), &mut invalid));
+    let reissued_card_id = reissued.and_then(|text| collect_error(read_reissued(text, card_id), &mut invalid));
     match (body, card_id, account_id, customer_id) {
         (Err(problem), ..) if invalid.is_empty() => Err(problem),
         (Ok(_), Some(card_id), Some(account_id), Some(customer_id)) if invalid.is_empty() => {
@@ -106,7 +106,7 @@ fn read_reissued(text: &str, card_id: Option<CardId>) -> Result<CardId, Invalid>
     Ok(reissued)
 }
 
-fn kept<T>(result: Result<T, Invalid>, invalid: &mut Vec<Invalid>) -> Option<T> {
+fn collect_error<T>(result: Result<T, Invalid>, invalid: &mut Vec<Invalid>) -> Option<T> {
     result.map_err(|error| invalid.push(error)).ok()
 }
 

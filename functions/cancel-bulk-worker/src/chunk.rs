@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::clock;
-use shared::domain::cancel::{CancelCode, ChunkResult, ChunkState, ItemRef, Step, of_card, of_no_card, step};
+use shared::domain::cancel::{
+    CancelAction, CancelCode, ChunkResult, ChunkState, ItemRef, code_for_card, next_action, of_no_card,
+};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameCancellationData};
 use shared::domain::ids::ExternalId;
@@ -13,8 +15,8 @@ use shared::domain::operation::OperationState;
 use shared::domain::time::Timestamp;
 use shared::message::{CancelBulk, CancelChunk, Message};
 use shared::plan::{count, operation_of};
-use shared::store::{Cancellation, Counts, Target};
-use shared::worker::{Applied, Attempt, Failure};
+use shared::store::{Counts, ItemCancelResult, Target};
+use shared::worker::{Completed, DeliveryInfo, WorkerError};
 
 use super::CancelBulkWorker;
 
@@ -24,7 +26,7 @@ const MAX_ROUNDS: usize = 3;
 /// Items that are looked at at the same time.
 const CONCURRENT_LOOKS: usize = 4;
 /// Deliveries of a chunk that are left when its held items are given up: one, to say so.
-const LEFT_TO_SAY_SO: u32 = 1;
+const REPORTING_DELIVERIES: u32 = 1;
 /// How long after a chunk is given up everybody has ended who had not read that, and so have their calls. An invocation of
 /// any version is at work for less than half of it (`FunctionTimeout` is at most 29 s: infra/template.yaml); the rest is for
 /// clocks that differ.
@@ -44,17 +46,17 @@ impl CancelBulkWorker {
         &self,
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
-        attempt: Attempt,
-    ) -> Result<Applied, Failure> {
+        delivery: DeliveryInfo,
+    ) -> Result<Completed, WorkerError> {
         let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
         if operation_of(&self.store, message).await?.state == OperationState::Pending {
             // Its plan is still to be made: the table was restored to a time before it, and it may cut other chunks now.
-            return Err(Failure::Broken("the operation is not planned".to_owned()));
+            return Err(WorkerError::Permanent("the operation is not planned".to_owned()));
         }
         let outcomes = match self.store.chunk_state(org, id, accepted_at, chunk.number).await? {
             Some(ChunkState::Done(stored)) => return self.say(message, chunk, &stored).await,
-            Some(ChunkState::Held { held_since }) => self.look(message, chunk, held_since).await?,
-            None => self.cancel(message, chunk, attempt).await?,
+            Some(ChunkState::Held { held_since }) => self.final_check(message, chunk, held_since).await?,
+            None => self.cancel(message, chunk, delivery).await?,
         };
         let result = ChunkResult { at: clock::now(), items: outcomes };
         let stored = self.store.put_result(org, id, accepted_at, chunk.number, result).await?;
@@ -67,10 +69,10 @@ impl CancelBulkWorker {
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
         stored: &ChunkResult,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Completed, WorkerError> {
         let (org, id) = (&message.org_id, message.operation_id);
         if !is_of(stored, chunk) {
-            return Err(Failure::Broken("the chunk's result is that of other items".to_owned()));
+            return Err(WorkerError::Permanent("the chunk's result is that of other items".to_owned()));
         }
         // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
         let events: Vec<Event> = stored.iter().map(|(code, item)| event(message, stored, code, item)).collect();
@@ -79,7 +81,7 @@ impl CancelBulkWorker {
         let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled))?;
         let failed = count(stored.count(|code| code.status() == EventStatus::Failure))?;
         let counts = Counts { items: all, changed, blank, failed };
-        let operation = self.store.count_off(org, id, chunk.number, counts).await?;
+        let operation = self.store.complete_chunk(org, id, chunk.number, counts).await?;
         self.end_if_complete(message, operation, "CHUNK_DONE").await
     }
 
@@ -89,17 +91,17 @@ impl CancelBulkWorker {
         &self,
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
-        attempt: Attempt,
-    ) -> Result<Outcomes, Failure> {
+        delivery: DeliveryInfo,
+    ) -> Result<Outcomes, WorkerError> {
         let (mut outcomes, held) = self.cancel_items(message, &chunk.items).await?;
         if held > 0 {
-            if attempt.left <= LEFT_TO_SAY_SO {
+            if delivery.remaining <= REPORTING_DELIVERIES {
                 let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
                 self.store.put_held(org, id, accepted_at, chunk.number, clock::now()).await?;
                 let reason = format!("{held} items are held by other transactions to the last");
-                return Err(Failure::Wait(reason, LOOK_AFTER));
+                return Err(WorkerError::RetryAfter(reason, LOOK_AFTER));
             }
-            return Err(Failure::Retry(format!("{held} items are held by other transactions")));
+            return Err(WorkerError::Transient(format!("{held} items are held by other transactions")));
         }
         note_missing(&mut outcomes, chunk);
         Ok(outcomes)
@@ -110,7 +112,7 @@ impl CancelBulkWorker {
         &self,
         message: &Message<CancelBulk>,
         items: &[ItemRef],
-    ) -> Result<(Outcomes, usize), Failure> {
+    ) -> Result<(Outcomes, usize), WorkerError> {
         let (org, bulk) = (&message.org_id, &message.instruction.bulk_id);
         let mark = Mark::new(message.acceptance(), clock::now());
         let (mut outcomes, mut held) = (Outcomes::new(), 0);
@@ -120,24 +122,26 @@ impl CancelBulkWorker {
             let cancellations = self.store.cancel(org, bulk, &targets, &mark).await?;
             for ((mut item, target), cancellation) in std::mem::take(&mut open).into_iter().zip(cancellations) {
                 match (cancellation, target) {
-                    (Cancellation::Done, Target::Item(_)) => note(&mut outcomes, CancelCode::ExternalIdCanceled, item),
-                    (Cancellation::Done, Target::Card(_)) => {
+                    (ItemCancelResult::Done, Target::Item(_)) => {
+                        note(&mut outcomes, CancelCode::ExternalIdCanceled, item)
+                    }
+                    (ItemCancelResult::Done, Target::Card(_)) => {
                         note(&mut outcomes, CancelCode::ExternalIdAndCardCanceled, item);
                     }
-                    (Cancellation::Busy, _) => held += 1,
-                    (Cancellation::Item(newer), target) => {
+                    (ItemCancelResult::Busy, _) => held += 1,
+                    (ItemCancelResult::Item(newer), target) => {
                         item.card_id = newer.card_id;
-                        match step(&newer, message.acceptance()) {
-                            Step::Done(code) => note(&mut outcomes, code, item),
-                            Step::CancelCard(card) => open.push((item, Target::Card(card))),
-                            Step::CancelItem => open.push((item, target)),
+                        match next_action(&newer, message.acceptance()) {
+                            CancelAction::Done(code) => note(&mut outcomes, code, item),
+                            CancelAction::CancelCard(card) => open.push((item, Target::Card(card))),
+                            CancelAction::CancelItem => open.push((item, target)),
                         }
                     }
-                    (Cancellation::Card(card), target) => match of_card(&card, message.acceptance()) {
+                    (ItemCancelResult::Card(card), target) => match code_for_card(&card, message.acceptance()) {
                         Some(code) => note(&mut outcomes, code, item),
                         None => open.push((item, target)),
                     },
-                    (Cancellation::NoCard, _) => match self.without_card(message, &item).await? {
+                    (ItemCancelResult::NoCard, _) => match self.without_card(message, &item).await? {
                         Some(code) => note(&mut outcomes, code, item),
                         None => held += 1,
                     },
@@ -147,16 +151,22 @@ impl CancelBulkWorker {
                 return Ok((outcomes, held));
             }
         }
-        Err(Failure::Unexpected("an item was refused that could be canceled".to_owned()))
+        Err(WorkerError::Unexpected("an item was refused that could be canceled".to_owned()))
     }
 
     /// What it means that there is no row of an item's card; `None` if the card is about to be seen.
-    async fn without_card(&self, message: &Message<CancelBulk>, item: &ItemRef) -> Result<Option<CancelCode>, Failure> {
+    async fn without_card(
+        &self,
+        message: &Message<CancelBulk>,
+        item: &ItemRef,
+    ) -> Result<Option<CancelCode>, WorkerError> {
         let target = Target::Item(item.external_id.clone());
-        let found = self.store.as_it_is(&message.org_id, &message.instruction.bulk_id, &target).await?;
+        let found = self.store.read_current(&message.org_id, &message.instruction.bulk_id, &target).await?;
         Ok(match found {
-            Cancellation::Item(item) => of_no_card(&item, clock::now()),
-            Cancellation::Done | Cancellation::Card(_) | Cancellation::NoCard | Cancellation::Busy => None,
+            ItemCancelResult::Item(item) => of_no_card(&item, clock::now()),
+            ItemCancelResult::Done | ItemCancelResult::Card(_) | ItemCancelResult::NoCard | ItemCancelResult::Busy => {
+                None
+            }
         })
     }
 
@@ -164,16 +174,16 @@ impl CancelBulkWorker {
     ///
     /// The race: another delivery, which had read nothing of the chunk's state, cancels an item after the look.
     /// None is at work any more: all that began after `held_since` have read that it is given up, and try nothing.
-    async fn look(
+    async fn final_check(
         &self,
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
         held_since: Timestamp,
-    ) -> Result<Outcomes, Failure> {
+    ) -> Result<Outcomes, WorkerError> {
         let since = Duration::from_millis(clock::now().milliseconds_since(held_since));
         if since < ALL_KNOW_AFTER {
             let reason = "another delivery may still cancel what is held".to_owned();
-            return Err(Failure::Wait(reason, LOOK_AFTER.saturating_sub(since)));
+            return Err(WorkerError::RetryAfter(reason, LOOK_AFTER.saturating_sub(since)));
         }
         let looks: Vec<_> = chunk.items.iter().map(|item| self.look_at(message, item.clone())).collect();
         let mut outcomes = Outcomes::new();
@@ -189,23 +199,23 @@ impl CancelBulkWorker {
         &self,
         message: &Message<CancelBulk>,
         mut item: ItemRef,
-    ) -> Result<(CancelCode, ItemRef), Failure> {
+    ) -> Result<(CancelCode, ItemRef), WorkerError> {
         let (org, bulk, acceptance) = (&message.org_id, &message.instruction.bulk_id, message.acceptance());
-        let mut found = self.store.as_it_is(org, bulk, &target(&item)).await?;
-        if let Cancellation::Item(newer) = &found
-            && let Step::CancelCard(card) = step(newer, acceptance)
+        let mut found = self.store.read_current(org, bulk, &target(&item)).await?;
+        if let ItemCancelResult::Item(newer) = &found
+            && let CancelAction::CancelCard(card) = next_action(newer, acceptance)
         {
             item.card_id = Some(card);
-            found = self.store.as_it_is(org, bulk, &Target::Card(card)).await?;
+            found = self.store.read_current(org, bulk, &Target::Card(card)).await?;
         }
         let code = match found {
-            Cancellation::Item(newer) => match step(&newer, acceptance) {
-                Step::Done(code) => Some(code),
-                Step::CancelItem | Step::CancelCard(_) => None,
+            ItemCancelResult::Item(newer) => match next_action(&newer, acceptance) {
+                CancelAction::Done(code) => Some(code),
+                CancelAction::CancelItem | CancelAction::CancelCard(_) => None,
             },
-            Cancellation::Card(card) => of_card(&card, acceptance),
-            Cancellation::NoCard => self.without_card(message, &item).await?,
-            Cancellation::Done | Cancellation::Busy => None,
+            ItemCancelResult::Card(card) => code_for_card(&card, acceptance),
+            ItemCancelResult::NoCard => self.without_card(message, &item).await?,
+            ItemCancelResult::Done | ItemCancelResult::Busy => None,
         };
         Ok((code.unwrap_or(CancelCode::InvalidBulkItemStatus), item))
     }

@@ -26,7 +26,7 @@ use shared::metrics::Metrics;
 use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{Store, StoreError, retrying};
-use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
 /// The worker and what it may touch.
@@ -59,12 +59,12 @@ impl Worker for CancelBulkWorker {
     /// refused; before that, it is tried again.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`].
-    async fn apply(&self, message: Message<CancelBulk>, attempt: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    async fn apply(&self, message: Message<CancelBulk>, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         match &message.instruction.step {
-            CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, attempt).await,
+            CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, delivery).await,
             CancelStep::PlanNamed(plan) => self.plan_named(&message, plan).await,
-            CancelStep::Chunk(chunk) => self.chunk(&message, chunk, attempt).await,
+            CancelStep::Chunk(chunk) => self.chunk(&message, chunk, delivery).await,
             CancelStep::Watch(_) => {
                 let operation = operation_of(&self.store, &message).await?;
                 let again = message.instruction.clone();
@@ -79,14 +79,14 @@ impl CancelBulkWorker {
         &self,
         message: &Message<CancelBulk>,
         from: &PlanCursor,
-        attempt: Attempt,
-    ) -> Result<Applied, Failure> {
+        delivery: DeliveryInfo,
+    ) -> Result<Completed, WorkerError> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
             self.watch_later(message).await?;
             let header = self.store.seal(org, bulk, id).await?;
-            operation = self.store.begin(&operation, bulk, &header.batches, clock::now()).await?;
+            operation = self.store.mark_running(&operation, bulk, &header.batches, clock::now()).await?;
         }
         let progress = progress(&operation)?;
         if operation.state != OperationState::Running || progress.is_planned() {
@@ -97,23 +97,23 @@ impl CancelBulkWorker {
             Some(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
         };
         let further = |cursor| instruction(message, CancelStep::PlanAll(cursor));
-        let plan = Plan { store: &self.store, queue: &self.queue, message, bulk, progress, attempt };
+        let plan = Plan { store: &self.store, queue: &self.queue, message, bulk, progress, delivery };
         match plan.go(from, chunk, further).await? {
             Some(operation) => self.end_if_complete(message, operation, "PLANNED").await,
-            None => Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() }),
+            None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
     }
 
-    async fn watch_later(&self, message: &Message<CancelBulk>) -> Result<(), Failure> {
+    async fn watch_later(&self, message: &Message<CancelBulk>) -> Result<(), WorkerError> {
         plan::watch_later(&self.queue, message, instruction(message, CancelStep::Watch(Watch {}))).await
     }
 
-    async fn plan_named(&self, message: &Message<CancelBulk>, plan: &NamedPlan) -> Result<Applied, Failure> {
+    async fn plan_named(&self, message: &Message<CancelBulk>, plan: &NamedPlan) -> Result<Completed, WorkerError> {
         let (org, id, bulk) = (&message.org_id, message.operation_id, &message.instruction.bulk_id);
         let mut operation = operation_of(&self.store, message).await?;
         if operation.state == OperationState::Pending {
             self.watch_later(message).await?;
-            operation = self.store.begin(&operation, bulk, &plan.batches, clock::now()).await?;
+            operation = self.store.mark_running(&operation, bulk, &plan.batches, clock::now()).await?;
         }
         if operation.state != OperationState::Running || progress(&operation)?.is_planned() {
             return self.end_if_complete(message, operation, "ENDED").await;
@@ -144,7 +144,7 @@ impl CancelBulkWorker {
         message: &Message<CancelBulk>,
         mut operation: Operation,
         outcome: &'static str,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Completed, WorkerError> {
         if operation.state == OperationState::Running && progress(&operation)?.is_complete() {
             operation = retrying(|| self.end(message, &operation)).await?;
         } else if operation.state == OperationState::Succeeded {
@@ -152,7 +152,7 @@ impl CancelBulkWorker {
             retrying(|| self.store.see_end(&message.org_id, message.operation_id, bulk)).await?;
         }
         let events = end_event(message, &operation)?;
-        Ok(Applied { outcome, events: events.into_iter().collect() })
+        Ok(Completed { outcome, events: events.into_iter().collect() })
     }
 
     async fn end(&self, message: &Message<CancelBulk>, operation: &Operation) -> Result<Operation, StoreError> {
@@ -186,7 +186,7 @@ fn instruction(message: &Message<CancelBulk>, step: CancelStep) -> CancelBulk {
     CancelBulk { bulk_id: bulk_id.clone(), program_id: *program_id, step }
 }
 
-fn progress(operation: &Operation) -> Result<&Progress, Failure> {
+fn progress(operation: &Operation) -> Result<&Progress, WorkerError> {
     match &operation.subject {
         Subject::CancelBulk { progress, .. } => Ok(progress),
         _ => Err(other_kind()),
@@ -194,7 +194,7 @@ fn progress(operation: &Operation) -> Result<&Progress, Failure> {
 }
 
 /// What is said of the whole operation, once it has ended.
-fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Option<Event>, Failure> {
+fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Option<Event>, WorkerError> {
     let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &operation.subject else {
         return Err(other_kind());
     };

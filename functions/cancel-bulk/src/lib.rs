@@ -13,7 +13,9 @@ use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::{Progress, Subject};
 use shared::environment::Environment;
 use shared::http::bulk::{ExternalIds, MAX_BULK_BODY_BYTES, check_count, external_ids};
-use shared::http::{Accepting, Answer, Call, Endpoint, Invalid, Prepared, Problem, ProblemCode, Scope, open, send};
+use shared::http::{
+    Accepted, ApiResponse, Endpoint, Invalid, Prepared, Problem, ProblemCode, RequestContext, Scope, open, send,
+};
 use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -47,14 +49,14 @@ impl Endpoint for CancelBulk {
         Ok(Self { store: environment.store(), queue: environment.queue(Self::NAME) })
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let request = read(call)?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let bulk_id: BulkId = context.path("bulkID").map_err(|_| Problem::not_found())?;
+        let request = read(context)?;
         let (cancel_type, ids) = match &request {
             Request::Full => (CancelType::Full, Vec::new()),
             Request::Partial { ids, .. } => (CancelType::Partial, ids.iter().cloned().collect()),
         };
-        let ticket = call.ticket(Self::NAME, &(&bulk_id, cancel_type, &ids))?;
+        let idempotency = context.idempotency(Self::NAME, &(&bulk_id, cancel_type, &ids))?;
         if let Request::Partial { sent, .. } = request {
             check_count(sent).map_or(Ok(()), |detail| {
                 Err(Problem::new(ProblemCode::OutOfRange, format!("external_ids {detail}.")))
@@ -63,7 +65,7 @@ impl Endpoint for CancelBulk {
         let chunks: Vec<Vec<ExternalId>> = ids.chunks(CHUNK_ITEMS).map(<[_]>::to_vec).collect();
         let count = u32::try_from(chunks.len()).map_err(Problem::broken)?;
 
-        let (org, progress) = (&call.identity.org_id, Progress::default());
+        let (org, progress) = (&context.identity.org_id, Progress::default());
         let subject = Subject::CancelBulk {
             bulk_id: bulk_id.clone(),
             cancel_type,
@@ -81,9 +83,9 @@ impl Endpoint for CancelBulk {
             let program_id = bulk.settings.program_id;
             Ok(Prepared::new(message::CancelBulk { bulk_id: bulk.bulk_id, program_id, step }))
         };
-        let to_send = match open(&self.store, call, &ticket, subject, prepare).await? {
-            Accepting::Before(answer) => return Ok(answer),
-            Accepting::Now(to_send) => to_send,
+        let to_send = match open(&self.store, context, &idempotency, subject, prepare).await? {
+            Accepted::Replayed(answer) => return Ok(answer),
+            Accepted::New(to_send) => to_send,
         };
         let message = &to_send.message;
         // Only now: a request that misuses the key must not overwrite another's chunks.
@@ -92,9 +94,9 @@ impl Endpoint for CancelBulk {
     }
 }
 
-fn read(call: &Call) -> Result<Request, Problem> {
+fn read(context: &RequestContext) -> Result<Request, Problem> {
     let invalid = |place: &str, detail: &str| Problem::invalid(vec![Invalid::body(place, detail)]);
-    let members = call.json_object()?.ok_or_else(|| invalid("", "is required"))?;
+    let members = context.json_object()?.ok_or_else(|| invalid("", "is required"))?;
     match members.value::<String>("cancel_type").as_deref() {
         // A client that names items may not mean all of them (contract).
         Some("FULL") if members.contains("external_ids") => {

@@ -6,11 +6,11 @@
 
 use shared::aws::Service;
 use shared::domain::acceptance::Acceptance;
-use shared::domain::order::Cancellation;
+use shared::domain::order::OrderCancellation;
 use shared::environment::Environment;
 use shared::message::{CancelOrder, Message};
 use shared::store::Store;
-use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
 /// The worker and what it may touch.
@@ -33,22 +33,24 @@ impl Worker for CancelOrdersWorker {
     /// Applies an instruction; applied again, it changes nothing more and answers the same events.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`].
-    async fn apply(&self, message: Message<CancelOrder>, _: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    async fn apply(&self, message: Message<CancelOrder>, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         let (org, id, order) = (&message.org_id, message.operation_id, message.instruction.order);
         let (cid, accepted_at) = (message.cid.clone(), message.accepted_at);
-        let note = Cancellation { cid, accepted_at, requested_at: None, outcome: None };
+        let note = OrderCancellation { cid, accepted_at, requested_at: None, outcome: None };
         let mut order = self.store.request_cancellation(org, &order, id, note.clone(), clock::now()).await?;
         if order.cancellation(id, accepted_at).is_none() {
             // Its row is full of notes: what is said must be the same at every delivery without one.
             let outcome = order.outcome_without_note(accepted_at);
-            order.cancellations.insert(id, Cancellation { outcome, ..note });
+            order.cancellations.insert(id, OrderCancellation { outcome, ..note });
         }
         let (outcome, event) = match order.request_event(org, id) {
             Some(event) => ("REQUESTED", event),
             None => match order.outcome_event(org, id) {
                 Some(event) => ("REFUSED", event),
-                None => return Err(Failure::Broken("the order's note of the operation says nothing".to_owned())),
+                None => {
+                    return Err(WorkerError::Permanent("the order's note of the operation says nothing".to_owned()));
+                }
             },
         };
         // Before the event is published: whoever receives it may read the operation.
@@ -56,6 +58,6 @@ impl Worker for CancelOrdersWorker {
             let operation = Acceptance { operation_id: id, accepted_at };
             self.store.note_stage(org, operation, order.order, note.stage()).await?;
         }
-        Ok(Applied { outcome, events: vec![event] })
+        Ok(Completed { outcome, events: vec![event] })
     }
 }

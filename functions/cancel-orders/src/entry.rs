@@ -7,7 +7,7 @@ use shared::domain::ids::OperationId;
 use shared::domain::order::{NotCancelable, Order, OrderRef, PersonId};
 use shared::domain::time::Timestamp;
 
-use crate::told::Told;
+use crate::entry_status::EntryStatus;
 use crate::wire::Entry;
 
 /// Who acts on an order.
@@ -27,19 +27,19 @@ pub(crate) fn accepted_before(order: &Order, operation: OperationId, now: Timest
 }
 
 /// The order that an entry names, the first of the request to do so.
-pub(crate) fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, Told> {
-    let entry = entry.ok_or(Told::Missing)?;
+pub(crate) fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, EntryStatus> {
+    let entry = entry.ok_or(EntryStatus::Missing)?;
     let order = if entry.is_international {
         match (entry.international_order_uid, entry.creator_id) {
             (Some(uid), Some(_)) => OrderRef::International(uid),
-            (None, Some(_)) => return Err(Told::UidRequired),
-            (Some(_), None) => return Err(Told::CreatorRequired),
-            (None, None) => return Err(Told::UidAndCreatorRequired),
+            (None, Some(_)) => return Err(EntryStatus::UidRequired),
+            (Some(_), None) => return Err(EntryStatus::CreatorRequired),
+            (None, None) => return Err(EntryStatus::UidAndCreatorRequired),
         }
     } else {
-        OrderRef::Domestic(entry.order_id.ok_or(Told::OrderIdRequired)?)
+        OrderRef::Domestic(entry.order_id.ok_or(EntryStatus::OrderIdRequired)?)
     };
-    if named.insert(order) { Ok(order) } else { Err(Told::Repeated) }
+    if named.insert(order) { Ok(order) } else { Err(EntryStatus::Repeated) }
 }
 
 /// Who acts on the order, if it can be canceled on behalf of whom the entry names: of its creator, if it names nobody. That
@@ -48,19 +48,19 @@ pub(crate) fn check(
     entry: Option<&Entry>,
     order: Option<&Order>,
     was_accepted: impl Fn(&Order) -> bool,
-) -> Result<Acting, Told> {
-    let order = order.ok_or(Told::NotFound)?;
+) -> Result<Acting, EntryStatus> {
+    let order = order.ok_or(EntryStatus::NotFound)?;
     let actor = entry.and_then(|entry| entry.creator_id).unwrap_or(order.creator_id);
     if !order.may_be_acted_on_by(actor) {
-        return Err(Told::NotFound);
+        return Err(EntryStatus::NotFound);
     }
     let acting = Acting { order: order.order, creator: order.creator_id, actor };
     match order.check_cancelable() {
         // What this very operation changed must not change its answer.
         _ if was_accepted(order) => Ok(acting),
         Ok(()) => Ok(acting),
-        Err(NotCancelable::NotActive) => Err(Told::NotActive),
-        Err(NotCancelable::Pending) => Err(Told::Pending),
+        Err(NotCancelable::NotActive) => Err(EntryStatus::NotActive),
+        Err(NotCancelable::Pending) => Err(EntryStatus::Pending),
     }
 }
 
@@ -95,22 +95,22 @@ mod tests {
     }
 
     #[rstest]
-    #[case::null(None, Err(Told::Missing))]
+    #[case::null(None, Err(EntryStatus::Missing))]
     #[case::domestic(Some(entry(Some(7), None, None, false)), Ok(OrderRef::Domestic(7)))]
     #[case::domestic_with_a_uid(Some(entry(Some(7), Some(9), Some(1), false)), Ok(OrderRef::Domestic(7)))]
-    #[case::no_number(Some(entry(None, Some(9), Some(1), false)), Err(Told::OrderIdRequired))]
+    #[case::no_number(Some(entry(None, Some(9), Some(1), false)), Err(EntryStatus::OrderIdRequired))]
     #[case::international(
         Some(entry(Some(7), Some(9), Some(1), true)),
         Ok(OrderRef::International(Uuid::from_u128(1)))
     )]
-    #[case::no_uid(Some(entry(Some(7), Some(9), None, true)), Err(Told::UidRequired))]
-    #[case::no_creator(Some(entry(Some(7), None, Some(1), true)), Err(Told::CreatorRequired))]
-    #[case::neither(Some(entry(Some(7), None, None, true)), Err(Told::UidAndCreatorRequired))]
-    fn an_entry_names_one_order(#[case] entry: Option<Entry>, #[case] expected: Result<OrderRef, Told>) {
+    #[case::no_uid(Some(entry(Some(7), Some(9), None, true)), Err(EntryStatus::UidRequired))]
+    #[case::no_creator(Some(entry(Some(7), None, Some(1), true)), Err(EntryStatus::CreatorRequired))]
+    #[case::neither(Some(entry(Some(7), None, None, true)), Err(EntryStatus::UidAndCreatorRequired))]
+    fn an_entry_names_one_order(#[case] entry: Option<Entry>, #[case] expected: Result<OrderRef, EntryStatus>) {
         let mut named = BTreeSet::new();
         assert_eq!(order_of(entry.as_ref(), &mut named), expected);
         // The second that names it repeats it; what names none repeats nothing.
-        assert_eq!(order_of(entry.as_ref(), &mut named), expected.and(Err(Told::Repeated)));
+        assert_eq!(order_of(entry.as_ref(), &mut named), expected.and(Err(EntryStatus::Repeated)));
         assert_eq!(named.len(), usize::from(expected.is_ok()));
     }
 
@@ -118,22 +118,31 @@ mod tests {
     #[case::creator(Some(9), Ok(9))]
     #[case::authorized(Some(8), Ok(8))]
     #[case::nobody_is_named(None, Ok(9))]
-    #[case::another(Some(7), Err(Told::NotFound))]
-    fn who_may_act_on_an_order_cancels_it(#[case] creator_id: Option<i32>, #[case] expected: Result<PersonId, Told>) {
+    #[case::another(Some(7), Err(EntryStatus::NotFound))]
+    fn who_may_act_on_an_order_cancels_it(
+        #[case] creator_id: Option<i32>,
+        #[case] expected: Result<PersonId, EntryStatus>,
+    ) {
         let entry = entry(Some(7), creator_id, None, false);
         let acting = expected.map(|actor| Acting { order: OrderRef::Domestic(7), creator: 9, actor });
         assert_eq!(check(Some(&entry), Some(&order("ACTIVE", None)), |_| false), acting);
         // That it is another's is not told apart from its not being there.
-        assert_eq!(check(Some(&entry), None, |_| false), Err(Told::NotFound));
-        assert_eq!(check(Some(&entry), Some(&order("FILLED", None)), |_| false), expected.and(Err(Told::NotActive)));
+        assert_eq!(check(Some(&entry), None, |_| false), Err(EntryStatus::NotFound));
+        assert_eq!(
+            check(Some(&entry), Some(&order("FILLED", None)), |_| false),
+            expected.and(Err(EntryStatus::NotActive))
+        );
     }
 
     #[rstest]
     #[case(order("ACTIVE", None), None)]
-    #[case(order("ACTIVE", Some(OPERATION)), Some(Told::Pending))]
-    #[case(order("PENDING_CANCEL", None), Some(Told::Pending))]
-    #[case(order("CANCELED", None), Some(Told::NotActive))]
-    fn what_this_operation_changed_does_not_change_its_answer(#[case] order: Order, #[case] refusal: Option<Told>) {
+    #[case(order("ACTIVE", Some(OPERATION)), Some(EntryStatus::Pending))]
+    #[case(order("PENDING_CANCEL", None), Some(EntryStatus::Pending))]
+    #[case(order("CANCELED", None), Some(EntryStatus::NotActive))]
+    fn what_this_operation_changed_does_not_change_its_answer(
+        #[case] order: Order,
+        #[case] refusal: Option<EntryStatus>,
+    ) {
         let entry = entry(Some(7), None, None, false);
         assert_eq!(check(Some(&entry), Some(&order), |_| false).err(), refusal);
         assert!(check(Some(&entry), Some(&order), |_| true).is_ok());

@@ -6,8 +6,8 @@
 
 mod decide;
 mod entry;
+pub mod entry_status;
 mod pins;
-pub mod told;
 pub mod wire;
 
 use std::time::Duration;
@@ -19,8 +19,8 @@ use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::OrderRef;
 use shared::environment::Environment;
 use shared::http::{
-    Answer, Call, Endpoint, ErrorBody, First, HeaderMap, Problem, ProblemCode, Replay, Scope, operation, record,
-    recorded, text_of,
+    ApiResponse, Endpoint, ErrorBody, First, HeaderMap, Problem, ProblemCode, Replay, RequestContext, Scope, operation,
+    record, recorded, text_of,
 };
 use shared::message::{CancelOrder, Message};
 use shared::pin::PepperSecret;
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use decide::Decided;
 pub use decide::MAX_PINS;
-use told::Told;
+use entry_status::EntryStatus;
 pub use wire::MAX_ENTRIES;
 use wire::format::{Answering, of_content_type};
 use wire::{Charset, Entry, EntryResult, Unreadable};
@@ -66,43 +66,50 @@ impl Endpoint for CancelOrders {
         let _ = self.pepper.get().await;
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let entries = read(call)?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let entries = read(context)?;
         let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
-        let ticket = call.ticket(Self::NAME, &asked)?;
-        let (operation, first) = if let Some(before) = recorded(&self.store, call, &ticket).await? {
+        let idempotency = context.idempotency(Self::NAME, &asked)?;
+        let (operation, first) = if let Some(before) = recorded(&self.store, context, &idempotency).await? {
             (before, First::Perhaps)
         } else {
-            let Decided { orders, told, accepted_at } = self.decide(call, ticket.operation_id, &entries).await?;
+            let Decided { orders, told, accepted_at } =
+                self.decide(context, idempotency.operation_id, &entries).await?;
             if !orders.is_empty() {
-                let subject = Subject::CancelOrders { orders, told: told::written(&told), repeated: false };
-                let operation = operation(call, &ticket, subject, accepted_at.unwrap_or(call.now));
-                let (operation, first, _) = record(&self.store, call, &ticket, operation).await?;
+                let subject = Subject::CancelOrders { orders, told: entry_status::written(&told), repeated: false };
+                let operation = operation(context, &idempotency, subject, accepted_at.unwrap_or(context.now));
+                let (operation, first, _) = record(&self.store, context, &idempotency, operation).await?;
                 (operation, first)
             // What refuses them may be this very operation, recorded since we looked by the same request sent twice.
-            } else if let Some(since) = recorded(&self.store, call, &ticket).await? {
+            } else if let Some(since) = recorded(&self.store, context, &idempotency).await? {
                 (since, First::Perhaps)
             } else {
-                return Ok(counted(answer(call, &entries, &told), &told));
+                return Ok(counted(answer(context, &entries, &told), &told));
             }
         };
-        let replay = ticket.replay(&operation)?;
+        let replay = idempotency.replay(&operation)?;
         let told = match replay {
-            Replay::SendAgain => self.send(call, operation, first, ticket.keyed).await?,
+            Replay::SendAgain => self.send(context, operation, first, idempotency.keyed).await?,
             Replay::AnswerAgain => recorded_orders(&operation)?.1,
         };
-        let answer = answer(call, &entries, &told);
+        let answer = answer(context, &entries, &told);
         let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };
         let answer = answer.replayed(first == First::Perhaps);
-        Ok(if told.contains(&Told::Accepted) { answer.located(ticket.operation_id) } else { answer })
+        Ok(if told.contains(&EntryStatus::Accepted) { answer.located(idempotency.operation_id) } else { answer })
     }
 }
 
 impl CancelOrders {
     /// Sends the messages of a recorded operation; see [`Self::send_and_record`]. From the first message on, whatever fails
     /// leaves it unknown what happens (contract: 500): so does time that is up.
-    async fn send(&self, call: &Call, operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
-        let time = call.time_left().saturating_sub(SAYING_TIME);
+    async fn send(
+        &self,
+        context: &RequestContext,
+        operation: Operation,
+        first: First,
+        keyed: bool,
+    ) -> Result<Vec<EntryStatus>, Problem> {
+        let time = context.time_left().saturating_sub(SAYING_TIME);
         let sent = tokio::time::timeout(time, self.send_and_record(operation, first, keyed)).await;
         sent.unwrap_or_else(|_elapsed| Err(Problem::broken("no time was left to send the messages")))
     }
@@ -113,7 +120,12 @@ impl CancelOrders {
     ///
     /// That SQS did not take an entry can be said only while nobody else may have sent it: a repetition of the request says
     /// so on the operation before it sends anything.
-    async fn send_and_record(&self, mut operation: Operation, first: First, keyed: bool) -> Result<Vec<Told>, Problem> {
+    async fn send_and_record(
+        &self,
+        mut operation: Operation,
+        first: First,
+        keyed: bool,
+    ) -> Result<Vec<EntryStatus>, Problem> {
         let (org, id) = (operation.org_id.clone(), operation.operation_id);
         if first == First::Perhaps {
             operation = self.store.note_repeated(&org, id).await?;
@@ -131,9 +143,9 @@ impl CancelOrders {
         if !refused.is_empty() && first == First::Perhaps {
             return Err(unknown());
         }
-        let accepted = told.iter_mut().filter(|told| **told == Told::Accepted).enumerate();
+        let accepted = told.iter_mut().filter(|told| **told == EntryStatus::Accepted).enumerate();
         for (_, told) in accepted.filter(|(position, _)| refused.contains_key(position)) {
-            *told = Told::NotSent;
+            *told = EntryStatus::NotSent;
         }
         let left: Vec<OrderRef> = orders
             .iter()
@@ -142,7 +154,7 @@ impl CancelOrders {
             .map(|(_, order)| *order)
             .collect();
         // Another copy of the request may have been first: all of them are told the same.
-        let (letters, all_sent) = (told::written(&told), refused.is_empty());
+        let (letters, all_sent) = (entry_status::written(&told), refused.is_empty());
         let recording = self.store.set_told(&org, id, &left, &letters, all_sent).await;
         let operation = recording.map_err(Problem::broken)?;
         if !all_sent && operation.state == OperationState::Pending {
@@ -169,16 +181,16 @@ fn unknown() -> Problem {
     Problem::broken("an entry was not sent, but may have been by another copy of the request")
 }
 
-fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<Told>), Problem> {
+fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<EntryStatus>), Problem> {
     match &operation.subject {
-        Subject::CancelOrders { orders, told, .. } => Ok((orders, told::read(told))),
+        Subject::CancelOrders { orders, told, .. } => Ok((orders, entry_status::read(told))),
         _ => Err(Problem::broken("the operation is of another kind")),
     }
 }
 
-fn read(call: &Call) -> Result<Vec<Option<Entry>>, Problem> {
-    let body = call.bytes()?;
-    let content_type = call.optional_header("content-type");
+fn read(context: &RequestContext) -> Result<Vec<Option<Entry>>, Problem> {
+    let body = context.bytes()?;
+    let content_type = context.optional_header("content-type");
     let format = match content_type.and_then(of_content_type) {
         Some(format) => format,
         None if body.is_empty() => return Err(Problem::new(ProblemCode::InvalidRequest, "The request has no body.")),
@@ -198,18 +210,18 @@ fn asked(entry: &Entry) -> Asked {
     Asked(entry.order_id, entry.creator_id, entry.is_international, entry.international_order_uid)
 }
 
-fn answer(call: &Call, entries: &[Option<Entry>], told: &[Told]) -> Answer {
-    let result = |(entry, told): (&Option<Entry>, &Told)| EntryResult {
+fn answer(context: &RequestContext, entries: &[Option<Entry>], told: &[EntryStatus]) -> ApiResponse {
+    let result = |(entry, told): (&Option<Entry>, &EntryStatus)| EntryResult {
         order_id: entry.as_ref().and_then(|entry| entry.order_id),
         international_order_uid: entry.as_ref().and_then(|entry| entry.international_order_uid),
         errors: told.errors().to_vec(),
     };
     let results: Vec<_> = entries.iter().zip(told).map(result).collect();
-    let answering = Answering::negotiate(call.optional_header("accept"), call.optional_header("content-type"));
-    Answer::text(content_type(answering), wire::results(answering.format, &results))
+    let answering = Answering::negotiate(context.optional_header("accept"), context.optional_header("content-type"));
+    ApiResponse::text(content_type(answering), wire::results(answering.format, &results))
 }
 
-fn counted(answer: Answer, told: &[Told]) -> Answer {
+fn counted(answer: ApiResponse, told: &[EntryStatus]) -> ApiResponse {
     let refused: Vec<_> = told.iter().filter_map(|told| told.refusal()).collect();
     answer.counted(u32::try_from(told.len() - refused.len()).unwrap_or(u32::MAX), refused)
 }

@@ -10,18 +10,18 @@ use std::collections::{BTreeSet, HashMap};
 use shared::domain::ids::OperationId;
 use shared::domain::order::PersonId;
 use shared::domain::person::{Person, Verdict};
-use shared::http::{Call, Problem};
+use shared::http::{Problem, RequestContext};
 
 use crate::CancelOrders;
-use crate::told::Told;
+use crate::entry_status::EntryStatus;
 use crate::wire::Pin;
 
 /// What is told of each PIN that was verified.
-pub(crate) struct Verdicts(HashMap<(PersonId, String), Told>);
+pub(crate) struct Verdicts(HashMap<(PersonId, String), EntryStatus>);
 
 impl Verdicts {
-    pub(crate) fn of(&self, person: PersonId, pin: &Pin) -> Told {
-        self.0.get(&(person, pin.expose().to_owned())).copied().unwrap_or(Told::PinInvalid)
+    pub(crate) fn of(&self, person: PersonId, pin: &Pin) -> EntryStatus {
+        self.0.get(&(person, pin.expose().to_owned())).copied().unwrap_or(EntryStatus::PinInvalid)
     }
 }
 
@@ -44,8 +44,8 @@ impl Guess<'_> {
     }
 
     /// What is said by the person's row alone.
-    fn known(&self, call: &Call) -> Option<Verdict> {
-        self.person.verdict(self.wrong(), call.now)
+    fn known(&self, context: &RequestContext) -> Option<Verdict> {
+        self.person.verdict(self.wrong(), context.now)
     }
 }
 
@@ -55,12 +55,12 @@ impl CancelOrders {
     /// room for them, they use up none either, and all are told to be locked.
     pub(crate) async fn verify(
         &self,
-        call: &Call,
+        context: &RequestContext,
         operation: OperationId,
         persons: &HashMap<PersonId, Person>,
         pins: BTreeSet<(PersonId, &str)>,
     ) -> Result<Verdicts, Problem> {
-        let org = &call.identity.org_id;
+        let org = &context.identity.org_id;
         if pins.is_empty() {
             return Ok(Verdicts(HashMap::new()));
         }
@@ -75,36 +75,38 @@ impl CancelOrders {
             // Here the time that is left can end the request.
             tokio::task::yield_now().await;
         }
-        let open: Vec<String> = verified.iter().filter(|guess| guess.known(call).is_none()).map(Guess::id).collect();
-        let has_room = open.is_empty() || self.store.count_tries(org, open, call.now).await?;
+        let open: Vec<String> = verified.iter().filter(|guess| guess.known(context).is_none()).map(Guess::id).collect();
+        let has_room = open.is_empty() || self.store.count_tries(org, open, context.now).await?;
         let (mut verdicts, mut right) = (HashMap::new(), Vec::new());
         for guess in &verified {
-            let told = match guess.known(call) {
+            let told = match guess.known(context) {
                 Some(known) => known,
-                None if has_room => self.store.judge(org, guess.person, guess.wrong(), call.now).await?,
+                None if has_room => {
+                    self.store.record_pin_attempt(org, guess.person, guess.wrong(), context.now).await?
+                }
                 None => Verdict::Locked,
             };
             let told = match told {
                 Verdict::Right => {
                     right.push(guess.id());
-                    Told::Accepted
+                    EntryStatus::Accepted
                 }
-                Verdict::Wrong => Told::PinInvalid,
-                Verdict::Locked => Told::PinLocked,
+                Verdict::Wrong => EntryStatus::PinInvalid,
+                Verdict::Locked => EntryStatus::PinLocked,
             };
-            if told != Told::Accepted {
-                call.metrics.refused_pins(1);
+            if told != EntryStatus::Accepted {
+                context.metrics.refused_pins(1);
             }
             verdicts.insert((guess.person.creator_id, guess.pin.to_owned()), told);
         }
-        let cid = call.cid.as_str();
+        let cid = context.cid.as_str();
         let refused = verdicts.len() - right.len();
         if refused > 0 {
             tracing::warn!(cid, tenant = org.as_str(), refused, has_room, "PINs were refused");
         }
         if !right.is_empty() {
             // If that fails they stay counted, which harms nobody before the hour is full.
-            if let Err(error) = self.store.uncount_tries(org, right, call.now).await {
+            if let Err(error) = self.store.uncount_tries(org, right, context.now).await {
                 tracing::warn!(cid, %error, "right PINs stay counted in the hour");
             }
         }

@@ -14,7 +14,7 @@ use shared::domain::ids::{BulkId, ExternalId};
 use shared::domain::operation::Subject;
 use shared::environment::Environment;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, counted_external_ids};
-use shared::http::{Answer, Call, Endpoint, First, Invalid, Problem, Replay, Scope, operation, record};
+use shared::http::{ApiResponse, Endpoint, First, Invalid, Problem, Replay, RequestContext, Scope, operation, record};
 use shared::store::Store;
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -42,20 +42,20 @@ impl Endpoint for CreateBulk {
         Ok(Self { store: environment.store() })
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let org = &call.identity.org_id;
-        let request = read(call)?;
-        let ticket = call.ticket(Self::NAME, &request)?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let org = &context.identity.org_id;
+        let request = read(context)?;
+        let idempotency = context.idempotency(Self::NAME, &request)?;
         let (mut bulk_id, mut is_first) = (BulkId::from_uuid(Uuid::now_v7()), true);
-        if ticket.keyed {
-            let operation = operation(call, &ticket, Subject::CreateBulk { bulk_id }, call.now);
-            let (operation, first, replay) = record(&self.store, call, &ticket, operation).await?;
+        if idempotency.keyed {
+            let operation = operation(context, &idempotency, Subject::CreateBulk { bulk_id }, context.now);
+            let (operation, first, replay) = record(&self.store, context, &idempotency, operation).await?;
             let Subject::CreateBulk { bulk_id: recorded } = operation.subject else {
                 return Err(Problem::broken("the operation is of another kind"));
             };
             bulk_id = recorded;
             if replay == Replay::AnswerAgain {
-                return Ok(self.answer(call, &bulk_id).await?.replayed(true));
+                return Ok(self.answer(context, &bulk_id).await?.replayed(true));
             }
             is_first = first == First::Yes;
         }
@@ -66,27 +66,27 @@ impl Endpoint for CreateBulk {
         let items = u32::try_from(ids.len()).map_err(Problem::broken)?;
         let bulk = Bulk::new(bulk_id.clone(), request.settings, items);
         self.store.put_bulk(org, &bulk).await?;
-        if !ticket.keyed {
-            return Ok(Answer::ok(&BulkBody::from(bulk))?.created().counted(1, Vec::new()));
+        if !idempotency.keyed {
+            return Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created().counted(1, Vec::new()));
         }
-        self.store.end_request(org, ticket.operation_id, call.now).await?;
+        self.store.end_request(org, idempotency.operation_id, context.now).await?;
         // An earlier try may have made it, and others have changed it since.
-        Ok(self.answer(call, &bulk_id).await?.counted(1, Vec::new()).replayed(!is_first))
+        Ok(self.answer(context, &bulk_id).await?.counted(1, Vec::new()).replayed(!is_first))
     }
 }
 
 impl CreateBulk {
     /// The bulk as it is now.
-    async fn answer(&self, call: &Call, bulk_id: &BulkId) -> Result<Answer, Problem> {
-        let bulk = self.store.bulk(&call.identity.org_id, bulk_id).await?;
+    async fn answer(&self, context: &RequestContext, bulk_id: &BulkId) -> Result<ApiResponse, Problem> {
+        let bulk = self.store.bulk(&context.identity.org_id, bulk_id).await?;
         let bulk = bulk.ok_or_else(|| Problem::broken("the created bulk is gone"))?;
-        Ok(Answer::ok(&BulkBody::from(bulk))?.created())
+        Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created())
     }
 }
 
-fn read(call: &Call) -> Result<Request, Problem> {
+fn read(context: &RequestContext) -> Result<Request, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
-    let members = call.json_object()?.ok_or_else(missing)?;
+    let members = context.json_object()?.ok_or_else(missing)?;
     let mut invalid = Vec::new();
     let ids = counted_external_ids(&members).map_err(|mut errors| invalid.append(&mut errors));
     match (ids, settings::read(&members, &mut invalid)) {

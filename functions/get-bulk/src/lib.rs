@@ -10,7 +10,7 @@ use shared::domain::card::CardStatus;
 use shared::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 use shared::environment::Environment;
 use shared::http::bulk::BulkBody;
-use shared::http::{Answer, Call, Endpoint, Problem, Scope, cursor, page};
+use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope, cursor, page};
 use shared::store::Store;
 
 /// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
@@ -62,15 +62,15 @@ impl Endpoint for GetBulk {
     ///
     /// # Errors
     /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such bulk.
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let org = &call.identity.org_id;
-        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let (limit, after) = page::<ExternalId>(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let org = &context.identity.org_id;
+        let bulk_id: BulkId = context.path("bulkID").map_err(|_| Problem::not_found())?;
+        let (limit, after) = page::<ExternalId>(context).map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let bulk = self.store.bulk(org, &bulk_id).await?.ok_or_else(Problem::not_found)?;
         let (items, more) = self.page(org, &bulk, after, limit).await?;
         let cursor = more.as_ref().map(cursor);
         let items = self.as_of_now(org, items).await?;
-        Answer::ok(&Body { bulk: bulk.into(), items, cursor })
+        ApiResponse::ok(&Body { bulk: bulk.into(), items, cursor })
     }
 }
 

@@ -8,7 +8,7 @@ use shared::aws::Service;
 use shared::domain::card::{Card, CardFacts, CardStatus};
 use shared::domain::ids::{AccountId, CardId, CustomerId};
 use shared::environment::Environment;
-use shared::http::{Answer, Call, Endpoint, Problem, Scope};
+use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope};
 use shared::store::Store;
 
 /// The endpoint and what it may touch.
@@ -75,9 +75,9 @@ impl Endpoint for GetCard {
     ///
     /// # Errors
     /// 400 if the ID is none; 404 if the organisation has no such card.
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let card_id = call.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
-        let card = self.store.card(&call.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
-        Answer::ok(&Body::of(card, call.identity.account_id))
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let card_id = context.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let card = self.store.card(&context.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;
+        ApiResponse::ok(&Body::of(card, context.identity.account_id))
     }
 }

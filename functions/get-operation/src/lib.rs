@@ -15,7 +15,7 @@ use shared::domain::order::progress::{self, Stage, Summary};
 use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::environment::Environment;
-use shared::http::{Answer, Call, Endpoint, Problem, Scope, cursor, page};
+use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope, cursor, page};
 use shared::store::Store;
 use uuid::Uuid;
 
@@ -228,12 +228,12 @@ impl Endpoint for GetOperation {
     /// # Errors
     /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, it has expired, or another
     /// account than the token's asked for it.
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let org = &call.identity.org_id;
-        let operation_id = call.path("operationId").map_err(|_| Problem::not_found())?;
-        let (limit, from) = page(call).map_err(|invalid| Problem::invalid(vec![invalid]))?;
-        let operation = self.store.operation(org, operation_id, call.now).await?;
-        let operation = operation.filter(|operation| operation.is_known_to(call.identity.account_id));
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let org = &context.identity.org_id;
+        let operation_id = context.path("operationId").map_err(|_| Problem::not_found())?;
+        let (limit, from) = page(context).map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        let operation = self.store.operation(org, operation_id, context.now).await?;
+        let operation = operation.filter(|operation| operation.is_known_to(context.identity.account_id));
         let operation = operation.ok_or_else(Problem::not_found)?;
         let from: usize = from.unwrap_or(0);
         let subject = operation.subject.clone();
@@ -254,11 +254,11 @@ impl Endpoint for GetOperation {
                 body.results = page.map(|order| order_result(*order, stages.get(order))).collect();
                 orders.len()
             }
-            _ => return Answer::ok(&body),
+            _ => return ApiResponse::ok(&body),
         };
         let next = from.saturating_add(limit);
         body.cursor = (next < total).then(|| cursor(&next));
-        Answer::ok(&body)
+        ApiResponse::ok(&body)
     }
 }
 

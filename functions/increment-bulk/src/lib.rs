@@ -20,7 +20,8 @@ use shared::domain::operation::{Operation, Subject};
 use shared::environment::Environment;
 use shared::http::bulk::{BulkBody, MAX_BULK_BODY_BYTES, counted_external_ids};
 use shared::http::{
-    Answer, Call, Endpoint, First, Invalid, Problem, ProblemCode, Replay, Scope, operation, record, recorded,
+    ApiResponse, Endpoint, First, Invalid, Problem, ProblemCode, Replay, RequestContext, Scope, operation, record,
+    recorded,
 };
 use shared::store::{Committed, Opened, Store};
 
@@ -51,31 +52,31 @@ impl Endpoint for IncrementBulk {
         Ok(Self { store: environment.store() })
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let org = &call.identity.org_id;
-        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let ids: Vec<ExternalId> = read(call)?.into_iter().collect();
-        let ticket = call.ticket(Self::NAME, &(&bulk_id, &ids))?;
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let org = &context.identity.org_id;
+        let bulk_id: BulkId = context.path("bulkID").map_err(|_| Problem::not_found())?;
+        let ids: Vec<ExternalId> = read(context)?.into_iter().collect();
+        let idempotency = context.idempotency(Self::NAME, &(&bulk_id, &ids))?;
 
         let answer_again = |before: &Option<Operation>| match before {
-            Some(before) => ticket.replay(before).map(|replay| replay == Replay::AnswerAgain),
+            Some(before) => idempotency.replay(before).map(|replay| replay == Replay::AnswerAgain),
             None => Ok(false),
         };
-        let mut before = recorded(&self.store, call, &ticket).await?;
+        let mut before = recorded(&self.store, context, &idempotency).await?;
         let mut first = First::Perhaps;
         if before.is_none() {
             let bulk = self.bulk(org, &bulk_id).await?;
             if bulk.is_sealed() || !self.has_room(org, &bulk, &ids).await? {
                 // What closed the bulk may have come after this very operation, recorded since we looked by the same
                 // request sent twice.
-                before = recorded(&self.store, call, &ticket).await?;
+                before = recorded(&self.store, context, &idempotency).await?;
                 if before.is_none() {
                     return Err(closed());
                 }
-            } else if ticket.keyed {
+            } else if idempotency.keyed {
                 let subject = Subject::IncrementBulk { bulk_id: bulk_id.clone() };
-                let operation = operation(call, &ticket, subject, call.now);
-                let (operation, is_first, _) = record(&self.store, call, &ticket, operation).await?;
+                let operation = operation(context, &idempotency, subject, context.now);
+                let (operation, is_first, _) = record(&self.store, context, &idempotency, operation).await?;
                 (before, first) = (Some(operation), is_first);
             } else {
                 first = First::Yes;
@@ -87,7 +88,7 @@ impl Endpoint for IncrementBulk {
         let bulk = match self.add(org, &bulk_id, &ids).await {
             // Another copy of the request may have brought them in: then this one is told what that one is, or would have
             // been, had it not died before it could say so.
-            Err(refusal) if ticket.keyed => {
+            Err(refusal) if idempotency.keyed => {
                 let bulk = self.bulk(org, &bulk_id).await?;
                 if self.missing(org, &bulk, &ids).await? > 0 {
                     return Err(refusal);
@@ -96,8 +97,8 @@ impl Endpoint for IncrementBulk {
             }
             added => added?,
         };
-        if ticket.keyed {
-            self.store.end_request(org, ticket.operation_id, call.now).await?;
+        if idempotency.keyed {
+            self.store.end_request(org, idempotency.operation_id, context.now).await?;
         }
         Ok(answer(bulk)?.counted(1, Vec::new()).replayed(first == First::Perhaps))
     }
@@ -186,14 +187,14 @@ impl IncrementBulk {
     }
 }
 
-fn read(call: &Call) -> Result<BTreeSet<ExternalId>, Problem> {
+fn read(context: &RequestContext) -> Result<BTreeSet<ExternalId>, Problem> {
     let missing = || Problem::invalid(vec![Invalid::body("", "is required")]);
-    let members = call.json_object()?.ok_or_else(missing)?;
+    let members = context.json_object()?.ok_or_else(missing)?;
     counted_external_ids(&members).map_err(Problem::invalid)
 }
 
-fn answer(bulk: Bulk) -> Result<Answer, Problem> {
-    Ok(Answer::ok(&BulkBody::from(bulk))?.created())
+fn answer(bulk: Bulk) -> Result<ApiResponse, Problem> {
+    Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created())
 }
 
 fn closed() -> Problem {

@@ -9,7 +9,7 @@ mod feed;
 use shared::aws::Service;
 use shared::environment::Environment;
 use shared::store::{Store, retrying};
-use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
 pub use feed::OrderFeed;
@@ -34,8 +34,8 @@ impl Worker for OrderFeedWorker {
     /// Applies a change; applied again, it changes nothing more and answers the same events.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`].
-    async fn apply(&self, feed: OrderFeed, _: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    async fn apply(&self, feed: OrderFeed, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         let (org, change) = (&feed.org_id, &feed.change);
         let now = clock::now();
         let order = retrying(|| self.store.apply_change(org, change, now)).await?;
@@ -44,6 +44,6 @@ impl Worker for OrderFeedWorker {
             self.store.note_stage(org, operation, order.order, note.stage()).await?;
         }
         let outcome = if order.version > change.version { "OLDER" } else { "APPLIED" };
-        Ok(Applied { outcome, events: order.events_of_version(org, change.version) })
+        Ok(Completed { outcome, events: order.events_of_version(org, change.version) })
     }
 }

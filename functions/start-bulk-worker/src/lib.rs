@@ -25,7 +25,7 @@ use shared::metrics::Metrics;
 use shared::plan::{self, Plan, count, operation_of, other_kind};
 use shared::queue::Queue;
 use shared::store::{CARDS_PER_TRANSACTION, Counts, Store, StoreError, retrying};
-use shared::worker::{Applied, Attempt, Failure, Worker};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
 /// The worker and what it may touch.
@@ -63,13 +63,13 @@ impl Worker for StartBulkWorker {
     /// Takes one step of an operation.
     ///
     /// # Errors
-    /// [`Failure::Retry`] or [`Failure::Broken`].
-    async fn apply(&self, message: Message<StartBulk>, attempt: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    async fn apply(&self, message: Message<StartBulk>, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         let operation = operation_of(&self.store, &message).await?;
         let bulk = self.store.bulk(&message.org_id, &message.instruction.bulk_id).await?;
-        let bulk = bulk.ok_or_else(|| Failure::Broken("the bulk has no row".to_owned()))?;
+        let bulk = bulk.ok_or_else(|| WorkerError::Permanent("the bulk has no row".to_owned()))?;
         match &message.instruction.step {
-            StartStep::Plan(cursor) => self.plan(&message, operation, bulk, cursor, attempt).await,
+            StartStep::Plan(cursor) => self.plan(&message, operation, bulk, cursor, delivery).await,
             StartStep::Chunk(chunk) => self.chunk(&message, &operation, bulk, chunk).await,
             StartStep::Watch(_) => {
                 let again = message.instruction.clone();
@@ -86,8 +86,8 @@ impl StartBulkWorker {
         mut operation: Operation,
         bulk: Bulk,
         from: &PlanCursor,
-        attempt: Attempt,
-    ) -> Result<Applied, Failure> {
+        delivery: DeliveryInfo,
+    ) -> Result<Completed, WorkerError> {
         let (org, id) = (&message.org_id, message.operation_id);
         let instruction = |step| StartBulk { bulk_id: bulk.bulk_id.clone(), step };
         if operation.state == OperationState::Pending {
@@ -95,7 +95,7 @@ impl StartBulkWorker {
             operation = if bulk.is_sealed() {
                 self.store.refuse(org, id, bulk.items, clock::now()).await?
             } else {
-                self.store.begin(&operation, &bulk.bulk_id, &bulk.batches, clock::now()).await?
+                self.store.mark_running(&operation, &bulk.bulk_id, &bulk.batches, clock::now()).await?
             };
         }
         let Start { progress, .. } = start(&operation, bulk.clone())?;
@@ -107,10 +107,10 @@ impl StartBulkWorker {
         };
         let further = |cursor| instruction(StartStep::Plan(cursor));
         let (store, queue, bulk_id) = (&self.store, &self.queue, &bulk.bulk_id);
-        let plan = Plan { store, queue, message, bulk: bulk_id, progress: &progress, attempt };
+        let plan = Plan { store, queue, message, bulk: bulk_id, progress: &progress, delivery };
         match plan.go(from, chunk, further).await? {
             Some(operation) => self.end_if_complete(message, operation, &bulk, "PLANNED").await,
-            None => Ok(Applied { outcome: "PLANNED_IN_PART", events: Vec::new() }),
+            None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
     }
 
@@ -120,12 +120,12 @@ impl StartBulkWorker {
         operation: &Operation,
         bulk: Bulk,
         chunk: &StartChunk,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Completed, WorkerError> {
         let (org, id) = (&message.org_id, message.operation_id);
         let start = start(operation, bulk)?;
         if !chunk.range.batches.is_subset(&start.progress.batches) {
             // The table was restored to a time before its plan, and it cuts other chunks now.
-            return Err(Failure::Broken("the operation is not planned so".to_owned()));
+            return Err(WorkerError::Permanent("the operation is not planned so".to_owned()));
         }
         let items = retrying(|| self.issue(message, &start, &chunk.range)).await?;
 
@@ -136,7 +136,7 @@ impl StartBulkWorker {
         self.bus.publish_all(&events).await?;
         let (all, mine) = (count(items.len())?, count(events.len())?);
         let counts = Counts { items: all, changed: mine, ..Counts::default() };
-        let operation = self.store.count_off(org, id, chunk.number, counts).await?;
+        let operation = self.store.complete_chunk(org, id, chunk.number, counts).await?;
         self.end_if_complete(message, operation, &start.bulk, "CHUNK_DONE").await
     }
 
@@ -188,7 +188,7 @@ impl StartBulkWorker {
         mut operation: Operation,
         bulk: &Bulk,
         outcome: &'static str,
-    ) -> Result<Applied, Failure> {
+    ) -> Result<Completed, WorkerError> {
         let Subject::StartBulk { progress, .. } = &operation.subject else {
             return Err(other_kind());
         };
@@ -198,7 +198,7 @@ impl StartBulkWorker {
             retrying(|| self.store.see_end(&message.org_id, message.operation_id, &bulk.bulk_id)).await?;
         }
         let event = start_event(&message.event_context(), &operation, bulk);
-        Ok(Applied { outcome, events: event.into_iter().collect() })
+        Ok(Completed { outcome, events: event.into_iter().collect() })
     }
 
     async fn end(
@@ -223,7 +223,7 @@ impl StartBulkWorker {
     }
 }
 
-fn start(operation: &Operation, bulk: Bulk) -> Result<Start, Failure> {
+fn start(operation: &Operation, bulk: Bulk) -> Result<Start, WorkerError> {
     let Subject::StartBulk { issuing_date, expiration_date, progress, .. } = &operation.subject else {
         return Err(other_kind());
     };

@@ -12,7 +12,7 @@ use shared::domain::ids::{BulkId, OperationId};
 use shared::domain::operation::{Progress, Subject};
 use shared::environment::Environment;
 use shared::http::bulk::BulkBody;
-use shared::http::{Answer, Call, Endpoint, Prepared, Problem, ProblemCode, Scope, accept};
+use shared::http::{ApiResponse, Endpoint, Prepared, Problem, ProblemCode, RequestContext, Scope, accept};
 use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
@@ -49,17 +49,17 @@ impl Endpoint for StartBulk {
         })
     }
 
-    async fn handle(&self, call: &Call) -> Result<Answer, Problem> {
-        let bulk_id: BulkId = call.path("bulkID").map_err(|_| Problem::not_found())?;
-        let ticket = call.ticket(Self::NAME, &bulk_id)?;
-        let issuing_date = call.now.date();
+    async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
+        let bulk_id: BulkId = context.path("bulkID").map_err(|_| Problem::not_found())?;
+        let idempotency = context.idempotency(Self::NAME, &bulk_id)?;
+        let issuing_date = context.now.date();
         let subject = Subject::StartBulk {
             bulk_id: bulk_id.clone(),
             issuing_date,
             expiration_date: issuing_date.plus_months(self.expiry_months),
             progress: Progress::default(),
         };
-        let bulk = self.store.bulk(&call.identity.org_id, &bulk_id).await?.ok_or_else(Problem::not_found)?;
+        let bulk = self.store.bulk(&context.identity.org_id, &bulk_id).await?.ok_or_else(Problem::not_found)?;
         let (bulk_id, is_sealed) = (&bulk_id, bulk.is_sealed());
         let prepare = |recorded: bool| async move {
             if !recorded && is_sealed {
@@ -69,7 +69,7 @@ impl Endpoint for StartBulk {
             let step = StartStep::Plan(PlanCursor::default());
             Ok(Prepared::new(message::StartBulk { bulk_id: bulk_id.clone(), step }))
         };
-        let answer = accept(&self.store, &self.queue, call, &ticket, subject, prepare).await?;
-        answer.with_body(&Started { bulk: bulk.into(), operation_id: ticket.operation_id })
+        let answer = accept(&self.store, &self.queue, context, &idempotency, subject, prepare).await?;
+        answer.with_body(&Started { bulk: bulk.into(), operation_id: idempotency.operation_id })
     }
 }

@@ -36,14 +36,14 @@ const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 9
 
 /// How far deliveries may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AllowedDestinations {
     /// To the Internet, by TLS.
     Public,
     /// To this machine besides, and there without TLS: for tests and the local stack.
     PublicAndLoopback,
 }
 
-impl Reach {
+impl AllowedDestinations {
     /// What is deployed is built without debug assertions, and so cannot reach its own machine, however it is configured.
     #[must_use]
     pub const fn of_this_build() -> Self {
@@ -134,7 +134,7 @@ mod tests {
     #[case("fec0::1", false)]
     #[case("ff02::1", false)]
     fn only_the_internet_is_public(#[case] address: IpAddr, #[case] public: bool) {
-        assert_eq!(Reach::Public.allows(address), public);
+        assert_eq!(AllowedDestinations::Public.allows(address), public);
     }
 
     #[rstest]
@@ -145,7 +145,7 @@ mod tests {
     #[case("10.0.0.1", false)]
     #[case("169.254.169.254", false)]
     fn tests_reach_this_machine_and_no_other(#[case] address: IpAddr, #[case] allowed: bool) {
-        assert_eq!(Reach::PublicAndLoopback.allows(address), allowed);
+        assert_eq!(AllowedDestinations::PublicAndLoopback.allows(address), allowed);
     }
 
     proptest! {
@@ -154,11 +154,11 @@ mod tests {
         fn an_address_of_ipv4_is_the_same_within_ipv6(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from_bits(bits);
             let nat64 = Ipv6Addr::from_bits(NAT64.0.to_bits() | u128::from(bits));
-            let allowed = Reach::Public.allows(v4.into());
-            prop_assert_eq!(Reach::Public.allows(v4.to_ipv6_mapped().into()), allowed);
-            prop_assert_eq!(Reach::Public.allows(nat64.into()), allowed);
+            let allowed = AllowedDestinations::Public.allows(v4.into());
+            prop_assert_eq!(AllowedDestinations::Public.allows(v4.to_ipv6_mapped().into()), allowed);
+            prop_assert_eq!(AllowedDestinations::Public.allows(nat64.into()), allowed);
             // The old forms lead nowhere.
-            prop_assert!(!Reach::Public.allows(v4.to_ipv6_compatible().into()));
+            prop_assert!(!AllowedDestinations::Public.allows(v4.to_ipv6_compatible().into()));
         }
 
         /// What the standard library knows of, we know of.
@@ -167,7 +167,7 @@ mod tests {
             let v4 = Ipv4Addr::from_bits(bits);
             let is_special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast()
                 || v4.is_broadcast() || v4.is_documentation() || v4.is_unspecified();
-            prop_assert!(!(is_special && Reach::Public.allows(v4.into())));
+            prop_assert!(!(is_special && AllowedDestinations::Public.allows(v4.into())));
         }
 
         #[test]
@@ -175,7 +175,7 @@ mod tests {
             let v6 = Ipv6Addr::from_bits((bits >> 8) | (top << 120));
             let is_nat64 = is_in_v6(v6, NAT64);
             let is_mapped = v6.to_ipv4_mapped().is_some();
-            prop_assert!(is_nat64 || is_mapped || !Reach::Public.allows(v6.into()));
+            prop_assert!(is_nat64 || is_mapped || !AllowedDestinations::Public.allows(v6.into()));
         }
     }
 }

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, lookup_host};
 use tower_service::Service;
 
-use crate::address::Reach;
+use crate::address::AllowedDestinations;
 
 /// Longest time to connect to one of several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError`].
-    pub fn parse(url: &str, reach: Reach) -> Result<Self, EndpointError> {
+    pub fn parse(url: &str, reach: AllowedDestinations) -> Result<Self, EndpointError> {
         let uri: Uri = url.parse().map_err(|_| EndpointError::Form)?;
         let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map(http::uri::Authority::as_str));
         if host.is_empty() || authority.is_none_or(|authority| authority.contains('@')) {
@@ -70,7 +70,7 @@ impl Endpoint {
         match uri.scheme_str() {
             Some("https") => {}
             // By itself, without TLS, only to this machine, where it is allowed at all.
-            Some("http") if is_own && reach == Reach::PublicAndLoopback => {}
+            Some("http") if is_own && reach == AllowedDestinations::PublicAndLoopback => {}
             _ => return Err(EndpointError::NotHttps),
         }
         if address.is_some_and(|address| !reach.allows(address)) {
@@ -87,7 +87,7 @@ fn literal(host: &str) -> Option<IpAddr> {
 
 /// An endpoint's answer, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// Its status.
     pub status: StatusCode,
     /// Its `Retry-After`.
@@ -114,13 +114,13 @@ impl Client {
     ///
     /// # Errors
     /// If this machine has no root certificates.
-    pub fn new(reach: Reach) -> io::Result<Self> {
+    pub fn new(reach: AllowedDestinations) -> io::Result<Self> {
         Self::looking_up(Arc::new(|host, port| lookup(host, port).boxed()), reach)
     }
 
-    fn looking_up(lookup: Lookup, reach: Reach) -> io::Result<Self> {
+    fn looking_up(lookup: Lookup, reach: AllowedDestinations) -> io::Result<Self> {
         let tls = HttpsConnectorBuilder::new().with_native_roots()?;
-        let tls = if reach == Reach::Public { tls.https_only() } else { tls.https_or_http() };
+        let tls = if reach == AllowedDestinations::Public { tls.https_only() } else { tls.https_or_http() };
         let connector = tls.enable_http1().wrap_connector(Connector { lookup, reach });
         let client = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -140,7 +140,7 @@ impl Client {
         headers: &[(HeaderName, String)],
         json: String,
         time: Duration,
-    ) -> Result<Answer, SendError> {
+    ) -> Result<Response, SendError> {
         let mut request = Request::post(endpoint.0.clone()).header(CONTENT_TYPE, "application/json");
         request = request.header(USER_AGENT, AGENT);
         for (name, value) in headers {
@@ -151,7 +151,7 @@ impl Client {
         // The body is dropped unread.
         let (head, _) = answer.map_err(|error| SendError::Other(causes(&error)))?.into_parts();
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
-        Ok(Answer { status: head.status, retry_after })
+        Ok(Response { status: head.status, retry_after })
     }
 }
 
@@ -171,7 +171,7 @@ async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 #[derive(Clone)]
 struct Connector {
     lookup: Lookup,
-    reach: Reach,
+    reach: AllowedDestinations,
 }
 
 impl Connector {

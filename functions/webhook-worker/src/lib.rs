@@ -1,7 +1,7 @@
 //! Delivers events to an endpoint of their consumer's: the worker of the webhook queue, which a rule of the bus feeds.
 //!
 //! As [Standard Webhooks](https://www.standardwebhooks.com) has it: a POST of the event, whose ID is the same at every
-//! attempt, with a time and a signature of each. Any 2xx is an answer; whatever else comes, or nothing, has the event
+//! delivery, with a time and a signature of each. Any 2xx is an answer; whatever else comes, or nothing, has the event
 //! wait, longer each time, until its deliveries are used up and it goes into the dead-letter queue. An endpoint that
 //! says that it is gone (410) is not asked again.
 //!
@@ -15,22 +15,22 @@ pub mod sign;
 
 use std::time::Duration;
 
-use crate::address::Reach;
+use crate::address::AllowedDestinations;
 use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::aws::Service;
 use shared::domain::ids::{CorrelationId, OrgId};
 use shared::environment::Environment;
-use shared::worker::{self, Applied, Attempt, Failure, LogFields, Publishing, QueueMessage, Worker};
+use shared::worker::{self, Completed, DeliveryInfo, LogFields, Publishing, QueueMessage, Worker, WorkerError};
 use shared::{Error, clock};
 use uuid::Uuid;
 
-use crate::client::{Answer, Client, SendError};
-use crate::recipient::{AddressBook, FRESH, Recipient};
+use crate::client::{Client, Response, SendError};
+use crate::recipient::{AddressBook, Recipient, SECRET_TTL};
 
-/// Of an invocation's time, what is kept back to read the secret, to sign, and to judge the answer.
-const KEPT_BACK: Duration = Duration::from_millis(200);
+/// Of an invocation's time, what is kept back to read the secret, to sign, and to classify_response the answer.
+const RESERVED_TIME: Duration = Duration::from_millis(200);
 /// The least that an endpoint gets to answer.
 const LEAST_TIME: Duration = Duration::from_millis(500);
 
@@ -95,9 +95,9 @@ impl Worker for WebhookWorker {
     type Message = BusEvent;
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {
-        let reach = Reach::of_this_build();
+        let reach = AllowedDestinations::of_this_build();
         let secret = environment.text("WEBHOOK_SECRET");
-        let address_book = AddressBook::new(environment.aws.secretsmanager(), secret, reach, FRESH);
+        let address_book = AddressBook::new(environment.aws.secretsmanager(), secret, reach, SECRET_TTL);
         Ok(Self { client: Client::new(reach)?, address_book })
     }
 
@@ -110,36 +110,39 @@ impl Worker for WebhookWorker {
     /// that is down: it can be mended while events wait.
     ///
     /// # Errors
-    /// [`Failure::Wait`] if the endpoint did not take it, [`Failure::Broken`] if it never will.
-    async fn apply(&self, event: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
+    /// [`WorkerError::RetryAfter`] if the endpoint did not take it, [`WorkerError::Permanent`] if it never will.
+    async fn apply(&self, event: BusEvent, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         let (id, body) = (event.names.event_id.to_string(), event.detail.get());
-        let again = |reason: String| Failure::Wait(reason, backoff::wait(attempt.number, None, fastrand::f64()));
+        let again = |reason: String| {
+            WorkerError::RetryAfter(reason, backoff::wait(delivery.receive_count, None, fastrand::f64()))
+        };
         let recipient = self.address_book.recipient().await;
         let Recipient { endpoint, keys } = recipient.map_err(|error| again(error.to_string()))?;
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
-        let time = time_to_answer(attempt.timeout);
+        let time = time_to_answer(delivery.timeout);
         let answer = self.client.post(&endpoint, &headers, body.to_owned(), time).await;
-        judge(answer, attempt.number)
+        classify_response(answer, delivery.receive_count)
     }
 }
 
 /// How long the endpoint may take, of an invocation that may take so long.
 fn time_to_answer(timeout: Duration) -> Duration {
-    timeout.saturating_sub(worker::KEPT_BACK + KEPT_BACK).max(LEAST_TIME)
+    timeout.saturating_sub(worker::RESERVED_TIME + RESERVED_TIME).max(LEAST_TIME)
 }
 
 /// What the endpoint's answer to this delivery (from 1) comes to.
 ///
 /// # Errors
 /// As [`WebhookWorker::apply`].
-pub fn judge(answer: Result<Answer, SendError>, delivery: u32) -> Result<Applied, Failure> {
-    let again = |reason: String, asked| Failure::Wait(reason, backoff::wait(delivery, asked, fastrand::f64()));
-    let Answer { status, retry_after } = answer.map_err(|error| again(error.to_string(), None))?;
+pub fn classify_response(answer: Result<Response, SendError>, delivery: u32) -> Result<Completed, WorkerError> {
+    let again =
+        |reason: String, asked| WorkerError::RetryAfter(reason, backoff::wait(delivery, asked, fastrand::f64()));
+    let Response { status, retry_after } = answer.map_err(|error| again(error.to_string(), None))?;
     match status {
-        status if status.is_success() => Ok(Applied { outcome: "DELIVERED", events: Vec::new() }),
-        StatusCode::GONE => Err(Failure::Broken("the endpoint is gone: it answered 410".to_owned())),
+        status if status.is_success() => Ok(Completed { outcome: "DELIVERED", events: Vec::new() }),
+        StatusCode::GONE => Err(WorkerError::Permanent("the endpoint is gone: it answered 410".to_owned())),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let asked = retry_after.and_then(|header| backoff::retry_after(&header, clock::now()));
             Err(again(format!("the endpoint answered {}", status.as_u16()), asked))
@@ -178,22 +181,22 @@ mod tests {
         assert_eq!(time_to_answer(Duration::from_secs(1)), LEAST_TIME);
     }
 
-    fn judged(status: u16, retry_after: Option<&str>) -> Result<Applied, Failure> {
+    fn classified(status: u16, retry_after: Option<&str>) -> Result<Completed, WorkerError> {
         let status = StatusCode::from_u16(status).unwrap();
-        judge(Ok(Answer { status, retry_after: retry_after.map(ToOwned::to_owned) }), 1)
+        classify_response(Ok(Response { status, retry_after: retry_after.map(ToOwned::to_owned) }), 1)
     }
 
     #[test]
     fn any_2xx_is_taken_and_nothing_else_is() {
         for status in 100..1000 {
-            match judged(status, None) {
+            match classified(status, None) {
                 Ok(applied) => assert!((200..300).contains(&status) && applied.events.is_empty(), "{status}"),
-                Err(Failure::Broken(_)) => assert_eq!(status, 410),
-                Err(Failure::Wait(reason, time)) => {
+                Err(WorkerError::Permanent(_)) => assert_eq!(status, 410),
+                Err(WorkerError::RetryAfter(reason, time)) => {
                     assert!(!(200..300).contains(&status) && status != 410, "{status}");
                     assert!(reason.contains(&status.to_string()) && time < Duration::from_secs(13), "{reason}");
                 }
-                Err(Failure::Retry(_) | Failure::Unexpected(_)) => panic!("{status}"),
+                Err(WorkerError::Transient(_) | WorkerError::Unexpected(_)) => panic!("{status}"),
             }
         }
     }
@@ -210,7 +213,7 @@ mod tests {
         #[case] retry_after: &str,
         #[case] seconds: std::ops::RangeInclusive<u64>,
     ) {
-        let Err(Failure::Wait(_, time)) = judged(status, Some(retry_after)) else { panic!("{status}") };
+        let Err(WorkerError::RetryAfter(_, time)) = classified(status, Some(retry_after)) else { panic!("{status}") };
         assert!(seconds.contains(&time.as_secs()), "{time:?}");
     }
 }

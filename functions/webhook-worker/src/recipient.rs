@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use shared::secret::{self, Client, SecretError};
 use tokio::sync::Mutex;
 
-use crate::address::Reach;
+use crate::address::AllowedDestinations;
 use crate::client::{Endpoint, EndpointError};
 use crate::sign::{KeyError, Keys};
 
 /// How long what was read is used.
-pub const FRESH: Duration = Duration::from_secs(5 * 60);
+pub const SECRET_TTL: Duration = Duration::from_secs(5 * 60);
 /// How long it is used beyond that, each time that it cannot be read again.
-const FRESH_ENOUGH: Duration = Duration::from_secs(30);
+const STALE_TTL: Duration = Duration::from_secs(30);
 
 /// Where events go, and what they are signed with.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Recipient {
     ///
     /// # Errors
     /// [`RecipientError`].
-    pub fn parse(text: &str, reach: Reach) -> Result<Self, RecipientError> {
+    pub fn parse(text: &str, reach: AllowedDestinations) -> Result<Self, RecipientError> {
         // No key has a colon in it.
         let (urls, keys): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(|word| word.contains("://"));
         let [url] = urls.as_slice() else { return Err(RecipientError::Count) };
@@ -62,7 +62,7 @@ impl Recipient {
 pub struct AddressBook {
     client: Client,
     secret: String,
-    reach: Reach,
+    reach: AllowedDestinations,
     fresh: Duration,
     held: Mutex<Option<Held>>,
 }
@@ -82,9 +82,9 @@ impl std::fmt::Debug for Held {
 }
 
 impl AddressBook {
-    /// Returns that of this secret, to be read when it is first asked, and again after this time ([`FRESH`]).
+    /// Returns that of this secret, to be read when it is first asked, and again after this time ([`SECRET_TTL`]).
     #[must_use]
-    pub fn new(client: Client, secret: String, reach: Reach, fresh: Duration) -> Self {
+    pub fn new(client: Client, secret: String, reach: AllowedDestinations, fresh: Duration) -> Self {
         Self { client, secret, reach, fresh, held: Mutex::default() }
     }
 
@@ -107,7 +107,7 @@ impl AddressBook {
             Err(error) => {
                 tracing::error!(%error, "the webhook's secret cannot be used; what it said before stays in use");
                 let recipient = before.and_then(|before| before.recipient.ok()).ok_or(error);
-                Held { recipient, until: Instant::now() + self.fresh.min(FRESH_ENOUGH) }
+                Held { recipient, until: Instant::now() + self.fresh.min(STALE_TTL) }
             }
         }
     }
@@ -129,8 +129,11 @@ mod tests {
     #[case::url_first("https://consumer.example/of-nobody-else?a=b whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     #[case::key_first("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\thttps://consumer.example/of-nobody-else?a=b \n")]
     fn a_secret_has_a_url_and_keys(#[case] text: &str) {
-        let Recipient { endpoint, keys } = Recipient::parse(text, Reach::Public).unwrap();
-        assert!(endpoint == Endpoint::parse("https://consumer.example/of-nobody-else?a=b", Reach::Public).unwrap());
+        let Recipient { endpoint, keys } = Recipient::parse(text, AllowedDestinations::Public).unwrap();
+        assert!(
+            endpoint
+                == Endpoint::parse("https://consumer.example/of-nobody-else?a=b", AllowedDestinations::Public).unwrap()
+        );
         assert_eq!(keys.sign("a", 1, "b"), Keys::parse(KEY).unwrap().sign("a", 1, "b"));
     }
 
@@ -145,7 +148,7 @@ mod tests {
     #[case::plain("http://of-nobody-else.example/ KEY", "does not begin with https://")]
     #[case::a_name("https://of-nobody-else@consumer.example/ KEY", "URL is none")]
     fn what_is_none_is_refused_and_not_told(#[case] text: &str, #[case] reason: &str) {
-        let said = Recipient::parse(&text.replace("KEY", KEY), Reach::Public).err().unwrap().to_string();
+        let said = Recipient::parse(&text.replace("KEY", KEY), AllowedDestinations::Public).err().unwrap().to_string();
         assert!(said.contains(reason) && !said.contains("of-nobody-else"), "{said}");
     }
 }

@@ -73,7 +73,7 @@ impl CancelCode {
 
 /// What is left to do about an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum CancelAction {
     /// Cancel it, if it still has no card.
     CancelItem,
     /// Cancel its card, if that is still unbound.
@@ -84,21 +84,21 @@ pub enum Step {
 
 /// What is left for this cancel to do about an item as it was read, be that reading old: items only move forward.
 #[must_use]
-pub fn step(item: &BulkItem, acceptance: Acceptance) -> Step {
+pub fn next_action(item: &BulkItem, acceptance: Acceptance) -> CancelAction {
     match (item.state, item.card_id) {
-        (ItemState::Pending, _) => Step::CancelItem,
-        (ItemState::Issued, Some(card_id)) => Step::CancelCard(card_id),
-        (ItemState::Issued, None) => Step::Done(CancelCode::CardNotFoundForCancellation),
+        (ItemState::Pending, _) => CancelAction::CancelItem,
+        (ItemState::Issued, Some(card_id)) => CancelAction::CancelCard(card_id),
+        (ItemState::Issued, None) => CancelAction::Done(CancelCode::CardNotFoundForCancellation),
         (ItemState::Canceled, _) if item.canceled.as_ref().is_some_and(|mark| mark.is_of(acceptance)) => {
-            Step::Done(CancelCode::ExternalIdCanceled)
+            CancelAction::Done(CancelCode::ExternalIdCanceled)
         }
-        (ItemState::Canceled, _) => Step::Done(CancelCode::AlreadyCanceled),
+        (ItemState::Canceled, _) => CancelAction::Done(CancelCode::AlreadyCanceled),
     }
 }
 
 /// What a card that was not unbound means for its item; `None` if it is.
 #[must_use]
-pub fn of_card(card: &Card, acceptance: Acceptance) -> Option<CancelCode> {
+pub fn code_for_card(card: &Card, acceptance: Acceptance) -> Option<CancelCode> {
     if card.canceled.as_ref().is_some_and(|mark| mark.is_of(acceptance)) {
         return Some(CancelCode::ExternalIdAndCardCanceled);
     }
@@ -248,15 +248,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case::pending(item("PENDING", None, None), Step::CancelItem)]
-    #[case::issued(item("ISSUED", Some(7), None), Step::CancelCard(CardId::new(7).unwrap()))]
-    #[case::of_no_card(item("ISSUED", None, None), Step::Done(CancelCode::CardNotFoundForCancellation))]
-    #[case::mine(item("CANCELED", None, Some((MINE, ACCEPTED))), Step::Done(CancelCode::ExternalIdCanceled))]
-    #[case::anothers(item("CANCELED", None, Some((ANOTHER, ACCEPTED))), Step::Done(CancelCode::AlreadyCanceled))]
+    #[case::pending(item("PENDING", None, None), CancelAction::CancelItem)]
+    #[case::issued(item("ISSUED", Some(7), None), CancelAction::CancelCard(CardId::new(7).unwrap()))]
+    #[case::of_no_card(item("ISSUED", None, None), CancelAction::Done(CancelCode::CardNotFoundForCancellation))]
+    #[case::mine(item("CANCELED", None, Some((MINE, ACCEPTED))), CancelAction::Done(CancelCode::ExternalIdCanceled))]
+    #[case::anothers(item("CANCELED", None, Some((ANOTHER, ACCEPTED))), CancelAction::Done(CancelCode::AlreadyCanceled))]
     // The key of an operation that has expired was used again.
-    #[case::long_ago(item("CANCELED", None, Some((MINE, "2026-08-01T00:00:00.000Z"))), Step::Done(CancelCode::AlreadyCanceled))]
-    fn an_item_says_what_is_left_to_do(#[case] item: BulkItem, #[case] expected: Step) {
-        assert_eq!(step(&item, acceptance()), expected);
+    #[case::long_ago(item("CANCELED", None, Some((MINE, "2026-08-01T00:00:00.000Z"))), CancelAction::Done(CancelCode::AlreadyCanceled))]
+    fn an_item_says_what_is_left_to_do(#[case] item: BulkItem, #[case] expected: CancelAction) {
+        assert_eq!(next_action(&item, acceptance()), expected);
     }
 
     #[rstest]
@@ -265,7 +265,7 @@ mod tests {
     #[case::anothers(card("CANCELED", Some((ANOTHER, ACCEPTED))), Some(CancelCode::AlreadyCanceled))]
     #[case::by_nobody(card("CANCELED", None), Some(CancelCode::AlreadyCanceled))]
     fn a_card_says_what_became_of_its_item(#[case] card: Card, #[case] expected: Option<CancelCode>) {
-        assert_eq!(of_card(&card, acceptance()), expected);
+        assert_eq!(code_for_card(&card, acceptance()), expected);
     }
 
     #[rstest]
@@ -301,7 +301,7 @@ mod tests {
         )]
         status: &str,
     ) {
-        let code = of_card(&card(status, None), acceptance()).unwrap();
+        let code = code_for_card(&card(status, None), acceptance()).unwrap();
         assert_eq!(code, CancelCode::InvalidCardStatusForCancellation);
         assert_eq!(code.status(), EventStatus::Failure);
     }

@@ -166,7 +166,7 @@ fn has_ended(operation: &Operation) -> bool {
 
 /// What the items of a bulk come to: those of its committed batches, each added once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ItemCounts {
     items: u32,
     issued: Count,
     canceled: Count,
@@ -193,7 +193,7 @@ impl Count {
     }
 }
 
-impl Tally {
+impl ItemCounts {
     /// Adds an item of a committed batch, with its card if it has one.
     pub fn add<'a>(
         &mut self,

@@ -126,7 +126,7 @@ impl CancellationCode {
 
 /// One operation's cancellation of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cancellation {
+pub struct OrderCancellation {
     /// The correlation ID of its request.
     pub cid: CorrelationId,
     /// When its operation was accepted: an idempotency key that is used again after it expired makes another
@@ -173,7 +173,7 @@ pub struct Order {
     pub pending: Option<OperationId>,
     /// Every cancellation that came this far.
     #[serde(default)]
-    pub cancellations: BTreeMap<OperationId, Cancellation>,
+    pub cancellations: BTreeMap<OperationId, OrderCancellation>,
 }
 
 /// Why an order cannot be canceled.
@@ -288,20 +288,20 @@ impl Order {
     fn is_of_long_before(&self, change: &OrderChange) -> bool {
         const CLOCKS_DIFFER_DAYS: i64 = 1;
         let note = self.pending.and_then(|pending| self.cancellations.get(&pending));
-        let is_older = |note: &Cancellation| change.updated_at.plus_days(CLOCKS_DIFFER_DAYS) < note.accepted_at;
+        let is_older = |note: &OrderCancellation| change.updated_at.plus_days(CLOCKS_DIFFER_DAYS) < note.accepted_at;
         change.version < self.version && note.is_some_and(is_older)
     }
 
     /// Whether a cancellation is pending of an operation of this ID, but accepted at another time.
     #[must_use]
     pub fn is_pending_for_another_of(&self, operation: OperationId, accepted_at: Timestamp) -> bool {
-        let is_another = |note: &Cancellation| note.accepted_at != accepted_at;
+        let is_another = |note: &OrderCancellation| note.accepted_at != accepted_at;
         self.pending == Some(operation) && self.cancellations.get(&operation).is_some_and(is_another)
     }
 
     /// The note of this operation, accepted then.
     #[must_use]
-    pub fn cancellation(&self, operation: OperationId, accepted_at: Timestamp) -> Option<&Cancellation> {
+    pub fn cancellation(&self, operation: OperationId, accepted_at: Timestamp) -> Option<&OrderCancellation> {
         self.cancellations.get(&operation).filter(|cancellation| cancellation.accepted_at == accepted_at)
     }
 
@@ -318,9 +318,10 @@ impl Order {
     }
 
     /// The cancellations that this version of the order ended.
-    pub fn ended_by_version(&self, version: u64) -> impl Iterator<Item = (Acceptance, &Cancellation)> {
-        let by_version =
-            move |note: &Cancellation| note.outcome.as_ref().is_some_and(|outcome| outcome.version == Some(version));
+    pub fn ended_by_version(&self, version: u64) -> impl Iterator<Item = (Acceptance, &OrderCancellation)> {
+        let by_version = move |note: &OrderCancellation| {
+            note.outcome.as_ref().is_some_and(|outcome| outcome.version == Some(version))
+        };
         let ended = self.cancellations.iter().filter(move |(_, note)| by_version(note));
         ended.map(|(id, note)| (Acceptance { operation_id: *id, accepted_at: note.accepted_at }, note))
     }

@@ -1,7 +1,7 @@
 //! How an endpoint accepts an instruction that a worker will carry out: the order of work that makes a
 //! 202 a promise, and a repeated request harmless.
 
-use super::{Answer, Call, Problem, Replay, Ticket};
+use super::{ApiResponse, IdempotencyRecord, Problem, Replay, RequestContext};
 use crate::domain::operation::{Operation, OperationState, Subject};
 use crate::domain::time::Timestamp;
 use crate::message::{Instruction, Message};
@@ -9,11 +9,11 @@ use crate::queue::Queue;
 use crate::store::{Recorded, Store};
 
 /// What became of recording an instruction.
-pub enum Accepting<T> {
+pub enum Accepted<T> {
     /// It was accepted before; this is the answer.
-    Before(Answer),
+    Replayed(ApiResponse),
     /// It is recorded. With all that its message needs written, it is to be sent by [`send`].
-    Now(ToSend<T>),
+    New(ToSend<T>),
 }
 
 /// The message of a recorded instruction.
@@ -46,18 +46,18 @@ impl<T> Prepared<T> {
 pub async fn accept<T, Preparing>(
     store: &Store,
     queue: &Queue,
-    call: &Call,
-    ticket: &Ticket,
+    context: &RequestContext,
+    idempotency: &IdempotencyRecord,
     subject: Subject,
     prepare: impl Fn(bool) -> Preparing,
-) -> Result<Answer, Problem>
+) -> Result<ApiResponse, Problem>
 where
     T: Instruction,
     Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
-    match open(store, call, ticket, subject, prepare).await? {
-        Accepting::Before(answer) => Ok(answer),
-        Accepting::Now(to_send) => send(queue, &to_send).await,
+    match open(store, context, idempotency, subject, prepare).await? {
+        Accepted::Replayed(answer) => Ok(answer),
+        Accepted::New(to_send) => send(queue, &to_send).await,
     }
 }
 
@@ -73,18 +73,18 @@ where
 /// Those of `prepare`; 422 if the key came with another request; 503 if the table fails.
 pub async fn open<T, Preparing>(
     store: &Store,
-    call: &Call,
-    ticket: &Ticket,
+    context: &RequestContext,
+    idempotency: &IdempotencyRecord,
     subject: Subject,
     prepare: impl Fn(bool) -> Preparing,
-) -> Result<Accepting<T>, Problem>
+) -> Result<Accepted<T>, Problem>
 where
     Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
-    let before = Accepting::Before(Answer::accepted(ticket.operation_id).replayed(true));
-    let mut recorded = recorded(store, call, ticket).await?;
+    let before = Accepted::Replayed(ApiResponse::accepted(idempotency.operation_id).replayed(true));
+    let mut recorded = recorded(store, context, idempotency).await?;
     if let Some(recorded) = &recorded
-        && ticket.replay(recorded)? == Replay::AnswerAgain
+        && idempotency.replay(recorded)? == Replay::AnswerAgain
     {
         return Ok(before);
     }
@@ -92,8 +92,8 @@ where
         Err(refusal) if recorded.is_none() => {
             // What refuses may be this very operation, recorded since we looked by the same request sent
             // twice.
-            let since = self::recorded(store, call, ticket).await?.ok_or(refusal)?;
-            if ticket.replay(&since)? == Replay::AnswerAgain {
+            let since = self::recorded(store, context, idempotency).await?.ok_or(refusal)?;
+            if idempotency.replay(&since)? == Replay::AnswerAgain {
                 return Ok(before);
             }
             recorded = Some(since);
@@ -104,23 +104,23 @@ where
     let (operation, first) = if let Some(recorded) = recorded {
         (recorded, First::Perhaps)
     } else {
-        let operation = operation(call, ticket, subject, accepted_at.unwrap_or(call.now));
-        match record(store, call, ticket, operation).await? {
+        let operation = operation(context, idempotency, subject, accepted_at.unwrap_or(context.now));
+        match record(store, context, idempotency, operation).await? {
             (operation, first, Replay::SendAgain) => (operation, first),
             (_, _, Replay::AnswerAgain) => return Ok(before),
         }
     };
-    Ok(Accepting::Now(ToSend { message: Message::of(&operation, instruction), first }))
+    Ok(Accepted::New(ToSend { message: Message::of(&operation, instruction), first }))
 }
 
 /// Sends the message of a recorded instruction, and answers 202.
 ///
 /// # Errors
 /// 503 if the queue fails.
-pub async fn send<T: Instruction>(queue: &Queue, to_send: &ToSend<T>) -> Result<Answer, Problem> {
+pub async fn send<T: Instruction>(queue: &Queue, to_send: &ToSend<T>) -> Result<ApiResponse, Problem> {
     let ToSend { message, first } = to_send;
     queue.send(message).await?;
-    let answer = Answer::accepted(message.operation_id).counted(1, Vec::new());
+    let answer = ApiResponse::accepted(message.operation_id).counted(1, Vec::new());
     Ok(answer.replayed(*first == First::Perhaps))
 }
 
@@ -128,23 +128,32 @@ pub async fn send<T: Instruction>(queue: &Queue, to_send: &ToSend<T>) -> Result<
 ///
 /// # Errors
 /// Those of the table.
-pub async fn recorded(store: &Store, call: &Call, ticket: &Ticket) -> Result<Option<Operation>, Problem> {
-    if !ticket.keyed {
+pub async fn recorded(
+    store: &Store,
+    context: &RequestContext,
+    idempotency: &IdempotencyRecord,
+) -> Result<Option<Operation>, Problem> {
+    if !idempotency.keyed {
         return Ok(None);
     }
-    Ok(store.operation(&call.identity.org_id, ticket.operation_id, call.now).await?)
+    Ok(store.operation(&context.identity.org_id, idempotency.operation_id, context.now).await?)
 }
 
 /// Returns the operation of a request, accepted then.
 #[must_use]
-pub fn operation(call: &Call, ticket: &Ticket, subject: Subject, accepted_at: Timestamp) -> Operation {
+pub fn operation(
+    context: &RequestContext,
+    idempotency: &IdempotencyRecord,
+    subject: Subject,
+    accepted_at: Timestamp,
+) -> Operation {
     Operation {
-        org_id: call.identity.org_id.clone(),
-        operation_id: ticket.operation_id,
-        account_id: call.identity.account_id,
+        org_id: context.identity.org_id.clone(),
+        operation_id: idempotency.operation_id,
+        account_id: context.identity.account_id,
         state: OperationState::Pending,
-        fingerprint: ticket.fingerprint.clone(),
-        cid: call.cid.clone(),
+        fingerprint: idempotency.fingerprint.clone(),
+        cid: context.cid.clone(),
         created_at: accepted_at,
         ended_at: None,
         subject,
@@ -166,15 +175,15 @@ pub enum First {
 /// 422 if the key came with another request; 503 if the table fails.
 pub async fn record(
     store: &Store,
-    call: &Call,
-    ticket: &Ticket,
+    context: &RequestContext,
+    idempotency: &IdempotencyRecord,
     operation: Operation,
 ) -> Result<(Operation, First, Replay), Problem> {
-    match store.record_operation(&operation, call.now).await? {
+    match store.record_operation(&operation, context.now).await? {
         Recorded::New => Ok((operation, First::Yes, Replay::SendAgain)),
-        // A request with the same key came between, or the SDK repeated its own call.
+        // A request with the same key came between, or the SDK repeated its own context.
         Recorded::Existing(existing) => {
-            let replay = ticket.replay(&existing)?;
+            let replay = idempotency.replay(&existing)?;
             Ok((*existing, First::Perhaps, replay))
         }
     }

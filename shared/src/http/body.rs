@@ -11,7 +11,7 @@ use lambda_http::{Body, Request, RequestExt};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::event::SPOILT_BODY;
+use super::gateway_request::SPOILT_BODY;
 use super::problem::{Invalid, Problem};
 use crate::BYTE_ORDER_MARK;
 use values::Budget;

@@ -22,7 +22,7 @@ pub const MAX_KEY_BYTES: usize = 255;
 
 /// The identity of an instruction before it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ticket {
+pub struct IdempotencyRecord {
     /// Its operation.
     pub operation_id: OperationId,
     /// Whether the client named it, so that it may have been recorded before.
@@ -31,7 +31,7 @@ pub struct Ticket {
     pub fingerprint: String,
 }
 
-impl Ticket {
+impl IdempotencyRecord {
     /// `asked` must hold all that makes the instruction what it is (and no PIN: a hash of four digits
     /// can be searched).
     pub(super) fn new(
@@ -160,14 +160,15 @@ mod tests {
     #[test]
     fn without_a_key_each_request_is_an_operation_of_its_own() {
         let no_key = http::Request::builder().body(Body::Empty).unwrap();
-        let [one, other] = [1, 1].map(|asked| Ticket::new(&no_key, &caller(None), "bind-card", &asked).unwrap());
+        let [one, other] =
+            [1, 1].map(|asked| IdempotencyRecord::new(&no_key, &caller(None), "bind-card", &asked).unwrap());
         assert_ne!(one.operation_id, other.operation_id);
-        assert!(!one.keyed && Ticket::new(&request("k"), &caller(None), "bind-card", &1).unwrap().keyed);
+        assert!(!one.keyed && IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap().keyed);
     }
 
     #[test]
     fn a_key_is_of_its_account_and_endpoint() {
-        let ticket = |account, endpoint| Ticket::new(&request("k"), &caller(account), endpoint, &1).unwrap();
+        let ticket = |account, endpoint| IdempotencyRecord::new(&request("k"), &caller(account), endpoint, &1).unwrap();
         let one = ticket(Some(7), "bind-card");
         assert_ne!(one.operation_id, ticket(Some(8), "bind-card").operation_id);
         assert_ne!(one.operation_id, ticket(None, "bind-card").operation_id);
@@ -181,7 +182,7 @@ mod tests {
     #[case("SUCCEEDED", Replay::AnswerAgain)]
     #[case("FAILED", Replay::AnswerAgain)]
     fn what_may_not_have_been_sent_is_sent_again(#[case] state: &str, #[case] expected: Replay) {
-        let ticket = Ticket::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
+        let ticket = IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
         let recorded = |fingerprint: &str| -> Operation {
             let operation = serde_json::json!({
                 "org_id": caller(None).org_id, "operation_id": ticket.operation_id, "state": state, "fingerprint": fingerprint,
@@ -196,9 +197,9 @@ mod tests {
     #[test]
     fn the_same_key_with_another_request_is_a_misuse() {
         let org = Identity { org_id: "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap(), account_id: None };
-        let one = Ticket::new(&request("k"), &org, "bind-card", &1).unwrap();
-        let same = Ticket::new(&request("\"k\""), &org, "bind-card", &1).unwrap();
-        let other = Ticket::new(&request("k"), &org, "bind-card", &2).unwrap();
+        let one = IdempotencyRecord::new(&request("k"), &org, "bind-card", &1).unwrap();
+        let same = IdempotencyRecord::new(&request("\"k\""), &org, "bind-card", &1).unwrap();
+        let other = IdempotencyRecord::new(&request("k"), &org, "bind-card", &2).unwrap();
         assert_eq!(one, same);
         assert_eq!(one.operation_id, other.operation_id);
         assert_ne!(one.fingerprint, other.fingerprint);

@@ -101,7 +101,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::http::event::Event;
+    use crate::http::ApiGatewayRequest;
 
     const TENANT: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn request(event: Value) -> Request {
-        let event: Event = serde_json::from_value(event).unwrap();
+        let event: ApiGatewayRequest = serde_json::from_value(event).unwrap();
         LambdaRequest::from(event).into()
     }
 

@@ -1,20 +1,20 @@
 //! What every endpoint does around its own instruction: who calls, reading the request, answering,
 //! and one log line.
 //!
-//! An [`Endpoint`] gets a [`Call`], in which the token is checked already, and answers an [`Answer`] or a
+//! An [`Endpoint`] gets a [`RequestContext`], in which the token is checked already, and answers an [`ApiResponse`] or a
 //! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
 
 mod accept;
-mod answer;
 mod body;
 pub mod bulk;
 mod claims;
-mod event;
+mod gateway_request;
 mod idempotency;
 mod identity;
 mod keys;
 mod page;
 mod problem;
+mod response;
 mod token;
 
 use std::future::Future;
@@ -37,20 +37,20 @@ use crate::environment::Environment;
 use crate::metrics::Metrics;
 use crate::{Error, block_on, clock, telemetry};
 
-pub use accept::{Accepting, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
-pub use answer::Answer;
+pub use accept::{Accepted, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
 pub use body::{MAX_VALUES, Members};
-pub use event::Event;
-pub use idempotency::{MAX_KEY_BYTES, Replay, Ticket};
+pub use gateway_request::ApiGatewayRequest;
+pub use idempotency::{IdempotencyRecord, MAX_KEY_BYTES, Replay};
 pub use identity::{Identity, Scope};
 pub use lambda_http::http::HeaderMap;
 pub use page::{DEFAULT_LIMIT, MAX_LIMIT, cursor, page};
 pub use problem::{Invalid, Problem, ProblemCode, RETRY_AFTER_SECONDS};
+pub use response::ApiResponse;
 pub use token::{IssuerError, Verifier};
 
 const CORRELATION_HEADER: &str = "x-correlation-id";
 /// Kept back of an invocation's time for saying that it did not suffice.
-const ANSWERING_TIME: Duration = Duration::from_millis(200);
+const RESPONSE_BUDGET: Duration = Duration::from_millis(200);
 
 /// An endpoint: the function that answers the requests of one route.
 pub trait Endpoint: Sized + Send + Sync + 'static {
@@ -81,12 +81,12 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// Every response but the success.
-    fn handle(&self, call: &Call) -> impl Future<Output = Result<Answer, Problem>> + Send;
+    fn handle(&self, context: &RequestContext) -> impl Future<Output = Result<ApiResponse, Problem>> + Send;
 }
 
 /// A request whose caller is known.
 #[derive(Debug)]
-pub struct Call {
+pub struct RequestContext {
     request: Request,
     max_body_bytes: usize,
     /// The caller.
@@ -99,7 +99,7 @@ pub struct Call {
     pub metrics: Metrics,
 }
 
-impl Call {
+impl RequestContext {
     /// Returns that of a caller of no account, now.
     #[cfg(test)]
     fn of(request: Request) -> Self {
@@ -152,7 +152,7 @@ impl Call {
     /// Returns how long the answer may still take. After that it is said to be unavailable, whatever was done.
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        clock::time_left(self.request.lambda_context().deadline).saturating_sub(ANSWERING_TIME)
+        clock::time_left(self.request.lambda_context().deadline).saturating_sub(RESPONSE_BUDGET)
     }
 
     /// The body; empty if there is none.
@@ -171,12 +171,12 @@ impl Call {
         body::json_object(&self.request, self.max_body_bytes)
     }
 
-    /// The ticket of an instruction; see [`Ticket`].
+    /// The idempotency of an instruction; see [`IdempotencyRecord`].
     ///
     /// # Errors
     /// 400 if the `Idempotency-Key` is malformed.
-    pub fn ticket(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<Ticket, Problem> {
-        Ticket::new(&self.request, &self.identity, endpoint, asked)
+    pub fn idempotency(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<IdempotencyRecord, Problem> {
+        IdempotencyRecord::new(&self.request, &self.identity, endpoint, asked)
     }
 }
 
@@ -222,12 +222,12 @@ pub fn service<E: Endpoint>(
     endpoint: E,
     verifier: Verifier,
     metrics: Metrics,
-) -> impl HttpService<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
+) -> impl HttpService<LambdaEvent<ApiGatewayRequest>, Response: Serialize, Error = Error, Future: Send> {
     service_of(Serving::of(endpoint, verifier, metrics))
 }
 
 /// Decides what an endpoint answers. Boxed, so that the runtime is compiled here once, and not with each function.
-type Handler = Box<dyn Fn(Call) -> BoxFuture<'static, Result<Answer, Problem>> + Send + Sync>;
+type Handler = Box<dyn Fn(RequestContext) -> BoxFuture<'static, Result<ApiResponse, Problem>> + Send + Sync>;
 
 /// An endpoint, and what is around it.
 struct Serving {
@@ -256,7 +256,7 @@ async fn run(serving: Serving) -> Result<(), Error> {
 
 fn service_of(
     serving: Serving,
-) -> impl HttpService<LambdaEvent<Event>, Response: Serialize, Error = Error, Future: Send> {
+) -> impl HttpService<LambdaEvent<ApiGatewayRequest>, Response: Serialize, Error = Error, Future: Send> {
     let serving = Arc::new(serving);
     let mut adapter = Adapter::from(service_fn(move |request: Request| {
         let serving = Arc::clone(&serving);
@@ -266,7 +266,7 @@ fn service_of(
             Ok::<_, Error>(response)
         }
     }));
-    service_fn(move |event: LambdaEvent<Event>| {
+    service_fn(move |event: LambdaEvent<ApiGatewayRequest>| {
         let LambdaEvent { payload, context } = event;
         adapter.call(LambdaEvent { payload: payload.into(), context })
     })
@@ -276,9 +276,9 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     let Serving { scope, max_body_bytes, errors, verifier, metrics, handler } = serving;
     let started = Instant::now();
     let context = request.lambda_context();
-    let time = clock::time_left(context.deadline).saturating_sub(ANSWERING_TIME);
+    let time = clock::time_left(context.deadline).saturating_sub(RESPONSE_BUDGET);
     let errors = errors.map(|errors| (errors, request.headers().clone()));
-    let way_up = answer::way_up(&request);
+    let way_up = response::way_up(&request);
     let is_instruction = request.method() != Method::GET;
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
@@ -289,7 +289,7 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         body::check(&request)?;
         let (cid, now, metrics, max_body_bytes) = (cid.clone(), clock::now(), metrics.clone(), *max_body_bytes);
-        handler(Call { request, max_body_bytes, identity, cid, now, metrics }).await
+        handler(RequestContext { request, max_body_bytes, identity, cid, now, metrics }).await
     };
     let answering = AssertUnwindSafe(answering).catch_unwind();
     let result = match tokio::time::timeout(time, answering).await {
@@ -299,9 +299,9 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     count(metrics, is_instruction, &result);
-    let said = answer::Said { request_id: &context.request_id, cid: &cid, way_up: &way_up };
+    let said = response::Said { request_id: &context.request_id, cid: &cid, way_up: &way_up };
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
-    answer::response(&result, errors.as_ref(), &said)
+    response::response(&result, errors.as_ref(), &said)
 }
 
 /// The client's correlation ID, or a new one.
@@ -313,12 +313,12 @@ fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
     }
 }
 
-fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Problem>) {
+fn count(metrics: &Metrics, is_instruction: bool, result: &Result<ApiResponse, Problem>) {
     match result {
         Err(problem) if problem.status().is_server_error() => metrics.failed(),
         // A read instructs nothing.
         _ if !is_instruction => {}
-        Ok(Answer { tally: answer::Tally { accepted, refused }, .. }) => {
+        Ok(ApiResponse { tally: response::InstructionCounts { accepted, refused }, .. }) => {
             metrics.accepted(*accepted);
             for code in refused {
                 metrics.refused(code, 1);
@@ -329,7 +329,7 @@ fn count(metrics: &Metrics, is_instruction: bool, result: &Result<Answer, Proble
 }
 
 fn log(
-    result: &Result<Answer, Problem>,
+    result: &Result<ApiResponse, Problem>,
     request_id: &str,
     cid: &CorrelationId,
     tenant: Option<&str>,

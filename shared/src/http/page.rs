@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::Call;
+use super::RequestContext;
 use super::problem::Invalid;
 
 /// Items of a page, unless the client says (contract).
@@ -18,8 +18,8 @@ pub const MAX_LIMIT: usize = 1000;
 ///
 /// # Errors
 /// [`Invalid`] if `limit` or `cursor` is malformed.
-pub fn page<Place: FromStr>(call: &Call) -> Result<(usize, Option<Place>), Invalid> {
-    read(call.query("limit", LIMIT)?, call.query("cursor", "text")?)
+pub fn page<Place: FromStr>(context: &RequestContext) -> Result<(usize, Option<Place>), Invalid> {
+    read(context.query("limit", LIMIT)?, context.query("cursor", "text")?)
 }
 
 const LIMIT: &str = "an integer from 1 to 1000";
@@ -47,7 +47,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::http::event::Event;
+    use crate::http::ApiGatewayRequest;
 
     #[rstest]
     #[case("", Some((100, None)))]
@@ -57,9 +57,9 @@ mod tests {
     #[case("limit=0&cursor=NQ", None)]
     #[case("cursor=%25", None)]
     fn a_page_is_what_the_query_asks_for(#[case] query: &str, #[case] expected: Option<(usize, Option<u32>)>) {
-        let event: Event = serde_json::from_value(serde_json::json!({ "rawQueryString": query })).unwrap();
-        let call = Call::of(lambda_http::request::LambdaRequest::from(event).into());
-        assert_eq!(page::<u32>(&call).ok(), expected);
+        let event: ApiGatewayRequest = serde_json::from_value(serde_json::json!({ "rawQueryString": query })).unwrap();
+        let context = RequestContext::of(lambda_http::request::LambdaRequest::from(event).into());
+        assert_eq!(page::<u32>(&context).ok(), expected);
     }
 
     #[rstest]

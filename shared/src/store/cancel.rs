@@ -31,7 +31,7 @@ pub enum Target {
 
 /// What came of canceling it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cancellation {
+pub enum ItemCancelResult {
     /// It is canceled, by this call.
     Done,
     /// The item is not pending; as it is now.
@@ -67,7 +67,7 @@ impl Store {
         bulk: &BulkId,
         targets: &[Target],
         mark: &Mark,
-    ) -> Result<Vec<Cancellation>, StoreError> {
+    ) -> Result<Vec<ItemCancelResult>, StoreError> {
         let calls: Vec<_> =
             targets.chunks(MAX_STATEMENTS).map(|targets| self.cancel_some(org, bulk, targets, mark)).collect();
         let canceled: Vec<Vec<_>> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
@@ -80,7 +80,7 @@ impl Store {
         bulk: &BulkId,
         targets: &[Target],
         mark: &Mark,
-    ) -> Result<Vec<Cancellation>, StoreError> {
+    ) -> Result<Vec<ItemCancelResult>, StoreError> {
         const CALL: &str = "BatchExecuteStatement cancel";
         let statements: Result<Vec<_>, _> =
             targets.iter().map(|target| self.cancellation(CALL, org, bulk, target, mark)).collect();
@@ -88,12 +88,12 @@ impl Store {
         let mut cancellations = Vec::with_capacity(targets.len());
         for (target, executed) in targets.iter().zip(executed) {
             cancellations.push(match (target, executed) {
-                (_, Executed::Done) => Cancellation::Done,
-                (_, Executed::Busy) => Cancellation::Busy,
-                (Target::Item(_), Executed::Refused(Some(row))) => Cancellation::Item(read(CALL, row)?),
-                (Target::Card(_), Executed::Refused(Some(row))) => Cancellation::Card(read(CALL, row)?),
+                (_, Executed::Done) => ItemCancelResult::Done,
+                (_, Executed::Busy) => ItemCancelResult::Busy,
+                (Target::Item(_), Executed::Refused(Some(row))) => ItemCancelResult::Item(read(CALL, row)?),
+                (Target::Card(_), Executed::Refused(Some(row))) => ItemCancelResult::Card(read(CALL, row)?),
                 // That there is no row is said for good, so it is not taken from an answer's silence.
-                (target, Executed::Refused(None)) => self.as_it_is(org, bulk, target).await?,
+                (target, Executed::Refused(None)) => self.read_current(org, bulk, target).await?,
             });
         }
         Ok(cancellations)
@@ -103,12 +103,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such item: one that was found once never goes away.
-    pub async fn as_it_is(&self, org: &OrgId, bulk: &BulkId, target: &Target) -> Result<Cancellation, StoreError> {
+    pub async fn read_current(
+        &self,
+        org: &OrgId,
+        bulk: &BulkId,
+        target: &Target,
+    ) -> Result<ItemCancelResult, StoreError> {
         match target {
-            Target::Card(card) => Ok(self.card(org, *card).await?.map_or(Cancellation::NoCard, Cancellation::Card)),
+            Target::Card(card) => {
+                Ok(self.card(org, *card).await?.map_or(ItemCancelResult::NoCard, ItemCancelResult::Card))
+            }
             Target::Item(id) => {
                 let item = self.items(org, bulk, std::slice::from_ref(id)).await?.pop();
-                item.map(Cancellation::Item)
+                item.map(ItemCancelResult::Item)
                     .ok_or_else(|| StoreError::broken("BatchGetItem items", "the item has no row"))
             }
         }

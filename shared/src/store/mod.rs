@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 
 pub use bulks::{Committed, Opened};
-pub use cancel::{Cancellation, Target};
+pub use cancel::{ItemCancelResult, Target};
 pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
 pub use progress::Counts;

@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::bulks::number;
 use super::change::{Change, Changed, reserved};
-use super::progress::as_it_is;
+use super::progress::updated_or_current;
 use super::{Item, Store, StoreError, attribute, key, operation_key, read, write};
 use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::order::{
-    Cancellation, CancellationCode, CancellationOutcome, MAX_CANCELLATIONS, NotCancelable, Order, OrderChange,
+    CancellationCode, CancellationOutcome, MAX_CANCELLATIONS, NotCancelable, Order, OrderCancellation, OrderChange,
     OrderRef, OrderStatus,
 };
 use crate::domain::time::Timestamp;
@@ -43,11 +43,11 @@ impl Store {
         org: &OrgId,
         order: &OrderRef,
         operation: OperationId,
-        note: Cancellation,
+        note: OrderCancellation,
         now: Timestamp,
     ) -> Result<Order, StoreError> {
         const CALL: &str = "UpdateItem order";
-        let requested = Cancellation { requested_at: Some(now), ..note.clone() };
+        let requested = OrderCancellation { requested_at: Some(now), ..note.clone() };
         let mut request = note_change(CALL, org, order, operation, &requested)?;
         request.update = "SET cancellations.#by = :note, pending = :by";
         request.condition = "(attribute_not_exists(cancellations.#by) OR cancellations.#by.accepted_at < :accepted_at) \
@@ -75,7 +75,7 @@ impl Store {
         }
         let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
         let outcome = Some(CancellationOutcome { code, at: now, version: None });
-        let refusal = note_change(CALL, org, order, operation, &Cancellation { outcome, ..note })?;
+        let refusal = note_change(CALL, org, order, operation, &OrderCancellation { outcome, ..note })?;
         match self.change(refusal).await? {
             Changed::Yes(row) | Changed::No(Some(row)) => read(CALL, row),
             Changed::No(None) => Err(StoreError::broken(CALL, "the order has no row")),
@@ -100,7 +100,7 @@ impl Store {
                 (":pending", attribute(CALL, OperationState::Pending)?),
             ],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Records that the messages of a request to cancel orders are sent, what the client is told, and which orders
@@ -135,7 +135,7 @@ impl Store {
                 (":running", attribute(CALL, OperationState::Running)?),
             ],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Applies a change of the order system's. Answers the order after it.
@@ -175,7 +175,7 @@ fn note_change(
     org: &OrgId,
     order: &OrderRef,
     operation: OperationId,
-    note: &Cancellation,
+    note: &OrderCancellation,
 ) -> Result<Change, StoreError> {
     Ok(Change {
         call,

@@ -75,7 +75,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn judge(
+    pub async fn record_pin_attempt(
         &self,
         org: &OrgId,
         person: &Person,

@@ -35,7 +35,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the rows are held by others; [`StoreError::Broken`] if it is no operation on a bulk.
-    pub async fn begin(
+    pub async fn mark_running(
         &self,
         operation: &Operation,
         bulk: &BulkId,
@@ -106,7 +106,7 @@ impl Store {
             names: Vec::new(),
             values: vec![(":planned", attribute(CALL, planned)?), (":chunks", number(planned.chunks))],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Notes how many chunks there are, with how many items; all their messages are sent.
@@ -129,7 +129,7 @@ impl Store {
             names: Vec::new(),
             values: vec![(":chunks", number(chunks)), (":items", number(items))],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Forgets how far a running operation is planned, so that its plan begins anew. What is done stays done. An operation
@@ -148,14 +148,14 @@ impl Store {
             names: reserved(&["state"]),
             values: vec![(":running", attribute(CALL, OperationState::Running)?)],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Counts a chunk off, once.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if there is no such operation.
-    pub async fn count_off(
+    pub async fn complete_chunk(
         &self,
         org: &OrgId,
         operation: OperationId,
@@ -179,7 +179,7 @@ impl Store {
                 (":failed", number(failed)),
             ],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 
     /// Ends a start that is complete, and counts its cards on the bulk's header, together and once. Of the batches that it
@@ -304,7 +304,7 @@ impl Store {
                 (":items", number(items)),
             ],
         };
-        as_it_is(CALL, self.change(change).await?)
+        updated_or_current(CALL, self.change(change).await?)
     }
 }
 
@@ -330,7 +330,7 @@ pub(super) fn end_running(
 }
 
 /// The operation as it is now, whether or not the change was (still) to be done.
-pub(super) fn as_it_is(call: &'static str, changed: Changed) -> Result<Operation, StoreError> {
+pub(super) fn updated_or_current(call: &'static str, changed: Changed) -> Result<Operation, StoreError> {
     match changed {
         Changed::Yes(item) | Changed::No(Some(item)) => read(call, item),
         Changed::No(None) => Err(StoreError::broken(call, GONE)),

@@ -6,14 +6,14 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
-use super::{Failure, Worker};
+use super::{Worker, WorkerError};
 use crate::domain::event::Event;
 use crate::environment::Environment;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
 /// Publishes events until then; returns what became of each.
-type Publish = Box<dyn Fn(Vec<Event>, Instant) -> LocalBoxFuture<'static, Vec<Result<(), Failure>>> + Send + Sync>;
+type Publish = Box<dyn Fn(Vec<Event>, Instant) -> LocalBoxFuture<'static, Vec<Result<(), WorkerError>>> + Send + Sync>;
 
 /// How a worker's events are published. (Not an enum, or every worker would link the client of `EventBridge`.)
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ impl Publishing {
             let bus = bus.clone();
             async move {
                 let published = bus.publish(&events, until).await;
-                published.into_iter().map(|fate| fate.map_err(Failure::from)).collect()
+                published.into_iter().map(|result| result.map_err(WorkerError::from)).collect()
             }
             .boxed_local()
         })
@@ -35,7 +35,7 @@ impl Publishing {
     /// Not at all: the worker has no events.
     pub const NONE: Self = Self(|_| {
         Box::new(|events, _| {
-            let lost = |_| Err(Failure::Broken("an event of a worker that publishes none".to_owned()));
+            let lost = |_| Err(WorkerError::Permanent("an event of a worker that publishes none".to_owned()));
             std::future::ready(events.iter().map(lost).collect()).boxed_local()
         })
     });
@@ -68,7 +68,7 @@ impl WorkerContext {
     }
 
     /// Publishes the events until then; returns what became of each.
-    pub(super) async fn publish(&self, events: Vec<Event>, until: Instant) -> Vec<Result<(), Failure>> {
+    pub(super) async fn publish(&self, events: Vec<Event>, until: Instant) -> Vec<Result<(), WorkerError>> {
         (self.publish)(events, until).await
     }
 }

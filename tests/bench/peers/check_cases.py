@@ -147,7 +147,7 @@ def message(id: str = OTHER[:-1] + "1", reissued: int | None = None, card_id: in
     return {**head, "instruction": instruction, **more}
 
 
-def batch(*messages: Row | str, receives: int = 1) -> Row:
+def batch(*messages: Row | str, receive_count: int = 1) -> Row:
     """SQS's event for these messages."""
     bodies = [body if isinstance(body, str) else json.dumps(body) for body in messages]
     return {
@@ -156,7 +156,7 @@ def batch(*messages: Row | str, receives: int = 1) -> Row:
                 "messageId": f"m-{position}",
                 "receiptHandle": "r",
                 "body": body,
-                "attributes": {"ApproximateReceiveCount": str(receives)},
+                "attributes": {"ApproximateReceiveCount": str(receive_count)},
                 "messageAttributes": {},
                 "eventSource": "aws:sqs",
                 "awsRegion": "eu-central-1",

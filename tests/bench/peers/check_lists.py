@@ -269,7 +269,7 @@ def worker_cases() -> list[Case]:
         *(Case(f"unreadable: {name}", [UNBOUND, started], [batch(body)]) for name, body in unreadable.items()),
         Case("DynamoDB throttles the first read", [UNBOUND, started], [batch(ours)], failing("GetItem", THROTTLED)),
         Case("DynamoDB throttles", [UNBOUND, started], [batch(ours)], failing("UpdateItem", THROTTLED)),
-        Case("the last try", [UNBOUND, started], [batch(ours, receives=5)], failing("UpdateItem", THROTTLED)),
+        Case("the last try", [UNBOUND, started], [batch(ours, receive_count=5)], failing("UpdateItem", THROTTLED)),
         Case("DynamoDB refuses", [UNBOUND, started], [batch(ours)], failing("UpdateItem", INVALID)),
         Case("an event fails once", [UNBOUND, started], [batch(ours)], failing("PutEvents", FAILED_ENTRY, None)),
         Case("an event fails", [UNBOUND, started], [batch(ours)], failing("PutEvents", FAILED_ENTRY)),
@@ -299,12 +299,12 @@ def acceptance_cases() -> list[Case]:
         Case("bound by another acceptance", [bound_otherwise, started], [batch(ours)]),
         Case("reissued by another acceptance", [reissued_otherwise, replaced_otherwise, started], [batch(reissue)]),
         Case("refused before", [BOUND, ended], [batch(ours)]),
-        *(Case(f"a contradiction, delivery {n}", [done, ended], [batch(ours, receives=n)]) for n in (1, 2, 3, 5)),
+        *(Case(f"a contradiction, delivery {n}", [done, ended], [batch(ours, receive_count=n)]) for n in (1, 2, 3, 5)),
         *(
             Case(
                 f"refused though UNBOUND, delivery {n}",
                 [UNBOUND, started],
-                [batch(ours, receives=n)],
+                [batch(ours, receive_count=n)],
                 failing("UpdateItem", STILL_UNBOUND),
             )
             for n in (1, 2, 3, 5)
@@ -334,5 +334,5 @@ def half_seen_cases() -> list[Case]:
             for name, (seen, then) in half_seen.items()
         ),
         *(Case(f"{name} seen for long", [*seen, started], [batch(reissue)]) for name, (seen, _) in half_seen.items()),
-        Case("half seen, the last try", [UNBOUND, replaced_before, started], [batch(reissue, receives=5)]),
+        Case("half seen, the last try", [UNBOUND, replaced_before, started], [batch(reissue, receive_count=5)]),
     ]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use serde_json::{Value, json};
 use shared::aws::Aws;
-use tests::capacity::{Meter, chunks, dynoxide};
+use tests::capacity::{CapacityMeter, chunks, dynoxide};
 use tests::function::Function;
 use tests::payloads::batch;
 use tests::proxy::{Pace, Proxy, Step};
@@ -139,7 +139,7 @@ fn dollars(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
 struct Rig {
     dynamodb: Client,
     proxy: String,
-    meter: Meter,
+    meter: CapacityMeter,
     standin: StandIn,
     /// Of cards and orders, none of which comes twice.
     next: AtomicU64,
@@ -167,7 +167,7 @@ impl Rig {
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
         let (standin, others) = StandIn::start().await;
-        let meter = Meter::default();
+        let meter = CapacityMeter::default();
         let proxy = Proxy::between(&url, &others).meter(&meter).pace(Pace::Region).start(|_, _| Step::Pass).await;
         Self { dynamodb, proxy, meter, standin, next: AtomicU64::new(FIRST) }
     }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use futures_util::future::join_all;
 use serde_json::json;
 use shared::aws::Aws;
-use tests::capacity::{Consumed, Meter, dynoxide};
+use tests::capacity::{CapacityMeter, Consumed, dynoxide};
 use tests::function::{Function, Program};
 use tests::payloads::batch;
 use tests::proxy::{Pace, Proxy, Step};
@@ -55,7 +55,7 @@ pub struct Ground {
     dynamodb: Client,
     standin: StandIn,
     /// Of what passes a proxy, if there is one.
-    meter: Meter,
+    meter: CapacityMeter,
     environment: Vec<(String, String)>,
     next: u64,
 }
@@ -77,7 +77,7 @@ impl Ground {
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
         let (standin, others) = StandIn::start().await;
-        let meter = Meter::default();
+        let meter = CapacityMeter::default();
         let environment = match pace {
             Some(pace) => {
                 let proxy = Proxy::between(&url, &others).meter(&meter).pace(pace);

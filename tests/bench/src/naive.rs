@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::aws::Aws;
 use shared::domain::card::Card;
 use shared::domain::ids::CardId;
-use tests::capacity::{Meter, dynoxide};
+use tests::capacity::{CapacityMeter, dynoxide};
 use tests::payloads::ORG;
 use tests::proxy::{Proxy, Step};
 use tests::test_env::create_table;
@@ -43,13 +43,13 @@ impl Units {
 /// The naive design.
 pub struct Naive {
     dynamodb: Client,
-    meter: Meter,
+    meter: CapacityMeter,
 }
 
 impl Naive {
     /// With cards, a bulk of them, and orders.
     pub async fn new() -> Self {
-        let (meter, dynoxide) = (Meter::default(), dynoxide().await);
+        let (meter, dynoxide) = (CapacityMeter::default(), dynoxide().await);
         let url = Proxy::between(&dynoxide, &dynoxide).meter(&meter).start(|_, _| Step::Pass).await;
         let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(url).build();
         let dynamodb = Client::from_conf(config);

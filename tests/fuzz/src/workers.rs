@@ -24,9 +24,11 @@ use serde_json::{Value, json};
 use shared::Error;
 use shared::environment::Environment;
 use shared::http::Endpoint;
-use shared::worker::{Applied, Attempt, Failure, Publishing, QueueMessage, Worker, WorkerContext, run_batch};
-use webhook_worker::client::{Answer, SendError};
-use webhook_worker::{BusEvent, WebhookWorker, judge};
+use shared::worker::{
+    Completed, DeliveryInfo, Publishing, QueueMessage, Worker, WorkerContext, WorkerError, run_batch,
+};
+use webhook_worker::client::{Response, SendError};
+use webhook_worker::{BusEvent, WebhookWorker, classify_response};
 
 use crate::Outcome;
 use crate::aws::{Aws, Call, Service};
@@ -64,7 +66,7 @@ impl Fate {
 /// All workers, as their functions' `main` wires them.
 struct Workers {
     aws: Aws,
-    endpoint: Arc<Mutex<Option<Answer>>>,
+    endpoint: Arc<Mutex<Option<Response>>>,
     functions: BTreeMap<&'static str, Function>,
     /// For each kind of messages, whether a text is one.
     readers: BTreeMap<&'static str, fn(&str) -> bool>,
@@ -126,10 +128,10 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
 }
 
 /// What an endpoint answers.
-fn answer(setting: &str) -> Option<Answer> {
+fn answer(setting: &str) -> Option<Response> {
     let (status, retry_after) = setting.split_once(' ').unwrap_or((setting, ""));
     let retry_after = (!retry_after.is_empty()).then(|| retry_after.to_owned());
-    Some(Answer { status: StatusCode::from_bytes(status.as_bytes()).ok()?, retry_after })
+    Some(Response { status: StatusCode::from_bytes(status.as_bytes()).ok()?, retry_after })
 }
 
 /// A line of the log without the correlation ID, which is the message's own text.
@@ -208,11 +210,11 @@ impl<W: Worker> Worker for Watched<W> {
         Ok(Self { worker: W::from_env(environment)?, applied: Mutex::default() })
     }
 
-    async fn apply(&self, message: W::Message, attempt: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, message: W::Message, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         // A batch's messages are applied in their order, as far as each can go.
         let position = self.note(None, None);
-        let result = self.worker.apply(message, attempt).await;
-        let ids = |done: &Applied| done.events.iter().map(|event| event.event_id.to_string()).collect();
+        let result = self.worker.apply(message, delivery).await;
+        let ids = |done: &Completed| done.events.iter().map(|event| event.event_id.to_string()).collect();
         self.note(Some(position), result.as_ref().ok().map(ids));
         result
     }
@@ -250,7 +252,7 @@ fn function<W: Worker>(worker: Watched<W>, surroundings: WorkerContext) -> Funct
 }
 
 /// The webhook's worker, all but the network.
-struct Webhook(Arc<Mutex<Option<Answer>>>);
+struct Webhook(Arc<Mutex<Option<Response>>>);
 
 impl Worker for Webhook {
     const NAME: &'static str = WebhookWorker::NAME;
@@ -264,9 +266,9 @@ impl Worker for Webhook {
         Ok(Self(Arc::default()))
     }
 
-    async fn apply(&self, _: BusEvent, attempt: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, _: BusEvent, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         let answer = self.0.lock().unwrap().clone().ok_or(SendError::Time);
-        judge(answer, attempt.number)
+        classify_response(answer, delivery.receive_count)
     }
 }
 

@@ -9,7 +9,7 @@ use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, Subject};
 use shared::domain::order::progress::Stage;
 use shared::domain::order::{
-    Cancellation, CancellationCode, CancellationOutcome, NotCancelable, Order, OrderChange, OrderRef,
+    CancellationCode, CancellationOutcome, NotCancelable, Order, OrderCancellation, OrderChange, OrderRef,
 };
 
 use crate::broken::Broken;
@@ -48,20 +48,20 @@ pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<
         return Ok(Vec::new());
     }
     let operation = message.acceptance();
-    let note = Cancellation {
+    let note = OrderCancellation {
         cid: message.cid.clone(),
         accepted_at: operation.accepted_at,
         requested_at: None,
         outcome: None,
     };
-    let asked = Cancellation { requested_at: Some(now), ..note.clone() };
+    let asked = OrderCancellation { requested_at: Some(now), ..note.clone() };
     let can_be = |order: &Order| order.check_cancelable().is_ok();
     let write = |world: &mut World| world.note(order, operation, &asked, true, can_be);
     let (mut found, mut is_mine) = run.write("UpdateItem order", &Key::Alone, write)?;
     if found.cancellation(operation.operation_id, operation.accepted_at).is_none() {
         let code = found.check_cancelable().err().map_or(CancellationCode::Other, NotCancelable::into);
         let outcome = Some(CancellationOutcome { code, at: now, version: None });
-        let refused = Cancellation { outcome, ..note };
+        let refused = OrderCancellation { outcome, ..note };
         let write = |world: &mut World| world.note(order, operation, &refused, false, |_| true);
         (found, is_mine) = run.write("UpdateItem order refused", &Key::Alone, write)?;
     }
@@ -119,7 +119,7 @@ impl World {
         &mut self,
         order: OrderNumber,
         operation: Acceptance,
-        note: &Cancellation,
+        note: &OrderCancellation,
         is_pending: bool,
         can_be: impl Fn(&Order) -> bool,
     ) -> (Row<Order>, bool) {

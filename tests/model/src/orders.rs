@@ -9,7 +9,7 @@ use shared::message::Message;
 
 use crate::broken::Broken;
 use crate::market::Market;
-use crate::pins::{Pin, Pins, Verdict, judge};
+use crate::pins::{Pin, Pins, Verdict, record_pin_attempt};
 use crate::process::{Flow, How, Run, Stop};
 use crate::row::Row;
 use crate::store::Recorded;
@@ -55,7 +55,11 @@ pub fn cancel_orders(
     let id = operation.operation_id;
     let (recorded, is_first) = match run.call("GetItem operation", |world| world.operation(id))? {
         Some(recorded) => (recorded, false),
-        None if pin.map(|pin| judge(run, (id, pin))).transpose()?.is_none_or(|verdict| verdict == Verdict::Right) => {
+        None if pin
+            .map(|pin| record_pin_attempt(run, (id, pin)))
+            .transpose()?
+            .is_none_or(|verdict| verdict == Verdict::Right) =>
+        {
             match run.write("PutItem operation", &Key::Operation(id), |world| world.record_operation(operation))? {
                 Recorded::New => (operation.clone(), true),
                 Recorded::Existing(existing) => (existing, false),

@@ -96,7 +96,7 @@ impl Pins {
 }
 
 /// Verified first, counted then in the organisation's hour, and judged; taken out of the hour, if it is told to be right.
-pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
+pub fn record_pin_attempt(run: &mut Run, guess: Try) -> Flow<Verdict> {
     let read = |world: &mut World| {
         let pins = &world.desk.pins;
         let has_ended = pins.ended >= pins.person.until;
@@ -120,7 +120,8 @@ pub fn judge(run: &mut Run, guess: Try) -> Flow<Verdict> {
     }
     let (once, stays) = (!run.is(Broken::TryCountsAgain), run.is(Broken::LengthStays));
     let is_open = run.is(Broken::TriesCheckedBefore);
-    let verdict = run.write("UpdateItem person", &Key::Alone, |world| world.judge(guess, once, stays, is_open))?;
+    let verdict =
+        run.write("UpdateItem person", &Key::Alone, |world| world.record_pin_attempt(guess, once, stays, is_open))?;
     if verdict == Verdict::Right && run.world.desk.pins.most_an_hour.is_some() {
         run.write("UpdateItem right PINs", &Key::Alone, |world| world.uncount(guess))?;
     }
@@ -182,7 +183,7 @@ impl World {
     }
 
     /// `UpdateItem` person: writes the verdict, on the condition that fewer than so many were wrong.
-    fn judge(&mut self, guess: Try, once: bool, stays: bool, is_open: bool) -> Verdict {
+    fn record_pin_attempt(&mut self, guess: Try, once: bool, stays: bool, is_open: bool) -> Verdict {
         let pins = &self.desk.pins;
         let (is_right, is_known) = (guess.1 == 0, once && pins.person.tries.contains(&guess));
         if is_known {

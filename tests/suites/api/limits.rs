@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cancel_orders::told;
+use cancel_orders::entry_status;
 use cancel_orders::wire::{MAX_DEPTH, MAX_NODES, MAX_VALUES as MAX_ORDERS_VALUES};
 use cancel_orders::{MAX_ENTRIES, MAX_PINS};
 use create_bulk::settings::{
@@ -56,7 +56,7 @@ const MAX_INT32: u64 = i32::MAX.unsigned_abs() as u64;
 
 #[test]
 fn the_largest_that_the_api_takes_and_returns_is_the_codes() {
-    let most_errors = told::ALL.iter().map(|told| told.errors().len()).max().unwrap();
+    let most_errors = entry_status::ALL.iter().map(|told| told.errors().len()).max().unwrap();
     let mut found = Largest::new();
     largest(&DOCUMENT["components"], "", &mut found);
     largest(&DOCUMENT["paths"], "", &mut found);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cancel_orders::told;
+use cancel_orders::entry_status;
 use cancel_orders::wire::format::Format;
 use cancel_orders::wire::{Charset, EntryResult, read, results};
 use serde::de::DeserializeOwned;
@@ -79,7 +79,7 @@ fn the_api_says_what_the_code_says() {
     let item = &of::<ItemState>() - &these(&["ISSUED"]);
     // These two are said of orders alone, whose errors have no type.
     let problems = &of::<ProblemCode>() - &these(&["too-many", "unsupported-media-type"]);
-    let errors = told::ALL.iter().flat_map(|told| told.errors()).map(|text| (*text).to_owned());
+    let errors = entry_status::ALL.iter().flat_map(|told| told.errors()).map(|text| (*text).to_owned());
     let lengths = [PinLength::Four, PinLength::Six].map(|length| json!(length).to_string());
     let mut found = Enumerations::new();
     enumerations(&DOCUMENT["components"], "", &mut found);

@@ -8,28 +8,28 @@ use serde_json::json;
 use shared::domain::card::CardStatus;
 use shared::domain::person::MAX_WRONG_AN_HOUR;
 use shared::domain::time::Timestamp;
-use tests::capacity::{Consumed, Meter};
+use tests::capacity::{CapacityMeter, Consumed};
 use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tests::{requests, seed};
 use time::OffsetDateTime;
 
 struct Measured {
-    meter: Meter,
-    arena: Arena,
+    meter: CapacityMeter,
+    env: TestEnv,
     proxy: String,
 }
 
 impl Measured {
     async fn new() -> Self {
-        let (meter, proxy) = Meter::start().await;
-        Self { meter, arena: Arena::with_table_at(&proxy).await, proxy }
+        let (meter, proxy) = CapacityMeter::start().await;
+        Self { meter, env: TestEnv::with_table_at(&proxy).await, proxy }
     }
 
     async fn function(&self, name: &str) -> Function {
-        Function::new(name, self.arena.environment_behind(&self.proxy)).await.patient()
+        Function::new(name, self.env.environment_behind(&self.proxy)).await.patient()
     }
 }
 
@@ -48,7 +48,7 @@ fn assert_cost(flow: &str, cost: &Consumed, items: f64, writes: f64, reads: f64)
 #[tokio::test]
 async fn a_bind_and_a_reissue() {
     let measured = Measured::new().await;
-    let put = async |card| seed::put(&measured.arena.dynamodb, &measured.arena.table, ORG, &card).await;
+    let put = async |card| seed::put(&measured.env.dynamodb, &measured.env.table, ORG, &card).await;
     for card in 1..=3 {
         put(seed::unbound(card)).await;
     }
@@ -64,7 +64,7 @@ async fn a_bind_and_a_reissue() {
         let request = requests::bind(card, reissued).header("x-correlation-id", flow);
         let request = if keyed { request.key(flow) } else { request };
         endpoint.invoke(request.event()).await.response(202);
-        measured.arena.drain(&worker, 1).await;
+        measured.env.drain(&worker, 1).await;
         assert_cost(flow, &measured.meter.take(), 1.0, writes, reads);
     }
 }
@@ -82,7 +82,7 @@ async fn a_thousand_cards_issued() {
 
     let event = requests::start_bulk(bulk.as_str().unwrap()).event();
     measured.function("start-bulk").await.invoke(event).await.response(202);
-    measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
+    measured.env.drain(&measured.function("start-bulk-worker").await, 1).await;
     assert_cost("start, a card", &measured.meter.take(), f64::from(CARDS), 4.1, 0.2);
 }
 
@@ -99,20 +99,20 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     let bulk = bulk.as_str().unwrap();
     let event = requests::start_bulk(bulk).event();
     measured.function("start-bulk").await.invoke(event).await.response(202);
-    measured.arena.drain(&measured.function("start-bulk-worker").await, 1).await;
-    measured.arena.events().await;
+    measured.env.drain(&measured.function("start-bulk-worker").await, 1).await;
+    measured.env.events().await;
     measured.meter.take();
 
     let event = requests::cancel_bulk(bulk, partial.map(|()| ids.as_slice())).key("k").event();
     measured.function("cancel-bulk").await.invoke(event).await.response(202);
-    measured.arena.drain(&measured.function("cancel-bulk-worker").await, 1).await;
+    measured.env.drain(&measured.function("cancel-bulk-worker").await, 1).await;
     let cost = measured.meter.take();
     let flow = if partial.is_some() { "cancel PARTIAL, a card" } else { "cancel FULL, a card" };
     assert_cost(flow, &cost, f64::from(CARDS), 1.15, 0.6);
     println!("{:?}", cost.others);
     assert!(cost.dynamodb_calls() <= most_calls, "{:?}", cost.dynamodb);
     assert!((1..=120).contains(&cost.other_calls("PutEvents")), "{:?}", cost.others);
-    assert_eq!(measured.arena.events().await.len(), usize::from(CARDS) + 1);
+    assert_eq!(measured.env.events().await.len(), usize::from(CARDS) + 1);
 }
 
 /// Besides the order and the person, which are read: what is counted in the hour, and in the person's row.
@@ -122,7 +122,7 @@ async fn a_pin() {
     let mut change = feed(&domestic(1), "ACTIVE", 1);
     change["org_id"] = json!(ORG);
     measured.function("order-feed-worker").await.invoke(batch(&[(change.to_string(), 1)])).await;
-    seed::person(&measured.arena.dynamodb, &measured.arena.table, ORG, CREATOR).await;
+    seed::person(&measured.env.dynamodb, &measured.env.table, ORG, CREATOR).await;
     let endpoint = measured.function("cancel-orders").await;
     let entries = json!([{ "OrderID": 1, "PIN": "0000" }]);
     let event = requests::cancel_orders(&entries).event();
@@ -133,7 +133,7 @@ async fn a_pin() {
     let now = Timestamp::new(OffsetDateTime::now_utc());
     let tries = (0..MAX_WRONG_AN_HOUR - 2).map(|number| format!("{number:022}")).collect();
     let org = ORG.parse().unwrap();
-    assert!(measured.arena.store().count_tries(&org, tries, now).await.is_ok());
+    assert!(measured.env.store().count_tries(&org, tries, now).await.is_ok());
     measured.meter.take();
     endpoint.invoke(event).await.response(200);
     assert_cost("cancel orders, a PIN in a full hour", &measured.meter.take(), 1.0, 8.0, 2.0);
@@ -162,8 +162,8 @@ async fn a_thousand_orders_in_one_request() {
     println!("{:?}", cost.others);
     assert!(cost.dynamodb_calls() <= 14, "{:?}", cost.dynamodb);
     assert!((1..=100).contains(&cost.other_calls("SendMessageBatch")), "{:?}", cost.others);
-    measured.arena.drain(&measured.function("cancel-orders-worker").await, 10).await;
+    measured.env.drain(&measured.function("cancel-orders-worker").await, 10).await;
     let cost = measured.meter.take();
     assert_cost("cancel orders, an order, the worker", &cost, f64::from(ORDERS), 2.1, 0.0);
-    assert_eq!(measured.arena.events().await.len(), usize::from(ORDERS));
+    assert_eq!(measured.env.events().await.len(), usize::from(ORDERS));
 }

@@ -153,20 +153,20 @@ impl Routes {
     async fn put(&self, pk: String, sk: &str, row: &impl Serialize) {
         let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         item.extend([("pk".to_owned(), text(format!("{ORG}#{pk}"))), ("sk".to_owned(), text(sk.to_owned()))]);
-        let arena = &self.measured.arena;
-        arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(item)).send().await.unwrap();
+        let env = &self.measured.env;
+        env.dynamodb.put_item().table_name(&env.table).set_item(Some(item)).send().await.unwrap();
     }
 
     async fn binds(&mut self) {
-        let arena = &self.measured.arena;
+        let env = &self.measured.env;
         for card in [1, 2] {
-            seed::put(&arena.dynamodb, &arena.table, ORG, &seed::unbound(card)).await;
+            seed::put(&env.dynamodb, &env.table, ORG, &seed::unbound(card)).await;
         }
         let card = seed::bound(3, CardStatus::Normal, ACCOUNT, CUSTOMER);
-        seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
+        seed::put(&env.dynamodb, &env.table, ORG, &card).await;
         let accepted = self.ask(requests::bind(1, Some(3)), "b", 202).await;
         self.ask(requests::bind(1, Some(3)), "b", 202).await;
-        self.measured.arena.drain(&self.measured.function("bind-card-worker").await, 1).await;
+        self.measured.env.drain(&self.measured.function("bind-card-worker").await, 1).await;
         // One that is refused looks twice.
         self.ask(requests::bind(2, Some(3)), "another", 409).await;
         self.read("cardId", "1").await;
@@ -194,11 +194,11 @@ impl Routes {
         let bulk = created["id"].as_str().unwrap();
         self.grow(bulk, &names).await;
         self.ask(requests::start_bulk(bulk), "s", 202).await;
-        self.measured.arena.drain(&self.measured.function("start-bulk-worker").await, 1).await;
+        self.measured.env.drain(&self.measured.function("start-bulk-worker").await, 1).await;
         self.read("bulkID", bulk).await;
         let canceled = self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
         self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
-        self.measured.arena.drain(&self.measured.function("cancel-bulk-worker").await, 1).await;
+        self.measured.env.drain(&self.measured.function("cancel-bulk-worker").await, 1).await;
         let told = self.operation(&canceled).await;
         assert_eq!(told["results"].as_array().unwrap().len(), usize::from(PART));
 
@@ -212,19 +212,19 @@ impl Routes {
         self.ask(requests::increment_bulk(bulk, &["b"]), "k", 201).await;
         self.ask(requests::start_bulk(bulk), "t", 202).await;
         self.ask(requests::cancel_bulk(bulk, None), "q", 202).await;
-        self.measured.arena.take_messages().await;
+        self.measured.env.take_messages().await;
         self.has_long_header = false;
     }
 
     /// The bulk is full, and has all these already; and has none of those, which lie in a batch whose request died.
     async fn grow(&mut self, id: &str, names: &[String]) {
         let header = format!("BULK#{id}");
-        self.measured.arena.set(&header, "BULK", "items", &json!(MAX_ITEMS)).await;
+        self.measured.env.set(&header, "BULK", "items", &json!(MAX_ITEMS)).await;
         self.ask(requests::increment_bulk(id, names), "i", 201).await;
-        self.measured.arena.set(&header, "BULK", "items", &json!(PART)).await;
+        self.measured.env.set(&header, "BULK", "items", &json!(PART)).await;
 
         let (org, bulk): (OrgId, _) = (ORG.parse().unwrap(), id.parse().unwrap());
-        let store = self.measured.arena.store();
+        let store = self.measured.env.store();
         let Opened::Yes { bulk: opened, .. } = store.open_batch(&org, &bulk).await.unwrap() else {
             panic!("it takes no batch")
         };
@@ -236,9 +236,9 @@ impl Routes {
 
     /// Makes a bulk's header a twentieth as long as it can get: nearly all its batches were aborted.
     async fn age(&self, bulk: &str) {
-        let (arena, batches) = (&self.measured.arena, MAX_BATCHES / u32::from(TIMES));
+        let (env, batches) = (&self.measured.env, MAX_BATCHES / u32::from(TIMES));
         let aborted = (2..batches).map(|batch| batch.to_string()).collect();
-        let update = arena.dynamodb.update_item().table_name(&arena.table);
+        let update = env.dynamodb.update_item().table_name(&env.table);
         let update = update.key("pk", text(format!("{ORG}#BULK#{bulk}"))).key("sk", text("BULK".to_owned()));
         let update = update.update_expression("SET aborted = :aborted, last_batch = :last");
         let update = update.expression_attribute_values(":aborted", AttributeValue::Ns(aborted));
@@ -249,7 +249,7 @@ impl Routes {
     /// Each order has a creator of its own, and is asked for by another.
     async fn orders(&mut self) {
         let org: OrgId = ORG.parse().unwrap();
-        let store = self.measured.arena.store();
+        let store = self.measured.env.store();
         let mut entries = Vec::new();
         for creator_id in (0..PART).map(|number| i32::MAX - i32::from(number)) {
             let uid = Uuid::new_v4();
@@ -287,7 +287,7 @@ impl Routes {
                 repeated: false,
             },
         };
-        let (operation, store) = (accepted.acceptance(), self.measured.arena.store());
+        let (operation, store) = (accepted.acceptance(), self.measured.env.store());
         store.record_operation(&accepted, clock::now()).await.unwrap();
         let poll = Request::to("get-operation").at(accepted.operation_id);
         let counts = |done: u16| json!({ "total": MANY, "done": done, "succeeded": done, "failed": 0 });

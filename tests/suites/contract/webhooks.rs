@@ -13,9 +13,9 @@ use shared::aws::Aws;
 use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
 use tests::payloads::{ACCOUNT, batch, failed};
 use tests::proxy::{self, Moment, Step};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tests::webhook::{KEY, OTHER_KEY, Request, Then, Webhook, detail, event, event_id};
-use webhook_worker::address::Reach;
+use webhook_worker::address::AllowedDestinations;
 use webhook_worker::client::Endpoint;
 use webhook_worker::recipient::AddressBook;
 
@@ -24,7 +24,7 @@ type Hidden = Arc<Mutex<Vec<u64>>>;
 
 /// The worker, before an endpoint of its own.
 struct Site {
-    arena: Arena,
+    env: TestEnv,
     webhook: Webhook,
     worker: Function,
     hidden: Hidden,
@@ -32,7 +32,7 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let (arena, webhook, hidden) = (Arena::new().await, Webhook::new().await, Hidden::default());
+        let (env, webhook, hidden) = (TestEnv::new().await, Webhook::new().await, Hidden::default());
         let noted = Arc::clone(&hidden);
         let proxy = proxy::start(move |call, moment| {
             if call.target == "AmazonSQS.ChangeMessageVisibility" && moment == Moment::Before {
@@ -41,10 +41,10 @@ impl Site {
             }
             Step::Pass
         });
-        let mut environment = arena.environment_behind(&proxy.await);
+        let mut environment = env.environment_behind(&proxy.await);
         environment.extend(webhook.variables());
         let worker = Function::new("webhook-worker", environment).await.logging("TRACE");
-        Self { arena, webhook, worker, hidden }
+        Self { env, webhook, worker, hidden }
     }
 
     /// Hands it these events, which are delivered so often; answers which it did not finish.
@@ -63,7 +63,7 @@ impl Site {
 
     /// The reasons in the dead-letter queue.
     async fn buried(&self) -> Vec<String> {
-        let receiving = self.arena.sqs.receive_message().queue_url(&self.arena.dlq_url).max_number_of_messages(10);
+        let receiving = self.env.sqs.receive_message().queue_url(&self.env.dlq_url).max_number_of_messages(10);
         let messages = receiving.message_attribute_names("All").send().await.unwrap().messages.unwrap_or_default();
         let reason =
             |message: &Message| message.message_attributes().unwrap()["reason"].string_value().unwrap().to_owned();
@@ -187,7 +187,7 @@ async fn keys_are_read_again() {
     let webhook = Webhook::new().await;
     let secrets = || Aws::from_env().unwrap().secretsmanager();
     let sign = async |book: &AddressBook| book.recipient().await.unwrap().keys.sign("a", 1, "b");
-    let book = |fresh| AddressBook::new(secrets(), webhook.secret.clone(), Reach::of_this_build(), fresh);
+    let book = |fresh| AddressBook::new(secrets(), webhook.secret.clone(), AllowedDestinations::of_this_build(), fresh);
     let [at_once, later] = [Duration::ZERO, Duration::from_secs(300)];
     let eager = book(at_once);
     let calm = book(later);
@@ -213,8 +213,8 @@ async fn keys_are_read_again() {
 async fn another_url_is_read_from_the_secret() {
     let (old, new) = (Webhook::new().await, Webhook::new().await);
     let secrets = Aws::from_env().unwrap().secretsmanager();
-    let book = AddressBook::new(secrets, old.secret.clone(), Reach::of_this_build(), Duration::ZERO);
-    let of = |url: &str| Endpoint::parse(url, Reach::of_this_build()).unwrap();
+    let book = AddressBook::new(secrets, old.secret.clone(), AllowedDestinations::of_this_build(), Duration::ZERO);
+    let of = |url: &str| Endpoint::parse(url, AllowedDestinations::of_this_build()).unwrap();
     assert!(book.recipient().await.unwrap().endpoint == of(&old.url));
     old.says(&format!("{KEY} {}", new.url)).await;
     assert!(book.recipient().await.unwrap().endpoint == of(&new.url));
@@ -229,8 +229,8 @@ async fn another_url_is_read_from_the_secret() {
 #[case("https://[::ffff:10.0.0.1]/", "names an address that is not public")]
 #[tokio::test]
 async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &str, #[case] reason: &str) {
-    let (arena, webhook) = (Arena::new().await, Webhook::new().await);
-    let mut environment = arena.environment();
+    let (env, webhook) = (TestEnv::new().await, Webhook::new().await);
+    let mut environment = env.environment();
     environment.extend(webhook.variables());
     webhook.says(&format!("{url} {KEY}")).await;
     let worker = Function::new("webhook-worker", environment).await;
@@ -249,8 +249,8 @@ async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &s
 #[case::out_of_reach(None, "GetSecretValue")]
 #[tokio::test]
 async fn events_wait_for_the_secret_and_the_log_says_why(#[case] secret: Option<&str>, #[case] reason: &str) {
-    let (arena, webhook) = (Arena::new().await, Webhook::new().await);
-    let mut environment = arena.environment();
+    let (env, webhook) = (TestEnv::new().await, Webhook::new().await);
+    let mut environment = env.environment();
     environment.extend(webhook.variables());
     match secret {
         Some(text) => webhook.says(text).await,
@@ -270,10 +270,10 @@ async fn events_wait_for_the_secret_and_the_log_says_why(#[case] secret: Option<
 
 #[tokio::test]
 async fn a_name_that_leads_nowhere_or_does_not_speak_tls_comes_again_later() {
-    let (arena, webhook) = (Arena::new().await, Webhook::new().await);
+    let (env, webhook) = (TestEnv::new().await, Webhook::new().await);
     let plain = webhook.url.replace("http://127.0.0.1", "https://localhost");
     for (url, reason) in [("https://no-such-host.invalid/", "not sent"), (plain.as_str(), "not sent")] {
-        let mut environment = arena.environment();
+        let mut environment = env.environment();
         environment.extend(webhook.variables());
         webhook.says(&format!("{url} {KEY}")).await;
         let worker = Function::new("webhook-worker", environment).await;

@@ -8,7 +8,7 @@ use tests::function::{Function, Invocation, runner};
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
 use tests::requests::cancel_orders;
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 
 /// Somebody else, who creates orders too.
 const JOINT: i32 = CREATOR + 1;
@@ -31,7 +31,7 @@ fn change(order: i32, version: u64, authorized: &Value) -> Value {
 
 /// The order book, and who asks for cancellations.
 struct Desk {
-    arena: Arena,
+    env: TestEnv,
     feeder: Function,
     endpoint: Function,
 }
@@ -39,10 +39,10 @@ struct Desk {
 impl Desk {
     /// Orders 1 to 9, on which others may act.
     async fn new() -> Self {
-        let arena = Arena::new().await;
-        let feeder = Function::new("order-feed-worker", arena.environment()).await;
-        let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
-        let desk = Self { arena, feeder, endpoint };
+        let env = TestEnv::new().await;
+        let feeder = Function::new("order-feed-worker", env.environment()).await;
+        let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
+        let desk = Self { env, feeder, endpoint };
         let orders = (1..10).map(|order| change(order, 1, &json!([JOINT, ADVISER, JOINT]))).collect::<Vec<_>>();
         desk.feed(&orders).await;
         desk
@@ -60,7 +60,7 @@ impl Desk {
     /// Sets a PIN that is required, as an operator does.
     async fn set_pin(&self, person: i32, pin: Option<&str>) {
         let mut command = tokio::process::Command::new(runner());
-        command.args(["set-pin", ORG, &person.to_string(), pin.unwrap()]).envs(self.arena.environment());
+        command.args(["set-pin", ORG, &person.to_string(), pin.unwrap()]).envs(self.env.environment());
         assert!(command.status().await.unwrap().success());
     }
 
@@ -85,7 +85,7 @@ impl Desk {
 
     /// How often in a row the PIN of each of the two was guessed wrong.
     async fn tries(&self) -> [usize; 2] {
-        let rows = self.arena.rows().await;
+        let rows = self.env.rows().await;
         [CREATOR, JOINT].map(|person| {
             let row = &rows[&(format!("{ORG}#PERSON#{person}"), "PERSON".to_owned())];
             row["wrong"].as_array().map_or(0, Vec::len)
@@ -117,7 +117,7 @@ async fn the_pin_is_that_of_who_acts(
     desk.pins().await;
     assert_eq!(desk.cancel(1, person, pin, "").await.as_deref(), told);
     assert_eq!(desk.tries().await, tries);
-    assert_eq!(desk.arena.take_messages().await.len(), usize::from(told.is_none()));
+    assert_eq!(desk.env.take_messages().await.len(), usize::from(told.is_none()));
 }
 
 /// Their own requirement is for the orders that they created.
@@ -127,10 +127,10 @@ async fn whether_a_pin_is_required_is_the_creators() {
     desk.set_pin(JOINT, JOINTS_PIN).await;
     assert_eq!(desk.cancel(1, Some(JOINT), None, "").await, None);
     desk.set_pin(CREATOR, CREATORS_PIN).await;
-    desk.arena.set(&format!("PERSON#{CREATOR}"), "PERSON", "pin_required", &json!(false)).await;
+    desk.env.set(&format!("PERSON#{CREATOR}"), "PERSON", "pin_required", &json!(false)).await;
     assert_eq!(desk.cancel(2, Some(JOINT), None, "").await, None);
     desk.set_pin(CREATOR, CREATORS_PIN).await;
-    desk.arena.set(&format!("PERSON#{JOINT}"), "PERSON", "pin_required", &json!(false)).await;
+    desk.env.set(&format!("PERSON#{JOINT}"), "PERSON", "pin_required", &json!(false)).await;
     assert_eq!(desk.cancel(3, Some(JOINT), None, "").await.as_deref(), INVALID);
     assert_eq!(desk.cancel(3, Some(JOINT), JOINTS_PIN, "").await, None);
 }
@@ -172,10 +172,10 @@ async fn who_may_act_is_as_the_feed_last_said() {
         assert_eq!(found, may, "{authorized} under version {version}");
     }
     assert_eq!(desk.cancel(1, Some(JOINT), None, "k").await, None);
-    let message = desk.arena.take_messages().await.remove(0);
-    let worker = Function::new("cancel-orders-worker", desk.arena.environment()).await;
+    let message = desk.env.take_messages().await.remove(0);
+    let worker = Function::new("cancel-orders-worker", desk.env.environment()).await;
     worker.invoke(batch(&[(message, 1)])).await;
-    let events = desk.arena.events().await;
+    let events = desk.env.events().await;
     let creators: Vec<_> = events.values().map(|event| &event["data"]["creator_id"]).collect();
     assert_eq!(creators, [CREATOR]);
 }
@@ -208,17 +208,17 @@ async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
 #[tokio::test]
 async fn a_change_of_another_form_is_a_dead_letter(#[case] member: &str, #[case] value: &Value) {
     let desk = Desk::new().await;
-    let before = desk.arena.rows().await;
+    let before = desk.env.rows().await;
     let mut broken = change(1, 2, &json!(null));
     broken[member] = value.clone();
     desk.feed(&[broken.clone()]).await;
-    let dead: BTreeSet<String> = drain(&desk.arena.sqs, &desk.arena.dlq_url).await.into_iter().collect();
+    let dead: BTreeSet<String> = drain(&desk.env.sqs, &desk.env.dlq_url).await.into_iter().collect();
     assert_eq!(dead, BTreeSet::from([broken.to_string()]));
-    assert_eq!(desk.arena.rows().await, before);
+    assert_eq!(desk.env.rows().await, before);
     // A later one is taken, in whatever way its integers are written, and with a byte order mark before it.
     let mut next = change(1, 2, &json!([8.0]));
     (next["order_id"], next["creator_id"], next["version"]) = (json!(1.0), json!(f64::from(CREATOR)), json!(2.0));
     desk.feed_texts(std::iter::once(format!("\u{feff}{next}"))).await;
-    let row = &desk.arena.rows().await[&(format!("{ORG}#ORDER#1"), "ORDER".to_owned())];
+    let row = &desk.env.rows().await[&(format!("{ORG}#ORDER#1"), "ORDER".to_owned())];
     assert_eq!((&row["version"], &row["authorized_ids"]), (&json!(2), &json!([8])));
 }

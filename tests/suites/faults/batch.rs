@@ -10,8 +10,8 @@ use shared::Error;
 use shared::aws::{Aws, Service};
 use shared::environment::Environment;
 use shared::message::{Instruction, Message};
-use shared::worker::{Applied, Attempt, Failure, Worker, WorkerContext, run_batch};
-use tests::test_env::{Arena, drain};
+use shared::worker::{Completed, DeliveryInfo, Worker, WorkerContext, WorkerError, run_batch};
+use tests::test_env::{TestEnv, drain};
 
 /// What to do.
 #[derive(Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl Instruction for Word {
     const KIND: &'static str = "webhook";
 }
 
-/// Does what the instruction says. It has the webhook's queues, which are the arena's.
+/// Does what the instruction says. It has the webhook's queues, which are the env's.
 struct Obey;
 
 impl Worker for Obey {
@@ -34,14 +34,14 @@ impl Worker for Obey {
         Ok(Self)
     }
 
-    async fn apply(&self, message: Message<Word>, _: Attempt) -> Result<Applied, Failure> {
+    async fn apply(&self, message: Message<Word>, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         match message.instruction.0.as_str() {
-            "succeed" => Ok(Applied { outcome: "SUCCESS", events: Vec::new() }),
+            "succeed" => Ok(Completed { outcome: "SUCCESS", events: Vec::new() }),
             "panic" => panic!("as told"),
             "hang" => std::future::pending().await,
-            "retry" => Err(Failure::Retry("not yet".to_owned())),
-            "wonder" => Err(Failure::Unexpected("as told".to_owned())),
-            _ => Err(Failure::Broken("as told".to_owned())),
+            "retry" => Err(WorkerError::Transient("not yet".to_owned())),
+            "wonder" => Err(WorkerError::Unexpected("as told".to_owned())),
+            _ => Err(WorkerError::Permanent("as told".to_owned())),
         }
     }
 }
@@ -58,8 +58,8 @@ fn record(word: &str, receives: u32) -> Value {
 
 #[tokio::test]
 async fn each_message_of_a_batch_has_its_own_fate() {
-    let arena = Arena::new().await;
-    let variables = arena.environment().into_iter().chain([("AWS_LAMBDA_FUNCTION_NAME".to_owned(), "test".to_owned())]);
+    let env = TestEnv::new().await;
+    let variables = env.environment().into_iter().chain([("AWS_LAMBDA_FUNCTION_NAME".to_owned(), "test".to_owned())]);
     let environment = Environment::given(Aws::from_env().unwrap(), variables.collect());
     let surroundings = environment.make(|environment| Ok(WorkerContext::of::<Obey>(environment))).unwrap();
     let mut records = ["marked", "succeed", "panic", "hang", "retry", "break", "wonder"].map(|word| record(word, 1));
@@ -74,7 +74,7 @@ async fn each_message_of_a_batch_has_its_own_fate() {
     assert!(SystemTime::now() < deadline);
     let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     assert_eq!(failed, ["hang", "retry", "wonder"]);
-    let mut buried: Vec<_> = drain(&arena.sqs, &arena.dlq_url)
+    let mut buried: Vec<_> = drain(&env.sqs, &env.dlq_url)
         .await
         .iter()
         .map(|body| serde_json::from_str::<Value>(body).unwrap()["instruction"].as_str().unwrap().to_owned())
@@ -89,6 +89,6 @@ async fn each_message_of_a_batch_has_its_own_fate() {
         context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
         let response = run_batch(&Obey, &surroundings, LambdaEvent::new(event, context.clone())).await;
         assert_eq!(response.batch_item_failures.is_empty(), is_buried);
-        assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), usize::from(is_buried));
+        assert_eq!(drain(&env.sqs, &env.dlq_url).await.len(), usize::from(is_buried));
     }
 }

@@ -9,15 +9,15 @@ use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::requests::increment_bulk;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::workers::Bulks;
 use super::{Delivery, batch, bind_event, deliver_with_deaths};
 
 /// What every item of the bulk, and the operation, must have come to.
-async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
+async fn assert_all_issued(env: &TestEnv, bulk: &str, items: usize) {
     let expected: BTreeSet<String> = (0..items).map(external_id).collect();
-    let events = arena.events().await;
+    let events = env.events().await;
     let mut of_events = BTreeMap::new();
     for event in events.values().filter(|event| event["event_type"] == "create") {
         let data = &event["data"];
@@ -28,7 +28,7 @@ async fn assert_all_issued(arena: &Arena, bulk: &str, items: usize) {
     assert_eq!(of_events.keys().cloned().collect::<BTreeSet<_>>(), expected);
     assert_eq!(of_events.values().map(|card| card.as_u64().unwrap()).collect::<BTreeSet<_>>().len(), items);
 
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     let of_items: BTreeMap<String, Value> = rows
         .iter()
         .filter(|((_, sk), _)| sk.starts_with("I#"))
@@ -53,17 +53,17 @@ async fn five_thousand_items_get_a_card_each_whatever_dies() {
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;
     let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
-    let run = deliver_with_deaths(&bulks.arena, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
+    let run = deliver_with_deaths(&bulks.env, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
     println!("{} deliveries, {} deaths", run.deliveries, run.deaths);
     assert!(run.deaths > 10);
-    assert_all_issued(&bulks.arena, &bulk, ITEMS).await;
+    assert_all_issued(&bulks.env, &bulk, ITEMS).await;
 }
 
 /// Rule 4: the worker dies after half a chunk; one of the cards is bound; the message comes again.
 #[tokio::test]
 async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(100).await;
     let plan = bulks.start(&bulk).await;
     let mut transactions = 0;
@@ -78,30 +78,30 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("start-bulk-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("start-bulk-worker", env.environment_behind(&url)).await;
     answer_of(&worker, &plan).await;
-    let chunk = arena.take_messages().await.remove(0);
+    let chunk = env.take_messages().await.remove(0);
     answer_of(&worker, &chunk).await;
-    assert!(arena.events().await.is_empty());
-    let issued: Vec<u64> = arena.rows().await.values().filter_map(|row| row["card_id"].as_u64()).collect();
+    assert!(env.events().await.is_empty());
+    let issued: Vec<u64> = env.rows().await.values().filter_map(|row| row["card_id"].as_u64()).collect();
     assert_eq!(issued.len(), 2 * 50);
 
-    let environment = arena.environment();
+    let environment = env.environment();
     let bind = Function::new("bind-card", environment.clone()).await;
     bind.invoke(bind_event(issued[0], None, "k")).await.response(202);
     let binder = Function::new("bind-card-worker", environment.clone()).await;
-    answer_of(&binder, &arena.take_messages().await[0]).await;
+    answer_of(&binder, &env.take_messages().await[0]).await;
     let card = |rows: BTreeMap<(String, String), Value>| {
         let is_card = |row: &&Value| row["card_id"] == issued[0] && row["sk"] == "CARD";
         rows.values().find(is_card).unwrap().clone()
     };
-    let bound = card(arena.rows().await);
+    let bound = card(env.rows().await);
     assert_eq!(bound["status"], "CREATED");
 
     let worker = Function::new("start-bulk-worker", environment).await;
     worker.invoke(batch(&[(chunk, 2)])).await.acknowledged();
-    assert_eq!(card(arena.rows().await), bound);
-    assert_all_issued(arena, &bulk, 100).await;
+    assert_eq!(card(env.rows().await), bound);
+    assert_all_issued(env, &bulk, 100).await;
 }
 
 async fn answer_of(function: &Function, message: &str) -> Value {
@@ -113,7 +113,7 @@ async fn answer_of(function: &Function, message: &str) -> Value {
 #[tokio::test]
 async fn an_increment_that_died_at_the_end_is_not_refused_later() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let broken = Arc::new(Mutex::new(true));
     let is_broken = Arc::clone(&broken);
@@ -126,7 +126,7 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
         Step::Pass
     })
     .await;
-    let increment = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let increment = Function::new("increment-bulk", env.environment_behind(&url)).await;
     let request = |key: &str, id: &str| increment_bulk(&bulk, &[id]).key(key).event();
     increment.invoke(request("k", "late")).await.response(503);
     *broken.lock().unwrap() = false;

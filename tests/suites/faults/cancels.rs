@@ -13,7 +13,7 @@ use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::requests::{cancel_bulk, increment_bulk};
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths};
@@ -30,8 +30,8 @@ pub fn codes(events: &BTreeMap<String, Value>, cid: &Value) -> BTreeMap<String, 
     codes
 }
 
-pub fn row(arena_rows: &BTreeMap<(String, String), Value>, is_it: impl Fn(&Value) -> bool) -> Value {
-    arena_rows.values().find(|row| is_it(row)).unwrap().clone()
+pub fn row(env_rows: &BTreeMap<(String, String), Value>, is_it: impl Fn(&Value) -> bool) -> Value {
+    env_rows.values().find(|row| is_it(row)).unwrap().clone()
 }
 
 pub fn cid(message: &str) -> Value {
@@ -60,32 +60,32 @@ fn assert_results_agree(rows: &BTreeMap<(String, String), Value>, operation: &Va
 async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     const ITEMS: usize = 5000;
     let bulks = Bulks::of_thousands().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(3000).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;
     bulks.grow(&bulk, 3000..ITEMS).await;
-    arena.events().await;
-    let rows = arena.rows().await;
+    env.events().await;
+    let rows = env.rows().await;
     let card = |number| Bulks::card_of(&rows, number);
     for number in 0..500 {
         let bound = seed::bound(card(number), CardStatus::Created, ACCOUNT, CUSTOMER);
-        seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+        seed::put(&env.dynamodb, &env.table, ORG, &bound).await;
     }
     for number in 500..520 {
-        seed::remove(&arena.dynamodb, &arena.table, ORG, card(number)).await;
+        seed::remove(&env.dynamodb, &env.table, ORG, card(number)).await;
         // Issued so long ago that the card cannot be one that is about to be seen.
         let (pk, sk) = (format!("BULK#{bulk}"), format!("I#{}", external_id(number)));
         let mut issued = rows[&(format!("{ORG}#{pk}"), sk.clone())]["issued"].clone();
         issued["at"] = json!("2026-01-01T00:00:00.000Z");
-        arena.set(&pk, &sk, "issued", &issued).await;
+        env.set(&pk, &sk, "issued", &issued).await;
     }
     let named: Vec<String> = (1000..1300).chain(4000..4200).chain(9000..9100).map(external_id).collect();
     let partial = bulks.cancel(&bulk, Some(named)).await;
     let how = || Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
-    let run = deliver_with_deaths(arena, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
+    let run = deliver_with_deaths(env, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
     println!("PARTIAL: {} deliveries, {} deaths", run.deliveries, run.deaths);
-    let events = arena.events().await;
+    let events = env.events().await;
     let expected: BTreeMap<String, String> = (1000..1300)
         .map(|number| (number, "EXTERNAL_ID_AND_CARD_CANCELED"))
         .chain((4000..4200).map(|number| (number, "EXTERNAL_ID_CANCELED")))
@@ -98,10 +98,10 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
 
     let full = bulks.cancel(&bulk, None).await;
     let crew = [CANCELER, CANCELER, CANCELER];
-    let run = deliver_with_deaths(arena, &crew, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
+    let run = deliver_with_deaths(env, &crew, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
     println!("FULL: {} deliveries, {} deaths", run.deliveries, run.deaths);
     assert!(run.deaths > 10);
-    let events = arena.events().await;
+    let events = env.events().await;
     let expected: BTreeMap<String, String> = (0..ITEMS)
         .map(|number| {
             let code = match number {
@@ -122,7 +122,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
         (&end["requested"], &end["canceled"], &end["failed"], &end["cancellation"]["state"]),
         (&json!(ITEMS), &json!(ITEMS - 520), &json!(520), &json!("PARTIAL"))
     );
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     let header = row(&rows, |row| row["sk"] == "BULK");
     assert_eq!((&header["extent"], &header["canceled"]), (&json!("PARTIAL"), &json!(ITEMS - 520)));
     assert_eq!(
@@ -149,35 +149,35 @@ pub fn row_of(events: &BTreeMap<String, Value>, event_type: &str) -> Value {
 async fn of_binds_and_a_cancel_one_wins_each_card() {
     const CARDS: usize = 200;
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(CARDS).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
-    arena.events().await;
-    let rows = arena.rows().await;
-    let bind = Function::new("bind-card", arena.environment()).await;
+    env.events().await;
+    let rows = env.rows().await;
+    let bind = Function::new("bind-card", env.environment()).await;
     for number in 0..CARDS {
         let event = bind_event(Bulks::card_of(&rows, number), None, &format!("bind-{number}"));
         bind.invoke(event).await.response(202);
     }
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert_eq!(messages.len(), CARDS);
     // The cancel's chunks are on their way when the binds begin.
     let cancel = bulks.cancel(&bulk, None).await;
-    let worker = Function::new(CANCELER, arena.environment()).await;
+    let worker = Function::new(CANCELER, env.environment()).await;
     worker.invoke(batch(&[(cancel.clone(), 1)])).await;
-    let chunks = arena.take_messages().await;
+    let chunks = env.take_messages().await;
     let how = || Delivery { batch: 5, moments: 8, death: 0.1, ..Delivery::default() };
     let binders = ["bind-card-worker", "bind-card-worker"];
-    let binding = deliver_with_deaths(arena, &binders, messages, how(), Rng::with_seed(3));
+    let binding = deliver_with_deaths(env, &binders, messages, how(), Rng::with_seed(3));
     let canceling = async {
-        let bound = async || arena.rows().await.values().filter(|row| row["status"] == "CREATED").count();
+        let bound = async || env.rows().await.values().filter(|row| row["status"] == "CREATED").count();
         while bound().await < CARDS / 8 {}
-        deliver_with_deaths(arena, &[CANCELER, CANCELER], chunks, how(), Rng::with_seed(4)).await
+        deliver_with_deaths(env, &[CANCELER, CANCELER], chunks, how(), Rng::with_seed(4)).await
     };
     let (binding, canceling) = join(binding, canceling).await;
 
-    let (events, rows) = (arena.events().await, arena.rows().await);
+    let (events, rows) = (env.events().await, env.rows().await);
     let codes = codes(&events, &cid(&cancel));
     let outcomes: BTreeMap<u64, Value> = events
         .values()
@@ -213,21 +213,21 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
 async fn of_a_start_and_a_cancel_nothing_is_left() {
     const ITEMS: usize = 1000;
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(ITEMS).await;
-    let environment = arena.environment();
+    let environment = env.environment();
     let (start, cancel) = (bulks.start(&bulk).await, bulks.cancel(&bulk, None).await);
     let mut messages = Vec::new();
     for (worker, plan) in [("start-bulk-worker", start), (CANCELER, cancel.clone())] {
         Function::new(worker, environment.clone()).await.invoke(batch(&[(plan, 1)])).await;
-        messages.extend(arena.take_messages().await);
+        messages.extend(env.take_messages().await);
     }
     assert_eq!(messages.len(), 20);
     let how = Delivery { batch: 1, moments: 20, death: 0.1, ..Delivery::default() };
     let crew = ["start-bulk-worker", "start-bulk-worker", CANCELER, CANCELER];
-    let run = deliver_with_deaths(arena, &crew, messages, how, Rng::with_seed(4)).await;
+    let run = deliver_with_deaths(env, &crew, messages, how, Rng::with_seed(4)).await;
 
-    let (events, rows) = (arena.events().await, arena.rows().await);
+    let (events, rows) = (env.events().await, env.rows().await);
     let codes = codes(&events, &cid(&cancel));
     let issued: BTreeSet<String> = events
         .values()
@@ -263,7 +263,7 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
 #[tokio::test]
 async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] target: &'static str, #[case] at: Moment) {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(150).await;
     let broken = Arc::new(Mutex::new(true));
     let is_broken = Arc::clone(&broken);
@@ -274,37 +274,37 @@ async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] tar
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("cancel-bulk", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-bulk", env.environment_behind(&url)).await;
     let names: Vec<String> = (0..150).map(external_id).collect();
     let request = || cancel_bulk(&bulk, Some(&names)).key("k").event();
     endpoint.invoke(request()).await.response(503);
-    assert!(arena.take_messages().await.is_empty());
+    assert!(env.take_messages().await.is_empty());
     *broken.lock().unwrap() = false;
     endpoint.invoke(request()).await.response(202);
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert_eq!(messages.len(), 1);
     bulks.work(&[CANCELER], messages).await;
-    assert_eq!(arena.events().await.len(), 151);
+    assert_eq!(env.events().await.len(), 151);
     endpoint.invoke(request()).await.response(202);
-    assert!(arena.take_messages().await.is_empty());
+    assert!(env.take_messages().await.is_empty());
 }
 
 /// The longest IDs that there are, of the characters that take the most room everywhere.
 #[tokio::test]
 async fn a_thousand_of_the_longest_names_fit() {
     let bulks = Bulks::of_thousands().await;
-    let arena: &Arena = &bulks.arena;
+    let env: &TestEnv = &bulks.env;
     let bulk = bulks.create(1).await;
     let long = |number: usize| format!("{number:04}{}", ["😀", "\u{ffff}", "\u{10ffff}"][number % 3].repeat(251));
     let names: Vec<String> = (0..1000).map(long).collect();
     let grow = increment_bulk(&bulk, &names).event();
-    Function::new("increment-bulk", arena.environment()).await.invoke(grow).await.response(201);
+    Function::new("increment-bulk", env.environment()).await.invoke(grow).await.response(201);
     let partial = bulks.cancel(&bulk, Some(names.clone())).await;
     bulks.work(&[CANCELER], vec![partial.clone()]).await;
-    let codes = codes(&arena.events().await, &cid(&partial));
+    let codes = codes(&env.events().await, &cid(&partial));
     assert_eq!(codes.keys().cloned().collect::<BTreeSet<_>>(), names.into_iter().collect());
     assert!(codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"));
     let full = bulks.cancel(&bulk, None).await;
     bulks.work(&[CANCELER], vec![full]).await;
-    assert_eq!(arena.events().await.len(), 1002);
+    assert_eq!(env.events().await.len(), 1002);
 }

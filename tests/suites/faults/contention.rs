@@ -10,7 +10,7 @@ use tests::payloads::ORG;
 use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 
 use super::cancels::{CANCELER, cid, codes, row, row_of};
 use super::workers::Bulks;
@@ -41,9 +41,9 @@ pub async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str
 /// Has all of the bulk canceled, and planned; answers the correlation ID and the message of the first chunk.
 pub async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
     let plan = bulks.cancel(bulk, None).await;
-    let worker = Function::new(CANCELER, bulks.arena.environment()).await;
+    let worker = Function::new(CANCELER, bulks.env.environment()).await;
     worker.invoke(batch(&[(plan.clone(), 1)])).await;
-    (cid(&plan), bulks.arena.take_messages().await.remove(0))
+    (cid(&plan), bulks.env.take_messages().await.remove(0))
 }
 
 #[rstest::rstest]
@@ -56,18 +56,18 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
     let bulk = bulks.create(30).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(3), Arc::new(Mutex::new(2)), code).await;
-    let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await;
+    let worker = Function::new(CANCELER, bulks.env.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk, 1)])).await.acknowledged();
-    let codes = codes(&bulks.arena.events().await, &cid);
+    let codes = codes(&bulks.env.events().await, &cid);
     assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
 }
 
 /// A time by which all that is at work now has ended.
-pub async fn wait_for_others(arena: &Arena) {
-    let rows = arena.rows().await;
+pub async fn wait_for_others(env: &TestEnv) {
+    let rows = env.rows().await;
     let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("none was given up");
     let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();
-    arena.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
+    env.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
 }
 
 /// What others hold at every try comes back, until hardly any is left. Then it is given up: nobody tries any more, and
@@ -75,37 +75,37 @@ pub async fn wait_for_others(arena: &Arena) {
 #[tokio::test]
 async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
-    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
     let comes_back = async |worker: &Function, receives: u32| {
         let answer = worker.invoke(batch(&[(chunk.clone(), receives)])).await.answer();
         assert_eq!(failed(&answer), BTreeSet::from([0]));
-        assert!(arena.events().await.is_empty());
+        assert!(env.events().await.is_empty());
     };
-    let is_given_up = async || arena.rows().await.values().any(|row| row.get("held_since").is_some());
+    let is_given_up = async || env.rows().await.values().any(|row| row.get("held_since").is_some());
     comes_back(&worker, 3).await;
     assert!(!is_given_up().await);
     comes_back(&worker, 4).await;
     assert!(is_given_up().await);
 
     // It is free now. But who had not read that it was given up may still be at it.
-    let worker = Function::new(CANCELER, arena.environment()).await;
+    let worker = Function::new(CANCELER, env.environment()).await;
     comes_back(&worker, 1).await;
-    wait_for_others(arena).await;
+    wait_for_others(env).await;
     worker.invoke(batch(&[(chunk.clone(), 5)])).await.acknowledged();
-    let events = arena.events().await;
+    let events = env.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "INVALID_BULK_ITEM_STATUS".to_owned())]));
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
 
     // What was said stays said, and stays true.
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     worker.invoke(batch(&[(chunk, 1)])).await;
-    assert_eq!(arena.events().await, events);
-    assert_eq!(arena.rows().await, rows);
+    assert_eq!(env.events().await, events);
+    assert_eq!(env.rows().await, rows);
     assert_eq!(row(&rows, |row| row["sk"].as_str().unwrap().starts_with("I#"))["state"], "PENDING");
 }
 
@@ -113,7 +113,7 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
 #[tokio::test]
 async fn who_cancels_what_another_gave_up_is_who_says_so() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let (given_up, when) = tokio::sync::watch::channel(false);
@@ -124,17 +124,17 @@ async fn who_cancels_what_another_gave_up_is_who_says_so() {
         Step::Pass
     })
     .await;
-    let slow = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let slow = Function::new(CANCELER, env.environment_behind(&url)).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
-    let giving_up = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let giving_up = Function::new(CANCELER, env.environment_behind(&url)).await;
     let (answer, ()) = futures_util::future::join(slow.invoke(batch(&[(chunk.clone(), 1)])), async {
         giving_up.invoke(batch(&[(chunk.clone(), 4)])).await;
-        assert!(arena.rows().await.values().any(|row| row.get("held_since").is_some()));
+        assert!(env.rows().await.values().any(|row| row.get("held_since").is_some()));
         given_up.send(true).unwrap();
     })
     .await;
     answer.acknowledged();
-    let codes = codes(&arena.events().await, &cid);
+    let codes = codes(&env.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
@@ -142,7 +142,7 @@ async fn who_cancels_what_another_gave_up_is_who_says_so() {
 #[tokio::test]
 async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let mut tries = 0;
@@ -161,11 +161,11 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
         }
     })
     .await;
-    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(arena).await;
+    wait_for_others(env).await;
     worker.invoke(batch(&[(chunk, 5)])).await.acknowledged();
-    let codes = codes(&arena.events().await, &cid);
+    let codes = codes(&env.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
@@ -173,15 +173,15 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
 #[tokio::test]
 async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
-    let starter = Function::new("start-bulk-worker", arena.environment()).await;
+    let starter = Function::new("start-bulk-worker", env.environment()).await;
     let start = bulks.start(&bulk).await;
     starter.invoke(batch(&[(start, 1)])).await;
-    let start_chunk = arena.take_messages().await.remove(0);
+    let start_chunk = env.take_messages().await.remove(0);
     let (cid, chunk) = planned(&bulks, &bulk).await;
     starter.invoke(batch(&[(start_chunk, 1)])).await;
-    let card = Bulks::card_of(&arena.rows().await, 0);
+    let card = Bulks::card_of(&env.rows().await, 0);
 
     // All but its result is done.
     let url = proxy::start(|call, moment| {
@@ -189,36 +189,36 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
         if is_result { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
-    let dying = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let dying = Function::new(CANCELER, env.environment_behind(&url)).await;
     let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
-    assert_eq!(row(&arena.rows().await, |row| row["sk"] == "CARD" && row["card_id"] == card)["status"], "CANCELED");
+    assert_eq!(row(&env.rows().await, |row| row["sk"] == "CARD" && row["card_id"] == card)["status"], "CANCELED");
 
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
-    let last = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let last = Function::new(CANCELER, env.environment_behind(&url)).await;
     last.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(arena).await;
+    wait_for_others(env).await;
     last.invoke(batch(&[(chunk, 5)])).await.acknowledged();
-    let events = arena.events().await;
+    let events = env.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "EXTERNAL_ID_AND_CARD_CANCELED".to_owned())]));
     assert_eq!(row_of(&events, "noname_cancellation")["card_id"], card);
     let ended = row_of(&events, "noname_bulk_cancellation");
     assert_eq!((&ended["failed"], &ended["cancellation"]["state"]), (&json!(0), &json!("FULL")));
-    assert_eq!(row(&arena.rows().await, |row| row["sk"] == "BULK")["canceled"], 1);
+    assert_eq!(row(&env.rows().await, |row| row["sk"] == "BULK")["canceled"], 1);
 }
 
 /// An answer that does not bring the row does not mean that there is none.
 #[tokio::test]
 async fn a_card_that_an_answer_leaves_out_is_looked_for() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
-    arena.events().await;
-    let card = Bulks::card_of(&arena.rows().await, 1);
+    env.events().await;
+    let card = Bulks::card_of(&env.rows().await, 1);
     let bound = seed::bound(card, CardStatus::Created, ACCOUNT, CUSTOMER);
-    seed::put(&arena.dynamodb, &arena.table, ORG, &bound).await;
+    seed::put(&env.dynamodb, &env.table, ORG, &bound).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
@@ -229,8 +229,8 @@ async fn a_card_that_an_answer_leaves_out_is_looked_for() {
         Step::Pass
     })
     .await;
-    let worker = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk, 1)])).await;
-    let codes = codes(&arena.events().await, &cid);
+    let codes = codes(&env.events().await, &cid);
     assert_eq!(codes[&external_id(1)], "INVALID_CARD_STATUS_FOR_CANCELLATION");
 }

@@ -106,18 +106,18 @@ fn draws_of(first: &str) -> Rng {
 #[tokio::test]
 async fn copies_of_a_page_do_not_multiply() {
     let bulks = Bulks::of_thousands().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
-    take(arena, &format!("BULK#{bulk}"), &format!("I#{}", external_id(0))).await;
-    fill(arena, &bulk, (0..ITEMS).map(longest_id)).await;
+    take(env, &format!("BULK#{bulk}"), &format!("I#{}", external_id(0))).await;
+    fill(env, &bulk, (0..ITEMS).map(longest_id)).await;
     let plan = bulks.cancel(&bulk, None).await;
     let operation = operation_of(&plan);
 
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let (hook, queue) = (Arc::clone(&seen), arena.queue_url.clone());
+    let (hook, queue) = (Arc::clone(&seen), env.queue_url.clone());
     let hook = move |call: &Call<'_>, moment| hook.lock().unwrap().step(call, moment, &queue);
-    let url = Proxy::before(&arena.dynamodb_url).start(hook).await;
-    let mut environment = arena.environment_behind(&url);
+    let url = Proxy::before(&env.dynamodb_url).start(hook).await;
+    let mut environment = env.environment_behind(&url);
     environment.push(("MAX_RECEIVES".to_owned(), MAX_RECEIVES.to_owned()));
     let worker = Function::new(CANCELER, environment).await;
 
@@ -143,7 +143,7 @@ async fn copies_of_a_page_do_not_multiply() {
         let expected: BTreeSet<usize> = (0..CHUNKS).collect();
         assert_eq!(seen.chunks.keys().copied().collect::<BTreeSet<_>>(), expected);
     }
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
-    let operation = row_at(arena, &operation, "OP").await.unwrap();
+    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
+    let operation = row_at(env, &operation, "OP").await.unwrap();
     assert_eq!((&operation["chunks"], &operation["items_total"]), (&json!(CHUNKS), &json!(ITEMS)));
 }

@@ -7,12 +7,12 @@ use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
 
-use super::{arena_with, bind_event};
+use super::{bind_event, env_with};
 
 /// The endpoint dies between its row and its message: no 202 was given, and the repetition sends it.
 #[tokio::test]
 async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
     let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
     let (kill, mut alive) = (Arc::clone(&killer), true);
     let url = proxy::start(move |call, moment| {
@@ -24,14 +24,14 @@ async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
     killer.set(Box::new(endpoint.killer())).ok().unwrap();
     assert_eq!(endpoint.invoke(bind_event(1, None, "k")).await, Invocation::Died);
-    assert_eq!(arena.rows().await.len(), 2);
-    assert!(arena.take_messages().await.is_empty());
+    assert_eq!(env.rows().await.len(), 2);
+    assert!(env.take_messages().await.is_empty());
 
     let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
     assert_eq!(answer["statusCode"], 202);
-    assert_eq!(arena.rows().await.len(), 2);
-    assert_eq!(arena.take_messages().await.len(), 1);
+    assert_eq!(env.rows().await.len(), 2);
+    assert_eq!(env.take_messages().await.len(), 1);
 }

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use super::cancels::CANCELER;
 use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
+use super::{ACCOUNT, CUSTOMER, accept, batch, bind_event, env_with, failed};
 use rstest::rstest;
 use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::function::{FUNCTION_TIMEOUT, Function};
 use tests::proxy::{self, Moment, Step};
 use tests::seed;
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 
 /// A call answered with 200 can carry entries that failed: their messages, and no others, come back.
 #[tokio::test]
 async fn an_event_that_was_not_taken_holds_its_message_alone() {
-    let arena = arena_with(&[seed::unbound(1), seed::unbound(2), seed::unbound(3)]).await;
-    let messages = accept(&arena, &[(1, None), (2, None), (3, None)]).await;
+    let env = env_with(&[seed::unbound(1), seed::unbound(2), seed::unbound(3)]).await;
+    let messages = accept(&env, &[(1, None), (2, None), (3, None)]).await;
     let refuse = Arc::new(Mutex::new(true));
     let refusing = Arc::clone(&refuse);
     let url = proxy::start(move |call, moment| {
@@ -43,7 +43,7 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
         Step::Answer(200, answer.to_string())
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let position = messages.iter().position(|body| body.contains(r#""card_id":2,"#)).unwrap();
     let deliveries: Vec<_> = messages.iter().map(|body| (body.clone(), 1)).collect();
     let answer = worker.invoke(batch(&deliveries)).await.answer();
@@ -51,7 +51,7 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
 
     *refuse.lock().unwrap() = false;
     worker.invoke(batch(&[(messages[position].clone(), 2)])).await.acknowledged();
-    let events = arena.events().await;
+    let events = env.events().await;
     assert_eq!(events.values().map(|event| event["data"]["card_id"].clone()).collect::<Vec<_>>(), [json!(2)]);
 }
 
@@ -63,8 +63,8 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
 #[case::internal(500, "InternalServerError")]
 #[tokio::test]
 async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] code: &'static str) {
-    let arena = arena_with(&[seed::unbound(1)]).await;
-    let messages = accept(&arena, &[(1, None)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
+    let messages = accept(&env, &[(1, None)]).await;
     let mut faults = 2;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && call.target.ends_with("UpdateItem") && faults > 0 {
@@ -75,9 +75,9 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     worker.invoke(batch(&[(messages[0].clone(), 1)])).await.acknowledged();
-    assert_eq!(arena.events().await.len(), 1);
+    assert_eq!(env.events().await.len(), 1);
 }
 
 /// A transaction is canceled as a whole for a conflict on one of its rows, or for throttling; both cards
@@ -87,8 +87,8 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
 async fn a_reissue_survives_conflicts(
     #[values("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")] code: &'static str,
 ) {
-    let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
-    let messages = accept(&arena, &[(1, Some(2))]).await;
+    let env = env_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+    let messages = accept(&env, &[(1, Some(2))]).await;
     let mut faults = 2;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && call.target.ends_with("TransactWriteItems") && faults > 0 {
@@ -102,16 +102,16 @@ async fn a_reissue_survives_conflicts(
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     worker.invoke(batch(&[(messages[0].clone(), 1)])).await.acknowledged();
-    assert_eq!(arena.events().await.len(), 2);
+    assert_eq!(env.events().await.len(), 2);
 }
 
 /// Tries that never succeed come back to the queue, and the last of them buries the message.
 #[tokio::test]
 async fn a_fault_that_does_not_pass_ends_with_its_reason() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
-    let messages = accept(&arena, &[(1, None)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
+    let messages = accept(&env, &[(1, None)]).await;
     let url = proxy::start(|call, moment| {
         if moment == Moment::Before && call.target.ends_with("UpdateItem") {
             return Step::Answer(500, "{}".to_owned());
@@ -119,27 +119,27 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let answer = worker.invoke(batch(&[(messages[0].clone(), 4)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
+    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
     let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::new());
-    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, messages);
+    assert_eq!(drain(&env.sqs, &env.dlq_url).await, messages);
 }
 
 /// An empty batch is a success, and no message is named.
 #[tokio::test]
 async fn an_empty_batch_is_done() {
-    let arena = Arena::new().await;
-    let worker = Function::new("bind-card-worker", arena.environment()).await;
+    let env = TestEnv::new().await;
+    let worker = Function::new("bind-card-worker", env.environment()).await;
     worker.invoke(batch(&[])).await.acknowledged();
 }
 
 /// What we depend on does not answer: 503, in time, and the client is told to repeat.
 #[tokio::test]
 async fn a_dependency_that_fails_is_a_503() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|call, moment| {
         if moment == Moment::Before && call.target == "AmazonSQS.SendMessage" {
             return Step::Answer(503, "{}".to_owned());
@@ -147,7 +147,7 @@ async fn a_dependency_that_fails_is_a_503() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
     let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
     assert_eq!(answer["statusCode"], 503);
     assert_eq!(answer["headers"]["retry-after"], "1");
@@ -156,8 +156,8 @@ async fn a_dependency_that_fails_is_a_503() {
 /// The same message twice at once, and the other copy's transaction falls between the two reads of one.
 #[tokio::test]
 async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
-    let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
-    let messages = accept(&arena, &[(1, Some(2))]).await;
+    let env = env_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+    let messages = accept(&env, &[(1, Some(2))]).await;
     let mut reads_of_the_old_card = 0;
     let url = proxy::start(move |call, moment| {
         let old = call.target.ends_with("GetItem") && String::from_utf8_lossy(call.body).contains("#CARD#2\"");
@@ -170,11 +170,11 @@ async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
         Step::Pass
     })
     .await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let twice = [(messages[0].clone(), 1), (messages[0].clone(), 1)];
     worker.invoke(batch(&twice)).await.acknowledged();
-    assert!(drain(&arena.sqs, &arena.dlq_url).await.is_empty());
-    let events = arena.events().await;
+    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
+    let events = env.events().await;
     assert_eq!(events.len(), 2);
     assert!(events.values().all(|event| event["data"]["status"] != "FAILURE"), "{events:#?}");
 }
@@ -182,10 +182,10 @@ async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
 /// A bus that never answers costs its messages a try, not the whole batch its answer.
 #[tokio::test]
 async fn a_bus_that_hangs_holds_its_messages_in_time() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
-    let messages = accept(&arena, &[(1, None)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
+    let messages = accept(&env, &[(1, None)]).await;
     let url = proxy::start(|call, _| if call.target == "AWSEvents.PutEvents" { Step::Hang } else { Step::Pass }).await;
-    let worker = Function::new("bind-card-worker", arena.environment_behind(&url)).await;
+    let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let started = Instant::now();
     let both = [(messages[0].clone(), 1), ("junk".to_owned(), 1)];
     let answer = worker.invoke(batch(&both)).await.answer();
@@ -194,15 +194,15 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
     // Applied, but not published: on the last try it is kept, not let go.
     let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::new());
-    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
+    assert_eq!(drain(&env.sqs, &env.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
 }
 
 /// A table that never answers: the client hears so before the function's time is up.
 #[tokio::test]
 async fn a_table_that_hangs_is_a_503_in_time() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|_, _| Step::Hang).await;
-    let endpoint = Function::new("bind-card", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
     let started = Instant::now();
     let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
     assert_eq!(answer["statusCode"], 503);
@@ -212,24 +212,24 @@ async fn a_table_that_hangs_is_a_503_in_time() {
 /// The first request of a key is carried out while the second is still looking at the card.
 #[tokio::test]
 async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first() {
-    let arena = arena_with(&[seed::unbound(1)]).await;
+    let env = env_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|call, moment| {
         let card = call.target.ends_with("GetItem") && String::from_utf8_lossy(call.body).contains("#CARD#1\"");
         if card && moment == Moment::Before { Step::Wait(Duration::from_millis(1200)) } else { Step::Pass }
     })
     .await;
-    let late = Function::new("bind-card", arena.environment_behind(&url)).await;
+    let late = Function::new("bind-card", env.environment_behind(&url)).await;
     let second = async { late.invoke(bind_event(1, None, "key-0")).await };
     let first = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        let messages = accept(&arena, &[(1, None)]).await;
-        let worker = Function::new("bind-card-worker", arena.environment()).await;
+        let messages = accept(&env, &[(1, None)]).await;
+        let worker = Function::new("bind-card-worker", env.environment()).await;
         worker.invoke(batch(&[(messages[0].clone(), 1)])).await
     };
     let (second, _) = tokio::join!(second, first);
     let answer = second.answer();
     assert_eq!(answer["statusCode"], 202, "{answer}");
-    assert_eq!(arena.rows().await.len(), 2);
+    assert_eq!(env.rows().await.len(), 2);
 }
 
 /// Of a batch of statements IAM refuses each by itself, in an answer that is a success.
@@ -248,9 +248,9 @@ async fn what_a_statement_was_refused_for_is_in_the_reason() {
         Step::Answer(200, json!({ "Responses": answers }).to_string())
     })
     .await;
-    let worker = Function::new(CANCELER, bulks.arena.environment_behind(&url)).await.patient();
+    let worker = Function::new(CANCELER, bulks.env.environment_behind(&url)).await.patient();
     worker.invoke(batch(&[(plan, 1)])).await.acknowledged();
-    let chunk = bulks.arena.take_messages().await.remove(0);
+    let chunk = bulks.env.take_messages().await.remove(0);
     let answer = worker.invoke(batch(&[(chunk, 1)])).await.answer();
     assert_eq!(failed(&answer).len(), 1);
     assert!(worker.log().contains("statements were left undone: AccessDenied"), "{}", worker.log());

@@ -7,10 +7,10 @@ use tests::function::{Function, Invocation};
 use tests::link::{Death, Link};
 use tests::payloads::batch;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::orders::{feed_orders, request};
-use super::{accept, arena_with};
+use super::{accept, env_with};
 
 /// Most calls that an endpoint makes at once.
 const MOST_AT_ONCE: usize = 8;
@@ -18,8 +18,8 @@ const MOST_AT_ONCE: usize = 8;
 const ORDERS_OF_A_CALL: i32 = 10;
 
 /// A function that has no connection yet, and reaches these services by this link.
-async fn function(name: &str, arena: &Arena, services: &[&str], link: &Link) -> Function {
-    let mut environment = arena.environment();
+async fn function(name: &str, env: &TestEnv, services: &[&str], link: &Link) -> Function {
+    let mut environment = env.environment();
     environment.push(("WARM_UP".to_owned(), "off".to_owned()));
     environment.extend(services.iter().map(|service| (format!("AWS_ENDPOINT_URL_{service}"), link.url.clone())));
     Function::new(name, environment).await.as_deployed()
@@ -36,18 +36,18 @@ async fn a_worker_handles_its_next_messages(
     #[values(1, 3, 10, 20)] count: usize,
 ) {
     let cards: Vec<_> = (1..=1 + count as u64).map(seed::unbound).collect();
-    let arena = arena_with(&cards).await;
+    let env = env_with(&cards).await;
     let binds: Vec<_> = cards.iter().map(|card| (card.card_id.get(), None)).collect();
-    let messages: Vec<_> = accept(&arena, &binds).await.into_iter().map(|message| (message, 1)).collect();
+    let messages: Vec<_> = accept(&env, &binds).await.into_iter().map(|message| (message, 1)).collect();
     let (before, after) = messages.split_at(count);
     let link = link().await;
-    let worker = function("bind-card-worker", &arena, &["DYNAMODB"], &link).await;
+    let worker = function("bind-card-worker", &env, &["DYNAMODB"], &link).await;
     let all_done = Invocation::Answered(json!({ "batchItemFailures": [] }));
     assert_eq!(worker.invoke(batch(before)).await, all_done);
     assert!(link.alive() >= count, "{} connections", link.alive());
     let done = worker.invoke_after_freeze(|| link.die(death), batch(after)).await;
     assert_eq!(done, all_done, "{}", worker.log());
-    assert_eq!(arena.events().await.len(), cards.len());
+    assert_eq!(env.events().await.len(), cards.len());
 }
 
 #[rstest]
@@ -57,11 +57,11 @@ async fn an_endpoint_answers_its_next_request(
     #[values(1, 3, 10, 20)] count: usize,
     #[values(&["SQS"], &["SQS", "DYNAMODB"])] services: &[&str],
 ) {
-    let arena = Arena::new().await;
+    let env = TestEnv::new().await;
     let before = ORDERS_OF_A_CALL * i32::try_from(count).unwrap();
-    feed_orders(&arena, 1..=before + 1).await;
+    feed_orders(&env, 1..=before + 1).await;
     let link = link().await;
-    let endpoint = function("cancel-orders", &arena, services, &link).await;
+    let endpoint = function("cancel-orders", &env, services, &link).await;
     all_canceled(&endpoint.invoke(request(1..=before)).await, &endpoint);
     assert!(link.alive() >= count.min(MOST_AT_ONCE), "{} connections", link.alive());
     let mut again = request(before + 1..=before + 1);

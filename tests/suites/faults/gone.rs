@@ -7,26 +7,26 @@ use serde_json::{Value, json};
 use shared::domain::card::CardStatus;
 use tests::function::Function;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::cancels::{CANCELER, row, row_of};
 use super::contention::planned;
 use super::rows::{operation_of, reasons_of_dead_letters, row_at, take};
 use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, bind_event, failed};
+use super::{ACCOUNT, CUSTOMER, accept, batch, bind_event, env_with, failed};
 
 const NEW_CARD: u64 = 1;
 const OLD_CARD: u64 = 2;
 
 /// An unbound card, and one that it may replace, each for what the test is about and for others.
-async fn cards() -> Arena {
+async fn cards() -> TestEnv {
     let old = |card| seed::bound(card, CardStatus::Normal, ACCOUNT, CUSTOMER);
-    arena_with(&[seed::unbound(NEW_CARD), old(OLD_CARD), seed::unbound(3), old(4)]).await
+    env_with(&[seed::unbound(NEW_CARD), old(OLD_CARD), seed::unbound(3), old(4)]).await
 }
 
 /// Delivers the message until it is let go, which its last delivery must do.
-async fn deliver(arena: &Arena, worker: &str, message: &str) {
-    let worker = Function::new(worker, arena.environment()).await;
+async fn deliver(env: &TestEnv, worker: &str, message: &str) {
+    let worker = Function::new(worker, env.environment()).await;
     for receives in 1..=5 {
         let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await;
         let answer = answer.answer();
@@ -39,16 +39,16 @@ async fn deliver(arena: &Arena, worker: &str, message: &str) {
 
 /// Takes the row of the message's operation away, and delivers it: nothing else may change, be told or be sent. It ends
 /// as a dead letter that says why.
-async fn assert_does_nothing(arena: &Arena, worker: &str, message: &str) {
-    take(arena, &operation_of(message), "OP").await;
-    let before = arena.rows().await;
-    deliver(arena, worker, message).await;
-    let (events, rows) = (arena.events().await, arena.rows().await);
+async fn assert_does_nothing(env: &TestEnv, worker: &str, message: &str) {
+    take(env, &operation_of(message), "OP").await;
+    let before = env.rows().await;
+    deliver(env, worker, message).await;
+    let (events, rows) = (env.events().await, env.rows().await);
     let changed: Vec<_> = rows.iter().filter(|(key, row)| before.get(*key) != Some(*row)).collect();
     assert!(changed.is_empty() && rows.len() == before.len(), "{changed:#?}");
     assert!(events.is_empty(), "{events:#?}");
-    assert_eq!(arena.take_messages().await, Vec::<String>::new());
-    let reasons = reasons_of_dead_letters(arena).await;
+    assert_eq!(env.take_messages().await, Vec::<String>::new());
+    let reasons = reasons_of_dead_letters(env).await;
     assert!(reasons.len() == 1 && reasons[0].contains("has no row"), "{reasons:?}");
 }
 
@@ -57,9 +57,9 @@ async fn assert_does_nothing(arena: &Arena, worker: &str, message: &str) {
 #[case::reissue(Some(OLD_CARD))]
 #[tokio::test]
 async fn a_bind_whose_operation_is_gone_changes_no_card(#[case] reissued: Option<u64>) {
-    let arena = cards().await;
-    let message = accept(&arena, &[(NEW_CARD, reissued)]).await.remove(0);
-    assert_does_nothing(&arena, "bind-card-worker", &message).await;
+    let env = cards().await;
+    let message = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
+    assert_does_nothing(&env, "bind-card-worker", &message).await;
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_full_cancel_whose_operation_is_gone_does_not_seal() {
     let bulks = Bulks::new().await;
     let bulk = bulks.create(3).await;
     let plan = bulks.cancel(&bulk, None).await;
-    assert_does_nothing(&bulks.arena, CANCELER, &plan).await;
+    assert_does_nothing(&bulks.env, CANCELER, &plan).await;
 }
 
 /// Items with a card, and items without.
@@ -79,8 +79,8 @@ async fn a_chunk_of_a_cancel_whose_operation_is_gone_cancels_nothing() {
     bulks.work(&["start-bulk-worker"], vec![start]).await;
     bulks.grow(&bulk, 2..4).await;
     let (_, chunk) = planned(&bulks, &bulk).await;
-    bulks.arena.events().await;
-    assert_does_nothing(&bulks.arena, CANCELER, &chunk).await;
+    bulks.env.events().await;
+    assert_does_nothing(&bulks.env, CANCELER, &chunk).await;
 }
 
 /// The plan, or the chunk that came of it.
@@ -91,11 +91,11 @@ async fn a_start_whose_operation_is_gone_issues_nothing(#[values(false, true)] i
     let bulk = bulks.create(3).await;
     let mut message = bulks.start(&bulk).await;
     if is_planned {
-        let worker = Function::new("start-bulk-worker", bulks.arena.environment()).await;
+        let worker = Function::new("start-bulk-worker", bulks.env.environment()).await;
         worker.invoke(batch(&[(message, 1)])).await;
-        message = bulks.arena.take_messages().await.remove(0);
+        message = bulks.env.take_messages().await.remove(0);
     }
-    assert_does_nothing(&bulks.arena, "start-bulk-worker", &message).await;
+    assert_does_nothing(&bulks.env, "start-bulk-worker", &message).await;
 }
 
 /// The data of these events, by their IDs.
@@ -109,25 +109,25 @@ fn facts(events: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
 #[case::reissue(Some(OLD_CARD))]
 #[tokio::test]
 async fn a_bind_that_was_done_is_accepted_again_though_its_operation_is_gone(#[case] reissued: Option<u64>) {
-    let arena = cards().await;
-    let message = accept(&arena, &[(NEW_CARD, reissued)]).await.remove(0);
-    deliver(&arena, "bind-card-worker", &message).await;
-    let told = facts(arena.events().await);
-    let rows = arena.rows().await;
-    take(&arena, &operation_of(&message), "OP").await;
+    let env = cards().await;
+    let message = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
+    deliver(&env, "bind-card-worker", &message).await;
+    let told = facts(env.events().await);
+    let rows = env.rows().await;
+    take(&env, &operation_of(&message), "OP").await;
 
-    let again = accept(&arena, &[(NEW_CARD, reissued)]).await.remove(0);
+    let again = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
     assert_eq!(operation_of(&again), operation_of(&message));
-    deliver(&arena, "bind-card-worker", &again).await;
-    let events = arena.events().await;
+    deliver(&env, "bind-card-worker", &again).await;
+    let events = env.events().await;
     assert_eq!(row_of(&events, "bind_card")["status"], "SUCCESS");
     assert_eq!(facts(events), told);
-    assert_eq!(reasons_of_dead_letters(&arena).await, Vec::<String>::new());
+    assert_eq!(reasons_of_dead_letters(&env).await, Vec::<String>::new());
     let cards = |rows: BTreeMap<(String, String), Value>| -> BTreeMap<_, _> {
         rows.into_iter().filter(|((_, sk), _)| sk == "CARD").collect()
     };
-    assert_eq!(row_at(&arena, &operation_of(&message), "OP").await.unwrap()["state"], "SUCCEEDED");
-    assert_eq!(cards(arena.rows().await), cards(rows));
+    assert_eq!(row_at(&env, &operation_of(&message), "OP").await.unwrap()["state"], "SUCCEEDED");
+    assert_eq!(cards(env.rows().await), cards(rows));
 }
 
 /// The same, but what comes with the key is another request: that is no repetition.
@@ -142,35 +142,35 @@ async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
     #[case] then: Option<u64>,
     #[case] customer: u64,
 ) {
-    let arena = cards().await;
-    let message = accept(&arena, &[(NEW_CARD, reissued)]).await.remove(0);
-    deliver(&arena, "bind-card-worker", &message).await;
-    take(&arena, &operation_of(&message), "OP").await;
-    let rows = arena.rows().await;
+    let env = cards().await;
+    let message = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
+    deliver(&env, "bind-card-worker", &message).await;
+    take(&env, &operation_of(&message), "OP").await;
+    let rows = env.rows().await;
 
     let mut other = bind_event(NEW_CARD, then, "key-0");
     other["headers"]["x-customer-id"] = json!(customer.to_string());
-    let endpoint = Function::new("bind-card", arena.environment()).await;
+    let endpoint = Function::new("bind-card", env.environment()).await;
     let answer = endpoint.invoke(other).await.answer();
     assert!(answer["statusCode"] == 409 || answer["statusCode"] == 422, "{answer}");
-    assert_eq!(arena.rows().await, rows, "something is recorded");
-    assert_eq!(arena.take_messages().await, Vec::<String>::new());
+    assert_eq!(env.rows().await, rows, "something is recorded");
+    assert_eq!(env.take_messages().await, Vec::<String>::new());
 }
 
 /// The start was accepted, and finds its bulk sealed: whoever lives by events must hear of it.
 #[tokio::test]
 async fn a_start_that_comes_too_late_is_refused_in_an_event() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(3).await;
     let start = bulks.start(&bulk).await;
     let cancel = bulks.cancel(&bulk, None).await;
     bulks.work(&[CANCELER], vec![cancel]).await;
-    arena.events().await;
+    env.events().await;
 
-    deliver(arena, "start-bulk-worker", &start).await;
-    let events = arena.events().await;
-    let operation = row(&arena.rows().await, |row| row["kind"] == "START_BULK");
+    deliver(env, "start-bulk-worker", &start).await;
+    let events = env.events().await;
+    let operation = row(&env.rows().await, |row| row["kind"] == "START_BULK");
     assert_eq!(operation["state"], "FAILED");
     let expected = json!({
         "status": "FAILURE", "message_code": "BULK_CANCELED", "operation_id": operation["operation_id"],
@@ -178,10 +178,10 @@ async fn a_start_that_comes_too_late_is_refused_in_an_event() {
     });
     assert_includes(&row_of(&events, "noname_bulk_start"), &expected);
     assert_eq!(events.len(), 1, "{events:#?}");
-    assert_eq!(arena.take_messages().await, Vec::<String>::new());
+    assert_eq!(env.take_messages().await, Vec::<String>::new());
 
-    deliver(arena, "start-bulk-worker", &start).await;
-    assert_eq!(arena.events().await, events);
+    deliver(env, "start-bulk-worker", &start).await;
+    assert_eq!(env.events().await, events);
 }
 
 /// So must whoever waits for the end of a start that is done: once, when all its cards are issued.
@@ -189,22 +189,22 @@ async fn a_start_that_comes_too_late_is_refused_in_an_event() {
 async fn the_end_of_a_start_is_told_once_all_cards_are_issued() {
     const ITEMS: usize = 150;
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;
-    deliver(arena, "start-bulk-worker", &plan).await;
-    let mut chunks = arena.take_messages().await;
+    deliver(env, "start-bulk-worker", &plan).await;
+    let mut chunks = env.take_messages().await;
     let of_end = |events: &BTreeMap<String, Value>| -> Vec<(String, Value)> {
         let ends = events.iter().filter(|(_, event)| event["event_type"] == "noname_bulk_start");
         ends.map(|(id, event)| (id.clone(), event.clone())).collect()
     };
-    assert_eq!(of_end(&arena.events().await), []);
-    deliver(arena, "start-bulk-worker", &chunks.pop().unwrap()).await;
-    assert_eq!(of_end(&arena.events().await), []);
+    assert_eq!(of_end(&env.events().await), []);
+    deliver(env, "start-bulk-worker", &chunks.pop().unwrap()).await;
+    assert_eq!(of_end(&env.events().await), []);
     let last = chunks.pop().unwrap();
-    deliver(arena, "start-bulk-worker", &last).await;
-    let ended = of_end(&arena.events().await);
-    let operation = row(&arena.rows().await, |row| row["kind"] == "START_BULK");
+    deliver(env, "start-bulk-worker", &last).await;
+    let ended = of_end(&env.events().await);
+    let operation = row(&env.rows().await, |row| row["kind"] == "START_BULK");
     assert_eq!((&operation["state"], ended.len()), (&json!("SUCCEEDED"), 1), "{ended:#?}");
     let expected = json!({
         "status": "SUCCESS", "operation_id": operation["operation_id"], "bulk_id": bulk, "program_id": 5,
@@ -212,8 +212,8 @@ async fn the_end_of_a_start_is_told_once_all_cards_are_issued() {
     });
     assert_includes(&ended[0].1["data"], &expected);
 
-    deliver(arena, "start-bulk-worker", &last).await;
-    assert_eq!(of_end(&arena.events().await), ended);
+    deliver(env, "start-bulk-worker", &last).await;
+    assert_eq!(of_end(&env.events().await), ended);
 }
 
 /// Whether `data` has all members of `expected`; it may have others.

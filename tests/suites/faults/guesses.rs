@@ -9,7 +9,7 @@ use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ORG, batch};
 use tests::requests::cancel_orders;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use time::OffsetDateTime;
 
 const OTHER: &str = "TN-99999999-2222-4333-8444-555555555555";
@@ -19,13 +19,13 @@ const PIN: &str = "7295";
 const HOUR: i64 = 3600;
 
 /// An order of each of these persons, by the same number.
-async fn feed_orders(arena: &Arena, org: &str, persons: std::ops::Range<i32>) {
-    feed_orders_of(arena, org, persons, |person| person).await;
+async fn feed_orders(env: &TestEnv, org: &str, persons: std::ops::Range<i32>) {
+    feed_orders_of(env, org, persons, |person| person).await;
 }
 
 /// These orders, and who created each.
-async fn feed_orders_of(arena: &Arena, org: &str, orders: std::ops::Range<i32>, creator: fn(i32) -> i32) {
-    let feeder = Function::new("order-feed-worker", arena.environment()).await.patient();
+async fn feed_orders_of(env: &TestEnv, org: &str, orders: std::ops::Range<i32>, creator: fn(i32) -> i32) {
+    let feeder = Function::new("order-feed-worker", env.environment()).await.patient();
     let change = |order: i32| {
         let mut change = feed(&domestic(order), "ACTIVE", 1);
         (change["org_id"], change["creator_id"]) = (json!(org), json!(creator(order)));
@@ -38,9 +38,9 @@ async fn feed_orders_of(arena: &Arena, org: &str, orders: std::ops::Range<i32>, 
 }
 
 /// Sets a PIN that is required.
-async fn set_pin(arena: &Arena, org: &str, person: i32) {
+async fn set_pin(env: &TestEnv, org: &str, person: i32) {
     let mut command = tokio::process::Command::new(runner());
-    command.args(["set-pin", org, &person.to_string(), PIN]).envs(arena.environment());
+    command.args(["set-pin", org, &person.to_string(), PIN]).envs(env.environment());
     assert!(command.status().await.unwrap().success());
 }
 
@@ -67,19 +67,19 @@ async fn one(endpoint: &Function, org: &str, person: i32, pin: &str) -> Option<S
 #[tokio::test]
 async fn spraying_over_many_persons_ends_with_the_hours_room() {
     const PERSONS: i32 = 80;
-    let arena = Arena::new().await;
-    feed_orders(&arena, ORG, 1..PERSONS + 3).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, ORG, 1..PERSONS + 3).await;
     for person in 1..=PERSONS {
-        seed::person(&arena.dynamodb, &arena.table, ORG, person).await;
+        seed::person(&env.dynamodb, &env.table, ORG, person).await;
     }
     for person in [PERSONS + 1, PERSONS + 2] {
-        set_pin(&arena, ORG, person).await;
+        set_pin(&env, ORG, person).await;
     }
-    feed_orders(&arena, OTHER, 1..2).await;
-    set_pin(&arena, OTHER, 1).await;
+    feed_orders(&env, OTHER, 1..2).await;
+    set_pin(&env, OTHER, 1).await;
     // Early in an hour, so that it does not end meanwhile.
     let early = HOUR / 10 - OffsetDateTime::now_utc().unix_timestamp().rem_euclid(HOUR);
-    let endpoint = Function::new("cancel-orders", arena.environment()).await.skewed(early).patient();
+    let endpoint = Function::new("cancel-orders", env.environment()).await.skewed(early).patient();
 
     let mut told = Vec::new();
     assert_eq!(one(&endpoint, ORG, PERSONS + 1, PIN).await, None);
@@ -101,28 +101,28 @@ async fn spraying_over_many_persons_ends_with_the_hours_room() {
     for pin in [PIN, "0000"] {
         assert_eq!(one(&endpoint, ORG, last, pin).await.as_deref(), Some(LOCKED));
     }
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     assert_eq!(rows[&(format!("{ORG}#PERSON#{last}"), "PERSON".to_owned())].get("wrong"), None);
     assert_eq!(one(&endpoint, OTHER, 1, PIN).await, None);
-    let later = Function::new("cancel-orders", arena.environment()).await.skewed(early + HOUR).patient();
+    let later = Function::new("cancel-orders", env.environment()).await.skewed(early + HOUR).patient();
     assert_eq!(one(&later, ORG, last, PIN).await, None);
 }
 
 /// A request that is repeated with its key is told the same, and takes no more of the hour's room.
 #[tokio::test]
 async fn a_repeated_request_takes_no_more_of_the_hours_room() {
-    let arena = Arena::new().await;
-    feed_orders(&arena, ORG, 1..31).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, ORG, 1..31).await;
     for person in 1..31 {
-        seed::person(&arena.dynamodb, &arena.table, ORG, person).await;
+        seed::person(&env.dynamodb, &env.table, ORG, person).await;
     }
-    let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+    let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
     let guesses: Vec<_> = (1..31).map(|person| (person, "0000".to_owned())).collect();
     for _ in 0..12 {
         let told: BTreeSet<_> = guess(&endpoint, ORG, &guesses, Some("k")).await.into_iter().collect();
         assert_eq!(told, BTreeSet::from([Some(WRONG.to_owned())]));
     }
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     let (_, hour) = rows.iter().find(|((pk, _), _)| pk.contains("#PINS#")).unwrap();
     assert_eq!(hour["tries"].as_array().unwrap().len(), 30);
 }
@@ -133,12 +133,12 @@ async fn a_repeated_request_takes_no_more_of_the_hours_room() {
 #[case::a_right_pin_after_the_second(true, [15, 30, 15])]
 #[tokio::test]
 async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[case] minutes: [i64; 3]) {
-    let arena = Arena::new().await;
-    feed_orders(&arena, ORG, CREATOR..CREATOR + 1).await;
-    set_pin(&arena, ORG, CREATOR).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, ORG, CREATOR..CREATOR + 1).await;
+    set_pin(&env, ORG, CREATOR).await;
     let mut ahead = 0;
     for (number, minutes) in minutes.into_iter().enumerate() {
-        let endpoint = Function::new("cancel-orders", arena.environment()).await.skewed(ahead).patient();
+        let endpoint = Function::new("cancel-orders", env.environment()).await.skewed(ahead).patient();
         if right && number == 2 {
             assert_eq!(one(&endpoint, ORG, CREATOR, PIN).await, None);
         }
@@ -146,8 +146,7 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
             assert_eq!(one(&endpoint, ORG, CREATOR, &format!("x{number}{guess}")).await.as_deref(), Some(WRONG));
         }
         // A minute before its end it is locked, whatever the PIN is.
-        let late =
-            Function::new("cancel-orders", arena.environment()).await.skewed(ahead + (minutes - 1) * 60).patient();
+        let late = Function::new("cancel-orders", env.environment()).await.skewed(ahead + (minutes - 1) * 60).patient();
         for pin in [PIN, "0000"] {
             assert_eq!(one(&late, ORG, CREATOR, pin).await.as_deref(), Some(LOCKED));
         }
@@ -159,19 +158,19 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
 #[tokio::test]
 async fn the_hours_room_does_not_tell_which_pin_is_right() {
     const PINS: i32 = 10;
-    let arena = Arena::new().await;
-    let endpoint = Function::new("cancel-orders", arena.environment()).await.patient();
+    let env = TestEnv::new().await;
+    let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
     // After five wrong ones, the last is not told; it is right in the one organisation, and wrong in the other.
     for (org, last) in [(ORG, PIN), (OTHER, "9999")] {
-        feed_orders_of(&arena, org, 1..PINS + 1, |_| 1).await;
-        set_pin(&arena, org, 1).await;
+        feed_orders_of(&env, org, 1..PINS + 1, |_| 1).await;
+        set_pin(&env, org, 1).await;
         let pin = |order| if order == PINS { last.to_owned() } else { format!("000{order}") };
         let entry = |order| json!({ "OrderID": order, "CreatorID": 1, "PIN": pin(order) });
         let told = ask(&endpoint, org, (1..=PINS).map(entry).collect(), None).await;
         let expected = [[WRONG; 5], [LOCKED; 5]].concat();
         assert_eq!(told.iter().flatten().collect::<Vec<_>>(), expected);
     }
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     let counted = |org: &str| {
         let (_, hour) = rows.iter().find(|((pk, _), _)| pk.starts_with(&format!("{org}#PINS#"))).unwrap();
         hour["tries"].as_array().unwrap().len()

@@ -11,14 +11,14 @@ use tests::payloads::external_id;
 use tests::proxy::{self, Moment, Step};
 use tests::requests::Request;
 use tests::seed;
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 use tokio::sync::watch;
 
 use super::cancels::{CANCELER, codes, row_of};
 use super::contention::{conflicting, planned, wait_for_others};
 use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
 use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, accept, arena_with, batch, failed};
+use super::{ACCOUNT, CUSTOMER, accept, batch, env_with, failed};
 
 fn handled() -> Invocation {
     Invocation::Answered(json!({ "batchItemFailures": [] }))
@@ -26,7 +26,7 @@ fn handled() -> Invocation {
 
 /// What two deliveries of a reissue, of card 2 by card 1, know of each other.
 struct Reissue {
-    arena: Arena,
+    env: TestEnv,
     message: String,
     /// Set once the second delivery has come to where it waits for the first.
     reached: watch::Sender<bool>,
@@ -38,10 +38,10 @@ struct Reissue {
 
 impl Reissue {
     async fn accepted() -> Self {
-        let arena = arena_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
-        let message = accept(&arena, &[(1, Some(2))]).await.remove(0);
+        let env = env_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
+        let message = accept(&env, &[(1, Some(2))]).await.remove(0);
         let new = || watch::Sender::new(false);
-        Self { arena, message, reached: new(), done: new(), told: new() }
+        Self { env, message, reached: new(), done: new(), told: new() }
     }
 
     /// The worker that does it, once the second has reached its place.
@@ -56,7 +56,7 @@ impl Reissue {
             }
         })
         .await;
-        Function::new("bind-card-worker", self.arena.environment_behind(&url)).await
+        Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
     /// Another worker, whose first call of this name waits until the first has done it. From then on, it is answered
@@ -79,15 +79,15 @@ impl Reissue {
             Step::Pass
         })
         .await;
-        Function::new("bind-card-worker", self.arena.environment_behind(&url)).await
+        Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
     /// Delivers the message again, and all of it must have come to one reissue.
     async fn assert_is_one(&self, before: BTreeMap<String, Value>) {
-        let worker = Function::new("bind-card-worker", self.arena.environment()).await;
+        let worker = Function::new("bind-card-worker", self.env.environment()).await;
         let again = worker.invoke(batch(&[(self.message.clone(), 2)])).await;
         let mut events = before;
-        for (id, event) in self.arena.events().await {
+        for (id, event) in self.env.events().await {
             let before = events.insert(id, event.clone());
             assert!(before.is_none_or(|before| before == event), "{event:#} was told otherwise before");
         }
@@ -98,8 +98,8 @@ impl Reissue {
         assert_eq!(told.keys().collect::<Vec<_>>(), [&"bind_card", &"update"], "{events:#?}");
         assert_eq!((events.len(), &told["bind_card"]), (2, &json!("SUCCESS")), "{events:#?}");
         assert_eq!(again, handled());
-        assert!(drain(&self.arena.sqs, &self.arena.dlq_url).await.is_empty());
-        let state = async |pk: &str, sk: &str, name: &str| row_at(&self.arena, pk, sk).await.unwrap()[name].clone();
+        assert!(drain(&self.env.sqs, &self.env.dlq_url).await.is_empty());
+        let state = async |pk: &str, sk: &str, name: &str| row_at(&self.env, pk, sk).await.unwrap()[name].clone();
         assert_eq!(state("CARD#1", "CARD", "status").await, "CREATED");
         assert_eq!(state("CARD#2", "CARD", "status").await, "REISSUED");
         assert_eq!(state(&operation_of(&self.message), "OP", "state").await, "SUCCEEDED");
@@ -113,7 +113,7 @@ impl Reissue {
 #[tokio::test]
 async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] waits_at: &'static str) {
     let reissue = Reissue::accepted().await;
-    let old = answer_now(&reissue.arena, "CARD#2", "CARD").await;
+    let old = answer_now(&reissue.env, "CARD#2", "CARD").await;
     let left = Arc::new(Mutex::new(1));
     let (first, second) = (reissue.first().await, reissue.second(waits_at, 2, old, Arc::clone(&left)).await);
     let message = batch(&[(reissue.message.clone(), 1)]);
@@ -125,7 +125,7 @@ async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] wa
     .await;
     assert_eq!(*left.lock().unwrap(), 0, "the old card was not looked at");
     println!("first {one:?}, second {other:?}");
-    let events = reissue.arena.events().await;
+    let events = reissue.env.events().await;
     reissue.assert_is_one(events).await;
 }
 
@@ -134,18 +134,18 @@ async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] wa
 #[tokio::test]
 async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_seen() {
     let reissue = Reissue::accepted().await;
-    let unbound = answer_now(&reissue.arena, "CARD#1", "CARD").await;
+    let unbound = answer_now(&reissue.env, "CARD#1", "CARD").await;
     let left = Arc::new(Mutex::new(usize::MAX));
     let (first, second) =
         (reissue.first().await, reissue.second("TransactWriteItems", 1, unbound, Arc::clone(&left)).await);
     let message = batch(&[(reissue.message.clone(), 1)]);
     let (_, before) = futures_util::future::join(first.invoke(message.clone()), async {
         let other = second.invoke(message.clone()).await;
-        let before = reissue.arena.events().await;
+        let before = reissue.env.events().await;
         assert!(before.is_empty(), "said before both cards were seen: {before:#?}");
         let answer = other.answer();
         assert_eq!(failed(&answer), BTreeSet::from([0]));
-        let operation = row_at(&reissue.arena, &operation_of(&reissue.message), "OP").await.unwrap();
+        let operation = row_at(&reissue.env, &operation_of(&reissue.message), "OP").await.unwrap();
         assert_eq!((&operation["state"], &operation["outcome"]), (&json!("PENDING"), &Value::Null));
         *left.lock().unwrap() = 0;
         reissue.told.send_replace(true);
@@ -158,13 +158,13 @@ async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_see
 /// Starts the bulk; answers the messages of its chunks.
 async fn started(bulks: &Bulks, bulk: &str) -> Vec<String> {
     let plan = bulks.start(bulk).await;
-    let worker = Function::new("start-bulk-worker", bulks.arena.environment()).await;
+    let worker = Function::new("start-bulk-worker", bulks.env.environment()).await;
     assert_eq!(worker.invoke(batch(&[(plan, 1)])).await, handled());
-    bulks.arena.take_messages().await
+    bulks.env.take_messages().await
 }
 
 /// A worker that finds no row when it asks for this card alone.
-async fn blind(arena: &Arena, name: &str, card: u64, mut of_statements: Option<Value>) -> Function {
+async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<Value>) -> Function {
     let pk = format!("CARD#{card}");
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && is_about(call, "GetItem", &pk) {
@@ -176,7 +176,7 @@ async fn blind(arena: &Arena, name: &str, card: u64, mut of_statements: Option<V
         Step::Pass
     })
     .await;
-    Function::new(name, arena.environment_behind(&url)).await
+    Function::new(name, env.environment_behind(&url)).await
 }
 
 /// A chunk that was given up is looked at while a start commits: its item is seen issued, its card is not. The card was
@@ -184,71 +184,71 @@ async fn blind(arena: &Arena, name: &str, card: u64, mut of_statements: Option<V
 #[tokio::test]
 async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let start = started(&bulks, &bulk).await.remove(0);
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
-    let held = Function::new(CANCELER, arena.environment_behind(&url)).await;
+    let held = Function::new(CANCELER, env.environment_behind(&url)).await;
     held.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(arena).await;
-    let starter = Function::new("start-bulk-worker", arena.environment()).await;
+    wait_for_others(env).await;
+    let starter = Function::new("start-bulk-worker", env.environment()).await;
     assert_eq!(starter.invoke(batch(&[(start, 1)])).await, handled());
-    let card = Bulks::card_of(&arena.rows().await, 0);
-    arena.events().await;
+    let card = Bulks::card_of(&env.rows().await, 0);
+    env.events().await;
 
-    let canceler = blind(arena, CANCELER, card, None).await;
+    let canceler = blind(env, CANCELER, card, None).await;
     let answer = canceler.invoke(batch(&[(chunk.clone(), 3)])).await.answer();
-    let mut events = arena.events().await;
+    let mut events = env.events().await;
     if failed(&answer).contains(&0) {
         assert!(events.is_empty(), "{events:#?}");
-        let canceler = Function::new(CANCELER, arena.environment()).await;
+        let canceler = Function::new(CANCELER, env.environment()).await;
         assert_eq!(canceler.invoke(batch(&[(chunk, 4)])).await, handled());
-        events = arena.events().await;
+        events = env.events().await;
     }
     assert_eq!(codes(&events, &cid)[&external_id(0)], "INVALID_BULK_ITEM_STATUS");
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
-    assert_eq!(row_at(arena, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "UNBOUND");
+    assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "UNBOUND");
 }
 
 /// The statement on a card is refused without a row, and the card cannot be seen either: it is tried again later.
 #[tokio::test]
 async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
-    arena.events().await;
-    let card = Bulks::card_of(&arena.rows().await, 0);
+    env.events().await;
+    let card = Bulks::card_of(&env.rows().await, 0);
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let refused = json!({ "Responses": [{ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } }] });
-    let worker = blind(arena, CANCELER, card, Some(refused)).await;
+    let worker = blind(env, CANCELER, card, Some(refused)).await;
     let answer = worker.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
-    let events = arena.events().await;
+    let events = env.events().await;
     assert!(events.is_empty(), "{events:#?}");
     assert_eq!(failed(&answer), BTreeSet::from([0]));
-    assert!(!arena.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")), "something is stored already");
+    assert!(!env.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")), "something is stored already");
 
-    let worker = Function::new(CANCELER, arena.environment()).await;
+    let worker = Function::new(CANCELER, env.environment()).await;
     assert_eq!(worker.invoke(batch(&[(chunk, 2)])).await, handled());
-    let events = arena.events().await;
+    let events = env.events().await;
     assert_eq!(codes(&events, &cid)[&external_id(0)], "EXTERNAL_ID_AND_CARD_CANCELED");
-    assert_eq!(row_at(arena, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "CANCELED");
+    assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "CANCELED");
 }
 
 /// A client that reads between the two rows of an issue sees the item as it was before.
 #[tokio::test]
 async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
-    let rows = arena.rows().await;
+    let rows = env.rows().await;
     let (unseen, seen) = (Bulks::card_of(&rows, 0), Bulks::card_of(&rows, 1));
-    let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
-    let endpoint = Function::new("get-bulk", arena.environment()).await;
+    let card = take(env, &format!("CARD#{unseen}"), "CARD").await;
+    let endpoint = Function::new("get-bulk", env.environment()).await;
     let shown = async || {
         let get = Request::to("get-bulk").at(&bulk).event();
         let items = endpoint.invoke(get).await.response(200)["items"].take();
@@ -267,7 +267,7 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
         items
     };
     assert_eq!(shown().await, sorted(vec![item(0, "PENDING", None), item(1, "UNBOUND", Some(seen))]));
-    put_back(arena, card).await;
+    put_back(env, card).await;
     assert_eq!(shown().await, sorted(vec![item(0, "UNBOUND", Some(unseen)), item(1, "UNBOUND", Some(seen))]));
 }
 
@@ -276,7 +276,7 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
 #[tokio::test]
 async fn a_card_is_told_when_it_can_be_seen() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let chunk = started(&bulks, &bulk).await.remove(0);
     let url = proxy::start(|call, _| {
@@ -284,25 +284,25 @@ async fn a_card_is_told_when_it_can_be_seen() {
         if is_event { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
-    let dying = Function::new("start-bulk-worker", arena.environment_behind(&url)).await;
+    let dying = Function::new("start-bulk-worker", env.environment_behind(&url)).await;
     let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
     assert_eq!(failed(&answer), BTreeSet::from([0]));
-    let unseen = Bulks::card_of(&arena.rows().await, 0);
-    let card = take(arena, &format!("CARD#{unseen}"), "CARD").await;
+    let unseen = Bulks::card_of(&env.rows().await, 0);
+    let card = take(env, &format!("CARD#{unseen}"), "CARD").await;
 
-    let worker = Function::new("start-bulk-worker", arena.environment()).await;
+    let worker = Function::new("start-bulk-worker", env.environment()).await;
     let told = |events: &BTreeMap<String, Value>| -> BTreeSet<u64> {
         let created = events.values().filter(|event| event["event_type"] == "create");
         created.map(|event| event["data"]["card_id"].as_u64().unwrap()).collect()
     };
     let answer = worker.invoke(batch(&[(chunk.clone(), 2)])).await.answer();
-    let events = arena.events().await;
+    let events = env.events().await;
     assert!(!told(&events).contains(&unseen), "told before it can be seen: {events:#?}");
     assert_eq!(failed(&answer), BTreeSet::from([0]));
 
-    put_back(arena, card).await;
+    put_back(env, card).await;
     assert_eq!(worker.invoke(batch(&[(chunk, 3)])).await, handled());
-    let events = arena.events().await;
+    let events = env.events().await;
     assert!(told(&events).contains(&unseen), "{events:#?}");
-    assert_eq!(row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap()["issued"], 2);
+    assert_eq!(row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap()["issued"], 2);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
 use tests::proxy::{self, Moment, Step};
 use tests::requests::increment_bulk;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tokio::sync::watch;
 
 use super::batch;
@@ -26,8 +26,8 @@ async fn seal(canceler: &Function, plan: String) {
 }
 
 /// The bulk, as both copies must be told: sealed now, and its second item in.
-async fn assert_is_in(arena: &Arena, bulk: &str, (first, second): (Invocation, Invocation)) {
-    let header = row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap();
+async fn assert_is_in(env: &TestEnv, bulk: &str, (first, second): (Invocation, Invocation)) {
+    let header = row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap();
     assert!(header["sealed_by"].is_string(), "{header}");
     assert_eq!(header["items"], 2);
     let (first, second) = (first.response(201), second.response(201));
@@ -38,7 +38,7 @@ async fn assert_is_in(arena: &Arena, bulk: &str, (first, second): (Invocation, I
 #[tokio::test]
 async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_as_the_first() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;
     let (looked, sealed) = (signal(), signal());
@@ -51,9 +51,9 @@ async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_
         Step::Pass
     })
     .await;
-    let copy = Function::new("increment-bulk", arena.environment_behind(&url)).await;
-    let first = Function::new("increment-bulk", arena.environment()).await;
-    let canceler = Function::new(CANCELER, arena.environment()).await;
+    let copy = Function::new("increment-bulk", env.environment_behind(&url)).await;
+    let first = Function::new("increment-bulk", env.environment()).await;
+    let canceler = Function::new(CANCELER, env.environment()).await;
     futures_util::future::join3(copy.start(), first.start(), canceler.start()).await;
     let (second, first) = futures_util::future::join(copy.invoke(request(&bulk)), async {
         looked.subscribe().wait_for(|has_looked| *has_looked).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_
         first
     })
     .await;
-    assert_is_in(arena, &bulk, (first, second)).await;
+    assert_is_in(env, &bulk, (first, second)).await;
 }
 
 /// Both copies find no operation and the bulk open. The second finds the first's operation recorded and pending when it
@@ -71,7 +71,7 @@ async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_
 #[tokio::test]
 async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_first() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;
     let (recorded, found, sealed) = (signal(), signal(), signal());
@@ -85,7 +85,7 @@ async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_f
         _ => Step::Pass,
     })
     .await;
-    let first = Function::new("increment-bulk", arena.environment_behind(&url)).await;
+    let first = Function::new("increment-bulk", env.environment_behind(&url)).await;
     let (has_found, first_is_in, is_sealed) = (found.clone(), recorded.subscribe(), sealed.subscribe());
     let pk = format!("BULK#{bulk}");
     let url = proxy::start(move |call, moment| match moment {
@@ -98,8 +98,8 @@ async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_f
         _ => Step::Pass,
     })
     .await;
-    let copy = Function::new("increment-bulk", arena.environment_behind(&url)).await;
-    let canceler = Function::new(CANCELER, arena.environment()).await;
+    let copy = Function::new("increment-bulk", env.environment_behind(&url)).await;
+    let canceler = Function::new(CANCELER, env.environment()).await;
     futures_util::future::join3(copy.start(), first.start(), canceler.start()).await;
     let (second, first) = futures_util::future::join(copy.invoke(request(&bulk)), async {
         let first = first.invoke(request(&bulk)).await;
@@ -108,5 +108,5 @@ async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_f
         first
     })
     .await;
-    assert_is_in(arena, &bulk, (first, second)).await;
+    assert_is_in(env, &bulk, (first, second)).await;
 }

@@ -35,26 +35,26 @@ use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, failed};
 use tests::queue_simulator::{Delivery, deliver_with_deaths};
 use tests::requests::bind_event;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
-/// An arena with these cards.
-async fn arena_with(cards: &[Card]) -> Arena {
-    let arena = Arena::new().await;
+/// An env with these cards.
+async fn env_with(cards: &[Card]) -> TestEnv {
+    let env = TestEnv::new().await;
     for card in cards {
-        seed::put(&arena.dynamodb, &arena.table, ORG, card).await;
+        seed::put(&env.dynamodb, &env.table, ORG, card).await;
     }
-    arena
+    env
 }
 
 /// Has the real endpoint accept these binds; answers the messages that it sent.
-async fn accept(arena: &Arena, binds: &[(u64, Option<u64>)]) -> Vec<String> {
-    let endpoint = Function::new("bind-card", arena.environment()).await;
+async fn accept(env: &TestEnv, binds: &[(u64, Option<u64>)]) -> Vec<String> {
+    let endpoint = Function::new("bind-card", env.environment()).await;
     for (number, (card, reissued)) in binds.iter().enumerate() {
         let answer = endpoint.invoke(bind_event(*card, *reissued, &format!("key-{number}"))).await;
         let answer = answer.answer();
         assert_eq!(answer["statusCode"], 202, "{answer}");
     }
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert_eq!(messages.len(), binds.len());
     messages
 }

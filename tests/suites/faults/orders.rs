@@ -10,7 +10,7 @@ use tests::orders::{domestic, feed};
 use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 use tests::requests::{Request, cancel_domestic_orders};
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 
 use super::{Delivery, batch, deliver_with_deaths};
 
@@ -23,10 +23,10 @@ fn change(order: i32, status: &str, version: u64) -> String {
     change.to_string()
 }
 
-pub async fn feed_orders(arena: &Arena, orders: std::ops::RangeInclusive<i32>) {
+pub async fn feed_orders(env: &TestEnv, orders: std::ops::RangeInclusive<i32>) {
     let how = Delivery::default();
     let orders = orders.map(|order| change(order, "ACTIVE", 1)).collect();
-    deliver_with_deaths(arena, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
+    deliver_with_deaths(env, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
 }
 
 /// A request to cancel these, with a key.
@@ -35,12 +35,12 @@ pub fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
 }
 
 /// Orders are fed, and the cancellation of all of them is accepted; answers its messages.
-async fn accepted(arena: &Arena) -> Vec<String> {
-    feed_orders(arena, 1..=ORDERS).await;
-    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+async fn accepted(env: &TestEnv) -> Vec<String> {
+    feed_orders(env, 1..=ORDERS).await;
+    let endpoint = Function::new("cancel-orders", env.environment()).await;
     let results = endpoint.invoke(request(1..=ORDERS)).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert_eq!(messages.len(), ORDERS as usize);
     messages
 }
@@ -49,14 +49,14 @@ async fn accepted(arena: &Arena) -> Vec<String> {
 /// outcome, which the order's row, its events and its operation agree on.
 #[tokio::test]
 async fn a_cancellation_and_the_market_come_to_one_outcome() {
-    let arena = Arena::new().await;
-    let messages = accepted(&arena).await;
+    let env = TestEnv::new().await;
+    let messages = accepted(&env).await;
     let market = (1..=ORDERS).map(|order| change(order, if order % 2 == 0 { "FILLED" } else { "CANCELED" }, 2));
     let all: Vec<String> = messages.into_iter().chain(market).flat_map(|body| vec![body; 3]).collect();
     let how = Delivery { batch: 5, moments: 6, death: 0.3, ..Delivery::default() };
-    let run = deliver_with_deaths(&arena, &CREW, all, how, Rng::with_seed(2)).await;
-    let rows = arena.rows().await;
-    let events = arena.events().await;
+    let run = deliver_with_deaths(&env, &CREW, all, how, Rng::with_seed(2)).await;
+    let rows = env.rows().await;
+    let events = env.events().await;
     let mut requested = BTreeMap::new();
     let mut outcomes = BTreeMap::new();
     for event in events.values() {
@@ -79,7 +79,7 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
         assert_eq!((&outcomes[&order], &row["version"]), (&json!(expected), &json!(2)));
     }
     let operation = events.values().next().unwrap()["data"]["operation_id"].as_str().unwrap();
-    let shown = read_operation(&arena, operation).await;
+    let shown = read_operation(&env, operation).await;
     let canceled = outcomes.values().filter(|code| **code == "CANCELED").count();
     let counts =
         json!({ "total": ORDERS, "done": ORDERS, "succeeded": canceled, "failed": ORDERS as usize - canceled });
@@ -89,17 +89,17 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
     }
 }
 
-async fn read_operation(arena: &Arena, operation: &str) -> Value {
+async fn read_operation(env: &TestEnv, operation: &str) -> Value {
     let get = Request::to("get-operation").at(operation).event();
-    let reader = Function::new("get-operation", arena.environment()).await;
+    let reader = Function::new("get-operation", env.environment()).await;
     reader.invoke(get).await.response(200)
 }
 
 /// An entry whose message SQS does not take is told so, and did not happen; the answer stays the same.
 #[tokio::test]
 async fn an_entry_that_was_not_sent_did_not_happen() {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=12).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=12).await;
     let url = proxy::start(|call, moment| {
         if moment == Moment::Before && call.target == "AmazonSQS.SendMessageBatch" {
             let request: Value = serde_json::from_slice(call.body).unwrap();
@@ -114,7 +114,7 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let results = endpoint.invoke(request(1..=12)).await.response(200);
     let told = |results: &Value| -> Vec<bool> {
         results.as_array().unwrap().iter().map(|result| result["Success"].as_bool().unwrap()).collect()
@@ -122,39 +122,39 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     // The first ten went in one call.
     assert_eq!(told(&results), [[false; 10].as_slice(), &[true; 2]].concat());
     assert_eq!(results[0]["Errors"], json!(["Cancellation could not be accepted, try again."]));
-    assert_eq!(arena.take_messages().await.len(), 2);
-    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    assert_eq!(env.take_messages().await.len(), 2);
+    let healthy = Function::new("cancel-orders", env.environment()).await;
     assert_eq!(healthy.invoke(request(1..=12)).await.response(200), results);
-    assert!(arena.take_messages().await.is_empty());
+    assert!(env.take_messages().await.is_empty());
 }
 
 /// If SQS's answer is lost, that is a 500: what it took is unknown, until the request is repeated with its key.
 #[tokio::test]
 async fn an_unanswered_request_is_completed_by_its_repetition() {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=3).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=3).await;
     let url = proxy::start(|call, moment| {
         let is_send = call.target == "AmazonSQS.SendMessageBatch";
         if is_send && moment == Moment::After { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let answer = endpoint.invoke(request(1..=3)).await.answer();
     assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(500), &json!("\"Internal server error.\"")));
-    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    let healthy = Function::new("cancel-orders", env.environment()).await;
     let results = healthy.invoke(request(1..=3)).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
     let how = Delivery::default();
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert!(messages.len() > 3);
-    deliver_with_deaths(&arena, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
-    assert_eq!(arena.events().await.len(), 3);
+    deliver_with_deaths(&env, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
+    assert_eq!(env.events().await.len(), 3);
 }
 
 /// Times at the ends of time, which once took the whole batch with them.
 #[tokio::test]
 async fn a_change_at_the_end_of_time_harms_no_other() {
-    let arena = Arena::new().await;
+    let env = TestEnv::new().await;
     let at = |order: i32, updated_at: &str| {
         let mut change: Value = serde_json::from_str(&change(order, "ACTIVE", 1)).unwrap();
         change["updated_at"] = json!(updated_at);
@@ -167,42 +167,42 @@ async fn a_change_at_the_end_of_time_harms_no_other() {
         at(4, "9999-12-31T23:59:59.999Z"),
         at(5, "0001-01-01T00:00:00+02:00"),
     ];
-    let worker = Function::new("order-feed-worker", arena.environment()).await;
+    let worker = Function::new("order-feed-worker", env.environment()).await;
     worker.invoke(batch(&messages)).await.acknowledged();
-    assert_eq!(drain(&arena.sqs, &arena.dlq_url).await.len(), 2);
-    assert_eq!(arena.rows().await.len(), 3);
+    assert_eq!(drain(&env.sqs, &env.dlq_url).await.len(), 2);
+    assert_eq!(env.rows().await.len(), 3);
     // What was stored can be read again.
     let again: Vec<_> = (3..=5).map(|order| (change(order, "FILLED", 2), 1)).collect();
     worker.invoke(batch(&again)).await.acknowledged();
-    assert!(arena.rows().await.values().all(|row| row["status"] == "FILLED"));
+    assert!(env.rows().await.values().all(|row| row["status"] == "FILLED"));
 }
 
 /// An order that has all the notes that it can have takes no other, and event, operation and endpoint say so.
 #[tokio::test]
 async fn an_order_full_of_notes_is_refused_alike_by_all() {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=1).await;
-    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=1).await;
+    let endpoint = Function::new("cancel-orders", env.environment()).await;
     assert_eq!(endpoint.invoke(request(1..=1)).await.response(200)[0]["Success"], true);
-    let message = arena.take_messages().await.remove(0);
+    let message = env.take_messages().await.remove(0);
     let note =
         json!({ "cid": "c", "accepted_at": "2026-11-22T00:00:00.000Z", "requested_at": "2026-11-22T00:00:00.000Z" });
     let notes: serde_json::Map<_, _> =
         (0..MAX_CANCELLATIONS).map(|_| (uuid::Uuid::new_v4().to_string(), note.clone())).collect();
-    arena.set("ORDER#1", "ORDER", "cancellations", &Value::Object(notes)).await;
+    env.set("ORDER#1", "ORDER", "cancellations", &Value::Object(notes)).await;
 
-    let worker = Function::new("cancel-orders-worker", arena.environment()).await;
+    let worker = Function::new("cancel-orders-worker", env.environment()).await;
     for receives in [1, 2] {
         worker.invoke(batch(&[(message.clone(), receives)])).await.acknowledged();
     }
-    let events = arena.events().await;
+    let events = env.events().await;
     let event = events.values().next().unwrap();
     assert_eq!(
         (events.len(), &event["data"]["status"], &event["data"]["message_code"]),
         (1, &json!("FAILURE"), &json!("OTHER"))
     );
     let operation = event["data"]["operation_id"].as_str().unwrap();
-    let shown = read_operation(&arena, operation).await;
+    let shown = read_operation(&env, operation).await;
     assert_eq!((&shown["status"], &shown["results"][0]["status"]), (&json!("SUCCEEDED"), &json!("FAILURE")));
     let mut other = request(1..=1);
     other["headers"]["idempotency-key"] = json!("other");

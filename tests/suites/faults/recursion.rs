@@ -10,8 +10,8 @@ use tests::commits::Commits;
 use tests::lineage;
 use tests::payloads::{ORG, Sent};
 use tests::proxy::{Call, Moment, Step};
-use tests::queue_simulator::{Delivery, Exposed, Run, Traffic, messages_of};
-use tests::test_env::Arena;
+use tests::queue_simulator::{Delivery, KillableFunction, QueueSimulator, Run, messages_of};
+use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{fill, operation_of, row_at};
@@ -58,19 +58,19 @@ fn step(call: &Call<'_>, moment: Moment, chunks: &Taken) -> Step {
 
 /// Has so many workers take these messages and what comes of them. Returns how it went, and the chunks that were sent.
 async fn work<T: Into<Sent>>(
-    arena: &Arena,
+    env: &TestEnv,
     messages: Vec<T>,
     workers: usize,
-    ready: impl Fn(Exposed) -> Exposed,
+    ready: impl Fn(KillableFunction) -> KillableFunction,
 ) -> (Run, Vec<Sent>) {
-    let traffic = Traffic::of(messages, Delivery { batch: 1, ..Delivery::default() }, Rng::with_seed(1));
+    let traffic = QueueSimulator::of(messages, Delivery { batch: 1, ..Delivery::default() }, Rng::with_seed(1));
     let chunks = Taken::default();
-    let labour = async |_: usize| {
+    let run_worker = async |_: usize| {
         let chunks = Arc::clone(&chunks);
-        let worker = Exposed::new(arena, CANCELER, move |call, moment| step(call, moment, &chunks)).await;
-        traffic.labour(arena, CANCELER, &ready(worker)).await;
+        let worker = KillableFunction::new(env, CANCELER, move |call, moment| step(call, moment, &chunks)).await;
+        traffic.run_worker(env, CANCELER, &ready(worker)).await;
     };
-    join_all((0..workers).map(labour)).await;
+    join_all((0..workers).map(run_worker)).await;
     (traffic.run(), std::mem::take(&mut *chunks.lock().unwrap()))
 }
 
@@ -79,28 +79,28 @@ async fn work<T: Into<Sent>>(
 async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
     let mut bulks = Bulks::of_thousands().await;
     // Its transactions are few, and seen at once.
-    bulks.arena.commits = Commits::default();
-    let arena = &bulks.arena;
+    bulks.env.commits = Commits::default();
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
-    fill(arena, &bulk, (1..ITEMS).map(|number| format!("{number:06}"))).await;
+    fill(env, &bulk, (1..ITEMS).map(|number| format!("{number:06}"))).await;
     let plan = bulks.cancel(&bulk, None).await;
     let operation = operation_of(&plan);
 
-    let (run, _) = work(arena, vec![plan.clone()], 1, Exposed::terminated).await;
+    let (run, _) = work(env, vec![plan.clone()], 1, KillableFunction::terminated).await;
     // A message that SQS took without being seen to is sent again: then there are two chains, and both are stopped.
     assert!(run.stopped > 0 && run.longest_chain == lineage::MOST, "{run:?}");
-    let row = row_at(arena, &operation, "OP").await.unwrap();
+    let row = row_at(env, &operation, "OP").await.unwrap();
     assert_eq!((&row["state"], &row["chunks"]), (&json!("RUNNING"), &Value::Null));
 
     let id = operation.strip_prefix("OP#").unwrap().parse().unwrap();
-    arena.store().forget_plan(&ORG.parse().unwrap(), id).await.unwrap();
-    let (run, chunks) = work(arena, vec![plan], 1, |worker| worker).await;
+    env.store().forget_plan(&ORG.parse().unwrap(), id).await.unwrap();
+    let (run, chunks) = work(env, vec![plan], 1, |worker| worker).await;
     assert_eq!(run.stopped, 0);
     assert!(run.longest_chain > lineage::MOST, "{run:?}");
-    let (run, _) = work(arena, chunks, WORKERS, Exposed::patient).await;
+    let (run, _) = work(env, chunks, WORKERS, KillableFunction::patient).await;
     assert_eq!(run.stopped, 0);
     assert!(run.longest_chain > lineage::MOST + 1, "{run:?}");
-    let row = row_at(arena, &operation, "OP").await.unwrap();
+    let row = row_at(env, &operation, "OP").await.unwrap();
     assert_eq!((&row["state"], &row["items_failed"]), (&json!("SUCCEEDED"), &json!(0)));
     assert_eq!((&row["items_done"], &row["items_changed"]), (&json!(ITEMS), &json!(ITEMS)));
 }

@@ -4,85 +4,85 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{operation_of, put_back, row_at, take};
 use super::workers::Bulks;
 
 /// What `bindery resume` says of the operation: whether it did that, and its words.
-async fn resume(arena: &Arena, operation: &str) -> (bool, String) {
-    let url = operator::deployed(arena).await;
+async fn resume(env: &TestEnv, operation: &str) -> (bool, String) {
+    let url = operator::deployed(env).await;
     let id = operation.strip_prefix("OP#").unwrap();
-    let arguments = ["--json", "--yes", "--stack", "arena", "resume", id, "--tenant", ORG];
+    let arguments = ["--json", "--yes", "--stack", "env", "resume", id, "--tenant", ORG];
     let output = operator::output(&arguments, "", &[("AWS_ENDPOINT_URL", &url)]).await;
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-async fn state(arena: &Arena, operation: &str) -> Value {
-    row_at(arena, operation, "OP").await.unwrap()["state"].clone()
+async fn state(env: &TestEnv, operation: &str) -> Value {
+    row_at(env, operation, "OP").await.unwrap()["state"].clone()
 }
 
 /// Its chunks' messages are lost. It is planned again, and ends; what is done is done once.
 #[tokio::test]
 async fn a_cancel_that_was_begun_is_planned_again() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let (env, bulk) = (&bulks.env, bulks.create(3).await);
     for items in [None, Some(vec![external_id(0), external_id(1)])] {
         let plan = bulks.cancel(&bulk, items).await;
         let operation = operation_of(&plan);
-        let worker = tests::function::Function::new(CANCELER, arena.environment()).await.patient();
+        let worker = tests::function::Function::new(CANCELER, env.environment()).await.patient();
         worker.invoke(super::batch(&[(plan, 1)])).await;
-        assert_eq!(arena.take_messages().await.len(), 1, "the chunk, which is lost");
-        assert_eq!(state(arena, &operation).await, "RUNNING");
+        assert_eq!(env.take_messages().await.len(), 1, "the chunk, which is lost");
+        assert_eq!(state(env, &operation).await, "RUNNING");
 
-        let (done, said) = resume(arena, &operation).await;
+        let (done, said) = resume(env, &operation).await;
         assert!(done, "{said}");
-        bulks.work(&[CANCELER], arena.take_messages().await).await;
-        assert_eq!(state(arena, &operation).await, "SUCCEEDED");
-        let (done, said) = resume(arena, &operation).await;
+        bulks.work(&[CANCELER], env.take_messages().await).await;
+        assert_eq!(state(env, &operation).await, "SUCCEEDED");
+        let (done, said) = resume(env, &operation).await;
         assert!(!done && said.contains("has ended"), "{said}");
     }
-    assert_eq!(row_at(arena, &format!("BULK#{bulk}"), "BULK").await.unwrap()["canceled"], 3);
+    assert_eq!(row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap()["canceled"], 3);
 }
 
 /// Its endpoint died before it had stored all names. With fewer it would end, and the client's repetition be told so.
 #[tokio::test]
 async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let (env, bulk) = (&bulks.env, bulks.create(3).await);
     let operation = operation_of(&bulks.cancel(&bulk, Some(vec![external_id(0)])).await);
-    take(arena, &operation, "CHUNK#00000").await;
-    let (done, said) = resume(arena, &operation).await;
+    take(env, &operation, "CHUNK#00000").await;
+    let (done, said) = resume(env, &operation).await;
     assert!(!done && said.contains("repeat the request"), "{said}");
-    assert!(arena.take_messages().await.is_empty());
-    assert_eq!(state(arena, &operation).await, "PENDING");
+    assert!(env.take_messages().await.is_empty());
+    assert_eq!(state(env, &operation).await, "PENDING");
 }
 
 /// The same key was used before, by an operation that expired since and named more: those names are not this one's.
 #[tokio::test]
 async fn names_of_an_expired_operation_are_not_counted() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
+    let (env, bulk) = (&bulks.env, bulks.create(3).await);
     let plan = bulks.cancel(&bulk, Some(vec![external_id(0)])).await;
     let operation = operation_of(&plan);
-    let chunk = take(arena, &operation, "CHUNK#00000").await;
+    let chunk = take(env, &operation, "CHUNK#00000").await;
     let mut old = chunk.clone();
     let expired = chunk["expires_at"].as_n().unwrap().parse::<i64>().unwrap() - 1;
     old.insert("expires_at".to_owned(), AttributeValue::N(expired.to_string()));
     old.insert("sk".to_owned(), AttributeValue::S("CHUNK#00001".to_owned()));
     for row in [chunk, old] {
-        put_back(arena, row).await;
+        put_back(env, row).await;
     }
-    let worker = tests::function::Function::new(CANCELER, arena.environment()).await.patient();
+    let worker = tests::function::Function::new(CANCELER, env.environment()).await.patient();
     worker.invoke(super::batch(&[(plan, 1)])).await;
-    arena.take_messages().await;
+    env.take_messages().await;
 
-    let (done, said) = resume(arena, &operation).await;
+    let (done, said) = resume(env, &operation).await;
     assert!(done, "{said}");
-    let messages = arena.take_messages().await;
+    let messages = env.take_messages().await;
     assert!(messages.iter().any(|message| message.contains(r#""plan_named":{"chunks":1,"#)), "{messages:?}");
     bulks.work(&[CANCELER], messages).await;
-    assert_eq!(state(arena, &operation).await, "SUCCEEDED");
+    assert_eq!(state(env, &operation).await, "SUCCEEDED");
 }

@@ -1,4 +1,4 @@
-//! Rows of an arena as DynamoDB has them: taken away, put back, and answered as they once were.
+//! Rows of an env as DynamoDB has them: taken away, put back, and answered as they once were.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::store::Item;
 use tests::payloads::ORG;
 use tests::proxy::Call;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 /// Returns the tail of the partition key of the operation that the message belongs to.
 pub fn operation_of(message: &str) -> String {
@@ -16,37 +16,37 @@ pub fn operation_of(message: &str) -> String {
 }
 
 /// Deletes the row, and returns it.
-pub async fn take(arena: &Arena, pk: &str, sk: &str) -> Item {
+pub async fn take(env: &TestEnv, pk: &str, sk: &str) -> Item {
     let text = |text: String| AttributeValue::S(text);
-    let delete = arena.dynamodb.delete_item().table_name(&arena.table).return_values(ReturnValue::AllOld);
+    let delete = env.dynamodb.delete_item().table_name(&env.table).return_values(ReturnValue::AllOld);
     let delete = delete.key("pk", text(format!("{ORG}#{pk}"))).key("sk", text(sk.to_owned()));
     delete.send().await.unwrap().attributes.expect("there is no such row")
 }
 
 /// Puts a row back that was taken.
-pub async fn put_back(arena: &Arena, row: Item) {
-    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(row)).send().await.unwrap();
+pub async fn put_back(env: &TestEnv, row: Item) {
+    env.dynamodb.put_item().table_name(&env.table).set_item(Some(row)).send().await.unwrap();
 }
 
 /// Returns the row, or `None` if there is none.
-pub async fn row_at(arena: &Arena, pk: &str, sk: &str) -> Option<Value> {
+pub async fn row_at(env: &TestEnv, pk: &str, sk: &str) -> Option<Value> {
     let text = |text: String| AttributeValue::S(text);
-    let get = arena.dynamodb.get_item().table_name(&arena.table).consistent_read(true);
+    let get = env.dynamodb.get_item().table_name(&env.table).consistent_read(true);
     let get = get.key("pk", text(format!("{ORG}#{pk}"))).key("sk", text(sk.to_owned()));
     get.send().await.unwrap().item.map(|item| serde_dynamo::from_item(item).unwrap())
 }
 
 /// Returns what DynamoDB answers now when it is asked for the row.
-pub async fn answer_now(arena: &Arena, pk: &str, sk: &str) -> String {
+pub async fn answer_now(env: &TestEnv, pk: &str, sk: &str) -> String {
     let key = json!({ "pk": { "S": format!("{ORG}#{pk}") }, "sk": { "S": sk } });
-    let request = json!({ "TableName": arena.table, "Key": key, "ConsistentRead": true });
-    let answer = call(arena, "GetItem", &request).await;
+    let request = json!({ "TableName": env.table, "Key": key, "ConsistentRead": true });
+    let answer = call(env, "GetItem", &request).await;
     assert!(answer.contains(pk), "{answer}");
     answer
 }
 
 /// Puts pending items into the bulk's first batch, as the endpoints would.
-pub async fn fill(arena: &Arena, bulk: &str, ids: impl Iterator<Item = String>) {
+pub async fn fill(env: &TestEnv, bulk: &str, ids: impl Iterator<Item = String>) {
     let put = |id: &String| {
         json!({ "PutRequest": { "Item": {
             "pk": { "S": format!("{ORG}#BULK#{bulk}") }, "sk": { "S": format!("I#{id}") },
@@ -57,19 +57,19 @@ pub async fn fill(arena: &Arena, bulk: &str, ids: impl Iterator<Item = String>) 
     for ids in ids.chunks(25) {
         let puts: Vec<Value> = ids.iter().map(put).collect();
         let mut request = json!({ "RequestItems": {} });
-        request["RequestItems"][&arena.table] = puts.into();
-        let answer: Value = serde_json::from_str(&call(arena, "BatchWriteItem", &request).await).unwrap();
+        request["RequestItems"][&env.table] = puts.into();
+        let answer: Value = serde_json::from_str(&call(env, "BatchWriteItem", &request).await).unwrap();
         assert_eq!(answer["UnprocessedItems"], json!({}), "{answer}");
     }
-    arena.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ids.len())).await;
+    env.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ids.len())).await;
 }
 
-/// Calls the arena's DynamoDB without an SDK, and returns its answer as it came.
-pub async fn call(arena: &Arena, name: &str, request: &Value) -> String {
+/// Calls the env's DynamoDB without an SDK, and returns its answer as it came.
+pub async fn call(env: &TestEnv, name: &str, request: &Value) -> String {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
     let scope = format!("test/20261122/{}/dynamodb/aws4_request", tests::variable("AWS_REGION"));
     let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
-    let call = CLIENT.post(&arena.dynamodb_url).header("x-amz-target", format!("DynamoDB_20120810.{name}"));
+    let call = CLIENT.post(&env.dynamodb_url).header("x-amz-target", format!("DynamoDB_20120810.{name}"));
     let call = call.header("content-type", "application/x-amz-json-1.0").header("authorization", signed);
     let call = call.header("x-amz-date", "20261122T030405Z");
     let answer = call.body(request.to_string()).send().await.unwrap();
@@ -84,17 +84,17 @@ pub fn is_about(call: &Call<'_>, name: &str, pk: &str) -> bool {
 }
 
 /// Takes all messages out of the dead-letter queue; returns the reason that stands beside each.
-pub async fn reasons_of_dead_letters(arena: &Arena) -> Vec<String> {
+pub async fn reasons_of_dead_letters(env: &TestEnv) -> Vec<String> {
     let mut reasons = Vec::new();
     loop {
-        let receive = arena.sqs.receive_message().queue_url(&arena.dlq_url).message_attribute_names("All");
+        let receive = env.sqs.receive_message().queue_url(&env.dlq_url).message_attribute_names("All");
         let Some(messages) = receive.send().await.unwrap().messages.filter(|messages| !messages.is_empty()) else {
             return reasons;
         };
         for message in messages {
             let attributes = message.message_attributes.unwrap_or_default();
             reasons.push(attributes["reason"].string_value.clone().unwrap());
-            let delete = arena.sqs.delete_message().queue_url(&arena.dlq_url);
+            let delete = env.sqs.delete_message().queue_url(&env.dlq_url);
             delete.receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
         }
     }

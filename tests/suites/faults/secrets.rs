@@ -9,18 +9,18 @@ use tests::orders::CREATOR;
 use tests::payloads::ORG;
 use tests::proxy::{self, Step};
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::orders::{feed_orders, request};
 
 #[tokio::test]
 async fn only_requests_with_pins_need_the_pepper() {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=3).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=3).await;
     let is_reached = Arc::new(AtomicBool::new(false));
     let reached = Arc::clone(&is_reached);
     let secrets = proxy::start(move |_, _| if reached.load(Ordering::Relaxed) { Step::Pass } else { Step::Cut }).await;
-    let mut environment = arena.environment();
+    let mut environment = env.environment();
     environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), secrets));
     let endpoint = Function::new("cancel-orders", environment).await.patient();
     let mut keys = 0;
@@ -34,7 +34,7 @@ async fn only_requests_with_pins_need_the_pepper() {
     let results = ask(json!({ "OrderID": 1 }), 200).await;
     assert_eq!(results[0]["Success"], true, "{results}");
 
-    seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+    seed::person(&env.dynamodb, &env.table, ORG, CREATOR).await;
     let with_pin = json!({ "OrderID": 2, "PIN": "1234" });
     ask(with_pin.clone(), 503).await;
     let results = ask(json!({ "OrderID": 2 }), 200).await;

@@ -5,7 +5,7 @@ use tests::function::Function;
 use tests::payloads::external_id;
 use tests::proxy::{self, Step};
 use tests::requests::Request;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::batch;
 use super::cancels::CANCELER;
@@ -14,17 +14,17 @@ use super::workers::Bulks;
 const ISSUER: &str = "start-bulk-worker";
 
 /// The bulk's status, and what cancels made of it, as it is read.
-async fn told(arena: &Arena, bulk: &str) -> (Value, Value) {
-    let reader = Function::new("get-bulk", arena.environment()).await;
+async fn told(env: &TestEnv, bulk: &str) -> (Value, Value) {
+    let reader = Function::new("get-bulk", env.environment()).await;
     let read = reader.invoke(Request::to("get-bulk").at(bulk).event()).await.response(200);
     (read["status"].clone(), read["cancellation"]["state"].clone())
 }
 
 /// Has the worker handle this message alone; answers those that come of it, but for the one that watches.
-async fn step(arena: &Arena, worker: &str, message: String) -> Vec<String> {
-    let worker = Function::new(worker, arena.environment()).await;
+async fn step(env: &TestEnv, worker: &str, message: String) -> Vec<String> {
+    let worker = Function::new(worker, env.environment()).await;
     worker.invoke(batch(&[(message, 1)])).await;
-    let mut messages = arena.take_messages().await;
+    let mut messages = env.take_messages().await;
     messages.retain(|message| !message.contains("\"watch\""));
     messages
 }
@@ -32,19 +32,19 @@ async fn step(arena: &Arena, worker: &str, message: String) -> Vec<String> {
 #[tokio::test]
 async fn a_start_is_under_way_until_it_has_ended() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(3).await);
-    let told = || told(arena, &bulk);
+    let (env, bulk) = (&bulks.env, bulks.create(3).await);
+    let told = || told(env, &bulk);
     assert_eq!(told().await, (json!("CREATED"), Value::Null));
     let plan = bulks.start(&bulk).await;
     assert_eq!(told().await.0, "CREATED", "nobody is at it");
-    let chunks = step(arena, ISSUER, plan.clone()).await;
+    let chunks = step(env, ISSUER, plan.clone()).await;
     assert_eq!((chunks.len(), told().await.0), (1, json!("RUNNING")));
     // A copy of the plan begins nothing again.
-    let copies = step(arena, ISSUER, plan.clone()).await;
+    let copies = step(env, ISSUER, plan.clone()).await;
     assert_eq!((copies.len(), told().await.0), (0, json!("RUNNING")));
     bulks.work(&[ISSUER], chunks).await;
     assert_eq!(told().await, (json!("COMPLETED"), Value::Null));
-    step(arena, ISSUER, plan).await;
+    step(env, ISSUER, plan).await;
     assert_eq!(told().await.0, "COMPLETED", "a late copy");
     bulks.grow(&bulk, 3..5).await;
     assert_eq!(told().await.0, "CREATED", "it grew");
@@ -56,12 +56,12 @@ async fn a_start_is_under_way_until_it_has_ended() {
 #[tokio::test]
 async fn cancels_are_under_way_until_all_have_ended() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(4).await);
-    let told = || told(arena, &bulk);
+    let (env, bulk) = (&bulks.env, bulks.create(4).await);
+    let told = || told(env, &bulk);
     let [one, another] = [0, 1].map(|number| bulks.cancel(&bulk, Some(vec![external_id(number)])));
     let (one, another) = (one.await, another.await);
     assert_eq!(told().await.1, Value::Null, "nobody is at it");
-    let (of_one, of_another) = (step(arena, CANCELER, one).await, step(arena, CANCELER, another).await);
+    let (of_one, of_another) = (step(env, CANCELER, one).await, step(env, CANCELER, another).await);
     assert_eq!(told().await, (json!("CREATED"), json!("RUNNING")));
     bulks.work(&[CANCELER], of_one).await;
     assert_eq!(told().await.1, "RUNNING", "the other is at it");
@@ -72,7 +72,7 @@ async fn cancels_are_under_way_until_all_have_ended() {
     bulks.work(&[ISSUER], vec![start]).await;
     assert_eq!(told().await, (json!("COMPLETED"), json!("PARTIAL")));
     let full = bulks.cancel(&bulk, None).await;
-    let chunks = step(arena, CANCELER, full).await;
+    let chunks = step(env, CANCELER, full).await;
     assert_eq!(told().await, (json!("COMPLETED"), json!("RUNNING")));
     bulks.work(&[CANCELER], chunks).await;
     assert_eq!(told().await, (json!("COMPLETED"), json!("FULL")));
@@ -82,33 +82,33 @@ async fn cancels_are_under_way_until_all_have_ended() {
 #[tokio::test]
 async fn a_started_bulk_never_waits_for_a_start_again() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(2).await);
+    let (env, bulk) = (&bulks.env, bulks.create(2).await);
     let (start, cancel) = (bulks.start(&bulk).await, bulks.cancel(&bulk, None).await);
-    let issuing = step(arena, ISSUER, start).await;
-    let canceling = step(arena, CANCELER, cancel).await;
-    assert_eq!(told(arena, &bulk).await, (json!("RUNNING"), json!("RUNNING")));
+    let issuing = step(env, ISSUER, start).await;
+    let canceling = step(env, CANCELER, cancel).await;
+    assert_eq!(told(env, &bulk).await, (json!("RUNNING"), json!("RUNNING")));
     // The items are canceled, and that is not counted: their events cannot be published.
     let lost = proxy::start(|call, _| if call.target.ends_with("PutEvents") { Step::Cut } else { Step::Pass }).await;
-    let worker = Function::new(CANCELER, arena.environment_behind(&lost)).await;
+    let worker = Function::new(CANCELER, env.environment_behind(&lost)).await;
     worker.invoke(batch(&[(canceling[0].clone(), 1)])).await;
     bulks.work(&[ISSUER], issuing).await;
-    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("RUNNING")));
+    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("RUNNING")));
     bulks.work(&[CANCELER], canceling).await;
-    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("FULL")));
+    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("FULL")));
 }
 
 /// A cancel that changed nothing was a cancel; and with what it named, nothing of a bulk is pending.
 #[tokio::test]
 async fn what_was_canceled_before_it_was_issued_is_not_waited_for() {
     let bulks = Bulks::new().await;
-    let (arena, bulk) = (&bulks.arena, bulks.create(2).await);
+    let (env, bulk) = (&bulks.env, bulks.create(2).await);
     let nothing = bulks.cancel(&bulk, Some(vec!["unknown".to_owned()])).await;
     bulks.work(&[CANCELER], vec![nothing]).await;
-    assert_eq!(told(arena, &bulk).await, (json!("CREATED"), json!("PARTIAL")));
+    assert_eq!(told(env, &bulk).await, (json!("CREATED"), json!("PARTIAL")));
     let start = bulks.start(&bulk).await;
     bulks.work(&[ISSUER], vec![start]).await;
     bulks.grow(&bulk, 2..4).await;
     let late = bulks.cancel(&bulk, Some(vec![external_id(2), external_id(3)])).await;
     bulks.work(&[CANCELER], vec![late]).await;
-    assert_eq!(told(arena, &bulk).await, (json!("COMPLETED"), json!("PARTIAL")));
+    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("PARTIAL")));
 }

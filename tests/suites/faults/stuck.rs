@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tests::function::Function;
 use tests::payloads::batch;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{operation_of, take};
@@ -21,9 +21,9 @@ fn watching(plan: &str) -> Value {
 }
 
 /// Messages of the queue that cannot be received yet.
-async fn delayed(arena: &Arena) -> u32 {
+async fn delayed(env: &TestEnv) -> u32 {
     let name = aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let asked = arena.sqs.get_queue_attributes().queue_url(&arena.queue_url).attribute_names(name.clone());
+    let asked = env.sqs.get_queue_attributes().queue_url(&env.queue_url).attribute_names(name.clone());
     asked.send().await.unwrap().attributes.unwrap()[&name].parse().unwrap()
 }
 
@@ -42,23 +42,23 @@ async fn done(worker: &Function, message: &Value) {
 #[tokio::test]
 async fn an_operation_is_looked_at_until_it_has_ended(#[case] name: &str) {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = if name == CANCELER { bulks.cancel(&bulk, None).await } else { bulks.start(&bulk).await };
-    let worker = Function::new(name, arena.environment()).await.patient();
+    let worker = Function::new(name, env.environment()).await.patient();
     done(&worker, &serde_json::from_str(&plan).unwrap()).await;
-    assert_eq!(delayed(arena).await, 1, "nobody will look");
-    let chunks = arena.take_messages().await;
+    assert_eq!(delayed(env).await, 1, "nobody will look");
+    let chunks = env.take_messages().await;
 
     let mut watch = watching(&plan);
     done(&worker, &watch).await;
-    assert_eq!((delayed(arena).await, counted(&worker)), (2, 0), "it may take a while");
+    assert_eq!((delayed(env).await, counted(&worker)), (2, 0), "it may take a while");
 
     // The same operation, had it been accepted long ago.
-    arena.set(&operation_of(&plan), "OP", "created_at", &json!(LONG_AGO)).await;
+    env.set(&operation_of(&plan), "OP", "created_at", &json!(LONG_AGO)).await;
     watch["accepted_at"] = json!(LONG_AGO);
     done(&worker, &watch).await;
-    assert_eq!((delayed(arena).await, counted(&worker)), (3, 1), "{}", worker.log());
+    assert_eq!((delayed(env).await, counted(&worker)), (3, 1), "{}", worker.log());
     assert!(worker.log().contains("\"outcome\":\"STUCK\""));
 
     for chunk in chunks {
@@ -67,19 +67,19 @@ async fn an_operation_is_looked_at_until_it_has_ended(#[case] name: &str) {
         done(&worker, &chunk).await;
     }
     done(&worker, &watch).await;
-    assert_eq!((delayed(arena).await, counted(&worker)), (3, 1), "it has ended, and is looked at all the same");
-    assert!(arena.take_messages().await.is_empty());
+    assert_eq!((delayed(env).await, counted(&worker)), (3, 1), "it has ended, and is looked at all the same");
+    assert!(env.take_messages().await.is_empty());
 }
 
 #[tokio::test]
 async fn an_operation_that_is_gone_is_not_looked_at_again() {
     let bulks = Bulks::new().await;
-    let arena = &bulks.arena;
+    let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;
-    take(arena, &operation_of(&plan), "OP").await;
-    let worker = Function::new(CANCELER, arena.environment()).await.patient();
+    take(env, &operation_of(&plan), "OP").await;
+    let worker = Function::new(CANCELER, env.environment()).await.patient();
     done(&worker, &watching(&plan)).await;
-    assert_eq!(delayed(arena).await, 0);
-    assert_eq!(super::rows::reasons_of_dead_letters(arena).await, ["the operation has no row"]);
+    assert_eq!(delayed(env).await, 0);
+    assert_eq!(super::rows::reasons_of_dead_letters(env).await, ["the operation has no row"]);
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::capacity::Meter;
+use tests::capacity::CapacityMeter;
 use tests::function::Function;
 use tests::operator;
 use tests::payloads::{ORG, external_id};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::workers::Bulks;
 use super::{ACCOUNT, CUSTOMER, bind_event};
@@ -22,9 +22,9 @@ struct Checked {
 }
 
 impl Checked {
-    async fn of(arena: &Arena) -> Self {
-        let variables = [("AWS_ENDPOINT_URL_DYNAMODB", arena.dynamodb_url.as_str())];
-        let output = operator::output(&["--json", "check", "--table", &arena.table], "", &variables).await;
+    async fn of(env: &TestEnv) -> Self {
+        let variables = [("AWS_ENDPOINT_URL_DYNAMODB", env.dynamodb_url.as_str())];
+        let output = operator::output(&["--json", "check", "--table", &env.table], "", &variables).await;
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(![ACCOUNT, CUSTOMER].iter().any(|secret| said.contains(&secret.to_string())), "{said}");
         let mut findings: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -45,20 +45,20 @@ impl Checked {
     }
 }
 
-async fn put(arena: &Arena, row: &Value) {
+async fn put(env: &TestEnv, row: &Value) {
     let item = serde_dynamo::to_item(row).unwrap();
-    arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(item)).send().await.unwrap();
+    env.dynamodb.put_item().table_name(&env.table).set_item(Some(item)).send().await.unwrap();
 }
 
-async fn delete(arena: &Arena, row: &Value) {
+async fn delete(env: &TestEnv, row: &Value) {
     let key = json!({ "pk": row["pk"], "sk": row["sk"] });
     let key = serde_dynamo::to_item(key).unwrap();
-    arena.dynamodb.delete_item().table_name(&arena.table).set_key(Some(key)).send().await.unwrap();
+    env.dynamodb.delete_item().table_name(&env.table).set_key(Some(key)).send().await.unwrap();
 }
 
 /// A table that has seen everything that Bindery does to cards.
 struct Table {
-    arena: Arena,
+    env: TestEnv,
     rows: Rows,
     /// The cards of the first items, by number.
     cards: Vec<u64>,
@@ -74,14 +74,14 @@ impl Table {
         let start = bulks.start(&bulk).await;
         bulks.work(&["start-bulk-worker"], vec![start]).await;
         bulks.grow(&bulk, 5..7).await;
-        let rows = bulks.arena.rows().await;
+        let rows = bulks.env.rows().await;
         let cards: Vec<u64> = (0..5).map(|number| Bulks::card_of(&rows, number)).collect();
-        let endpoint = Function::new("bind-card", bulks.arena.environment()).await;
+        let endpoint = Function::new("bind-card", bulks.env.environment()).await;
         let bind = async |binds: &[(u64, Option<u64>, &str)]| {
             for (card, reissued, key) in binds {
                 endpoint.invoke(bind_event(*card, *reissued, key)).await.response(202);
             }
-            bulks.work(&["bind-card-worker"], bulks.arena.take_messages().await).await;
+            bulks.work(&["bind-card-worker"], bulks.env.take_messages().await).await;
         };
         bind(&[(cards[0], None, "first"), (cards[4], None, "one"), (cards[4], None, "another")]).await;
         bind(&[(cards[1], Some(cards[0]), "reissue")]).await;
@@ -92,8 +92,8 @@ impl Table {
         let second = bulks.create(2).await;
         let full = bulks.cancel(&second, None).await;
         bulks.work(&["cancel-bulk-worker"], [&cancels[..], &[full]].concat()).await;
-        let Bulks { arena, .. } = bulks;
-        Self { rows: arena.rows().await, arena, cards }
+        let Bulks { env, .. } = bulks;
+        Self { rows: env.rows().await, env, cards }
     }
 
     fn row(&self, is_it: impl Fn(&Value) -> bool) -> Value {
@@ -126,16 +126,16 @@ impl Table {
     async fn torn(&self, (what, torn, expected): Tear) {
         for row in &torn {
             if row.as_object().unwrap().len() > 2 {
-                put(&self.arena, row).await;
+                put(&self.env, row).await;
             } else {
-                delete(&self.arena, row).await;
+                delete(&self.env, row).await;
             }
         }
-        let checked = Checked::of(&self.arena).await;
+        let checked = Checked::of(&self.env).await;
         assert_eq!(checked.names(), expected, "{what}");
         assert_eq!((&checked.end["findings"], checked.is_content), (&json!(expected.len()), false));
         for row in torn {
-            put(&self.arena, &self.row(|other| (&other["pk"], &other["sk"]) == (&row["pk"], &row["sk"]))).await;
+            put(&self.env, &self.row(|other| (&other["pk"], &other["sk"]) == (&row["pk"], &row["sk"]))).await;
         }
     }
 }
@@ -244,10 +244,10 @@ fn others(table: &Table) -> Vec<Tear> {
 #[tokio::test]
 async fn what_a_restore_tears_apart_is_found() {
     let table = Table::new().await;
-    let content = Checked::of(&table.arena).await;
+    let content = Checked::of(&table.env).await;
     assert_eq!((content.names(), content.is_content), (Vec::new(), true));
     assert_eq!(content.end, json!({ "rows": table.rows.len(), "findings": 0 }));
-    assert_eq!(table.arena.rows().await, table.rows);
+    assert_eq!(table.env.rows().await, table.rows);
     for tear in halves(&table).into_iter().chain(others(&table)) {
         table.torn(tear).await;
     }
@@ -257,14 +257,14 @@ async fn what_a_restore_tears_apart_is_found() {
 #[tokio::test]
 async fn a_table_of_many_pages_is_read_to_its_end() {
     const CARDS: u16 = 1200;
-    let (meter, url) = Meter::start().await;
-    let bulks = Bulks::on(Arena::with_table_at(&url).await).await;
+    let (meter, url) = CapacityMeter::start().await;
+    let bulks = Bulks::on(TestEnv::with_table_at(&url).await).await;
     let bulk = bulks.create(CARDS.into()).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;
-    let rows = bulks.arena.rows().await;
+    let rows = bulks.env.rows().await;
     meter.take();
-    let content = Checked::of(&bulks.arena).await;
+    let content = Checked::of(&bulks.env).await;
     // As its help says, without the scan.
     let reads = meter.take().reads / f64::from(CARDS);
     assert!((2.0..2.1).contains(&reads), "{reads} read units a card");
@@ -272,14 +272,14 @@ async fn a_table_of_many_pages_is_read_to_its_end() {
     assert!(rows.len() > 2 * usize::from(CARDS));
 
     let last = rows.values().rfind(|row| row["card_id"].is_u64() && row["state"] == "ISSUED").unwrap();
-    delete(&bulks.arena, rows.values().find(|row| row["sk"] == "CARD" && row["card_id"] == last["card_id"]).unwrap())
+    delete(&bulks.env, rows.values().find(|row| row["sk"] == "CARD" && row["card_id"] == last["card_id"]).unwrap())
         .await;
-    let torn = Checked::of(&bulks.arena).await;
+    let torn = Checked::of(&bulks.env).await;
     assert_eq!(torn.names(), ["CARD_MISSING of I"]);
     assert_eq!((&torn.findings[0]["card_id"], &torn.findings[0]["sk"]), (&last["card_id"], &last["sk"]));
 
-    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", bulks.arena.dynamodb_url.as_str())];
-    let shown = operator::output(&["check", "--table", &bulks.arena.table], "", &variables).await;
+    let variables = [("AWS_ENDPOINT_URL_DYNAMODB", bulks.env.dynamodb_url.as_str())];
+    let shown = operator::output(&["check", "--table", &bulks.env.table], "", &variables).await;
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.contains("\n  Do: Put the card's row") && shown.ends_with("1 finding(s).\n"), "{shown}");
 }

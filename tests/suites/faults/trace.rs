@@ -6,9 +6,9 @@ use tests::function::Function;
 use tests::proxy::{self, Call, Moment, Step};
 use tests::requests::bind_event;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
-use super::arena_with;
+use super::env_with;
 use super::orders::{feed_orders, request};
 
 /// Refuses as SQS does. What it says of a header is all that the tests send.
@@ -27,9 +27,9 @@ fn step(call: &Call<'_>, moment: Moment) -> Step {
     Step::Answer(400, refusal.to_string())
 }
 
-async fn function(name: &str, arena: &Arena, header: &str) -> Function {
+async fn function(name: &str, env: &TestEnv, header: &str) -> Function {
     let url = proxy::start(step).await;
-    Function::new(name, arena.environment_behind(&url)).await.patient().traced(header)
+    Function::new(name, env.environment_behind(&url)).await.patient().traced(header)
 }
 
 #[rstest]
@@ -38,15 +38,15 @@ async fn function(name: &str, arena: &Arena, header: &str) -> Function {
 #[case::one_that_is("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", true)]
 #[tokio::test]
 async fn a_trace_header_that_is_none_fails_no_send(#[case] header: &str, #[case] is_passed_on: bool) {
-    let arena = arena_with(&[seed::unbound(1)]).await;
-    feed_orders(&arena, 1..=1).await;
-    let endpoint = function("bind-card", &arena, header).await;
+    let env = env_with(&[seed::unbound(1)]).await;
+    feed_orders(&env, 1..=1).await;
+    let endpoint = function("bind-card", &env, header).await;
     endpoint.invoke(bind_event(1, None, "k")).await.response(202);
-    let endpoint = function("cancel-orders", &arena, header).await;
+    let endpoint = function("cancel-orders", &env, header).await;
     let results = endpoint.invoke(request(1..=1)).await.response(200);
     assert_eq!(results[0]["Success"], true, "{results}");
     // The emulator keeps none of a batch's messages.
-    let sent = arena.take_sent().await;
+    let sent = env.take_sent().await;
     let of_bind = sent.iter().find(|message| message.body.contains("\"bind\"")).unwrap();
     assert_eq!((sent.len(), of_bind.trace_header.as_deref()), (2, is_passed_on.then_some(header)));
 }

@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tests::function::Function;
 use tests::proxy::{self, Moment, Step};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::orders::{feed_orders, request};
 
@@ -97,21 +97,21 @@ async fn what_was_sent_for_sure_is_told_apart(
     #[case] status: u64,
     #[values(true, false)] keyed: bool,
 ) {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=ORDERS).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=ORDERS).await;
     let url = proxy(of_the_first, other).await;
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let text = if status == 503 { UNAVAILABLE } else { BROKEN };
     assert_eq!(ask(&endpoint, keyed).await, (status, json!(text)));
     if status == 503 {
-        assert_eq!(arena.take_messages().await, [""; 0]);
+        assert_eq!(env.take_messages().await, [""; 0]);
     }
     // Repeated, it is done.
-    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    let healthy = Function::new("cancel-orders", env.environment()).await;
     let (status, results) = ask(&healthy, keyed).await;
     assert_eq!(status, 200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
-    assert!(arena.take_messages().await.len() >= ORDERS as usize);
+    assert!(env.take_messages().await.len() >= ORDERS as usize);
 }
 
 /// A refusal that passes is none.
@@ -120,10 +120,10 @@ async fn what_was_sent_for_sure_is_told_apart(
 #[case::named_then(&[THROTTLED, Try::EachRefused], false)]
 #[tokio::test]
 async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: &'static [Try], #[case] is_sent: bool) {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=ORDERS).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=ORDERS).await;
     let url = proxy(of_the_first, Try::Taken).await;
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let (status, results) = ask(&endpoint, true).await;
     assert_eq!((status, &results[0]["Success"], &results[11]["Success"]), (200, &json!(is_sent), &json!(true)));
 }
@@ -137,9 +137,9 @@ async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: 
 )]
 #[tokio::test]
 async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body: String) {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=ORDERS).await;
-    let mut environment = arena.environment();
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=ORDERS).await;
+    let mut environment = env.environment();
     environment.push(("AWS_ENDPOINT_URL_SQS".to_owned(), "http://127.0.0.1:1".to_owned()));
     let endpoint = Function::new("cancel-orders", environment).await;
     let mut event = request(1..=ORDERS);
@@ -150,7 +150,7 @@ async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body
     // As often as it is repeated.
     let again = endpoint.invoke(event).await.answer();
     assert_eq!((&again["statusCode"], &again["body"]), (&json!(503), &json!(body)), "{again:#}");
-    let healthy = Function::new("cancel-orders", arena.environment()).await;
+    let healthy = Function::new("cancel-orders", env.environment()).await;
     healthy.invoke(request(1..=ORDERS)).await.response(200);
-    assert_eq!(arena.take_messages().await.len(), ORDERS as usize);
+    assert_eq!(env.take_messages().await.len(), ORDERS as usize);
 }

@@ -12,7 +12,7 @@ use tests::payloads::ORG;
 use tests::proxy::{self, Moment, Step};
 use tests::requests::cancel_orders;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::orders::{feed_orders, request};
 use super::rows::is_about;
@@ -36,8 +36,8 @@ fn all_but_the_second(body: &[u8]) -> String {
 #[rstest]
 #[tokio::test]
 async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(true, false)] keyed: bool) {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=3).await;
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=3).await;
     let mut tries = 0;
     let url = proxy::start(move |call, moment| {
         if call.target != "AmazonSQS.SendMessageBatch" {
@@ -55,9 +55,9 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
     if !keyed {
         event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     }
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let answer = endpoint.invoke(event.clone()).await.answer();
-    let sent = arena.take_messages().await;
+    let sent = env.take_messages().await;
     assert!(sent.iter().any(|message| message.contains(r#"{"order_id":2}"#)), "{sent:?}");
     assert_eq!(
         (&answer["statusCode"], &answer["body"]),
@@ -65,20 +65,20 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
         "{answer:#}"
     );
     if keyed {
-        let healthy = Function::new("cancel-orders", arena.environment()).await;
+        let healthy = Function::new("cancel-orders", env.environment()).await;
         let results = healthy.invoke(event).await.response(200);
         assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
-        let operation = arena.rows().await.into_values().find(|row| row["kind"] == "CANCEL_ORDERS").unwrap();
+        let operation = env.rows().await.into_values().find(|row| row["kind"] == "CANCEL_ORDERS").unwrap();
         assert_eq!(operation["orders"].as_array().unwrap().len(), 3, "{operation}");
     }
 }
 
 /// An order of a person whose PIN is required, and is none of those that are tried here.
-async fn protected() -> Arena {
-    let arena = Arena::new().await;
-    feed_orders(&arena, 1..=1).await;
-    seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
-    arena
+async fn protected() -> TestEnv {
+    let env = TestEnv::new().await;
+    feed_orders(&env, 1..=1).await;
+    seed::person(&env.dynamodb, &env.table, ORG, CREATOR).await;
+    env
 }
 
 /// A request to cancel the order with this PIN.
@@ -98,8 +98,8 @@ fn told(invocation: Invocation) -> String {
 }
 
 /// How many further wrong PINs, each in a request of its own, are told to be wrong before the lock is.
-async fn wrong_before_the_lock(arena: &Arena) -> usize {
-    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+async fn wrong_before_the_lock(env: &TestEnv) -> usize {
+    let endpoint = Function::new("cancel-orders", env.environment()).await;
     for wrong in 0..10 {
         let told = told(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
         if told == LOCKED {
@@ -113,7 +113,7 @@ async fn wrong_before_the_lock(arena: &Arena) -> usize {
 /// The SDK tries again a wrong PIN that was counted, but whose answer was lost.
 #[tokio::test]
 async fn a_wrong_pin_whose_answer_is_lost_counts_once() {
-    let arena = protected().await;
+    let env = protected().await;
     let mut lost = 2;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::After && lost > 0 && is_about(call, "UpdateItem", &format!("PERSON#{CREATOR}")) {
@@ -123,27 +123,27 @@ async fn a_wrong_pin_whose_answer_is_lost_counts_once() {
         Step::Pass
     })
     .await;
-    let endpoint = Function::new("cancel-orders", arena.environment_behind(&url)).await;
+    let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     assert_eq!(told(endpoint.invoke(guess("0001", None)).await), WRONG);
-    assert_eq!(wrong_before_the_lock(&arena).await, 4);
+    assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
 
 /// A client that repeats a request because it got no answer has not guessed again.
 #[tokio::test]
 async fn a_wrong_pin_that_is_repeated_with_its_key_counts_once() {
-    let arena = protected().await;
-    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    let env = protected().await;
+    let endpoint = Function::new("cancel-orders", env.environment()).await;
     for _ in 0..7 {
         assert_eq!(told(endpoint.invoke(guess("0001", Some("k"))).await), WRONG);
     }
-    assert_eq!(wrong_before_the_lock(&arena).await, 4);
+    assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
 
 /// But who tries another PIN with the same key has.
 #[tokio::test]
 async fn another_wrong_pin_with_the_same_key_counts_again() {
-    let arena = protected().await;
-    let endpoint = Function::new("cancel-orders", arena.environment()).await;
+    let env = protected().await;
+    let endpoint = Function::new("cancel-orders", env.environment()).await;
     let pins = ["0001", "0001", "0002", "0003", "0004", "0005"];
     let mut all = Vec::new();
     for pin in pins {
@@ -159,17 +159,17 @@ async fn another_wrong_pin_with_the_same_key_counts_again() {
 #[case::of_two_pins("0002", 3)]
 #[tokio::test]
 async fn two_copies_at_once_count_their_pins(#[case] other: &str, #[case] left: usize) {
-    let arena = protected().await;
+    let env = protected().await;
     let url = proxy::start(move |call, moment| {
         let is_verdict = moment == Moment::Before && is_about(call, "UpdateItem", &format!("PERSON#{CREATOR}"));
         if is_verdict { Step::Wait(Duration::from_millis(300)) } else { Step::Pass }
     })
     .await;
-    let new = || Function::new("cancel-orders", arena.environment_behind(&url));
+    let new = || Function::new("cancel-orders", env.environment_behind(&url));
     let (one, two) = (new().await, new().await);
     futures_util::future::join(one.start(), two.start()).await;
     let copies = futures_util::future::join(one.invoke(guess("0001", Some("k"))), two.invoke(guess(other, Some("k"))));
     let (one, two) = copies.await;
     assert_eq!(BTreeSet::from([told(one), told(two)]), BTreeSet::from([WRONG.to_owned()]));
-    assert_eq!(wrong_before_the_lock(&arena).await, left);
+    assert_eq!(wrong_before_the_lock(&env).await, left);
 }

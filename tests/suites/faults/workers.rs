@@ -1,4 +1,4 @@
-//! What the faults about bulks share: the endpoints' functions on one arena, and items of any text.
+//! What the faults about bulks share: the endpoints' functions on one env, and items of any text.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use tests::function::Function;
 use tests::payloads::external_id;
 use tests::queue_simulator::{Delivery, deliver_with_deaths};
 use tests::requests::{self, Request};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
-/// The functions of bulks, at work on one arena.
+/// The functions of bulks, at work on one env.
 pub struct Bulks {
     /// Where they work.
-    pub arena: Arena,
+    pub env: TestEnv,
     create: Function,
     increment: Function,
     start: Function,
@@ -23,23 +23,23 @@ pub struct Bulks {
 
 impl Bulks {
     pub async fn new() -> Self {
-        Self::on(Arena::new().await).await
+        Self::on(TestEnv::new().await).await
     }
 
     /// With a table that stays fast with thousands of rows.
     pub async fn of_thousands() -> Self {
-        Self::on(Arena::with_table_at(&dynoxide().await).await).await
+        Self::on(TestEnv::with_table_at(&dynoxide().await).await).await
     }
 
     /// With a table that is there.
-    pub async fn on(arena: Arena) -> Self {
-        let environment = arena.environment();
+    pub async fn on(env: TestEnv) -> Self {
+        let environment = env.environment();
         Self {
             create: Function::new("create-bulk", environment.clone()).await,
             increment: Function::new("increment-bulk", environment.clone()).await,
             start: Function::new("start-bulk", environment.clone()).await,
             cancel: Function::new("cancel-bulk", environment).await,
-            arena,
+            env,
         }
     }
 
@@ -74,7 +74,7 @@ impl Bulks {
 
     async fn accepted(&self, function: &Function, request: &Request) -> String {
         function.invoke(request.event()).await.response(202);
-        let mut messages = self.arena.take_messages().await;
+        let mut messages = self.env.take_messages().await;
         assert_eq!(messages.len(), 1);
         messages.remove(0)
     }
@@ -82,7 +82,7 @@ impl Bulks {
     /// Has a crew handle these messages and what comes of them, and nothing goes wrong.
     pub async fn work(&self, crew: &[&str], messages: Vec<String>) {
         let how = Delivery { batch: 1, ..Delivery::default() };
-        deliver_with_deaths(&self.arena, crew, messages, how, Rng::with_seed(1)).await;
+        deliver_with_deaths(&self.env, crew, messages, how, Rng::with_seed(1)).await;
     }
 
     /// The item's card, of all rows.

@@ -19,7 +19,7 @@ use tests::orders::{domestic, feed, international};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
 use tests::requests::{Endpoint, Request};
 use tests::seed;
-use tests::test_env::{Arena, drain};
+use tests::test_env::{TestEnv, drain};
 
 /// A request that the endpoint takes, as the API's document shows it. Cards and orders that it names are those of
 /// [`put_examples`]; bulks and operations are not there.
@@ -35,14 +35,14 @@ fn event_at(endpoint: Endpoint, parameter: &str) -> Value {
 }
 
 /// Puts the cards and the orders that the document's examples name.
-async fn put_examples(arena: &Arena) {
+async fn put_examples(env: &TestEnv) {
     let number = |value: &Value| value.as_str().map_or_else(|| value.as_u64(), |text| text.parse().ok()).unwrap();
-    let put = async |card| seed::put(&arena.dynamodb, &arena.table, ORG, &card).await;
+    let put = async |card| seed::put(&env.dynamodb, &env.table, ORG, &card).await;
     let bind = Endpoint::of("bind-card");
     put(seed::unbound(number(&bind.parameter().unwrap()["example"]))).await;
     let reissued = number(&bind.examples().pop().unwrap()["reissued_card_id"]);
     put(seed::bound(reissued, CardStatus::Normal, ACCOUNT, CUSTOMER)).await;
-    let feeder = Function::new("order-feed-worker", arena.environment()).await;
+    let feeder = Function::new("order-feed-worker", env.environment()).await;
     for entry in Endpoint::of("cancel-orders").examples().pop().unwrap().as_array().unwrap() {
         let order = match entry["OrderID"].as_i64() {
             Some(id) => domestic(id.try_into().unwrap()),
@@ -56,23 +56,23 @@ async fn put_examples(arena: &Arena) {
 
 /// A place where everything is that good requests name, but for the bulk and the operation.
 struct Target {
-    arena: Arena,
+    env: TestEnv,
     functions: BTreeMap<&'static str, Function>,
     before: BTreeMap<(String, String), Value>,
 }
 
 impl Target {
     async fn new() -> Self {
-        let arena = Arena::new().await;
+        let env = TestEnv::new().await;
         let mut functions = BTreeMap::new();
         for endpoint in Endpoint::all() {
-            let function = Function::new(endpoint.function, arena.environment()).await;
+            let function = Function::new(endpoint.function, env.environment()).await;
             functions.insert(endpoint.function, function);
         }
-        put_examples(&arena).await;
-        let before = arena.rows().await;
+        put_examples(&env).await;
+        let before = env.rows().await;
         assert_eq!(before.len(), 4, "two cards and two orders");
-        Self { arena, functions, before }
+        Self { env, functions, before }
     }
 
     /// What the endpoint answers: status, body, headers.
@@ -103,9 +103,9 @@ impl Target {
 
     /// Nothing was changed, queued or published by all that.
     async fn is_untouched(&self) {
-        assert_eq!(self.arena.rows().await, self.before);
-        assert_eq!(self.arena.take_messages().await, Vec::<String>::new());
-        assert!(self.arena.events().await.is_empty());
-        assert!(drain(&self.arena.sqs, &self.arena.dlq_url).await.is_empty());
+        assert_eq!(self.env.rows().await, self.before);
+        assert_eq!(self.env.take_messages().await, Vec::<String>::new());
+        assert!(self.env.events().await.is_empty());
+        assert!(drain(&self.env.sqs, &self.env.dlq_url).await.is_empty());
     }
 }

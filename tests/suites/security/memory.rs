@@ -13,7 +13,7 @@ use tests::function::{Function, Invocation};
 use tests::payloads::batch;
 use tests::requests::{Endpoint, Request};
 use tests::template::{self, Template};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tests::webhook::Webhook;
 use tokio::task::JoinSet;
 
@@ -112,10 +112,10 @@ impl Measured {
 #[cfg_attr(not(target_os = "linux"), ignore = "only Linux says what a process has held")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_and_no_message_takes_half_of_the_memory() {
-    let (template, arena, webhook) = (Template::read(), Arena::new().await, Webhook::new().await);
+    let (template, env, webhook) = (Template::read(), TestEnv::new().await, Webhook::new().await);
     let mut measuring = JoinSet::new();
     for of_template in template.functions() {
-        let environment = arena.environment().into_iter().chain(webhook.variables()).collect();
+        let environment = env.environment().into_iter().chain(webhook.variables()).collect();
         let half = memory_size(&template, &of_template) / 2;
         measuring.spawn(async move {
             let name = of_template.name.as_str();

@@ -86,7 +86,7 @@ async fn a_spoilt_message_ends_with_its_reason_and_quotes_nothing() {
 
 async fn is_refused(worker: String) {
     let target = Target::new().await;
-    let function = Function::new(&worker, target.arena.environment()).await;
+    let function = Function::new(&worker, target.env.environment()).await;
     let good = well_formed(&worker);
     let bodies = spoilt(&good);
     let (mut told, mut buried) = (BTreeSet::new(), 0);
@@ -96,7 +96,7 @@ async fn is_refused(worker: String) {
         let Invocation::Answered(answer) = invocation else { panic!("{invocation:?} to {bodies:?}") };
         // None is to come back: what cannot be read now never can.
         assert_eq!(failed(&answer), BTreeSet::new(), "{bodies:?}");
-        let letters = target.arena.sqs.receive_message().queue_url(&target.arena.dlq_url).max_number_of_messages(10);
+        let letters = target.env.sqs.receive_message().queue_url(&target.env.dlq_url).max_number_of_messages(10);
         let letters = letters.message_attribute_names("All").visibility_timeout(600).send().await.unwrap();
         for letter in letters.messages.unwrap_or_default() {
             let reason = letter.message_attributes.unwrap()["reason"].string_value.clone().unwrap();
@@ -109,7 +109,7 @@ async fn is_refused(worker: String) {
     // Only what is of the right form all the same, such as another correlation ID or version of an order, is done.
     assert!(buried * 10 > bodies.len() * 8, "{worker}: {buried} of {}: {told:?}", bodies.len());
     assert!(!function.log().contains("panicked"), "{}", function.log());
-    let rows = target.arena.rows().await;
+    let rows = target.env.rows().await;
     let new: Vec<_> = rows.iter().filter(|(key, _)| !target.before.contains_key(*key)).collect();
     assert!(new.iter().all(|((pk, _), _)| pk.starts_with(&format!("{}#ORDER#", org(&good)))), "{new:?}");
     assert!(target.before.iter().all(|(key, row)| rows[key] == *row));

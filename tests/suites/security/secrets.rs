@@ -14,7 +14,7 @@ use tests::proxy::{self, Step};
 use tests::requests::Endpoint;
 use tests::seed;
 use tests::template::CHECKS_TOKENS;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::{event_at, good, put_examples};
 
@@ -25,7 +25,7 @@ const CLAIM: &str = "canary-claim-0815";
 
 /// Functions that log all they can, and AWS, which can be made to fail.
 struct Scene {
-    arena: Arena,
+    env: TestEnv,
     proxy: String,
     fails: Arc<Mutex<bool>>,
     /// What functions logged.
@@ -36,9 +36,9 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let arena = Arena::new().await;
-        put_examples(&arena).await;
-        seed::person(&arena.dynamodb, &arena.table, ORG, CREATOR).await;
+        let env = TestEnv::new().await;
+        put_examples(&env).await;
+        seed::person(&env.dynamodb, &env.table, ORG, CREATOR).await;
         let fails = Arc::new(Mutex::new(false));
         let failing = Arc::clone(&fails);
         let proxy =
@@ -48,11 +48,11 @@ impl Scene {
                 },
             )
             .await;
-        Self { arena, proxy, fails, logs: String::new(), answers: String::new() }
+        Self { env, proxy, fails, logs: String::new(), answers: String::new() }
     }
 
     async fn function(&self, name: &str) -> Function {
-        Function::new(name, self.arena.environment_behind(&self.proxy)).await.logging("TRACE")
+        Function::new(name, self.env.environment_behind(&self.proxy)).await.logging("TRACE")
     }
 
     /// Sends the endpoint these requests, bearing the token.
@@ -139,12 +139,12 @@ async fn nothing_secret_gets_anywhere() {
     let mut scene = Scene::new().await;
     let create = Endpoint::of("create-bulk");
     scene.ask(create, [good(create).event()]).await;
-    let created = scene.arena.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
+    let created = scene.env.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
     let bulk = created.0.rsplit('#').next().unwrap().to_owned();
     for endpoint in Endpoint::all() {
         scene.ask(endpoint, requests(endpoint, &bulk)).await;
     }
-    let messages = scene.arena.take_messages().await;
+    let messages = scene.env.take_messages().await;
     let mut by_queue = BTreeMap::<_, Vec<String>>::new();
     for body in &messages {
         by_queue.entry(queue_of(body)).or_default().push(body.clone());
@@ -170,16 +170,16 @@ async fn nothing_secret_gets_anywhere() {
 /// Looks for the canaries.
 async fn looked_through(scene: &Scene, messages: &[String]) {
     let (account, customer) = (ACCOUNT.to_string(), CUSTOMER.to_string());
-    let letters = scene.arena.sqs.receive_message().queue_url(&scene.arena.dlq_url).max_number_of_messages(10);
+    let letters = scene.env.sqs.receive_message().queue_url(&scene.env.dlq_url).max_number_of_messages(10);
     let letters = letters.message_attribute_names("All").send().await.unwrap().messages.unwrap();
     assert!(!letters.is_empty());
     let reasons = format!("{:?}", letters.iter().map(|letter| &letter.message_attributes).collect::<Vec<_>>());
     let of_binds = |text: &&String| text.contains(r#""bind":"#);
     let other_messages: Vec<_> = messages.iter().filter(|text| !of_binds(text)).cloned().collect();
-    let rows = scene.arena.rows().await;
+    let rows = scene.env.rows().await;
     let (operations, other_rows): (Vec<_>, Vec<_>) =
         rows.iter().filter(|((pk, _), _)| !pk.contains("#CARD#")).partition(|((_, sk), _)| sk == "OP");
-    let events: Vec<Value> = scene.arena.events().await.into_values().collect();
+    let events: Vec<Value> = scene.env.events().await.into_values().collect();
     let other_events: Vec<_> =
         events.iter().filter(|event| event["event_type"] != "bind_card" && event["event_type"] != "update").collect();
     assert!(events.len() > other_events.len(), "no bind was published");
@@ -217,7 +217,7 @@ async fn without_keys_nobody_gets_in() {
         event["headers"]["authorization"] = json!(format!("Bearer {token}"));
         // Nobody is said to issue tokens; and nobody is there who is said to. Who must check them does not start without.
         for (issuer, status) in [("", 401), ("http://127.0.0.1:1", 503)] {
-            let mut environment = scene.arena.environment();
+            let mut environment = scene.env.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             if issuer.is_empty() && endpoint.function == CHECKS_TOKENS {
                 continue;
@@ -235,7 +235,7 @@ async fn an_issuer_without_tls_is_refused_at_the_start() {
     let scene = Scene::new().await;
     for endpoint in Endpoint::all() {
         for issuer in ["http://issuer.test", "http://127.0.0.1.issuer.test/", "http://169.254.169.254"] {
-            let mut environment = scene.arena.environment();
+            let mut environment = scene.env.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             let function = Function::new(endpoint.function, environment).await;
             assert_eq!(function.invoke(good(endpoint).event()).await, Invocation::Died, "{}", endpoint.function);

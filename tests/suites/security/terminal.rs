@@ -4,7 +4,7 @@
 use serde_json::json;
 use tests::operator;
 use tests::payloads::ORG;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 const OPERATION: &str = "00000000-0000-7000-8000-000000000000";
 
@@ -17,21 +17,21 @@ fn as_sqs_takes_it() -> String {
     HOSTILE.chars().filter(|c| *c != '\u{1b}').collect()
 }
 
-async fn with_dead_letters() -> Arena {
-    let arena = Arena::new().await;
+async fn with_dead_letters() -> TestEnv {
+    let env = TestEnv::new().await;
     let body = json!({ "org_id": HOSTILE, "operation_id": HOSTILE, "cid": HOSTILE }).to_string();
     let raw = body.replace("\\u001b", "").replace("\\r\\n", "");
     for body in [body, raw] {
         let reason = aws_sdk_sqs::types::MessageAttributeValue::builder().data_type("String");
         let reason = reason.string_value(as_sqs_takes_it()).build().unwrap();
-        let sending = arena.sqs.send_message().queue_url(&arena.dlq_url).message_body(body);
+        let sending = env.sqs.send_message().queue_url(&env.dlq_url).message_body(body);
         sending.message_attributes("reason", reason).send().await.unwrap();
     }
-    arena
+    env
 }
 
 /// Rows that only somebody who writes to the table could make.
-async fn put_rows(arena: &Arena) {
+async fn put_rows(env: &TestEnv) {
     let operation = json!({
         "pk": format!("{ORG}#OP#{OPERATION}"), "sk": "OP", "org_id": ORG, "operation_id": OPERATION, "state": "RUNNING",
         "fingerprint": "f", "cid": "c", "created_at": "2026-11-22T03:00:00.000Z", "expires_at": 4_000_000_000_u32,
@@ -40,15 +40,15 @@ async fn put_rows(arena: &Arena) {
     let odd = json!({ "pk": format!("{ORG}#BULK#{HOSTILE}"), "sk": "BULK" });
     for row in [operation, odd] {
         let item = serde_dynamo::to_item(row).unwrap();
-        arena.dynamodb.put_item().table_name(&arena.table).set_item(Some(item)).send().await.unwrap();
+        env.dynamodb.put_item().table_name(&env.table).set_item(Some(item)).send().await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn nothing_that_is_shown_moves_an_operators_terminal() {
-    let arena = with_dead_letters().await;
-    put_rows(&arena).await;
-    let address = operator::deployed(&arena).await;
+    let env = with_dead_letters().await;
+    put_rows(&env).await;
+    let address = operator::deployed(&env).await;
     let commands: [&[&str]; 9] = [
         &["dead-letters", "bind-card"],
         &["redrive", "bind-card", "--all"],

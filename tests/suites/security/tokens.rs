@@ -155,7 +155,7 @@ async fn an_odd_token_that_is_right_opens_every_endpoint() {
     let target = Target::new().await;
     let odd = odd();
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        let function = Function::new(endpoint.function, target.env.environment()).await;
         for (name, token) in &odd {
             for scheme in ["Bearer ", "bearer  ", ""] {
                 let mut event = bearing(endpoint, json!(format!("{scheme}{token}")));
@@ -173,7 +173,7 @@ async fn a_token_that_is_not_right_opens_no_endpoint() {
     let target = Target::new().await;
     let forged = forged();
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        let function = Function::new(endpoint.function, target.env.environment()).await;
         let status = async |authorization: Value| status(&function, bearing(endpoint, authorization)).await;
         for (name, token, expected) in &forged {
             let got = status(json!(format!("Bearer {token}"))).await;
@@ -245,7 +245,7 @@ async fn another_tenants_token_finds_nothing() {
 async fn claims_that_nobody_reads_may_be_of_any_type() {
     let target = Target::new().await;
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.arena.environment()).await;
+        let function = Function::new(endpoint.function, target.env.environment()).await;
         let status = async |others: Value| {
             let mut event = good(endpoint).event();
             let claims = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut().unwrap();

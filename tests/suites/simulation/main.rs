@@ -1,4 +1,4 @@
-//! Random instructions in bad weather, a little of it. `./tests/scripts/simulate.sh` makes as much as you like.
+//! Random instructions in bad schedule, a little of it. `./tests/scripts/simulate.sh` makes as much as you like.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::contract::event_types;
 use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
-use tests::simulation::{Ask, Evidence, Flow, Report, Storm};
+use tests::simulation::{Ask, Evidence, Flow, Report, Simulation};
 
 /// The seed, unless `BINDERY_SEED` says another.
 fn seed() -> u64 {
@@ -16,7 +16,8 @@ fn seed() -> u64 {
 }
 
 async fn run(flow: Flow, faults: &[Fault], instructions: usize) -> Report {
-    let storm = Storm { seed: seed(), flow, faults: faults.to_vec(), instructions, outage: Duration::from_secs(4) };
+    let storm =
+        Simulation { seed: seed(), flow, faults: faults.to_vec(), instructions, outage: Duration::from_secs(4) };
     let report = storm.run().await;
     println!("{report}");
     let violations = violations(&report.evidence);

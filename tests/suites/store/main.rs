@@ -19,7 +19,7 @@ use shared::domain::order::{CancellationCode, OrderRef};
 use shared::domain::time::Timestamp;
 use shared::store::{Committed, Opened, Recorded, StoreError};
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -65,22 +65,22 @@ fn operation(operation_id: OperationId, fingerprint: &str, created_at: Timestamp
     }
 }
 
-async fn with_cards(cards: &[Card]) -> Arena {
-    let arena = Arena::new().await;
+async fn with_cards(cards: &[Card]) -> TestEnv {
+    let env = TestEnv::new().await;
     for card in cards {
-        seed::put(&arena.dynamodb, &arena.table, ORG, card).await;
+        seed::put(&env.dynamodb, &env.table, ORG, card).await;
     }
-    arena
+    env
 }
 
 #[tokio::test]
 async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
-    let arena = with_cards(&[seed::unbound(1)]).await;
-    let store = arena.store();
+    let env = with_cards(&[seed::unbound(1)]).await;
+    let store = env.store();
     let (mine, yours) = (new_acceptance(), new_acceptance());
     let bound = BindEffect::Bound { at: at(0), replaced: None };
     assert_eq!(store.bind(&org(), mine, &bind(1, None), at(0)).await.unwrap(), bound);
-    let after = arena.rows().await;
+    let after = env.rows().await;
 
     // The same again says the same, with the first time, and writes nothing.
     assert_eq!(store.bind(&org(), mine, &bind(1, None), at(60)).await.unwrap(), bound);
@@ -88,12 +88,12 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
         store.bind(&org(), yours, &bind(1, None), at(60)).await.unwrap(),
         BindEffect::Refused { code: BindRefusal::CardNotUnbound, card_status: Some(CardStatus::Created) }
     );
-    assert_eq!(arena.rows().await, after);
+    assert_eq!(env.rows().await, after);
 
     // Whatever becomes of the card, the mark stays mine.
     assert!(matches!(
         {
-            seed::put(&arena.dynamodb, &arena.table, ORG, &seed::unbound(2)).await;
+            seed::put(&env.dynamodb, &env.table, ORG, &seed::unbound(2)).await;
             store.bind(&org(), yours, &bind(2, Some(1)), at(90)).await.unwrap()
         },
         BindEffect::Bound { .. }
@@ -104,21 +104,21 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
 
 #[tokio::test]
 async fn another_organisations_card_is_no_card() {
-    let arena = with_cards(&[seed::unbound(1)]).await;
-    let effect = arena.store().bind(&OTHER_ORG.parse().unwrap(), new_acceptance(), &bind(1, None), at(0)).await;
+    let env = with_cards(&[seed::unbound(1)]).await;
+    let effect = env.store().bind(&OTHER_ORG.parse().unwrap(), new_acceptance(), &bind(1, None), at(0)).await;
     assert_eq!(effect.unwrap(), BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None });
 }
 
 #[tokio::test]
 async fn a_reissue_is_all_or_nothing() {
     let old = seed::bound(1, CardStatus::Normal, 8, 9);
-    let arena = with_cards(&[old, seed::unbound(2), seed::unbound(3)]).await;
-    let store = arena.store();
+    let env = with_cards(&[old, seed::unbound(2), seed::unbound(3)]).await;
+    let store = env.store();
     let (mine, yours) = (new_acceptance(), new_acceptance());
     let effect = store.bind(&org(), mine, &bind(2, Some(1)), at(0)).await.unwrap();
     let BindEffect::Bound { at: first, replaced: Some(replaced) } = &effect else { panic!("{effect:?}") };
     assert_eq!((*first, replaced.previous_status), (at(0), CardStatus::Normal));
-    let after = arena.rows().await;
+    let after = env.rows().await;
 
     assert_eq!(store.bind(&org(), mine, &bind(2, Some(1)), at(60)).await.unwrap(), effect);
     // Replaced once: another new card cannot replace it, and stays unbound.
@@ -131,15 +131,15 @@ async fn a_reissue_is_all_or_nothing() {
         store.bind(&org(), yours, &bind(2, Some(1)), at(60)).await.unwrap(),
         BindEffect::Refused { code: BindRefusal::CardNotUnbound, .. }
     ));
-    assert_eq!(arena.rows().await, after);
+    assert_eq!(env.rows().await, after);
 }
 
 #[tokio::test]
 async fn racing_reissues_of_one_card_have_one_winner() {
     let mut cards: Vec<_> = (2..=9).map(seed::unbound).collect();
     cards.push(seed::bound(1, CardStatus::Blocked, 8, 9));
-    let arena = with_cards(&cards).await;
-    let store = arena.store();
+    let env = with_cards(&cards).await;
+    let store = env.store();
     let effects = futures_util::future::join_all((2..=9).map(|card| {
         let store = store.clone();
         async move { store.bind(&org(), new_acceptance(), &bind(card, Some(1)), at(0)).await.unwrap() }
@@ -147,14 +147,14 @@ async fn racing_reissues_of_one_card_have_one_winner() {
     .await;
     let won = effects.iter().filter(|effect| matches!(effect, BindEffect::Bound { .. })).count();
     assert_eq!(won, 1, "{effects:?}");
-    let created = arena.rows().await.into_values().filter(|row| row["status"] == "CREATED").count();
+    let created = env.rows().await.into_values().filter(|row| row["status"] == "CREATED").count();
     assert_eq!(created, 1);
 }
 
 #[tokio::test]
 async fn an_operation_is_recorded_once_until_it_expires() {
-    let arena = Arena::new().await;
-    let store = arena.store();
+    let env = TestEnv::new().await;
+    let store = env.store();
     let id = new_operation_id();
     let first = operation(id, "one", at(0));
     assert!(matches!(store.record_operation(&first, at(0)).await.unwrap(), Recorded::New));
@@ -173,8 +173,8 @@ async fn an_operation_is_recorded_once_until_it_expires() {
 
 #[tokio::test]
 async fn the_first_outcome_counts() {
-    let arena = Arena::new().await;
-    let store = arena.store();
+    let env = TestEnv::new().await;
+    let store = env.store();
     let id = new_operation_id();
     let failure = |seconds| BindOutcome::Failure {
         at: at(seconds),
@@ -183,7 +183,7 @@ async fn the_first_outcome_counts() {
     };
     // Never made here: an operation that is gone stays gone.
     assert!(matches!(store.end_bind(&org(), id, failure(1)).await, Err(StoreError::Broken { .. })));
-    assert!(arena.rows().await.is_empty());
+    assert!(env.rows().await.is_empty());
 
     store.record_operation(&operation(id, "one", at(0)), at(0)).await.unwrap();
     assert_eq!(store.end_bind(&org(), id, failure(1)).await.unwrap(), failure(1));
@@ -195,8 +195,8 @@ async fn the_first_outcome_counts() {
 /// Many batches are aborted by one write, those that were committed meanwhile excepted; none of them is committed later.
 #[tokio::test]
 async fn batches_are_aborted_together() {
-    let arena = Arena::new().await;
-    let store = arena.store();
+    let env = TestEnv::new().await;
+    let store = env.store();
     let settings = json!({ "program_id": 5, "pin_length": 4, "contactless_enabled": true });
     let bulk = json!({
         "bulk_id": "b", "settings": settings, "batches": [1], "last_batch": 400, "items": 0,
@@ -219,8 +219,8 @@ async fn batches_are_aborted_together() {
 /// and an operation that the same key made at another time has notes of its own.
 #[tokio::test]
 async fn what_is_noted_of_an_order_counts_once() {
-    let arena = Arena::new().await;
-    let store = arena.store();
+    let env = TestEnv::new().await;
+    let store = env.store();
     let uid: Uuid = "6269c403-5b9f-47dd-b8c3-7ecbef8f686d".parse().unwrap();
     let orders = [OrderRef::Domestic(1), OrderRef::Domestic(2), OrderRef::International(uid)];
     let operation = new_acceptance();
@@ -252,11 +252,10 @@ async fn what_is_noted_of_an_order_counts_once() {
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_broken_not_retried() {
-    let arena = with_cards(&[seed::unbound(1)]).await;
-    arena
-        .dynamodb
+    let env = with_cards(&[seed::unbound(1)]).await;
+    env.dynamodb
         .update_item()
-        .table_name(&arena.table)
+        .table_name(&env.table)
         .key("pk", AttributeValue::S(format!("{ORG}#CARD#1")))
         .key("sk", AttributeValue::S("CARD".to_owned()))
         .update_expression("SET #status = :status")
@@ -265,6 +264,6 @@ async fn a_row_that_cannot_be_read_is_broken_not_retried() {
         .send()
         .await
         .unwrap();
-    let card = arena.store().card(&org(), CardId::new(1).unwrap()).await;
+    let card = env.store().card(&org(), CardId::new(1).unwrap()).await;
     assert!(matches!(card, Err(StoreError::Broken { .. })), "{card:?}");
 }

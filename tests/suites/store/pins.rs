@@ -6,54 +6,58 @@ use shared::domain::person::{MAX_WRONG_AN_HOUR, Person, Verdict};
 use shared::domain::time::Timestamp;
 use tests::capacity::dynoxide;
 use tests::seed;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 
 use super::{ORG, OTHER_ORG, at, org};
 
 /// However many guesses are judged at once, five wrong ones are told apart; honest ones are never locked out.
 #[tokio::test]
 async fn two_hundred_guesses_at_once_get_five_verdicts() {
-    let arena = Arena::new().await;
-    let store = arena.store();
+    let env = TestEnv::new().await;
+    let store = env.store();
     let person = Person { pin_hash: None, ..Person::with_pin(7, true, String::new()) };
-    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
-    let judge = async |count: usize, right: bool, at: Timestamp| {
+    seed::person(&env.dynamodb, &env.table, ORG, 7).await;
+    let record_pin_attempt = async |count: usize, right: bool, at: Timestamp| {
         let tries: Vec<Option<String>> = (0..count).map(|number| (!right).then(|| format!("try {number}"))).collect();
-        let judging = tries.iter().map(async |id| store.judge(&org(), &person, id.as_deref(), at).await.unwrap());
+        let judging =
+            tries.iter().map(async |id| store.record_pin_attempt(&org(), &person, id.as_deref(), at).await.unwrap());
         futures_util::future::join_all(judging).await
     };
     let of = |verdicts: &[Verdict], wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
 
-    assert_eq!(of(&judge(20, true, at(0)).await, Verdict::Right), 20);
-    let wrong = judge(200, false, at(0)).await;
+    assert_eq!(of(&record_pin_attempt(20, true, at(0)).await, Verdict::Right), 20);
+    let wrong = record_pin_attempt(200, false, at(0)).await;
     assert_eq!((of(&wrong, Verdict::Wrong), of(&wrong, Verdict::Locked)), (5, 195));
-    assert_eq!(judge(1, true, at(0)).await, [Verdict::Locked]);
+    assert_eq!(record_pin_attempt(1, true, at(0)).await, [Verdict::Locked]);
     // The lock has ended when it is read again, fifteen minutes after the last wrong one.
     let persons = store.persons(&org(), &[7]).await.unwrap();
     assert!(!persons[&7].lock_has_ended(at(15 * 60 - 1)));
     assert!(persons[&7].lock_has_ended(at(15 * 60)));
-    let again = store.judge(&org(), &persons[&7], Some("again"), at(15 * 60)).await.unwrap();
+    let again = store.record_pin_attempt(&org(), &persons[&7], Some("again"), at(15 * 60)).await.unwrap();
     assert_eq!((again, store.persons(&org(), &[7]).await.unwrap()[&7].wrong.len()), (Verdict::Wrong, 1));
 }
 
 /// However often a wrong try is written, it counts once, is told the same, and does not make a lock longer.
 #[tokio::test]
 async fn a_try_of_a_pin_counts_once() {
-    let arena = Arena::new().await;
-    let store = arena.store();
-    seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
+    let env = TestEnv::new().await;
+    let store = env.store();
+    seed::person(&env.dynamodb, &env.table, ORG, 7).await;
     let person = async || store.persons(&org(), &[7]).await.unwrap().remove(&7).unwrap();
     for seconds in 0..10 {
-        let verdict = store.judge(&org(), &person().await, Some("one"), at(seconds)).await.unwrap();
+        let verdict = store.record_pin_attempt(&org(), &person().await, Some("one"), at(seconds)).await.unwrap();
         assert_eq!((verdict, person().await.wrong.len()), (Verdict::Wrong, 1));
     }
     for other in ["two", "three", "four", "five"] {
-        assert_eq!(store.judge(&org(), &person().await, Some(other), at(10)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            store.record_pin_attempt(&org(), &person().await, Some(other), at(10)).await.unwrap(),
+            Verdict::Wrong
+        );
     }
     let locked = person().await;
-    assert_eq!(store.judge(&org(), &locked, Some("five"), at(60)).await.unwrap(), Verdict::Wrong);
-    assert_eq!(store.judge(&org(), &locked, Some("six"), at(60)).await.unwrap(), Verdict::Locked);
-    assert_eq!(store.judge(&org(), &locked, None, at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(store.record_pin_attempt(&org(), &locked, Some("five"), at(60)).await.unwrap(), Verdict::Wrong);
+    assert_eq!(store.record_pin_attempt(&org(), &locked, Some("six"), at(60)).await.unwrap(), Verdict::Locked);
+    assert_eq!(store.record_pin_attempt(&org(), &locked, None, at(60)).await.unwrap(), Verdict::Locked);
     assert_eq!(person().await, locked);
 }
 
@@ -62,28 +66,28 @@ const DAY: i64 = 24 * 60 * MINUTE;
 
 /// A person whose PIN is guessed, often: in a DynamoDB that is fast.
 struct Guessed {
-    arena: Arena,
+    env: TestEnv,
     tries: Cell<usize>,
 }
 
 impl Guessed {
     async fn new() -> Self {
-        let arena = Arena::with_table_at(&dynoxide().await).await;
-        seed::person(&arena.dynamodb, &arena.table, ORG, 7).await;
-        Self { arena, tries: Cell::new(0) }
+        let env = TestEnv::with_table_at(&dynoxide().await).await;
+        seed::person(&env.dynamodb, &env.table, ORG, 7).await;
+        Self { env, tries: Cell::new(0) }
     }
 
     async fn row(&self) -> Person {
-        self.arena.store().persons(&org(), &[7]).await.unwrap().remove(&7).unwrap()
+        self.env.store().persons(&org(), &[7]).await.unwrap().remove(&7).unwrap()
     }
 
     /// So many guesses at once, each by who has read this; answers how many were said to be wrong.
     async fn guess(&self, read: &Person, count: usize, now: Timestamp) -> usize {
-        let store = self.arena.store();
+        let store = self.env.store();
         let judging = (0..count).map(|_| {
             let id = format!("try {}", self.tries.replace(self.tries.get() + 1));
             let store = &store;
-            async move { store.judge(&org(), read, Some(&id), now).await.unwrap() }
+            async move { store.record_pin_attempt(&org(), read, Some(&id), now).await.unwrap() }
         });
         let verdicts = futures_util::future::join_all(judging).await;
         verdicts.into_iter().filter(|verdict| *verdict == Verdict::Wrong).count()
@@ -139,8 +143,8 @@ async fn a_right_pin_ends_a_row_of_locks() {
         assert_eq!(guessed.locked_minutes(now).await, minutes);
         now += minutes * MINUTE;
     }
-    let (store, row) = (guessed.arena.store(), guessed.row().await);
-    assert_eq!(store.judge(&org(), &row, None, at(now)).await.unwrap(), Verdict::Right);
+    let (store, row) = (guessed.env.store(), guessed.row().await);
+    assert_eq!(store.record_pin_attempt(&org(), &row, None, at(now)).await.unwrap(), Verdict::Right);
     let after = guessed.row().await;
     assert_eq!((after.wrong.len(), after.lock_seconds), (0, None));
     assert_eq!(guessed.guess(&after, 6, at(now)).await, 5);
@@ -150,8 +154,8 @@ async fn a_right_pin_ends_a_row_of_locks() {
 /// However many requests come at once, and whosever PINs they try.
 #[tokio::test]
 async fn an_hour_has_room_for_so_many_wrong_pins_and_no_more() {
-    let arena = Arena::with_table_at(&dynoxide().await).await;
-    let store = arena.store();
+    let env = TestEnv::with_table_at(&dynoxide().await).await;
+    let store = env.store();
     let tries = |request: usize| (0..7).map(|number| format!("{request}-{number}")).collect::<Vec<_>>();
     let count = async |tries: Vec<String>, now| store.count_tries(&org(), tries, now).await.unwrap();
     let mut admitted: Vec<bool> = Vec::new();
@@ -164,7 +168,7 @@ async fn an_hour_has_room_for_so_many_wrong_pins_and_no_more() {
     assert_eq!(told.len(), MAX_WRONG_AN_HOUR / 7);
     // The same once more count no more.
     let size = async || {
-        let rows = arena.rows().await;
+        let rows = env.rows().await;
         let (_, row) = rows.iter().find(|((pk, _), _)| pk.starts_with(&format!("{ORG}#PINS#"))).unwrap();
         (row["tries"].as_array().unwrap().len(), row["expires_at"].as_i64().unwrap() - at(0).epoch_seconds())
     };

@@ -196,7 +196,7 @@ fn bill(template: &Template) -> String {
     let endpoint = endpoints.iter().map(of_function).min().unwrap();
     let worker = workers.iter().map(of_worker).min().unwrap();
     let rest = metrics.len() - endpoint * endpoints.len() - worker * workers.len();
-    format!("{endpoint} for an endpoint, {worker} for a worker with its queues, {rest} besides")
+    format!("{endpoint} for an endpoint, {worker} for a worker with its queues, {rest} others")
 }
 
 #[test]

@@ -23,7 +23,7 @@ const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 /// and its traces.
 const OF_TRACES: [&str; 2] = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"];
 
-/// The arena has one queue and one dead-letter queue. Which of the template's they stand for, the function's variables
+/// The env has one queue and one dead-letter queue. Which of the template's they stand for, the function's variables
 /// say, by the ends of their names.
 const STAND_INS: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
 

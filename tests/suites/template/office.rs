@@ -15,14 +15,14 @@ use tests::payloads::{ORG, batch, failed};
 use tests::proxy::{self, Call, Moment, Step};
 use tests::requests::{self, Endpoint, Request};
 use tests::template::Template;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tests::variable;
 use tests::webhook::{self, Then, Webhook};
 use uuid::Uuid;
 
-/// An arena of theirs, behind a recorder.
+/// An env of theirs, behind a recorder.
 pub struct Office {
-    arena: Arena,
+    env: TestEnv,
     proxy: String,
     webhook: Webhook,
     /// Whether other transactions hold everything that is written in a batch.
@@ -42,7 +42,7 @@ impl Office {
             let is_refused = held.load(Ordering::Relaxed) && call.target.ends_with("BatchExecuteStatement");
             if is_refused { refuse(call) } else { Step::Pass }
         });
-        let office = Self { arena: Arena::new().await, proxy: proxy.await, webhook: Webhook::new().await, is_held };
+        let office = Self { env: TestEnv::new().await, proxy: proxy.await, webhook: Webhook::new().await, is_held };
         office.cards().await;
         office.orders().await;
         office.webhook().await;
@@ -50,7 +50,7 @@ impl Office {
     }
 
     async fn function(&self, name: &str) -> Function {
-        let mut environment = self.arena.environment_behind(&self.proxy);
+        let mut environment = self.env.environment_behind(&self.proxy);
         // By which the recorder knows it.
         environment.push(("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned()));
         environment.extend(self.webhook.variables());
@@ -66,10 +66,10 @@ impl Office {
     /// takes it another way.
     async fn handle_all(&self, name: &str) {
         let worker = self.function(name).await;
-        for message in self.arena.drain(&worker, 1).await {
+        for message in self.env.drain(&worker, 1).await {
             worker.invoke(batch(&[(message, 1)])).await.acknowledged();
         }
-        assert!(self.arena.take_messages().await.is_empty(), "{name} sends what it has sent");
+        assert!(self.env.take_messages().await.is_empty(), "{name} sends what it has sent");
     }
 
     async fn cards(&self) {
@@ -115,17 +115,17 @@ impl Office {
             let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await.answer();
             failed(&answer).len()
         };
-        let plan = self.arena.take_messages().await.remove(0);
+        let plan = self.env.take_messages().await.remove(0);
         assert_eq!(deliver(&plan, 1).await, 0);
-        let chunk = self.arena.take_messages().await.remove(0);
+        let chunk = self.env.take_messages().await.remove(0);
         self.is_held.store(true, Ordering::Relaxed);
         assert_eq!(deliver(&chunk, 4).await, 1);
         self.is_held.store(false, Ordering::Relaxed);
         // So long ago that nobody is at it any more.
-        let rows = self.arena.rows().await;
+        let rows = self.env.rows().await;
         let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("it was given up");
         let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();
-        self.arena.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
+        self.env.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
         assert_eq!(deliver(&chunk, 5).await, 0);
     }
 
@@ -149,7 +149,7 @@ impl Office {
         let org = ORG.parse().unwrap();
         let pin_hash = Pepper::new(&pepper).hash(&org, CREATOR, "1234").unwrap();
         let person = Person::with_pin(CREATOR, true, pin_hash);
-        self.arena.store().put_person(&org, &person).await.unwrap();
+        self.env.store().put_person(&org, &person).await.unwrap();
         let uid = Uuid::new_v4();
         let orders = [domestic(7), international(uid)];
         for version in [1, 2] {
@@ -170,8 +170,8 @@ impl Office {
                 self.handle_all("cancel-orders-worker").await;
             }
         }
-        let operation = self.arena.rows().await.into_keys().find(|(_, sk)| sk == "OP");
-        let events = self.arena.events().await;
+        let operation = self.env.rows().await.into_keys().find(|(_, sk)| sk == "OP");
+        let events = self.env.events().await;
         let asked = events.values().find(|event| event["event_type"] == "cancellation_requested").unwrap();
         assert!(operation.is_some());
         self.operation(&asked["data"]).await;

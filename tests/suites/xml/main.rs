@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
 use tests::requests::Request;
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use tokio::process::Command;
 
 /// So many documents are spoilt at random, besides those that are made by hand. Each comes in two bodies.
@@ -90,9 +90,9 @@ async fn what_is_read_and_refused_is_what_libxml2_and_the_contract_say() {
         *kinds.entry(judged.refused.as_deref().unwrap_or("read")).or_default() += 1;
     }
     println!("{kinds:?}");
-    let arena = Arena::new().await;
+    let env = TestEnv::new().await;
     let copies: Vec<Function> = stream::iter(0..COPIES)
-        .then(|_| async { Function::new("cancel-orders", arena.environment()).await.logging("ERROR") })
+        .then(|_| async { Function::new("cancel-orders", env.environment()).await.logging("ERROR") })
         .collect()
         .await;
     let shares = copies.iter().enumerate().map(async |(copy, function)| {

@@ -1,4 +1,4 @@
-//! Long runs of random instructions in bad weather, and the table of what came of them. See `./tests/scripts/simulate.sh --help`.
+//! Long runs of random instructions in bad schedule, and the table of what came of them. See `./tests/scripts/simulate.sh --help`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::ExitCode;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
-use tests::simulation::{Flow, Storm};
+use tests::simulation::{Flow, Simulation};
 
-/// Gives random instructions in bad weather, checks everything that there is afterwards, and prints a table.
+/// Gives random instructions in bad schedule, checks everything that there is afterwards, and prints a table.
 #[derive(Debug, Parser)]
 #[command(name = "storm")]
 struct Arguments {
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
             let mut sum = Sum::default();
             for seed in arguments.seed..arguments.seed + arguments.runs {
                 let (instructions, outage) = (arguments.instructions, Duration::from_secs(arguments.outage));
-                let storm = Storm { seed, flow: *flow, faults: faults.clone(), instructions, outage };
+                let storm = Simulation { seed, flow: *flow, faults: faults.clone(), instructions, outage };
                 let report = storm.run().await;
                 let found = violations(&report.evidence);
                 sum.add(&report, found.len());

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::instructions::{Ask, ORGS};
 use super::{Scene, skew};
 use crate::function::Invocation;
-use crate::queue_simulator::Exposed;
+use crate::queue_simulator::KillableFunction;
 
 /// Calls of an endpoint for one request, each with a moment before and one after: where it may die.
 const MOMENTS: u32 = 8;
@@ -76,7 +76,7 @@ pub(super) struct Client<'a> {
     scene: &'a Scene,
     number: usize,
     rng: Rng,
-    endpoints: HashMap<&'static str, Exposed>,
+    endpoints: HashMap<&'static str, KillableFunction>,
     records: Vec<Record>,
 }
 
@@ -89,7 +89,7 @@ impl<'a> Client<'a> {
         self.records
     }
 
-    /// Gives so many instructions, and goes on until the weather has had its outage.
+    /// Gives so many instructions, and goes on until the schedule has had its outage.
     pub(super) async fn work(&mut self, instructions: usize, is_over: &AtomicBool) {
         while self.records.len() < instructions || !is_over.load(Ordering::Relaxed) {
             let org = *self.rng.choice(&ORGS).unwrap();
@@ -136,19 +136,19 @@ impl<'a> Client<'a> {
     async fn send(&mut self, record: &mut Record) {
         let endpoint = record.ask.endpoint();
         if !self.endpoints.contains_key(endpoint) {
-            let seconds = skew(&self.scene.weather, &mut self.rng);
+            let seconds = skew(&self.scene.schedule, &mut self.rng);
             self.endpoints.insert(endpoint, self.scene.exposed(endpoint, seconds).await);
         }
-        let fuse = self.scene.traffic.fuse(MOMENTS);
+        let kill_after = self.scene.traffic.kill_after(MOMENTS);
         let event = record.ask.event(record.org, record.key.as_deref());
         let started = Instant::now();
-        let answer = read(self.endpoints[endpoint].invoke(event, fuse).await, started.elapsed());
+        let answer = read(self.endpoints[endpoint].invoke(event, kill_after).await, started.elapsed());
         if answer.is_yes() {
             let mut world = self.scene.world.lock().unwrap();
             world.note(record.org, &record.ask, &answer.body, answer.operation.as_deref());
         }
         record.answers.push(answer);
-        self.scene.traffic.add(self.scene.arena.take_messages().await);
+        self.scene.traffic.add(self.scene.env.take_messages().await);
     }
 }
 

@@ -1,13 +1,13 @@
-//! Random instructions in bad weather, and a checker that looks for what must never be.
+//! Random instructions in bad schedule, and a checker that looks for what must never be.
 //!
 //! Clients of two organisations, which use the same IDs and the same idempotency keys, have the real endpoints
 //! create, grow, start and cancel bulks, bind and reissue cards, and cancel orders, all about few of each, while
-//! an order system tells of its orders. Workers apply it. All of them are out in the [`weather`](crate::weather), and
+//! an order system tells of its orders. Workers apply it. All of them are out in the [`schedule`](crate::schedule), and
 //! die. Then it gets calm: clients repeat what was not answered, dead letters are sent back, the market closes, and
 //! when nothing is under way any more, the [`checker`] reads everything there is.
 //!
 //! All that is drawn comes from one seed. The order in which processes get to run does not: a seed makes the same
-//! clients and the same weather again, not the same run to the last step.
+//! clients and the same schedule again, not the same run to the last step.
 
 pub mod checker;
 mod clients;
@@ -26,11 +26,11 @@ use serde_json::Value;
 use shared::domain::card::{Card, CardStatus};
 
 use crate::capacity::dynoxide;
-use crate::fault_schedule::{Fault, LATEST_EFFECT, Weather};
+use crate::fault_schedule::{Fault, FaultSchedule, LATEST_EFFECT};
 use crate::payloads::{ACCOUNT, CUSTOMER};
-use crate::queue_simulator::{Delivery, Exposed, Run, Traffic, deliver_with_deaths};
+use crate::queue_simulator::{Delivery, KillableFunction, QueueSimulator, Run, deliver_with_deaths};
 use crate::seed;
-use crate::test_env::{Arena, drain};
+use crate::test_env::{TestEnv, drain};
 
 pub use clients::{Answer, Record};
 pub use instructions::{Ask, Flow, ORGS};
@@ -55,7 +55,7 @@ const CALM_BEFORE: Duration = Duration::from_secs(1);
 
 /// A run to be.
 #[derive(Debug, Clone)]
-pub struct Storm {
+pub struct Simulation {
     /// What everything that is drawn comes from.
     pub seed: u64,
     /// What the instructions are about.
@@ -141,45 +141,45 @@ impl fmt::Display for Report {
 
 /// Where a run takes place.
 struct Scene {
-    arena: Arena,
-    weather: Weather,
-    traffic: Traffic,
+    env: TestEnv,
+    schedule: FaultSchedule,
+    traffic: QueueSimulator,
     world: Mutex<World>,
 }
 
-impl Storm {
+impl Simulation {
     /// Runs it.
     pub async fn run(&self) -> Report {
         let started = Instant::now();
         let mut rng = Rng::with_seed(self.seed);
-        let arena = Arena::with_table_at(&dynoxide().await).await;
+        let env = TestEnv::with_table_at(&dynoxide().await).await;
         let scene = Scene {
-            weather: Weather::new(&self.faults, rng.u64(..), &arena.commits),
-            arena,
-            traffic: Traffic::open(self.delivery(), rng.fork()),
+            schedule: FaultSchedule::new(&self.faults, rng.u64(..), &env.commits),
+            env,
+            traffic: QueueSimulator::open(self.delivery(), rng.fork()),
             world: Mutex::new(World::new(self.flow)),
         };
-        seed_cards(&scene.arena).await;
+        seed_cards(&scene.env).await;
         let opening = scene.world.lock().unwrap().market_opens();
-        deliver_with_deaths(&scene.arena, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
+        deliver_with_deaths(&scene.env, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
         let mut clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&scene, number, rng.fork())).collect();
         let is_over = AtomicBool::new(!self.has_outage());
         let each = self.instructions.div_ceil(CLIENTS);
         let clients_work = async {
             join_all(clients.iter_mut().map(|client| client.work(each, &is_over))).await;
-            scene.weather.calm();
+            scene.schedule.calm();
             scene.traffic.calm();
             tokio::time::sleep(LATEST_EFFECT).await;
             join_all(clients.iter_mut().map(Client::insist)).await;
             scene.traffic.add(scene.world.lock().unwrap().market_closes());
             scene.traffic.close();
         };
-        tokio::join!(clients_work, self.outages(&scene.weather, &is_over), self.labour(&scene, rng.fork()));
+        tokio::join!(clients_work, self.outages(&scene.schedule, &is_over), self.run_worker(&scene, rng.fork()));
         let records = clients.into_iter().flat_map(Client::into_records).collect();
         let (sent_back, dead) = self.finish(&scene).await;
-        let Scene { arena, weather, traffic, .. } = scene;
-        let evidence = Evidence { rows: arena.rows().await, events: arena.events().await, records, dead };
-        Report { evidence, run: traffic.run(), sent_back, met: weather.met(), took: started.elapsed() }
+        let Scene { env, schedule, traffic, .. } = scene;
+        let evidence = Evidence { rows: env.rows().await, events: env.events().await, records, dead };
+        Report { evidence, run: traffic.run(), sent_back, met: schedule.met(), took: started.elapsed() }
     }
 
     fn has_outage(&self) -> bool {
@@ -201,31 +201,31 @@ impl Storm {
     }
 
     /// Has services out of reach once; says when that is over.
-    async fn outages(&self, weather: &Weather, is_over: &AtomicBool) {
+    async fn outages(&self, schedule: &FaultSchedule, is_over: &AtomicBool) {
         if self.has_outage() {
             tokio::time::sleep(CALM_BEFORE).await;
-            weather.set_down(true);
+            schedule.set_down(true);
             tokio::time::sleep(self.outage).await;
             // On a busy machine it may be that nobody has called yet.
             for _ in 0..200 {
-                if !weather.met().is_empty() {
+                if !schedule.met().is_empty() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            weather.set_down(false);
+            schedule.set_down(false);
             tokio::time::sleep(CALM_BEFORE).await;
             is_over.store(true, Ordering::Relaxed);
         }
     }
 
     /// Two workers of each kind, until nothing is left.
-    async fn labour(&self, scene: &Scene, mut rng: Rng) {
+    async fn run_worker(&self, scene: &Scene, mut rng: Rng) {
         let crew: Vec<_> = self.flow.workers().iter().flat_map(|name| [*name, *name]).collect();
-        let crew = crew.into_iter().map(|name| (name, skew(&scene.weather, &mut rng))).collect::<Vec<_>>();
+        let crew = crew.into_iter().map(|name| (name, skew(&scene.schedule, &mut rng))).collect::<Vec<_>>();
         join_all(crew.into_iter().map(async |(name, seconds)| {
             let worker = scene.exposed(name, seconds).await;
-            scene.traffic.labour(&scene.arena, name, &worker).await;
+            scene.traffic.run_worker(&scene.env, name, &worker).await;
         }))
         .await;
     }
@@ -235,40 +235,40 @@ impl Storm {
     async fn finish(&self, scene: &Scene) -> (usize, Vec<String>) {
         let mut sent_back = 0;
         for round in 0.. {
-            let dead = drain(&scene.arena.sqs, &scene.arena.dlq_url).await;
-            let late = scene.arena.take_messages().await;
+            let dead = drain(&scene.env.sqs, &scene.env.dlq_url).await;
+            let late = scene.env.take_messages().await;
             if (dead.is_empty() && late.is_empty()) || round == MOST_REDRIVES {
                 return (sent_back, dead);
             }
             sent_back += dead.len();
             scene.traffic.add(dead);
             scene.traffic.add(late);
-            self.labour(scene, Rng::with_seed(self.seed)).await;
+            self.run_worker(scene, Rng::with_seed(self.seed)).await;
         }
         unreachable!("rounds end above")
     }
 }
 
 impl Scene {
-    /// A function out in the weather, whose clock is wrong by so many seconds.
-    async fn exposed(&self, name: &str, skew_seconds: i64) -> Exposed {
-        let weather = self.weather.clone();
-        let function = Exposed::new(&self.arena, name, move |call, moment| weather.step(call, moment)).await;
+    /// A function out in the schedule, whose clock is wrong by so many seconds.
+    async fn exposed(&self, name: &str, skew_seconds: i64) -> KillableFunction {
+        let schedule = self.schedule.clone();
+        let function = KillableFunction::new(&self.env, name, move |call, moment| schedule.step(call, moment)).await;
         function.skewed(skew_seconds)
     }
 }
 
 /// By how many seconds the next function's clock is wrong.
-fn skew(weather: &Weather, rng: &mut Rng) -> i64 {
-    if !weather.has(Fault::ClockSkew) {
+fn skew(schedule: &FaultSchedule, rng: &mut Rng) -> i64 {
+    if !schedule.has(Fault::ClockSkew) {
         return 0;
     }
-    weather.note(Fault::ClockSkew);
+    schedule.note(Fault::ClockSkew);
     rng.i64(-MAX_SKEW_SECONDS..=MAX_SKEW_SECONDS)
 }
 
 /// Of no bulk: theirs would have no row.
-async fn seed_cards(arena: &Arena) {
+async fn seed_cards(env: &TestEnv) {
     let of_no_bulk = |mut card: Card| {
         (card.facts.bulk_id, card.facts.external_id) = (None, None);
         card
@@ -279,8 +279,8 @@ async fn seed_cards(arena: &Arena) {
             let blank = of_no_bulk(seed::unbound(FIRST_CARD + number));
             let status = usable[usize::try_from(number).unwrap() % usable.len()];
             let bound = of_no_bulk(seed::bound(FIRST_CARD + CARDS + number, status, ACCOUNT, CUSTOMER));
-            seed::put(&arena.dynamodb, &arena.table, org, &blank).await;
-            seed::put(&arena.dynamodb, &arena.table, org, &bound).await;
+            seed::put(&env.dynamodb, &env.table, org, &blank).await;
+            seed::put(&env.dynamodb, &env.table, org, &bound).await;
         }
     }
 }

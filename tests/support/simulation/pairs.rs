@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use shared::clock;
 use shared::domain::bulk::Bulk;
-use shared::domain::consistency::{Finding, Tally};
+use shared::domain::consistency::{Finding, ItemCounts};
 use shared::domain::ids::{CardId, OrgId};
 use shared::partners::Partners;
 use shared::store::{Row, RowKey, keyed};
@@ -26,12 +26,12 @@ pub fn violations(table: &BTreeMap<(String, String), Value>) -> Vec<String> {
         match (key, row) {
             (RowKey::Bulk(org, _), Row::Bulk(bulk)) => {
                 let items: Vec<_> = rows.iter().filter(|(key, _)| is_of(bulk, org, key)).collect();
-                let mut tally = Some(Tally::default());
+                let mut counts = Some(ItemCounts::default());
                 for (item_key, item) in items {
                     tell(item_key, partners.findings_of_item(bulk, item_key, item, now));
-                    tally = tally.and_then(|tally| partners.add(tally, bulk, org, item, now));
+                    counts = counts.and_then(|counts| partners.add(counts, bulk, org, item, now));
                 }
-                tell(key, tally.map(|tally| tally.compare(bulk)).unwrap_or_default());
+                tell(key, counts.map(|counts| counts.compare(bulk)).unwrap_or_default());
             }
             (RowKey::Card(org, id), Row::Card(card)) if card.facts.bulk_id.is_some() => {
                 let highest = highest.entry(org).or_insert(*id);

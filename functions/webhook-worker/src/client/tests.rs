@@ -32,15 +32,15 @@ fn only_https_leads_out(
     #[case] deployed: Result<(), EndpointError>,
     #[case] locally: Result<(), EndpointError>,
 ) {
-    assert_eq!(Endpoint::parse(url, Reach::Public).map(drop), deployed);
-    assert_eq!(Endpoint::parse(url, Reach::PublicAndLoopback).map(drop), locally);
+    assert_eq!(Endpoint::parse(url, AllowedDestinations::Public).map(drop), deployed);
+    assert_eq!(Endpoint::parse(url, AllowedDestinations::PublicAndLoopback).map(drop), locally);
 }
 
 /// Whatever made the URL: the client itself sends nothing without TLS.
 #[tokio::test]
 async fn nothing_is_sent_without_tls() {
     let lookup: Lookup = Arc::new(|_, _| panic!("a name is looked up"));
-    let client = Client::looking_up(lookup, Reach::Public).unwrap();
+    let client = Client::looking_up(lookup, AllowedDestinations::Public).unwrap();
     let endpoint = Endpoint(Uri::from_static("http://example.com/"));
     let error = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(error, SendError::Other(_)), "{error}");
@@ -79,7 +79,7 @@ fn rebinding(answers: &[SocketAddr]) -> (Lookup, Arc<Mutex<usize>>) {
 }
 
 /// Without TLS, as only tests can: what is connected to is the same.
-async fn connect(lookup: Lookup, reach: Reach, host: &str) -> io::Result<SocketAddr> {
+async fn connect(lookup: Lookup, reach: AllowedDestinations, host: &str) -> io::Result<SocketAddr> {
     let target = format!("https://{host}/").parse().unwrap();
     Connector { lookup, reach }.connect(target).await?.inner().peer_addr()
 }
@@ -87,7 +87,7 @@ async fn connect(lookup: Lookup, reach: Reach, host: &str) -> io::Result<SocketA
 #[tokio::test]
 async fn a_name_that_leads_inside_is_not_connected_to() {
     let (inside, connections) = sink(b"").await;
-    for reach in [Reach::Public, Reach::PublicAndLoopback] {
+    for reach in [AllowedDestinations::Public, AllowedDestinations::PublicAndLoopback] {
         for private in ["10.0.0.1:443", "169.254.169.254:443", "[::ffff:192.168.0.1]:443", "[fe80::1]:443"] {
             let (lookup, _) = rebinding(&[private.parse().unwrap()]);
             let error = connect(lookup, reach, "rebind.test").await.unwrap_err();
@@ -95,12 +95,14 @@ async fn a_name_that_leads_inside_is_not_connected_to() {
         }
     }
     let (lookup, calls) = rebinding(&[inside]);
-    assert!(connect(lookup, Reach::Public, "rebind.test").await.is_err());
+    assert!(connect(lookup, AllowedDestinations::Public, "rebind.test").await.is_err());
     assert_eq!((*calls.lock().unwrap(), connections.load(Ordering::SeqCst)), (1, 0));
     // Nor is an address that is written as a host, of which nobody asks the resolver.
     let (lookup, calls) = rebinding(&[inside]);
-    assert!(connect(Arc::clone(&lookup), Reach::Public, &inside.to_string()).await.is_err());
-    assert!(connect(lookup, Reach::Public, &format!("[::ffff:127.0.0.1]:{}", inside.port())).await.is_err());
+    assert!(connect(Arc::clone(&lookup), AllowedDestinations::Public, &inside.to_string()).await.is_err());
+    assert!(
+        connect(lookup, AllowedDestinations::Public, &format!("[::ffff:127.0.0.1]:{}", inside.port())).await.is_err()
+    );
     assert_eq!((*calls.lock().unwrap(), connections.load(Ordering::SeqCst)), (0, 0));
 }
 
@@ -109,12 +111,12 @@ async fn what_was_allowed_is_what_is_connected_to() {
     let (first, of_first) = sink(b"").await;
     let (second, of_second) = sink(b"").await;
     let (lookup, calls) = rebinding(&[first, second]);
-    let connected = connect(Arc::clone(&lookup), Reach::PublicAndLoopback, "rebind.test").await.unwrap();
+    let connected = connect(Arc::clone(&lookup), AllowedDestinations::PublicAndLoopback, "rebind.test").await.unwrap();
     assert_eq!((connected, *calls.lock().unwrap()), (first, 1));
     // Of several, those that are not allowed are passed over.
     let several: Lookup =
         Arc::new(move |_, _| std::future::ready(Ok(vec!["10.0.0.1:443".parse().unwrap(), second])).boxed());
-    assert_eq!(connect(several, Reach::PublicAndLoopback, "rebind.test").await.unwrap(), second);
+    assert_eq!(connect(several, AllowedDestinations::PublicAndLoopback, "rebind.test").await.unwrap(), second);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!((of_first.load(Ordering::SeqCst), of_second.load(Ordering::SeqCst)), (1, 1));
 }
@@ -135,15 +137,15 @@ async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
 async fn an_address_that_is_silent_is_left_for_the_next() {
     let ((silent, _listener, _waiting), (next, _)) = (silent().await, sink(b"").await);
     let both: Lookup = Arc::new(move |_, _| std::future::ready(Ok(vec![silent, next])).boxed());
-    let connecting = connect(both, Reach::PublicAndLoopback, "several.test");
+    let connecting = connect(both, AllowedDestinations::PublicAndLoopback, "several.test");
     // Long after it should have been, and long before the system would give up.
     assert_eq!(tokio::time::timeout(10 * CONNECT_TIMEOUT, connecting).await.unwrap().unwrap(), next);
 }
 
 /// Posts to a sink on this machine.
-async fn post(answer: &'static [u8]) -> (Result<Answer, SendError>, Arc<AtomicUsize>) {
+async fn post(answer: &'static [u8]) -> (Result<Response, SendError>, Arc<AtomicUsize>) {
     let (address, connections) = sink(answer).await;
-    let reach = Reach::PublicAndLoopback;
+    let reach = AllowedDestinations::PublicAndLoopback;
     let endpoint = Endpoint::parse(&format!("http://{address}/"), reach).unwrap();
     let client = Client::new(reach).unwrap();
     let answer = client.post(&endpoint, &[], "{}".to_owned(), Duration::from_secs(2)).await;
@@ -158,7 +160,10 @@ async fn of_an_answer_only_the_head_is_read() {
     let (answer, _) = post(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nabc").await;
     assert_eq!(answer.unwrap().status, 200);
     let (answer, _) = post(b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    assert_eq!(answer.unwrap(), Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some("7".to_owned()) });
+    assert_eq!(
+        answer.unwrap(),
+        Response { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some("7".to_owned()) }
+    );
 }
 
 #[tokio::test]

@@ -235,17 +235,17 @@ fn a_header_has_as_under_way_what_runs() {
 }
 
 /// Five items: one pending, two issued, one canceled, and one issued whose card was canceled.
-fn tally(starts: Option<&Operation>, cancels: Option<&Operation>) -> Tally {
-    let mut tally = Tally::default();
+fn counts(starts: Option<&Operation>, cancels: Option<&Operation>) -> ItemCounts {
+    let mut counts = ItemCounts::default();
     let operation = |id: OperationId| if id.to_string() == MINE { starts } else { cancels };
     let blank = card("UNBOUND", json!({}));
     let canceled = card("CANCELED", json!({ "canceled": mark(ANOTHER) }));
-    tally.add(&item("PENDING", None, json!({})), None, operation, now());
-    tally.add(&issued(), Some(&blank), operation, now());
-    tally.add(&issued(), Some(&blank), operation, now());
-    tally.add(&item("CANCELED", None, json!({ "canceled": mark(ANOTHER) })), None, operation, now());
-    tally.add(&issued(), Some(&canceled), operation, now());
-    tally
+    counts.add(&item("PENDING", None, json!({})), None, operation, now());
+    counts.add(&issued(), Some(&blank), operation, now());
+    counts.add(&issued(), Some(&blank), operation, now());
+    counts.add(&item("CANCELED", None, json!({ "canceled": mark(ANOTHER) })), None, operation, now());
+    counts.add(&issued(), Some(&canceled), operation, now());
+    counts
 }
 
 #[rstest]
@@ -265,17 +265,17 @@ fn a_header_counts_what_has_ended(
     #[case] expected: &[&str],
 ) {
     let cancels = Operation { operation_id: ANOTHER.parse().unwrap(), ..start(cancels) };
-    let tally = tally(Some(&start(starts)), Some(&cancels));
-    assert_eq!(names(&tally.compare(&bulk(&[], items, issued, canceled, blank))), expected);
+    let counts = counts(Some(&start(starts)), Some(&cancels));
+    assert_eq!(names(&counts.compare(&bulk(&[], items, issued, canceled, blank))), expected);
 }
 
 #[test]
 fn of_operations_that_are_gone_nothing_is_counted() {
-    let tally = tally(None, None);
-    assert_eq!(tally.compare(&bulk(&[], 5, 77, 77, 77)), []);
-    assert_eq!(names(&tally.compare(&bulk(&[], 4, 77, 77, 77))), ["ITEM_COUNT"]);
+    let counts = counts(None, None);
+    assert_eq!(counts.compare(&bulk(&[], 5, 77, 77, 77)), []);
+    assert_eq!(names(&counts.compare(&bulk(&[], 4, 77, 77, 77))), ["ITEM_COUNT"]);
     // An operation that expired has ended, and so has one whose key was used again since.
-    let mut long_ago = Tally::default();
+    let mut long_ago = ItemCounts::default();
     let old = item("ISSUED", Some(7), json!({ "issued": { "by": MINE, "accepted_at": BEFORE, "at": BEFORE } }));
     long_ago.add(&old, None, |_| None, now());
     let again = start("RUNNING");

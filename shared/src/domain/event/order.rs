@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Event, EventContext, EventData};
 use crate::domain::ids::{OperationId, OrgId};
-use crate::domain::order::{Cancellation, CancellationCode, Order, PersonId};
+use crate::domain::order::{CancellationCode, Order, OrderCancellation, PersonId};
 use crate::domain::status::EventStatus;
 
 /// The data of `cancellation_requested`, and with its last three members of `cancellation`.
@@ -67,7 +67,7 @@ impl Order {
     }
 }
 
-fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &Cancellation) -> EventContext {
-    let Cancellation { cid, accepted_at, .. } = cancellation;
+fn context(org_id: &OrgId, operation_id: OperationId, cancellation: &OrderCancellation) -> EventContext {
+    let OrderCancellation { cid, accepted_at, .. } = cancellation;
     EventContext { org_id: org_id.clone(), operation_id, cid: cid.clone(), accepted_at: *accepted_at }
 }

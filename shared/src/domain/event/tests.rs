@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::bulk::Bulk;
 use crate::domain::cancel::{CancelCode, ItemRef};
 use crate::domain::operation::Operation;
-use crate::domain::order::{Cancellation, CancellationCode, CancellationOutcome, Order, OrderChange, OrderStatus};
+use crate::domain::order::{CancellationCode, CancellationOutcome, Order, OrderCancellation, OrderChange, OrderStatus};
 
 const OPERATION: &str = "0192d1c0-0000-7000-8000-000000000001";
 const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
@@ -50,7 +50,7 @@ fn order(code: Option<CancellationCode>) -> Order {
     });
     let outcome = code.map(|code| CancellationOutcome { code, at: at(ACCEPTED), version: Some(2) });
     let requested_at = Some(at(ACCEPTED));
-    let note = Cancellation { cid: "c".parse().unwrap(), accepted_at: at(ACCEPTED), requested_at, outcome };
+    let note = OrderCancellation { cid: "c".parse().unwrap(), accepted_at: at(ACCEPTED), requested_at, outcome };
     let change: OrderChange = serde_json::from_value(change).unwrap();
     assert_eq!(change.status, OrderStatus::Active);
     Order { cancellations: [(OPERATION.parse().unwrap(), note)].into(), ..Order::new(&change) }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{Cancellation, CancellationCode, OrderRef};
+use super::{CancellationCode, OrderCancellation, OrderRef};
 use crate::domain::acceptance::Acceptance;
 use crate::domain::status::{EventStatus, OperationState};
 use crate::domain::time::Timestamp;
@@ -46,7 +46,7 @@ pub struct Summary {
     pub succeeded: u32,
 }
 
-impl Cancellation {
+impl OrderCancellation {
     /// Returns how far it has come.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_cancellation_is_requested_until_it_has_an_outcome() {
         let mut note =
-            Cancellation { cid: "c".parse().unwrap(), accepted_at: at(0), requested_at: None, outcome: None };
+            OrderCancellation { cid: "c".parse().unwrap(), accepted_at: at(0), requested_at: None, outcome: None };
         assert_eq!(note.stage(), Stage::Requested);
         let code = CancellationCode::Other;
         note.outcome = Some(super::super::CancellationOutcome { code, at: at(7), version: None });

@@ -30,7 +30,7 @@ fn refusal(version: u64, operation: &str) -> OrderChange {
 fn pending() -> Order {
     let operation: OperationId = OPERATION.parse().unwrap();
     let cid = "c".parse().unwrap();
-    let cancellation = Cancellation { cid, accepted_at: now(), requested_at: Some(now()), outcome: None };
+    let cancellation = OrderCancellation { cid, accepted_at: now(), requested_at: Some(now()), outcome: None };
     Order {
         pending: Some(operation),
         cancellations: BTreeMap::from([(operation, cancellation)]),
@@ -115,7 +115,7 @@ fn an_order_can_be_canceled_while_it_is_at_the_market_and_nobody_cancels_it(
     #[values(0, 1, MAX_CANCELLATIONS - 1, MAX_CANCELLATIONS, MAX_CANCELLATIONS + 1)] notes: u32,
     #[values(false, true)] is_pending: bool,
 ) {
-    let note = Cancellation { requested_at: None, ..pending().cancellations.into_values().next().unwrap() };
+    let note = OrderCancellation { requested_at: None, ..pending().cancellations.into_values().next().unwrap() };
     let id = |number: u32| OperationId::from_uuid(Uuid::from_u128(number.into()));
     let cancellations: BTreeMap<_, _> = (0..notes).map(|number| (id(number), note.clone())).collect();
     let of = |status| Order {

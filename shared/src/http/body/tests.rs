@@ -121,7 +121,7 @@ fn a_body_has_its_bytes(#[case] body: Body, #[case] expected: Option<usize>) {
 #[case::no_base64(serde_json::json!({ "body": "{", "isBase64Encoded": true }), false)]
 #[case::no_text(serde_json::json!({ "body": 5 }), false)]
 fn a_body_that_could_not_be_read_is_refused(#[case] event: serde_json::Value, #[case] is_taken: bool) {
-    let event: crate::http::event::Event = serde_json::from_value(event).unwrap();
+    let event: crate::http::ApiGatewayRequest = serde_json::from_value(event).unwrap();
     let request = lambda_http::request::LambdaRequest::from(event).into();
     assert_eq!(check(&request).map_err(|problem| problem.status().as_u16()), if is_taken { Ok(()) } else { Err(400) });
 }

@@ -36,13 +36,13 @@ export async function handler(event) {
 
 /** One message, applied; on its way through an invocation. */
 async function deliver({ messageId: id, body, attributes }) {
-  const receives = Number(attributes.ApproximateReceiveCount ?? 1);
-  const delivery = { id, body, receives, started: performance.now(), message: {}, events: [] };
+  const receive_count = Number(attributes.ApproximateReceiveCount ?? 1);
+  const delivery = { id, body, receive_count, started: performance.now(), message: {}, events: [] };
   try {
     delivery.message = read(body);
     Object.assign(delivery, await apply(delivery.message));
   } catch (error) {
-    if (error instanceof Unexpected) delivery.isBroken = receives >= MAX_UNEXPECTED;
+    if (error instanceof Unexpected) delivery.isBroken = receive_count >= MAX_UNEXPECTED;
     else delivery.isBroken = error instanceof Broken || (isFinal(error) && !(error instanceof Conflict));
     delivery.failure = error instanceof Conflict ? "the rows are busy" : error.message;
   }
@@ -94,15 +94,15 @@ function count({ message }, { event_type, data }, metrics) {
 
 /** Whether the message is let go: it is done, or in the dead-letter queue with its reason. */
 async function settle(delivery, metrics) {
-  const { id, body, receives, started, message, outcome, failure, isBroken } = delivery;
+  const { id, body, receive_count, started, message, outcome, failure, isBroken } = delivery;
   const { operation_id, org_id: tenant, cid } = message;
-  const fields = { message_id: id, operation_id, tenant, cid, receives };
+  const fields = { message_id: id, operation_id, tenant, cid, receive_count };
   if (!failure) {
     log("INFO", "message handled", started, { ...fields, outcome });
     return true;
   }
   metrics.count("Failed");
-  if (!isBroken && receives < MAX_RECEIVES) {
+  if (!isBroken && receive_count < MAX_RECEIVES) {
     log("WARN", "not yet", started, { ...fields, outcome: "RETRY", reason: failure });
     metrics.count("Retried");
     return false;

@@ -39,7 +39,7 @@ class Delivery:
 
     def __init__(self, record: Row) -> None:
         self.id, self.body = record["messageId"], record["body"]
-        self.receives = int(record["attributes"].get("ApproximateReceiveCount", 1))
+        self.receive_count = int(record["attributes"].get("ApproximateReceiveCount", 1))
         self.started, self.message = time.perf_counter(), {}
         self.outcome, self.events, self.failure, self.is_broken = None, [], None, False
         try:
@@ -50,7 +50,7 @@ class Delivery:
         except (BotoCoreError, ClientError) as error:
             self.failure, self.is_broken = str(error), isinstance(error, ClientError) and is_final(error)
         except Unexpected as error:
-            self.failure, self.is_broken = str(error), self.receives >= MAX_UNEXPECTED
+            self.failure, self.is_broken = str(error), self.receive_count >= MAX_UNEXPECTED
         except Broken as error:
             self.failure, self.is_broken = str(error), True
         except Exception as error:
@@ -121,11 +121,11 @@ def settle(delivery: Delivery, metrics: Metrics) -> bool:
     """Whether the message is let go: it is done, or in the dead-letter queue with its reason."""
     message, reason = delivery.message, delivery.failure
     fields = {"message_id": delivery.id, "operation_id": message.get("operation_id"), "tenant": message.get("org_id")}
-    fields |= {"cid": message.get("cid"), "receives": delivery.receives}
+    fields |= {"cid": message.get("cid"), "receive_count": delivery.receive_count}
     if reason is None:
         log("INFO", "message handled", delivery.started, **fields, outcome=delivery.outcome)
         return True
-    if not delivery.is_broken and delivery.receives < MAX_RECEIVES:
+    if not delivery.is_broken and delivery.receive_count < MAX_RECEIVES:
         log("WARN", "not yet", delivery.started, **fields, outcome="RETRY", reason=reason)
         metrics.counts.update(["Retried", "Failed"])
         return False

@@ -25,7 +25,7 @@ use lambda_http::{Error, LambdaEvent, Service};
 use local_runner::{Visitor, visit};
 use serde::Serialize;
 use serde_json::Value;
-use shared::http::{self, Endpoint, Event, Verifier};
+use shared::http::{self, ApiGatewayRequest, Endpoint, Verifier};
 use shared::worker::Worker;
 use tokio::runtime::Runtime;
 
@@ -43,7 +43,7 @@ struct Endpoints {
     functions: BTreeMap<&'static str, Function>,
 }
 
-type Function = Box<dyn FnMut(LambdaEvent<Event>, &Runtime) -> Result<Value, Error> + Send>;
+type Function = Box<dyn FnMut(LambdaEvent<ApiGatewayRequest>, &Runtime) -> Result<Value, Error> + Send>;
 
 static ENDPOINTS: LazyLock<Mutex<Endpoints>> = LazyLock::new(|| Mutex::new(Endpoints::new()));
 
@@ -74,7 +74,7 @@ fn exchange(aws: &Aws, function: &mut Function, event: &Value) -> Exchange {
     let (event, runtime) = (event.to_string(), world::runtime());
     let (answer, left) = left_of_memory(event.len(), || {
         // The runtime reads an event from text.
-        let payload: Event = serde_json::from_str(&event).expect("an event that can be read");
+        let payload: ApiGatewayRequest = serde_json::from_str(&event).expect("an event that can be read");
         function(LambdaEvent::new(payload, context()), &runtime).expect("an answer")
     });
     let calls = aws.take_calls();
@@ -84,7 +84,7 @@ fn exchange(aws: &Aws, function: &mut Function, event: &Value) -> Exchange {
 }
 
 fn function(
-    mut service: impl Service<LambdaEvent<Event>, Response: Serialize, Error = Error> + Send + 'static,
+    mut service: impl Service<LambdaEvent<ApiGatewayRequest>, Response: Serialize, Error = Error> + Send + 'static,
 ) -> Function {
     Box::new(move |event, runtime| Ok(serde_json::to_value(runtime.block_on(service.call(event))?)?))
 }

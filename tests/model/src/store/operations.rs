@@ -118,9 +118,9 @@ impl World {
         Some(new.clone())
     }
 
-    /// `TransactWriteItems` begin: fixes the batches, and notes on the header that the operation is under way, if it is
+    /// `TransactWriteItems` mark_running: fixes the batches, and notes on the header that the operation is under way, if it is
     /// PENDING. Answers the operation as it is then.
-    pub(crate) fn begin(
+    pub(crate) fn mark_running(
         &mut self,
         operation: OperationId,
         batches: &BTreeSet<u32>,
@@ -224,7 +224,7 @@ impl World {
     }
 
     /// `UpdateItem` operation count off. Even if it was counted off, if `again`.
-    pub(crate) fn count_off(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> AsItIs {
+    pub(crate) fn complete_chunk(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> AsItIs {
         let Counts { items, changed, blank, failed } = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::bulk::{PlanCursor, PlannedItem};
-use shared::domain::cancel::{CancelCode, CancelType, ChunkResult, ItemRef, Step, bulk_after, of_card, step};
+use shared::domain::cancel::{
+    CancelAction, CancelCode, CancelType, ChunkResult, ItemRef, bulk_after, code_for_card, next_action,
+};
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameBulkCancellationData, NonameCancellationData};
 use shared::domain::ids::ExternalId;
@@ -13,7 +15,7 @@ use shared::message::{CancelBulk, CancelChunk, CancelStep, Message, NamedPlan};
 use shared::store::Counts;
 
 use super::bind::seen;
-use super::plan::{self, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
+use super::plan::{self, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
@@ -61,7 +63,7 @@ impl Cancel<'_> {
             } else {
                 run.write("UpdateItem bulk seal", &Key::Bulk, |world| world.seal(id))?
             };
-            plan::begin(run, id, &bulk.batches)
+            plan::mark_running(run, id, &bulk.batches)
         })?;
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         let Some(batches) = running(run, &begun.operation) else {
@@ -87,7 +89,7 @@ impl Cancel<'_> {
             if before.as_ref().is_some_and(|before| before.operation.state != OperationState::Pending) {
                 return Ok(before);
             }
-            plan::begin(run, id, &asked.batches)
+            plan::mark_running(run, id, &asked.batches)
         })?;
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         let Some(mut batches) = running(run, &begun.operation) else {
@@ -123,7 +125,7 @@ impl Cancel<'_> {
             let items = match run.call("GetItem result", |world| world.chunk_state(id, chunk.number))? {
                 ChunkState::Done(stored) => return Ok(stored),
                 ChunkState::HeldOfLate if !run.is(Broken::HeldSaidAtOnce) => return Err(Stop::Back),
-                ChunkState::HeldOfLate | ChunkState::HeldForLong => self.look(run, chunk)?,
+                ChunkState::HeldOfLate | ChunkState::HeldForLong => self.final_check(run, chunk)?,
                 ChunkState::Open => self.cancel(run, chunk)?,
             };
             let (result, over) = (Row::new(ChunkResult { at: self.now, items }), run.is(Broken::ResultOverwritten));
@@ -139,7 +141,7 @@ impl Cancel<'_> {
         let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled));
         let (items, changed) = (count(events.len()), count(stored.count(CancelCode::is_change)));
         let counts = Counts { items, changed, blank, failed: count(failed) };
-        let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
+        let operation = publish_and_complete_chunk(run, id, &events, chunk.number, counts)?;
         self.end_if_complete(run, operation)
     }
 
@@ -171,17 +173,17 @@ impl Cancel<'_> {
             let Err(newer) = changed else { return Ok(Some((CancelCode::ExternalIdCanceled, item))) };
             let newer = newer.ok_or(Stop::Broken("the item has no row"))?;
             item.card_id = newer.row.card_id;
-            match step(&newer.row, self.message.acceptance()) {
-                Step::Done(code) => return Ok(Some((code, item))),
-                Step::CancelCard(card) => card,
-                Step::CancelItem => return Err(Stop::Broken("an item was refused that could be canceled")),
+            match next_action(&newer.row, self.message.acceptance()) {
+                CancelAction::Done(code) => return Ok(Some((code, item))),
+                CancelAction::CancelCard(card) => card,
+                CancelAction::CancelItem => return Err(Stop::Broken("an item was refused that could be canceled")),
             }
         };
         let cancel = |world: &mut World| world.cancel_card(card, &mark, unguarded);
         let Some(changed) = run.contended("UPDATE card", &Key::Card(card), cancel)? else { return Ok(None) };
         let Err(found) = changed else { return Ok(Some((CancelCode::ExternalIdAndCardCanceled, item))) };
         let code = match seen(found.as_ref()) {
-            Some(card) => of_card(card, self.message.acceptance()),
+            Some(card) => code_for_card(card, self.message.acceptance()),
             // It is about to be seen: the item is being issued.
             None if run.is(Broken::CardToBeIsMissing) => Some(CancelCode::CardNotFoundForCancellation),
             None => return Ok(None),
@@ -190,7 +192,7 @@ impl Cancel<'_> {
     }
 
     /// What became of the items of a chunk that was given up.
-    fn look(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Outcomes> {
+    fn final_check(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Outcomes> {
         let mut outcomes = missing(chunk);
         for item in &chunk.items {
             let (code, item) = self.look_at(run, item.clone())?;
@@ -209,10 +211,10 @@ impl Cancel<'_> {
             card
         } else {
             let row = run.call("BatchGetItem items", |world| world.item(&item.external_id))?;
-            match step(&row.ok_or(Stop::Broken("the item has no row"))?.row, self.message.acceptance()) {
-                Step::Done(code) => return Ok((code, item)),
-                Step::CancelCard(card) if !run.is(Broken::HeldLooksAtItemAlone) => card,
-                Step::CancelCard(_) | Step::CancelItem => return refused(item),
+            match next_action(&row.ok_or(Stop::Broken("the item has no row"))?.row, self.message.acceptance()) {
+                CancelAction::Done(code) => return Ok((code, item)),
+                CancelAction::CancelCard(card) if !run.is(Broken::HeldLooksAtItemAlone) => card,
+                CancelAction::CancelCard(_) | CancelAction::CancelItem => return refused(item),
             }
         };
         item.card_id = Some(card);
@@ -220,7 +222,7 @@ impl Cancel<'_> {
         match seen(found.as_ref()) {
             None if run.is(Broken::CardToBeIsMissing) => Ok((CancelCode::CardNotFoundForCancellation, item)),
             None => refused(item),
-            Some(card) => match of_card(card, self.message.acceptance()) {
+            Some(card) => match code_for_card(card, self.message.acceptance()) {
                 Some(code) => Ok((code, item)),
                 None => refused(item),
             },

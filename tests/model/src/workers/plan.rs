@@ -80,13 +80,13 @@ pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> F
 }
 
 /// Begins an operation on the bulk. Answers it as it is then, whoever began it; nothing if there is none.
-pub fn begin(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
+pub fn mark_running(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
     if run.is(Broken::BeginsInTwoWrites) {
         let begun = run.call("UpdateItem operation begin", |world| world.begin_alone(id, batches).map_err(|_| ()))?;
         run.call("UpdateItem bulk begin", |world| begun.is_ok().then(|| world.note_under_way(id)))?;
     } else {
-        let begin = |world: &mut World| world.begin(id, batches).map(|begun| Begun::new(world, begun));
-        if let Ok(begun) = run.transact("TransactWriteItems begin", begin)? {
+        let mark_running = |world: &mut World| world.mark_running(id, batches).map(|begun| Begun::new(world, begun));
+        if let Ok(begun) = run.transact("TransactWriteItems begin", mark_running)? {
             return Ok(Some(begun));
         }
     }
@@ -222,23 +222,23 @@ fn chunk_number(step: &Instruction) -> Option<u32> {
 }
 
 /// Publishes a chunk's events, then counts it off.
-pub fn publish_and_count_off(
+pub fn publish_and_complete_chunk(
     run: &mut Run,
     operation: OperationId,
     events: &[Row<Event>],
     chunk: u32,
     counts: Counts,
 ) -> Flow<Row<Operation>> {
-    let count_off = |run: &mut Run| {
+    let complete_chunk = |run: &mut Run| {
         let (again, row) = (run.is(Broken::CountsOffAgain), Key::Operation(operation));
-        let count_off = |world: &mut World| world.count_off(operation, chunk, counts, again);
-        run.write("UpdateItem operation count off", &row, count_off)
+        let complete_chunk = |world: &mut World| world.complete_chunk(operation, chunk, counts, again);
+        run.write("UpdateItem operation count off", &row, complete_chunk)
     };
     if run.is(Broken::CountsOffBeforePublishing) {
-        let counted = found(count_off(run)?)?;
+        let counted = found(complete_chunk(run)?)?;
         publish_all(run, operation, events)?;
         return Ok(counted);
     }
     publish_all(run, operation, events)?;
-    found(count_off(run)?)
+    found(complete_chunk(run)?)
 }

@@ -9,7 +9,7 @@ use shared::domain::time::{Date, Timestamp};
 use shared::message::{Message, StartBulk, StartChunk, StartStep};
 use shared::store::Counts;
 
-use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_count_off, see_end};
+use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
 use crate::process::{Flow, Run, Stop};
@@ -42,7 +42,7 @@ fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: T
             let refuse = |world: &mut World| world.refuse(id, bulk.items, now);
             run.write("UpdateItem operation refuse", &row, |world| refuse(world).map(|row| Begun::new(world, row)))?
         } else {
-            plan::begin(run, id, &bulk.batches)?
+            plan::mark_running(run, id, &bulk.batches)?
         };
         let begun = begun.ok_or(Stop::Broken(GONE))?;
         if begun.operation.state != OperationState::Running || is_planned(run, &begun.operation) {
@@ -78,7 +78,7 @@ fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now:
     let made = |item: &ItemRow| event(message, &start, &item.row);
     let events = run.function("events", |_| Ok(items.iter().filter_map(made).collect::<Vec<_>>()))?;
     let counts = Counts { items: count(items.len()), changed: count(events.len()), ..Counts::default() };
-    let operation = publish_and_count_off(run, id, &events, chunk.number, counts)?;
+    let operation = publish_and_complete_chunk(run, id, &events, chunk.number, counts)?;
     end_if_complete(run, message, operation, now)
 }
 

@@ -24,7 +24,7 @@ use tests::contract;
 use tests::function::{Function, Invocation};
 use tests::payloads::batch;
 use tests::proxy::{Call, Moment, Proxy, Step};
-use tests::test_env::Arena;
+use tests::test_env::TestEnv;
 use time::{Duration, OffsetDateTime};
 
 use super::scenarios;
@@ -230,7 +230,7 @@ fn alike(value: Value) -> Value {
 
 /// The real workers, on a table of their own.
 struct Code {
-    arena: Arena,
+    env: TestEnv,
     workers: HashMap<&'static str, Function>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
 }
@@ -238,7 +238,7 @@ struct Code {
 impl Code {
     async fn new() -> Self {
         let dynamodb = dynoxide().await;
-        let arena = Arena::with_table_at(&dynamodb).await;
+        let env = TestEnv::with_table_at(&dynamodb).await;
         let calls = Arc::<Mutex<Vec<_>>>::default();
         let noted = Arc::clone(&calls);
         let note = move |call: &Call<'_>, moment| {
@@ -248,12 +248,12 @@ impl Code {
             }
             Step::Pass
         };
-        let environment = arena.environment_behind(&Proxy::before(&dynamodb).start(note).await);
+        let environment = env.environment_behind(&Proxy::before(&dynamodb).start(note).await);
         let mut workers = HashMap::new();
         for name in ["bind-card-worker", "start-bulk-worker", "cancel-bulk-worker"] {
             workers.insert(name, Function::new(name, environment.clone()).await);
         }
-        Self { arena, workers, calls }
+        Self { env, workers, calls }
     }
 
     /// Hands the message to its worker in this state. `after` says which number a new card is to have.
@@ -294,7 +294,7 @@ impl Code {
         let names = calls.iter().filter(|(_, body)| !of_counter(body) && !watches(body)).map(|(name, _)| name.clone());
         let mut names: Vec<_> = names.filter(|name| !(is_start(message) && is_read(name))).collect();
         names.dedup();
-        let rows = self.arena.rows().await.into_iter().filter(|((pk, _), _)| !pk.ends_with("#COUNTER"));
+        let rows = self.env.rows().await.into_iter().filter(|((pk, _), _)| !pk.ends_with("#COUNTER"));
         let row = |mut row: Value| {
             let members = row.as_object_mut().unwrap();
             members.retain(|name, _| !["pk", "sk", "expires_at"].contains(&name.as_str()));
@@ -309,9 +309,9 @@ impl Code {
 
     /// Makes the table what the state says.
     async fn lay(&self, before: &World, after: &World) {
-        let (dynamodb, table) = (&self.arena.dynamodb, &self.arena.table);
+        let (dynamodb, table) = (&self.env.dynamodb, &self.env.table);
         let text = |text: &str| AttributeValue::S(text.to_owned());
-        for (pk, sk) in self.arena.rows().await.into_keys() {
+        for (pk, sk) in self.env.rows().await.into_keys() {
             let delete = dynamodb.delete_item().table_name(table);
             delete.key("pk", text(&pk)).key("sk", text(&sk)).send().await.unwrap();
         }

@@ -2,19 +2,19 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::terminal::escaped;
 
 /// Is done once the operator agrees, or has said `--yes`.
 ///
 /// # Errors
 /// If they do not, or if there is nobody to ask.
-pub fn before(what: &str, yes: bool) -> Result<(), Failure> {
+pub fn confirm(what: &str, yes: bool) -> Result<(), CliError> {
     if yes {
         return Ok(());
     }
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(format!("{what}? Nobody can be asked, so nothing was changed"))
+        return Err(CliError::new(format!("{what}? Nobody can be asked, so nothing was changed"))
             .help("give --yes if that is what you want"));
     }
     eprint!("{}? [y/N] ", escaped(what));
@@ -22,6 +22,6 @@ pub fn before(what: &str, yes: bool) -> Result<(), Failure> {
     let read = io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer));
     match read {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::new("nothing was changed")),
+        _ => Err(CliError::new("nothing was changed")),
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use time::OffsetDateTime;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
 /// Messages of one call (AWS limit).
 const MAX_BATCH: i32 = 10;
@@ -20,7 +20,7 @@ const EMPTY_RECEIVES: usize = 2;
 
 /// A look at the messages that were in a queue when it began. (What is sent back and fails again at once comes back as
 /// a new message; it would be sent back for ever.)
-pub struct Look<'a> {
+pub struct DlqReader<'a> {
     sqs: &'a Client,
     url: &'a str,
     began: OffsetDateTime,
@@ -29,7 +29,7 @@ pub struct Look<'a> {
     handles: HashMap<String, String>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> DlqReader<'a> {
     /// Begins.
     pub fn new(sqs: &'a Client, url: &'a str) -> Self {
         Self { sqs, url, began: OffsetDateTime::now_utc(), seen: HashSet::new(), handles: HashMap::new() }
@@ -39,7 +39,7 @@ impl<'a> Look<'a> {
     ///
     /// # Errors
     /// If SQS does not answer.
-    pub async fn next(&mut self) -> Result<Option<Vec<Message>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Message>>, CliError> {
         let (mut empty, mut known) = (0, 0);
         // Messages come again once they are no longer hidden. Each receive hides what it brings for another while, so
         // after as many as there are messages, nothing else comes.
@@ -57,7 +57,7 @@ impl<'a> Look<'a> {
         Ok(None)
     }
 
-    async fn receive(&mut self) -> Result<Vec<Message>, Failure> {
+    async fn receive(&mut self) -> Result<Vec<Message>, CliError> {
         let receiving = self
             .sqs
             .receive_message()
@@ -67,7 +67,7 @@ impl<'a> Look<'a> {
             .wait_time_seconds(WAIT_SECONDS)
             .message_attribute_names("All")
             .message_system_attribute_names(MessageSystemAttributeName::All);
-        let received = receiving.send().await.map_err(Failure::aws("SQS ReceiveMessage"))?;
+        let received = receiving.send().await.map_err(CliError::aws("SQS ReceiveMessage"))?;
         let messages = received.messages.unwrap_or_default();
         for message in &messages {
             let (id, handle) = (message.message_id().unwrap_or_default(), message.receipt_handle().unwrap_or_default());
@@ -80,10 +80,10 @@ impl<'a> Look<'a> {
     ///
     /// # Errors
     /// If SQS does not say that it is gone.
-    pub async fn delete(&mut self, message: &Message) -> Result<(), Failure> {
+    pub async fn delete(&mut self, message: &Message) -> Result<(), CliError> {
         let handle = message.receipt_handle().unwrap_or_default();
         let deleting = self.sqs.delete_message().queue_url(self.url).receipt_handle(handle).send().await;
-        deleting.map_err(Failure::aws("SQS DeleteMessage"))?;
+        deleting.map_err(CliError::aws("SQS DeleteMessage"))?;
         self.handles.remove(message.message_id().unwrap_or_default());
         Ok(())
     }
@@ -92,7 +92,7 @@ impl<'a> Look<'a> {
     ///
     /// # Errors
     /// If SQS does not answer; it becomes visible by itself then, a little later.
-    pub async fn give_back(self) -> Result<(), Failure> {
+    pub async fn release(self) -> Result<(), CliError> {
         let handles: Vec<String> = self.handles.into_values().collect();
         for handles in handles.chunks(MAX_BATCH.unsigned_abs() as usize) {
             let entry = |(index, handle): (usize, &String)| {
@@ -101,11 +101,11 @@ impl<'a> Look<'a> {
                     .receipt_handle(handle)
                     .visibility_timeout(0)
                     .build()
-                    .map_err(|error| Failure::new(error.to_string()))
+                    .map_err(|error| CliError::new(error.to_string()))
             };
             let entries = handles.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
             let giving = self.sqs.change_message_visibility_batch().queue_url(self.url).set_entries(Some(entries));
-            giving.send().await.map_err(Failure::aws("SQS ChangeMessageVisibilityBatch"))?;
+            giving.send().await.map_err(CliError::aws("SQS ChangeMessageVisibilityBatch"))?;
         }
         Ok(())
     }

@@ -19,23 +19,23 @@ const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotent-replayed
 
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) operation_id: Option<OperationId>,
     is_replayed: bool,
     content_type: String,
     body: String,
-    pub(super) tally: Tally,
+    pub(super) tally: InstructionCounts,
 }
 
 /// What an answer says of instructions, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Tally {
+pub(super) struct InstructionCounts {
     pub(super) accepted: u32,
     pub(super) refused: Vec<&'static str>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// Returns 200 with this body.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Answer {
     /// Returns 200 with this body, of this type.
     #[must_use]
     pub fn text(content_type: String, body: String) -> Self {
-        let (status, tally) = (StatusCode::OK, Tally::default());
+        let (status, tally) = (StatusCode::OK, InstructionCounts::default());
         Self { status, operation_id: None, is_replayed: false, content_type, body, tally }
     }
 
@@ -56,7 +56,7 @@ impl Answer {
     /// reasons. An answer given again is not counted again.
     #[must_use]
     pub fn counted(self, accepted: u32, refused: Vec<&'static str>) -> Self {
-        Self { tally: Tally { accepted, refused }, ..self }
+        Self { tally: InstructionCounts { accepted, refused }, ..self }
     }
 
     /// Returns the same, with the `Location` of the operation that the request made.
@@ -115,7 +115,7 @@ pub(super) struct Said<'a> {
 
 /// Returns the response of an answer.
 pub(super) fn response(
-    result: &Result<Answer, Problem>,
+    result: &Result<ApiResponse, Problem>,
     errors: Option<&(ErrorBody, HeaderMap)>,
     said: &Said<'_>,
 ) -> Response<Body> {
@@ -138,10 +138,10 @@ pub(super) fn response(
     // Cards name accounts and customers, and no cache checks tokens (RFC 9111, 5.2.2.5).
     insert(CACHE_CONTROL, "no-store");
     insert(HeaderName::from_static(CORRELATION_HEADER), said.cid.as_str());
-    if let Ok(Answer { operation_id: Some(id), .. }) = result {
+    if let Ok(ApiResponse { operation_id: Some(id), .. }) = result {
         insert(LOCATION, &format!("{}operations/{id}", said.way_up));
     }
-    if let Ok(Answer { is_replayed: true, .. }) = result {
+    if let Ok(ApiResponse { is_replayed: true, .. }) = result {
         insert(REPLAYED_HEADER, "true");
     }
     if status == StatusCode::UNAUTHORIZED {
@@ -160,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::http::Event;
+    use crate::http::ApiGatewayRequest;
 
     /// Whatever stands before the API's paths, the reference leads to `operations/` beside them.
     #[rstest]
@@ -171,7 +171,7 @@ mod tests {
     #[case::an_escaped_slash("POST /cards/v1/bulks/{bulkID}/cancel", "/cards/v1/bulks/a%2Fb/cancel", 4)]
     fn a_location_leads_up_to_where_the_paths_begin(#[case] route: &str, #[case] path: &str, #[case] up: usize) {
         let event = json!({ "rawPath": path, "requestContext": { "routeKey": route, "http": { "method": "GET" } } });
-        let event: Event = serde_json::from_value(event).unwrap();
+        let event: ApiGatewayRequest = serde_json::from_value(event).unwrap();
         assert_eq!(way_up(&LambdaRequest::from(event).into()), "../".repeat(up));
     }
 }

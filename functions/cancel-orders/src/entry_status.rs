@@ -3,7 +3,7 @@
 /// What a client is told of an entry. The letters are stored: never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Told {
+pub enum EntryStatus {
     /// Its cancellation is accepted.
     Accepted = b'A',
     /// It is null.
@@ -33,23 +33,23 @@ pub enum Told {
 }
 
 /// What letters are read as: all that a client may be told.
-pub const ALL: [Told; 13] = [
-    Told::Accepted,
-    Told::Missing,
-    Told::OrderIdRequired,
-    Told::UidRequired,
-    Told::CreatorRequired,
-    Told::UidAndCreatorRequired,
-    Told::NotFound,
-    Told::NotActive,
-    Told::Pending,
-    Told::PinInvalid,
-    Told::PinLocked,
-    Told::Repeated,
-    Told::NotSent,
+pub const ALL: [EntryStatus; 13] = [
+    EntryStatus::Accepted,
+    EntryStatus::Missing,
+    EntryStatus::OrderIdRequired,
+    EntryStatus::UidRequired,
+    EntryStatus::CreatorRequired,
+    EntryStatus::UidAndCreatorRequired,
+    EntryStatus::NotFound,
+    EntryStatus::NotActive,
+    EntryStatus::Pending,
+    EntryStatus::PinInvalid,
+    EntryStatus::PinLocked,
+    EntryStatus::Repeated,
+    EntryStatus::NotSent,
 ];
 
-impl Told {
+impl EntryStatus {
     const fn letter(self) -> char {
         self as u8 as char
     }
@@ -97,14 +97,14 @@ impl Told {
 
 /// The letters of these.
 #[must_use]
-pub fn written(told: &[Told]) -> String {
+pub fn written(told: &[EntryStatus]) -> String {
     told.iter().map(|told| told.letter()).collect()
 }
 
 /// What these letters say. An unknown one is of a newer version: that it was not accepted is all that is sure.
 #[must_use]
-pub fn read(letters: &str) -> Vec<Told> {
-    let told = |letter| ALL.into_iter().find(|told| told.letter() == letter).unwrap_or(Told::NotSent);
+pub fn read(letters: &str) -> Vec<EntryStatus> {
+    let told = |letter| ALL.into_iter().find(|told| told.letter() == letter).unwrap_or(EntryStatus::NotSent);
     letters.chars().map(told).collect()
 }
 
@@ -131,7 +131,7 @@ mod tests {
             ]
         );
         for told in ALL {
-            assert_eq!(told.errors().is_empty(), told == Told::Accepted);
+            assert_eq!(told.errors().is_empty(), told == EntryStatus::Accepted);
             assert!(told.errors().iter().all(|text| text.contains(' ') && text.ends_with('.')));
         }
     }
@@ -140,6 +140,6 @@ mod tests {
     fn what_was_written_is_read() {
         assert_eq!(written(&ALL), "AMOUCBFNPILRS");
         assert_eq!(read(&written(&ALL)), ALL);
-        assert_eq!(read("A?"), [Told::Accepted, Told::NotSent]);
+        assert_eq!(read("A?"), [EntryStatus::Accepted, EntryStatus::NotSent]);
     }
 }

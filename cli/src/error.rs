@@ -9,12 +9,12 @@ use crate::terminal::escaped;
 
 /// Why a command ended, and what to do about it.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CliError {
     what: String,
     help: Option<&'static str>,
 }
 
-impl Failure {
+impl CliError {
     /// Returns a failure with this text, escaped, since it may quote anything.
     pub fn new(what: impl AsRef<str>) -> Self {
         Self { what: escaped(what.as_ref()), help: None }
@@ -67,7 +67,7 @@ fn causes(error: &dyn Error) -> String {
     causes
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
         self.help.map_or(Ok(()), |help| write!(f, "\n  help: {help}"))
@@ -93,7 +93,7 @@ mod tests {
         let files = fs::read_dir(root.join("src")).unwrap();
         let sources: Vec<String> = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
         // In two parts, for this file is among them.
-        let opening = ["Failure::aws", "(\""].concat();
+        let opening = ["CliError::aws", "(\""].concat();
         let calls = sources.iter().flat_map(|source| source.split(&opening).skip(1));
         let actions: Vec<String> = calls.map(|rest| action(rest.split('"').next().unwrap())).collect();
         assert!(actions.len() > 15, "{actions:?}");

@@ -28,21 +28,21 @@ pub(super) const SPOILT_BODY: &str = "spoilt-body";
 /// Whatever JSON it is, it makes a request: a part that is not of its type counts as missing. Without that, one claim that
 /// nobody reads could take every answer away from its callers. So of an event no more is read than is needed.
 #[derive(Debug)]
-pub struct Event(ApiGatewayV2httpRequest);
+pub struct ApiGatewayRequest(ApiGatewayV2httpRequest);
 
-impl From<Event> for LambdaRequest {
-    fn from(event: Event) -> Self {
+impl From<ApiGatewayRequest> for LambdaRequest {
+    fn from(event: ApiGatewayRequest) -> Self {
         Self::ApiGatewayV2(event.0)
     }
 }
 
-impl<'de> Deserialize<'de> for Event {
+impl<'de> Deserialize<'de> for ApiGatewayRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::of)
     }
 }
 
-impl Event {
+impl ApiGatewayRequest {
     fn of(mut event: Value) -> Self {
         let mut request = ApiGatewayV2httpRequest::default();
         request.raw_query_string = text(&event["rawQueryString"]).map(encoded);
@@ -150,7 +150,7 @@ mod tests {
 
     fn request(event: &Value) -> Request {
         // As the runtime reads it.
-        let event: Event = serde_json::from_str(&event.to_string()).unwrap();
+        let event: ApiGatewayRequest = serde_json::from_str(&event.to_string()).unwrap();
         LambdaRequest::from(event).into()
     }
 
