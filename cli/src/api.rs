@@ -9,7 +9,7 @@ use aws_sdk_lambda::operation::get_policy::GetPolicyError;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
@@ -58,7 +58,7 @@ impl Api {
         endpoints.retain(Endpoint::accepts_instructions);
         let listed: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
         let verb = if change == Change::Close { "Close" } else { "Open" };
-        confirm::confirm(&format!("{verb} {} of {}", listed.join(", "), stack.name), yes)?;
+        confirm(&format!("{verb} {} of {}", listed.join(", "), stack.name), yes)?;
 
         let mut failures = Vec::new();
         for endpoint in &mut endpoints {

@@ -15,7 +15,7 @@ use shared::domain::ids::OrgId;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::dlq_reader::{DlqReader, sent_at};
 use crate::error::CliError;
 use crate::output::Output;
@@ -88,7 +88,7 @@ impl Redrive {
             Which { operation: Some(operation), .. } => (format!("the messages of operation {operation}"), None),
             Which { message, .. } => (format!("{} message(s)", message.len()), u64::try_from(message.len()).ok()),
         };
-        confirm::confirm(&format!("Send {which} back to {} in {}", self.queue, stack.name), yes)?;
+        confirm(&format!("Send {which} back to {} in {}", self.queue, stack.name), yes)?;
 
         let mut look = DlqReader::new(&sqs, from);
         let bar = output.progress(wanted).with_message("sent back");

@@ -11,7 +11,7 @@ use shared::pin::Pepper;
 use shared::secret;
 use shared::store::Store;
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
@@ -37,7 +37,7 @@ impl Set {
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let pepper = secret::read(&stack.secretsmanager(), stack.output("PinPepperSecret")?).await;
         let pepper = Pepper::new(&pepper.map_err(|error| broken(&error))?);
-        confirm::confirm(&format!("Set the PIN of {} of {} in {}", self.creator, self.tenant, stack.name), yes)?;
+        confirm(&format!("Set the PIN of {} of {} in {}", self.creator, self.tenant, stack.name), yes)?;
         let pin = read()?;
         let hash = pepper.hash(&self.tenant, self.creator, &pin).map_err(|error| broken(&error))?;
         let person = Person::with_pin(self.creator, !self.not_required, hash);

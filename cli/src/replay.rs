@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
@@ -52,7 +52,7 @@ impl Replay {
             return Err(CliError::new("the archive has no ARN"));
         };
         let rules = if self.rule.is_empty() { "all rules".to_owned() } else { self.rule.join(", ") };
-        confirm::confirm(
+        confirm(
             &format!("Publish all events of {} from {} to {} again, to {rules}", stack.name, self.from, self.to),
             yes,
         )?;

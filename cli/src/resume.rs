@@ -15,7 +15,7 @@ use shared::plan::WATCH_AFTER;
 use shared::queue::Queue;
 use shared::store::{Store, StoreError};
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
@@ -40,7 +40,7 @@ impl Resume {
         if !matches!(operation.state, OperationState::Pending | OperationState::Running) {
             return Err(CliError::new(format!("operation {id} has ended")));
         }
-        let ask = || confirm::confirm(&format!("Have operation {id} planned again in {}", stack.name), yes);
+        let ask = || confirm(&format!("Have operation {id} planned again in {}", stack.name), yes);
         match &operation.subject {
             Subject::StartBulk { bulk_id, .. } => {
                 ask()?;

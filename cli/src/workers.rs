@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use crate::ask;
+use crate::confirm::confirm;
 use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
@@ -97,7 +97,7 @@ impl Workers {
         }
         workers.retain(|worker| !except.contains(&worker.name));
         let listed: Vec<&str> = workers.iter().map(|worker| worker.name.as_str()).collect();
-        confirm::confirm(&format!("{} {} of {}", wanted.verb, listed.join(", "), stack.name), yes)?;
+        confirm(&format!("{} {} of {}", wanted.verb, listed.join(", "), stack.name), yes)?;
 
         let bar = output.progress(u64::try_from(workers.len()).ok()).with_message("workers");
         bring_to(wanted, &lambda, &mut workers, &bar).await;

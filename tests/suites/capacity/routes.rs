@@ -15,7 +15,7 @@ use shared::domain::ids::{AccountId, MAX_CORRELATION_ID_BYTES, MAX_EXTERNAL_ID_C
 use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::domain::order::progress::Stage;
 use shared::domain::order::{
-    Cancellation, CancellationCode, MAX_AUTHORIZED, MAX_CANCELLATIONS, Order, OrderRef, OrderStatus,
+    CancellationCode, MAX_AUTHORIZED, MAX_CANCELLATIONS, Order, OrderCancellation, OrderRef, OrderStatus,
 };
 use shared::domain::person::Person;
 use shared::domain::time::Timestamp;
@@ -316,7 +316,7 @@ impl Routes {
 fn well_used(order: OrderRef, creator_id: i32) -> Order {
     let at: Timestamp = serde_json::from_value(json!("2026-11-22T03:04:05.678Z")).unwrap();
     let outcome = json!({ "code": "ALREADY_PENDING_CANCEL", "at": at, "version": shared::domain::order::MAX_VERSION });
-    let note = Cancellation {
+    let note = OrderCancellation {
         cid: "c".repeat(MAX_CORRELATION_ID_BYTES).parse().unwrap(),
         accepted_at: at,
         requested_at: Some(at),
