@@ -1,8 +1,8 @@
 //! `bindery api`: closes the endpoints that accept instructions, and opens them again.
 //!
-//! Which these are, the functions' resource policies say: the gateway may invoke each by its route's method alone. Those
-//! that it may invoke by GET alone are readers, and stay open. A closed endpoint has no concurrency: Lambda runs
-//! nothing, and the gateway answers 503.
+//! The functions' resource policies show which endpoints these are: API Gateway may invoke a function only by the methods
+//! of its routes. Endpoints with GET routes only are readers, and stay open. A closed endpoint has a reserved
+//! concurrency of 0: Lambda does not run its function, and API Gateway responds 503.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::operation::get_policy::GetPolicyError;
@@ -15,7 +15,7 @@ use crate::output::Output;
 use crate::stack::Stack;
 
 const ALIAS: &str = "AWS::Lambda::Alias";
-/// Methods that change nothing.
+/// The HTTP methods that change nothing.
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// Arguments of `api`.
@@ -27,27 +27,27 @@ pub struct Api {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 enum Change {
-    /// Closes all endpoints that accept instructions: clients get 503. Those that read stay open.
+    /// Closes all endpoints that accept instructions: clients get 503. Endpoints that only read stay open.
     ///
-    /// Requests that run already are finished. Their functions' reserved concurrency becomes 0, which no
-    /// deployment changes: they stay closed until `bindery api open`.
+    /// Requests in progress are completed. The command sets the reserved concurrency of the endpoints' functions to 0.
+    /// Deployments do not change that value: the endpoints stay closed until `bindery api open`.
     Close,
-    /// Opens the endpoints that are closed.
+    /// Opens the closed endpoints.
     Open,
 }
 
-/// A function that the API's gateway invokes.
+/// A function that API Gateway invokes.
 struct Endpoint {
     name: String,
     function: String,
     methods: Vec<String>,
-    /// The concurrency that is reserved for it; 0 closes it.
+    /// The function's reserved concurrency; 0 means closed.
     reserved: Option<i32>,
     changed: bool,
 }
 
 impl Api {
-    /// Prints which endpoints are open, or changes that once the operator agrees.
+    /// Prints which endpoints are open, or closes or opens them after the operator confirms.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let lambda = stack.lambda();
         let mut endpoints = find(stack, &lambda).await?;
@@ -66,7 +66,7 @@ impl Api {
         }
         let rows: Vec<Value> = endpoints.iter().map(Endpoint::row).collect();
         output.table(&["endpoint", "methods", "state", "changed"], &rows);
-        CliError::none_of(&failures)
+        CliError::report(&failures)
     }
 }
 
@@ -108,14 +108,14 @@ impl Endpoint {
     }
 }
 
-/// Returns the stack's endpoints, by name.
+/// Returns the stack's endpoints, sorted by name.
 async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, CliError> {
     let mut endpoints = Vec::new();
-    // An alias is what others invoke, so the policy is the alias's. Its physical ID is its ARN.
+    // Other services invoke the alias, so the resource policy is the alias's. Its physical ID is its ARN.
     for alias in stack.resources(ALIAS).await? {
         let methods = match lambda.get_policy().function_name(&alias).send().await {
             Ok(found) => methods(found.policy().unwrap_or_default()),
-            // Nobody but the stack's own mappings invokes it.
+            // Only the stack's event source mappings invoke a function without a policy.
             Err(error) if error.as_service_error().is_some_and(GetPolicyError::is_resource_not_found_exception) => {
                 continue;
             }
@@ -137,13 +137,13 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Endpoint>, CliError>
     }
     if endpoints.is_empty() {
         let failure = CliError::new(format!("the stack {} has no endpoints", stack.name));
-        return Err(failure.help("is it a stack of Bindery?"));
+        return Err(failure.help("check that --stack names a deployment of Bindery"));
     }
     endpoints.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(endpoints)
 }
 
-/// Returns the methods by which a gateway may invoke a function of this resource policy; `*` is any.
+/// Returns the methods by which API Gateway may invoke a function with this resource policy; `*` means any method.
 fn methods(policy: &str) -> Vec<String> {
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
     let statements = policy["Statement"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_tells_the_methods_of_the_gateway_alone() {
+    fn methods_are_read_from_the_statements_of_api_gateway_only() {
         let statement = |source: &str| json!({ "Condition": { "ArnLike": { "AWS:SourceArn": source } } });
         let policy = json!({ "Statement": [
             statement("arn:aws:execute-api:eu-central-1:1:abc/*/PUT/cards/v1/bulks/*"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_those_that_change_nothing_by_any_method() {
+    fn an_endpoint_with_a_writing_method_accepts_instructions() {
         assert!(!endpoint(&["GET"]).accepts_instructions() && !endpoint(&["GET", "HEAD"]).accepts_instructions());
         for methods in [&["PUT"][..], &["POST"], &["GET", "POST"], &["*"], &["DELETE"], &["PATCH"]] {
             assert!(endpoint(methods).accepts_instructions(), "{methods:?}");

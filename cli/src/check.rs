@@ -1,7 +1,7 @@
-//! `bindery check`: what in the table does not fit together, and what to do about it.
+//! `bindery check`: finds rows of the table that contradict each other, and prints how to repair them.
 //!
-//! The table is read page by page, and beside each page the rows that its rows refer to. A bulk's items are gone
-//! through when its header comes: nobody promises in which order a scan brings rows.
+//! The command scans the table page by page. With each page, it reads the rows that the page's rows refer to. It checks
+//! a bulk's items when it finds the bulk's header, because a scan returns rows in no particular order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -21,21 +21,21 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
-/// How often a call is made before the search ends of it: one that takes an hour should not end of a busy second.
+/// Attempts at a call before the search fails. A search can take an hour, and one busy second must not end it.
 const MAX_ATTEMPTS: u32 = 6;
-/// How long it waits between.
+/// The pause between two attempts.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Another table than the deployment's: one that was restored, say.
+    /// The table to check, if it is not the deployment's own: for example, a restored one.
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
 }
 
 impl Check {
-    /// Prints what does not fit together, and changes nothing.
+    /// Prints the inconsistencies that it finds. Changes nothing.
     pub async fn run(self, stack: &Stack, output: Output) -> Result<(), CliError> {
         let table = self.table.map_or_else(|| stack.output("TableName").map(ToOwned::to_owned), Ok)?;
         let store = Store::new(stack.dynamodb(), table);
@@ -56,9 +56,9 @@ impl Check {
         let (rows, findings) = (search.rows, search.findings);
         output.passage(
             &json!({ "rows": rows, "findings": findings }),
-            &[format!("{rows} row(s) were read; {findings} finding(s).")],
+            &[format!("{rows} row(s) read, {findings} finding(s).")],
         );
-        if findings == 0 { Ok(()) } else { Err(CliError::new("not everything fits together: see above")) }
+        if findings == 0 { Ok(()) } else { Err(CliError::new("the table is inconsistent: see the findings above")) }
     }
 }
 
@@ -69,9 +69,10 @@ struct Search<'a> {
     now: Timestamp,
     rows: usize,
     findings: usize,
-    /// Operations that are gone, of which the first row was reported: thousands may have their marks.
+    /// Missing operations that were reported already. Thousands of rows may carry the mark of one, so only the first
+    /// of these rows is reported.
     gone: HashSet<(OrgId, OperationId)>,
-    /// The highest card of each organisation's bulks.
+    /// The highest card ID among each organisation's bulk cards.
     highest: BTreeMap<OrgId, CardId>,
 }
 
@@ -79,7 +80,7 @@ impl Search<'_> {
     async fn table(&mut self) -> Result<(), CliError> {
         let mut from = None;
         loop {
-            let page = patiently(|| self.store.scan(from.clone())).await?;
+            let page = with_retries(|| self.store.scan(from.clone())).await?;
             self.rows += page.count;
             self.bar.inc(page.count as u64);
             let refers_to = page.rows.iter().flat_map(|(key, row)| partners::of_row(key, row));
@@ -102,11 +103,11 @@ impl Search<'_> {
         }
     }
 
-    /// Goes through the bulk's items and their cards, and compares what they come to with its header.
+    /// Checks the bulk's items and their cards, and compares their counts with the bulk's header.
     async fn bulk(&mut self, org: &OrgId, bulk: &Bulk, header: &RowKey) -> Result<(), CliError> {
         let (mut counts, mut from) = (Some(ItemCounts::default()), None);
         loop {
-            let page = patiently(|| self.store.scan_bulk(org, &bulk.bulk_id, from.clone())).await?;
+            let page = with_retries(|| self.store.scan_bulk(org, &bulk.bulk_id, from.clone())).await?;
             let mut partners =
                 self.read(page.rows.iter().flat_map(|(_, row)| partners::of_item(org, row)).collect()).await?;
             partners.extend(self.read(partners.cancels(org)).await?);
@@ -119,7 +120,7 @@ impl Search<'_> {
                 None => break,
             }
         }
-        // A bulk with a row that cannot be read is not counted: that row has its own finding.
+        // If a row of the bulk cannot be read, the counts are not compared: that row has its own finding.
         self.report(header, counts.map(|counts| counts.compare(bulk)).unwrap_or_default());
         Ok(())
     }
@@ -134,7 +135,7 @@ impl Search<'_> {
     }
 
     async fn read(&self, keys: HashSet<RowKey>) -> Result<Partners, CliError> {
-        Ok(Partners::from(patiently(|| self.store.rows(keys.iter().cloned())).await?))
+        Ok(Partners::from(with_retries(|| self.store.rows(keys.iter().cloned())).await?))
     }
 
     fn report(&mut self, key: &RowKey, findings: impl IntoIterator<Item = Finding>) {
@@ -163,10 +164,10 @@ impl Search<'_> {
     }
 }
 
-/// Makes a call, again if DynamoDB is busy or does not answer.
-async fn patiently<T, Calling>(call: impl Fn() -> Calling) -> Result<T, CliError>
+/// Makes a call, and repeats it while DynamoDB is busy or does not respond.
+async fn with_retries<T, Call>(call: impl Fn() -> Call) -> Result<T, CliError>
 where
-    Calling: Future<Output = Result<T, StoreError>>,
+    Call: Future<Output = Result<T, StoreError>>,
 {
     let failure = |error: StoreError| CliError::new(error.to_string());
     for _ in 1..MAX_ATTEMPTS {

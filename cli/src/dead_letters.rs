@@ -1,8 +1,8 @@
-//! `bindery dead-letters` and `bindery redrive`: what could not be handled, and sending it back.
+//! `bindery dead-letters` and `bindery redrive`: print dead letters, and send them back.
 //!
-//! Messages are sent back one by one: sent first, and deleted then. Whatever that dies in between leaves a message
-//! in both queues, which does no harm: applied again, it changes nothing more. (SQS's own redrive can only
-//! move all messages, and needs to be told where to, as the workers put them there themselves.)
+//! Each message is first sent to its queue, and then deleted from the dead-letter queue. If the command dies in between,
+//! the message is in both queues. That does no harm: a message that is applied again changes nothing more. (SQS's own
+//! redrive can only move all messages. It also needs a destination, because the workers dead-letter messages themselves.)
 
 use std::collections::HashSet;
 
@@ -25,9 +25,9 @@ use crate::stack::Stack;
 /// Flags of `dead-letters`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Whose dead-letter queue: a name that `bindery queues` lists.
+    /// The queue whose dead letters to print: a name from `bindery queues`.
     queue: String,
-    /// Most messages to show.
+    /// The maximum number of messages to print.
     #[arg(long, default_value_t = 50)]
     limit: usize,
 }
@@ -35,7 +35,7 @@ pub struct Show {
 /// Flags of `redrive`.
 #[derive(Debug, Args)]
 pub struct Redrive {
-    /// Whose dead-letter queue: a name that `bindery queues` lists.
+    /// The queue whose dead letters to send back: a name from `bindery queues`.
     queue: String,
     #[command(flatten)]
     which: Which,
@@ -44,41 +44,42 @@ pub struct Redrive {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// All messages.
+    /// Sends back all messages.
     #[arg(long)]
     all: bool,
-    /// These messages, by their IDs.
+    /// Sends back the messages with these IDs.
     #[arg(long, num_args = 1.., value_name = "ID")]
     message: Vec<String>,
-    /// All messages of this operation.
+    /// Sends back all messages of this operation.
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
 }
 
 impl Show {
-    /// Prints the messages, and leaves them where they are.
+    /// Prints the messages, and leaves them in the dead-letter queue.
     pub async fn run(self, stack: &Stack, output: Output) -> Result<(), CliError> {
         let (sqs, url) = (stack.sqs(), stack.dead_letters_url(&self.queue)?);
-        let mut look = DlqReader::new(&sqs, url);
+        let mut reader = DlqReader::new(&sqs, url);
         let mut rows = Vec::new();
-        let looked = self.look(&mut look, &mut rows).await;
-        let given_back = look.release().await;
+        let read = self.read(&mut reader, &mut rows).await;
+        let released = reader.release().await;
         rows.truncate(self.limit);
         output.table(&["message", "age", "operation", "tenant", "reason"], &rows);
-        looked.and(given_back)
+        read.and(released)
     }
 
-    async fn look(&self, look: &mut DlqReader<'_>, rows: &mut Vec<Value>) -> Result<(), CliError> {
+    async fn read(&self, reader: &mut DlqReader<'_>, rows: &mut Vec<Value>) -> Result<(), CliError> {
         while rows.len() < self.limit {
-            let Some(messages) = look.next().await? else { break };
-            rows.extend(messages.iter().map(about));
+            let Some(messages) = reader.next().await? else { break };
+            rows.extend(messages.iter().map(summary));
         }
         Ok(())
     }
 }
 
 impl Redrive {
-    /// Sends the messages back, once the operator agrees. What cannot be sent stays where it is, and is told.
+    /// Sends the messages back after the operator confirms. Prints an error for each message that cannot be sent; it
+    /// stays in the dead-letter queue.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(&self.queue)?, stack.queue_url(&self.queue)?);
         let (waiting, hidden) = depth(&sqs, from).await?;
@@ -90,10 +91,10 @@ impl Redrive {
         };
         confirm(&format!("Send {which} back to {} in {}", self.queue, stack.name), yes)?;
 
-        let mut look = DlqReader::new(&sqs, from);
+        let mut reader = DlqReader::new(&sqs, from);
         let bar = output.progress(wanted).with_message("sent back");
-        let (sent, mut failures) = self.which.send_back(&mut look, &sqs, to, &bar).await;
-        failures.extend(look.release().await.err());
+        let (sent, mut failures) = self.which.send_back(&mut reader, &sqs, to, &bar).await;
+        failures.extend(reader.release().await.err());
         bar.finish_and_clear();
         if output.json {
             output.table(&[], &sent);
@@ -103,15 +104,19 @@ impl Redrive {
         for failure in &failures {
             eprintln!("bindery: {failure}");
         }
-        if failures.is_empty() { Ok(()) } else { Err(CliError::new("not all went well: see above")) }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::new("the redrive had errors: see above")
+            .help("messages that were not sent back are still in the dead-letter queue"))
     }
 }
 
 impl Which {
-    /// Sends back what is wanted; answers what was sent, and what went wrong.
+    /// Sends back the selected messages. Returns those that were sent, and the errors.
     async fn send_back(
         &self,
-        look: &mut DlqReader<'_>,
+        reader: &mut DlqReader<'_>,
         sqs: &Client,
         to: &str,
         bar: &ProgressBar,
@@ -119,7 +124,7 @@ impl Which {
         let (mut sent, mut failures) = (Vec::new(), Vec::new());
         let mut open: HashSet<&str> = self.message.iter().map(String::as_str).collect();
         while self.message.is_empty() || !open.is_empty() {
-            let messages = match look.next().await {
+            let messages = match reader.next().await {
                 Ok(Some(messages)) => messages,
                 Ok(None) => break,
                 Err(failure) => {
@@ -127,51 +132,51 @@ impl Which {
                     break;
                 }
             };
-            for message in messages.iter().filter(|message| self.takes(message)) {
+            for message in messages.iter().filter(|message| self.selects(message)) {
                 let id = message.message_id().unwrap_or_default();
                 open.remove(id);
-                match send_back(look, sqs, to, message).await {
-                    Ok(()) => sent.push(json!({ "message": id, "operation": about(message)["operation"] })),
+                match send_back(reader, sqs, to, message).await {
+                    Ok(()) => sent.push(json!({ "message": id, "operation": summary(message)["operation"] })),
                     Err(failure) => failures.push(CliError::new(format!("message {id}: {failure}"))),
                 }
                 bar.inc(1);
             }
         }
-        let none_of = |what: &str| {
-            CliError::new(format!("no dead letter is of {what}"))
-                .help("what another command looks at is hidden from others, for two minutes at most")
+        let not_found = |wanted: &str| {
+            CliError::new(format!("found no dead letter {wanted}"))
+                .help("another command may be reading it, which hides it for up to two minutes: try again later")
         };
-        failures.extend(open.into_iter().map(|id| none_of(&format!("the ID {id}"))));
+        failures.extend(open.into_iter().map(|id| not_found(&format!("with the ID {id}"))));
         if let (Some(operation), true, true) = (&self.operation, sent.is_empty(), failures.is_empty()) {
-            failures.push(none_of(&format!("operation {operation}")));
+            failures.push(not_found(&format!("of operation {operation}")));
         }
         (sent, failures)
     }
 
-    fn takes(&self, message: &Message) -> bool {
+    fn selects(&self, message: &Message) -> bool {
         let id = message.message_id().unwrap_or_default();
-        let is_of = |operation: &String| about(message)["operation"] == operation.as_str();
+        let is_of = |operation: &String| summary(message)["operation"] == operation.as_str();
         self.all || self.message.iter().any(|wanted| wanted == id) || self.operation.as_ref().is_some_and(is_of)
     }
 }
 
-async fn send_back(look: &mut DlqReader<'_>, sqs: &Client, to: &str, message: &Message) -> Result<(), CliError> {
-    let (body, tenant) = (message.body().unwrap_or_default(), about(message)["tenant"].clone());
-    // The group shares the workers fairly between tenants, as when the message was sent first. In what others wrote
-    // into the queue, the tenant may be anything, and SQS would refuse it.
+async fn send_back(reader: &mut DlqReader<'_>, sqs: &Client, to: &str, message: &Message) -> Result<(), CliError> {
+    let (body, tenant) = (message.body().unwrap_or_default(), summary(message)["tenant"].clone());
+    // The message group shares the workers fairly between tenants, as when the message was first sent. A message from
+    // another sender may hold any text as its tenant, and SQS would refuse an invalid group ID.
     let group = tenant.as_str().filter(|tenant| tenant.parse::<OrgId>().is_ok()).map(ToOwned::to_owned);
     let sending = sqs.send_message().queue_url(to).message_body(body).set_message_group_id(group).send().await;
     sending.map_err(CliError::aws("SQS SendMessage"))?;
-    look.delete(message).await
+    reader.delete(message).await
 }
 
-/// A message in a few words, none of them about account or customer.
-fn about(message: &Message) -> Value {
+/// Returns a summary of the message, without account and customer.
+fn summary(message: &Message) -> Value {
     let body: Value = message
         .body()
         .and_then(|body| serde_json::from_str(body.trim_start_matches('\u{feff}')).ok())
         .unwrap_or_default();
-    // A message of ours, or an event as EventBridge could not deliver it.
+    // Bindery's messages have the member at the top level; events that EventBridge could not deliver, in `detail`.
     let of =
         |member: &str| body.get(member).or_else(|| body.get("detail")?.get(member)).filter(|value| value.is_string());
     let attribute = |name| message.message_attributes()?.get(name)?.string_value();
@@ -184,11 +189,11 @@ fn about(message: &Message) -> Value {
         "operation": of("operation_id"),
         "tenant": of("org_id"),
         "cid": of("cid"),
-        "reason": reason.unwrap_or("none: SQS moved it, as its worker died or timed out each time"),
+        "reason": reason.unwrap_or("none: SQS moved it, because its worker crashed or timed out on every delivery"),
     })
 }
 
-/// In the two largest units.
+/// Returns the age in its two largest units.
 fn age(age: Duration) -> String {
     let minutes = age.whole_minutes().max(0);
     match (minutes / 60 / 24, minutes / 60 % 24, minutes % 60) {
@@ -203,9 +208,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_told_in_its_two_largest_units() {
-        let told: Vec<String> =
+    fn an_age_is_printed_in_its_two_largest_units() {
+        let printed: Vec<String> =
             [-5, 59, 60, 3599, 3 * 3600 + 61, 9 * 86400 + 3600].map(|seconds| age(Duration::seconds(seconds))).into();
-        assert_eq!(told, ["0 min", "0 min", "1 min", "59 min", "3 h 1 min", "9 d 1 h"]);
+        assert_eq!(printed, ["0 min", "0 min", "1 min", "59 min", "3 h 1 min", "9 d 1 h"]);
     }
 }

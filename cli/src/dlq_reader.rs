@@ -1,4 +1,4 @@
-//! A look at the messages of a queue: each once, and all visible again afterwards.
+//! Reads each message of a queue once, and makes all of them visible again afterwards.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,41 +8,41 @@ use time::OffsetDateTime;
 
 use crate::error::CliError;
 
-/// Messages of one call (AWS limit).
+/// The maximum number of messages per call (AWS limit).
 const MAX_BATCH: i32 = 10;
-/// How long a message that was received is hidden from others, in seconds: until the command gives it back, or if it
-/// dies first.
+/// The visibility timeout of received messages, in seconds. It matters only if the command dies before it makes them
+/// visible again.
 const HIDDEN_SECONDS: i32 = 120;
-/// How long a receive waits for messages, in seconds.
+/// The time that a receive waits for messages, in seconds.
 const WAIT_SECONDS: i32 = 1;
-/// Receives without any message after which a queue counts as seen: one alone may just miss some.
+/// The number of empty receives after which the queue counts as read. A single receive can miss messages.
 const EMPTY_RECEIVES: usize = 2;
 
-/// A look at the messages that were in a queue when it began. (What is sent back and fails again at once comes back as
-/// a new message; it would be sent back for ever.)
+/// A reader of the messages that were in a queue when the reader was created. It skips later ones: a message that is
+/// sent back and fails again at once returns as a new message, and a redrive of all messages would never end.
 pub struct DlqReader<'a> {
     sqs: &'a Client,
     url: &'a str,
     began: OffsetDateTime,
     seen: HashSet<String>,
-    /// Messages that are to be visible again afterwards, by their IDs.
+    /// The receipt handles of the messages to make visible again, by message ID.
     handles: HashMap<String, String>,
 }
 
 impl<'a> DlqReader<'a> {
-    /// Begins.
+    /// Creates a reader of the queue with this URL.
     pub fn new(sqs: &'a Client, url: &'a str) -> Self {
         Self { sqs, url, began: OffsetDateTime::now_utc(), seen: HashSet::new(), handles: HashMap::new() }
     }
 
-    /// The next messages that were not seen before; `None` when there seem to be no more.
+    /// Returns the next messages that were not read before, or `None` if there seem to be no more.
     ///
     /// # Errors
-    /// If SQS does not answer.
+    /// If SQS does not respond.
     pub async fn next(&mut self) -> Result<Option<Vec<Message>>, CliError> {
         let (mut empty, mut known) = (0, 0);
-        // Messages come again once they are no longer hidden. Each receive hides what it brings for another while, so
-        // after as many as there are messages, nothing else comes.
+        // Known messages return when their visibility timeout ends, and each receive hides some of them again. After as
+        // many such receives as there are known messages, no new message is left.
         while empty < EMPTY_RECEIVES && known <= self.handles.len() {
             let mut messages = self.receive().await?;
             *(if messages.is_empty() { &mut empty } else { &mut known }) += 1;
@@ -79,7 +79,7 @@ impl<'a> DlqReader<'a> {
     /// Deletes the message from the queue.
     ///
     /// # Errors
-    /// If SQS does not say that it is gone.
+    /// If SQS does not confirm the deletion.
     pub async fn delete(&mut self, message: &Message) -> Result<(), CliError> {
         let handle = message.receipt_handle().unwrap_or_default();
         let deleting = self.sqs.delete_message().queue_url(self.url).receipt_handle(handle).send().await;
@@ -88,10 +88,10 @@ impl<'a> DlqReader<'a> {
         Ok(())
     }
 
-    /// Makes what was only looked at visible again.
+    /// Makes the messages that were not deleted visible again.
     ///
     /// # Errors
-    /// If SQS does not answer; it becomes visible by itself then, a little later.
+    /// If SQS does not respond. The messages then become visible when their visibility timeout ends.
     pub async fn release(self) -> Result<(), CliError> {
         let handles: Vec<String> = self.handles.into_values().collect();
         for handles in handles.chunks(MAX_BATCH.unsigned_abs() as usize) {
@@ -104,14 +104,14 @@ impl<'a> DlqReader<'a> {
                     .map_err(|error| CliError::new(error.to_string()))
             };
             let entries = handles.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
-            let giving = self.sqs.change_message_visibility_batch().queue_url(self.url).set_entries(Some(entries));
-            giving.send().await.map_err(CliError::aws("SQS ChangeMessageVisibilityBatch"))?;
+            let changing = self.sqs.change_message_visibility_batch().queue_url(self.url).set_entries(Some(entries));
+            changing.send().await.map_err(CliError::aws("SQS ChangeMessageVisibilityBatch"))?;
         }
         Ok(())
     }
 }
 
-/// When the message was put into the queue that it was sent to first.
+/// Returns when the message was sent: by a worker to the dead-letter queue, or to its first queue if SQS moved it since.
 pub fn sent_at(message: &Message) -> Option<OffsetDateTime> {
     let milliseconds = message.attributes()?.get(&MessageSystemAttributeName::SentTimestamp)?.parse::<i128>().ok()?;
     OffsetDateTime::from_unix_timestamp_nanos(milliseconds * 1_000_000).ok()

@@ -1,8 +1,8 @@
-//! `bindery`, the operator's tool: what stands in a deployment's queues, why, and how to go on.
+//! `bindery`, the operator's tool: inspects queues, reads and redrives dead letters, replays events, checks the table.
 //!
-//! It finds everything through the outputs of the deployment's stack, with the AWS credentials and region of the
-//! environment, as the AWS CLI does; with `AWS_ENDPOINT_URL`, in the local stack. It asks before it changes
-//! anything, and prints no secrets: no tokens, no PINs, and of messages neither account nor customer.
+//! It finds all resources through the deployment's stack. Like the AWS CLI, it uses the credentials and the region of
+//! the environment. `AWS_ENDPOINT_URL` points it to the local stack. It asks before it changes anything. It prints no
+//! secrets: no token, no PIN, and no account or customer from a message.
 
 mod api;
 mod check;
@@ -28,17 +28,17 @@ use error::CliError;
 use output::Output;
 use stack::Stack;
 
-/// Looks after a deployment of Bindery.
+/// Inspects and operates a deployment of Bindery.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The deployment's stack.
+    /// The name of the deployment's stack.
     #[arg(long, env = "BINDERY_STACK", global = true, default_value = "")]
     stack: String,
-    /// Print JSON, for other programs.
+    /// Prints JSON for other programs.
     #[arg(long, global = true)]
     json: bool,
-    /// Do not ask before changing anything.
+    /// Makes changes without asking first.
     #[arg(long, global = true)]
     yes: bool,
     #[command(subcommand)]
@@ -47,46 +47,47 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// How many messages wait, are worked on, and are dead, in every queue.
+    /// Prints about how many messages wait, are being processed and are dead letters, for each queue.
     Queues,
-    /// Prints whether each worker takes messages, and stops or starts them: the kill switch.
+    /// Prints whether each worker receives messages, and stops or starts the workers (the kill switch).
     Workers(workers::Workers),
     /// Prints whether each endpoint is open, and closes or opens those that accept instructions.
     Api(api::Api),
-    /// The messages of a dead-letter queue: which operation, how old, why.
+    /// Prints the messages of a dead-letter queue: operation, age and reason.
     DeadLetters(dead_letters::Show),
-    /// Sends messages of a dead-letter queue back to the queue that they came from.
+    /// Sends messages of a dead-letter queue back to the queue they came from.
     Redrive(dead_letters::Redrive),
-    /// Publishes archived events again, to the rules of the bus.
+    /// Publishes archived events again, to the rules of the event bus.
     Replay(replay::Replay),
-    /// An operation: how far it has come, and what came of it.
+    /// Prints an operation's progress and outcome.
     Operation(operation::Read),
-    /// Has an operation on a bulk planned again, which does not end although no message of it waits or is dead.
+    /// Plans an operation on a bulk again, if it does not end although none of its messages waits or is a dead letter.
     ///
-    /// What is done is not done again, but told again, each time that it is resumed: consumers get events once more, under
-    /// their old IDs. So look first whether it goes on.
+    /// Work that is done is not repeated. But each time you resume an operation, its events are published again, with
+    /// their old IDs. So first check that the operation really makes no progress.
     Resume(resume::Resume),
     /// Sets a person's PIN.
     Pin(pin::Set),
-    /// Looks for rows that do not fit together, as a restore can leave them, and says what to do about each.
+    /// Finds rows that contradict each other, as a restore can leave them, and prints how to repair each.
     ///
-    /// It changes nothing, and ends with 1 if it finds something. In a table that is worked on, what is under way may
-    /// look so too: let the workers rest. Of an operation that is gone it tells one row. With --json, each finding is a
-    /// line, and so is the end.
+    /// Changes nothing. Exits with 1 if it finds something. Work in progress can look inconsistent too, so stop the
+    /// workers first if the table is in use. If an operation's row is missing, only one of the rows that refer to it is
+    /// reported. With --json, each finding is one line, and the last line is the summary.
     ///
-    /// It reads the whole table consistently, a read unit for every 4 KB, and then, by their keys, the rows that others
-    /// refer to, a unit each. A million cards of bulks cost some 2.2 million read units, and a million binds as many.
+    /// The command reads the whole table consistently, at one read unit per 4 KB. It then reads the rows that other rows
+    /// refer to, at one unit each. A million cards of bulks cost some 2.2 million read units, and a million binds cost
+    /// as many.
     Check(check::Check),
 }
 
-/// The exit status of arguments that are none, as clap has it.
+/// The exit status for invalid arguments, the same as clap's.
 const USAGE: u8 = 2;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // What is wrong is quoted, and a script may have taken it from a message.
+        // The error quotes the invalid argument, which a script may have taken from a message.
         Err(error) if error.use_stderr() => {
             eprintln!("{}", terminal::escaped_lines(&error.render().to_string()));
             return ExitCode::from(USAGE);

@@ -1,4 +1,4 @@
-//! `bindery operation`: an operation as its row has it.
+//! `bindery operation`: prints an operation's row.
 
 use clap::Args;
 use serde_json::Value;
@@ -10,15 +10,15 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
-/// What only the functions can use.
+/// Members that are of use to the functions only.
 const INTERNAL: [&str; 3] = ["fingerprint", "told", "batches"];
 
 /// Flags of `operation`.
 #[derive(Debug, Args)]
 pub struct Read {
-    /// The operation.
+    /// The operation's ID.
     operation: OperationId,
-    /// Its organisation.
+    /// The ID of the operation's organisation.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
 }
@@ -30,7 +30,7 @@ impl Read {
         let operation = store.operation(&self.tenant, self.operation, clock::now()).await;
         let operation = operation.map_err(|error| CliError::new(error.to_string()))?.ok_or_else(|| {
             CliError::new(format!("{} has no operation {}", self.tenant, self.operation))
-                .help("operations are kept for 90 days; the events of older ones are in the archive")
+                .help("check both IDs; operations are deleted after 90 days, but the archive still has their events")
         })?;
         let mut shown = serde_json::to_value(operation).map_err(|error| CliError::new(error.to_string()))?;
         if let Value::Object(members) = &mut shown {

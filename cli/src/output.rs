@@ -1,19 +1,19 @@
-//! How results are printed: as a table for people, or as JSON for programs; and how far a long command is.
+//! Prints results, as a table for people or as JSON for programs, and shows the progress of long commands.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::terminal::{escaped, json};
 
-/// Where results go.
+/// The printer of results.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// As JSON.
+    /// Print JSON, not tables.
     pub json: bool,
 }
 
 impl Output {
-    /// Prints rows, each an object; people see these members, under these names.
+    /// Prints rows, each an object. A table has only these members, as its columns.
     pub fn table(self, columns: &[&str], rows: &[Value]) {
         if self.json {
             println!("{}", json(&Value::from(rows)));
@@ -38,7 +38,7 @@ impl Output {
         }
     }
 
-    /// Prints one object; people see a line for each member.
+    /// Prints one object. For people, each member is a line.
     pub fn object(self, object: &Value) {
         match object {
             Value::Object(members) if !self.json => {
@@ -49,7 +49,8 @@ impl Output {
         }
     }
 
-    /// Prints one object of many on a line of its own; people see these lines, all but the first indented.
+    /// Prints one of several objects, as one line of JSON. For people, prints these lines instead, and indents all but
+    /// the first.
     pub fn passage(self, object: &Value, lines: &[String]) {
         if self.json {
             println!("{}", json(object));
@@ -61,8 +62,8 @@ impl Output {
         }
     }
 
-    /// A bar for so many steps, if it is known how many, on standard error; none that is seen where that is no terminal,
-    /// or for JSON.
+    /// Returns a progress bar on standard error. Without a number of steps, it is a spinner. It is hidden if standard
+    /// error is not a terminal, and with JSON output.
     pub fn progress(self, steps: Option<u64>) -> ProgressBar {
         let (bar, template) = match steps {
             _ if self.json => return ProgressBar::hidden(),
@@ -73,7 +74,7 @@ impl Output {
     }
 }
 
-/// As people see it.
+/// Returns the value as people see it.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),

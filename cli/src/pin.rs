@@ -19,19 +19,19 @@ use crate::stack::Stack;
 /// Flags of `pin`.
 #[derive(Debug, Args)]
 pub struct Set {
-    /// The person who creates orders, or acts on others' (`CreatorID`).
+    /// The ID (`CreatorID`) of the person, who creates orders or acts on the orders of others.
     #[arg(allow_negative_numbers = true)]
     creator: PersonId,
-    /// Their organisation.
+    /// The ID of the person's organisation.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
-    /// The orders that they created are canceled without a PIN.
+    /// Lets orders that the person created be canceled without a PIN.
     #[arg(long)]
     not_required: bool,
 }
 
 impl Set {
-    /// Writes the person's row, once the operator agrees; wrong tries and locks before count no more.
+    /// Writes the person's row after the operator confirms. This resets wrong attempts and locks.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let broken = |error: &dyn std::fmt::Display| CliError::new(error.to_string());
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
@@ -47,11 +47,11 @@ impl Set {
     }
 }
 
-/// Asked for without showing it, twice; or else the first line of standard input: never an argument, which other users
-/// of the machine could see.
+/// Reads the PIN: twice from a terminal, without echo, or else from the first line of standard input. The PIN is never an
+/// argument, because other users of the machine could see it.
 fn read() -> Result<String, CliError> {
     if io::stdin().is_terminal() {
-        return ask_twice(|what| rpassword::prompt_password(what));
+        return ask_twice(|prompt| rpassword::prompt_password(prompt));
     }
     let line = || {
         let mut line = String::new();
@@ -61,11 +61,11 @@ fn read() -> Result<String, CliError> {
     checked(line())
 }
 
-/// A PIN that is not seen is easily mistyped, and found out only when its owner is locked out.
+/// Asks for the PIN twice. Without echo, a typing error would go unnoticed until the person is locked out.
 fn ask_twice(mut ask: impl FnMut(&str) -> io::Result<String>) -> Result<String, CliError> {
     let pin = checked(ask("PIN: "))?;
-    let again = ask("The same again: ").map_err(|error| CliError::new(error.to_string()))?;
-    if again == pin { Ok(pin) } else { Err(CliError::new("these are two PINs, so nothing was changed")) }
+    let again = ask("Repeat the PIN: ").map_err(|error| CliError::new(error.to_string()))?;
+    if again == pin { Ok(pin) } else { Err(CliError::new("the two PINs differ, so nothing was changed")) }
 }
 
 fn checked(read: io::Result<String>) -> Result<String, CliError> {
@@ -83,7 +83,7 @@ mod tests {
         let weak = "the PIN is one character repeated, or a run such as 1234 or dcba, so nothing was changed";
         let cases: [(&[&str], _); 4] = [
             (&["7295", "7295"], Ok("7295")),
-            (&["7295", "7259"], Err("these are two PINs, so nothing was changed")),
+            (&["7295", "7259"], Err("the two PINs differ, so nothing was changed")),
             (&["1234"], Err(weak)),
             (&[""], Err("the PIN has fewer than 4 characters, so nothing was changed")),
         ];

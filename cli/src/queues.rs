@@ -1,4 +1,4 @@
-//! `bindery queues`: the first look.
+//! `bindery queues`: the first command to run when something is wrong.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
-/// Prints how full the queues are.
+/// Prints the approximate number of messages in each queue.
 pub async fn run(stack: &Stack, output: Output) -> Result<(), CliError> {
     let sqs = stack.sqs();
     let mut rows = Vec::new();
@@ -24,14 +24,14 @@ pub async fn run(stack: &Stack, output: Output) -> Result<(), CliError> {
             "queue": queue,
             "waiting": depths.map(|(waiting, _)| waiting),
             "working": depths.map(|(_, working)| working),
-            "dead": dead.map(|(waiting, looked_at)| waiting + looked_at),
+            "dead": dead.map(|(waiting, in_flight)| waiting + in_flight),
         }));
     }
     output.table(&["queue", "waiting", "working", "dead"], &rows);
     Ok(())
 }
 
-/// About how many messages can be received, and how many are received and hidden.
+/// Returns the approximate numbers of visible messages and of messages in flight.
 pub async fn depth(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<(u64, u64), CliError> {
     let (visible, hidden) =
         (QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible);

@@ -1,6 +1,6 @@
-//! `bindery replay`: archived events are published again.
+//! `bindery replay`: publishes archived events again.
 //!
-//! Consumers drop repeats by `event_id`; one that lost events gets them again so.
+//! This is for consumers that lost events. Other consumers drop the repeated events by their `event_id`.
 
 use std::time::Duration;
 
@@ -17,29 +17,29 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
-/// Between two questions about how far it is.
+/// The pause between two checks of the replay's progress.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Flags of `replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// From when on, as `2026-11-22T03:00:00Z`.
+    /// The start of the period, such as 2026-11-22T03:00:00Z.
     #[arg(long, value_parser = time)]
     from: OffsetDateTime,
-    /// Until when.
+    /// The end of the period, in the same format.
     #[arg(long, value_parser = time)]
     to: OffsetDateTime,
-    /// The ARN of a rule that they are for; all of the bus, unless any is given.
+    /// The ARN of a rule to publish to, instead of all rules of the event bus. May be given several times.
     #[arg(long)]
     rule: Vec<String>,
 }
 
 fn time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time as 2026-11-22T03:00:00Z".to_owned())
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "expected a time such as 2026-11-22T03:00:00Z".to_owned())
 }
 
 impl Replay {
-    /// Starts the replay, once the operator agrees, and waits for its end.
+    /// Starts the replay after the operator confirms, and waits until it ends.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         if self.from >= self.to {
             return Err(CliError::new("--from must be before --to"));
@@ -49,7 +49,7 @@ impl Replay {
         let archive = events.describe_archive().archive_name(archive).send().await;
         let archive = archive.map_err(CliError::aws("EventBridge DescribeArchive"))?;
         let (Some(source), Some(bus)) = (archive.archive_arn(), archive.event_source_arn()) else {
-            return Err(CliError::new("the archive has no ARN"));
+            return Err(CliError::new("EventBridge returned no ARN of the archive or its event bus"));
         };
         let rules = if self.rule.is_empty() { "all rules".to_owned() } else { self.rule.join(", ") };
         confirm(
@@ -72,7 +72,7 @@ impl Replay {
     }
 }
 
-/// The seconds that hold this time: EventBridge knows events by theirs.
+/// Returns the period in whole seconds, rounded outwards: EventBridge stores the times of events in seconds.
 fn whole_seconds(from: OffsetDateTime, to: OffsetDateTime) -> (i64, i64) {
     (from.unix_timestamp(), to.unix_timestamp() + i64::from(to.nanosecond() > 0))
 }
@@ -100,7 +100,8 @@ async fn wait(
             state => {
                 let state = state.map_or("unknown", |state| state.as_str());
                 let reason = replay.state_reason().unwrap_or("no reason given");
-                return Err(CliError::new(format!("the replay {name} is {state}: {reason}")));
+                let failure = CliError::new(format!("the replay {name} is {state}: {reason}"));
+                return Err(failure.help("some events may be published already; it is safe to replay the period again"));
             }
         }
     }
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_fraction_of_the_time_is_left_out() {
+    fn a_replay_includes_fractions_of_seconds_at_both_ends() {
         let seconds = |from, to| whole_seconds(time(from).unwrap(), time(to).unwrap());
         assert_eq!(seconds("2026-11-22T03:00:00Z", "2026-11-22T03:00:01Z"), (1_795_316_400, 1_795_316_401));
         assert_eq!(seconds("2026-11-22T03:00:00.2Z", "2026-11-22T03:00:00.8Z"), (1_795_316_400, 1_795_316_401));

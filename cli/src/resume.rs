@@ -1,7 +1,7 @@
-//! `bindery resume`: has an operation on a bulk planned again, whose messages are lost.
+//! `bindery resume`: plans an operation on a bulk again after its messages were lost.
 //!
-//! The plan begins anew and sends a message for every chunk. Those of chunks that are done change nothing any more, and say
-//! once more what came of them, as any message does that is delivered again.
+//! The plan starts over and sends a message for every chunk. Chunks that are done change nothing more. They only publish
+//! their results again, as on any repeated delivery.
 
 use clap::Args;
 use serde_json::json;
@@ -23,24 +23,24 @@ use crate::stack::Stack;
 /// Flags of `resume`.
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The operation.
+    /// The operation's ID.
     operation: OperationId,
-    /// Its organisation.
+    /// The ID of the operation's organisation.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
 }
 
 impl Resume {
-    /// Sends the plan's message again, once the operator agrees.
+    /// Sends the plan's message again after the operator confirms.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let store = Store::new(stack.dynamodb(), stack.output("TableName")?.to_owned());
         let (org, id) = (&self.tenant, self.operation);
         let operation = store.operation(org, id, clock::now()).await.map_err(failed)?;
         let operation = operation.ok_or_else(|| CliError::new(format!("{org} has no operation {id}")))?;
         if !matches!(operation.state, OperationState::Pending | OperationState::Running) {
-            return Err(CliError::new(format!("operation {id} has ended")));
+            return Err(CliError::new(format!("operation {id} has ended: there is nothing to resume")));
         }
-        let ask = || confirm(&format!("Have operation {id} planned again in {}", stack.name), yes);
+        let ask = || confirm(&format!("Plan operation {id} again in {}", stack.name), yes);
         match &operation.subject {
             Subject::StartBulk { bulk_id, .. } => {
                 ask()?;
@@ -52,16 +52,16 @@ impl Resume {
                 let Bulk { settings, batches, .. } = bulk(&store, org, bulk_id).await?;
                 let plan = match cancel_type {
                     CancelType::Full => CancelStep::PlanAll(PlanCursor::default()),
-                    // The endpoint may have died before it had stored all names: then nobody but the client has them.
+                    // The endpoint may have crashed before it stored all names. Then only the client has them.
                     CancelType::Partial if operation.state == OperationState::Pending => {
                         return Err(CliError::new(
-                            "the cancel was not begun, and the names of its items may not all be stored",
+                            "the cancel has not begun, and some of its items' names may not be stored",
                         )
-                        .help("have its client repeat the request with its Idempotency-Key"));
+                        .help("nothing was changed; ask the client to repeat the request with its Idempotency-Key"));
                     }
                     CancelType::Partial => {
                         let chunks = store.count_named_chunks(org, id, operation.created_at).await.map_err(failed)?;
-                        // The batches that count are on the operation's row already.
+                        // The operation's row already holds the batches that count.
                         CancelStep::PlanNamed(NamedPlan { chunks, batches })
                     }
                 };
@@ -74,8 +74,8 @@ impl Resume {
             | Subject::CreateBulk { .. }
             | Subject::IncrementBulk { .. }
             | Subject::CancelOrders { .. } => {
-                return Err(CliError::new("only starts and cancels of bulks have a plan")
-                    .help("the message of any other operation is in its queue, or in its dead-letter queue: redrive"));
+                return Err(CliError::new("only an operation that starts or cancels a bulk can be resumed")
+                    .help("see `bindery dead-letters` and `bindery redrive` for the message of any other operation"));
             }
         }
         output.object(&json!({ "operation_id": id, "resumed": true }));
@@ -88,8 +88,8 @@ async fn bulk(store: &Store, org: &OrgId, bulk: &BulkId) -> Result<Bulk, CliErro
     found.ok_or_else(|| CliError::new(format!("{org} has no bulk {bulk}")))
 }
 
-/// Forgets how far the operation is planned, and sends the message that it began with, and one that watches it: the old
-/// one may be lost, too.
+/// Resets the operation's plan and sends the plan's first message. Also sends a new watch message, because the old one
+/// may be lost, too.
 async fn plan_again<T: Instruction>(
     stack: &Stack,
     store: &Store,

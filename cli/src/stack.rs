@@ -1,4 +1,4 @@
-//! A deployment: its stack's outputs, and the clients to reach what they name.
+//! A deployment: its stack's outputs and resources, and the AWS clients to use them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,11 +7,12 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use crate::error::CliError;
 
-/// What the names of outputs end in that hold a queue's URL, and its dead-letter queue's.
+/// The suffix of an output that holds a queue's URL.
 const QUEUE_URL: &str = "QueueUrl";
+/// The suffix of an output that holds a dead-letter queue's URL.
 const DLQ_URL: &str = "DlqUrl";
 
-/// A deployment.
+/// A deployment of Bindery.
 #[derive(Debug)]
 pub struct Stack {
     /// The stack's name.
@@ -21,13 +22,13 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The stack of this name, in the account and region of the environment.
+    /// Finds the stack of this name, in the account and region of the environment.
     ///
     /// # Errors
-    /// If there is none, or it cannot be asked.
+    /// If there is no such stack, or the call fails.
     pub async fn find(name: &str) -> Result<Self, CliError> {
         if name.is_empty() {
-            return Err(CliError::new("which deployment?")
+            return Err(CliError::new("the name of the deployment's stack is missing")
                 .help("give --stack NAME or set BINDERY_STACK; for the local stack: source target/local/env"));
         }
         let http =
@@ -35,7 +36,7 @@ impl Stack {
         let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
         let stacks = aws_sdk_cloudformation::Client::new(&config).describe_stacks().stack_name(name).send().await;
         let stacks = stacks.map_err(CliError::aws("CloudFormation DescribeStacks")).map_err(|failure| {
-            failure.help("is the name right, and are AWS_PROFILE (or keys) and AWS_REGION those of the deployment?")
+            failure.help("check the stack's name, AWS_REGION, and the credentials (AWS_PROFILE or access keys)")
         })?;
         let stack = stacks.stacks().first().ok_or_else(|| CliError::new(format!("there is no stack {name}")))?;
         let pair = |output: &aws_sdk_cloudformation::types::Output| {
@@ -45,19 +46,19 @@ impl Stack {
         Ok(Self { name: name.to_owned(), outputs, config })
     }
 
-    /// An output of the stack.
+    /// Returns an output of the stack.
     ///
     /// # Errors
-    /// If it has none of that name.
+    /// If the stack has no output of this name.
     pub fn output(&self, name: &str) -> Result<&str, CliError> {
         self.outputs.get(name).map(String::as_str).ok_or_else(|| {
             CliError::new(format!("the stack {} has no output {name}", self.name))
-                .help("is it a stack of Bindery, and deployed from this version of the template?")
+                .help("check that it is a deployment of Bindery, and that this tool has the deployment's version")
         })
     }
 
-    /// Returns the names of the queues that the deployment has, by its outputs: `bind-card` of `BindCardQueueUrl` and
-    /// `BindCardDlqUrl`. Some have a dead-letter queue alone.
+    /// Returns the names of the deployment's queues, from the names of its outputs: `BindCardQueueUrl` and
+    /// `BindCardDlqUrl` become `bind-card`. Some names have only a dead-letter queue.
     pub fn queues(&self) -> BTreeSet<String> {
         let name = |output: &String| {
             let name = output.strip_suffix(QUEUE_URL).or_else(|| output.strip_suffix(DLQ_URL))?;
@@ -66,7 +67,7 @@ impl Stack {
         self.outputs.keys().filter_map(name).collect()
     }
 
-    /// Returns the queue's URL, if it has more than a dead-letter queue.
+    /// Returns the queue's URL, or `None` if this name has only a dead-letter queue.
     ///
     /// # Errors
     /// If the deployment has no queue of this name.
@@ -74,7 +75,7 @@ impl Stack {
         self.url(name, QUEUE_URL)
     }
 
-    /// Returns the URL of the queue's dead-letter queue, if it has one.
+    /// Returns the URL of the queue's dead-letter queue, or `None` if it has no such queue.
     ///
     /// # Errors
     /// See [`Self::find_queue`].
@@ -88,8 +89,8 @@ impl Stack {
     /// If the deployment has no such queue.
     pub fn queue_url(&self, name: &str) -> Result<&str, CliError> {
         self.find_queue(name)?.ok_or_else(|| {
-            CliError::new(format!("{name} has no queue to send back to, only a dead-letter queue"))
-                .help("these are events: publish them again with `bindery replay`")
+            CliError::new(format!("{name} has only a dead-letter queue, and no queue to send its messages back to"))
+                .help("its messages are events: publish them again with `bindery replay`")
         })
     }
 
@@ -132,8 +133,7 @@ impl Stack {
         Ok(found)
     }
 
-    /// Returns the name of a function or a queue as operators know it: of its ARN the resource's own name, without the
-    /// stack's.
+    /// Returns the name by which operators know a function or queue: the name in its ARN, without the stack's name.
     pub fn short_name(&self, arn: &str) -> String {
         // arn:aws:lambda:REGION:ACCOUNT:function:NAME:ALIAS, arn:aws:sqs:REGION:ACCOUNT:NAME
         let mut parts = arn.split(':').skip(5).skip_while(|part| *part == "function");
@@ -141,17 +141,17 @@ impl Stack {
         name.strip_prefix(&format!("{}-", self.name)).unwrap_or(name).to_owned()
     }
 
-    /// A client of `DynamoDB`.
+    /// Returns a client of `DynamoDB`.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
 
-    /// A client of SQS.
+    /// Returns a client of SQS.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config)
     }
 
-    /// A client of `EventBridge`.
+    /// Returns a client of `EventBridge`.
     pub fn eventbridge(&self) -> aws_sdk_eventbridge::Client {
         aws_sdk_eventbridge::Client::new(&self.config)
     }
@@ -161,13 +161,13 @@ impl Stack {
         aws_sdk_lambda::Client::new(&self.config)
     }
 
-    /// A client of Secrets Manager.
+    /// Returns a client of Secrets Manager.
     pub fn secretsmanager(&self) -> aws_sdk_secretsmanager::Client {
         aws_sdk_secretsmanager::Client::new(&self.config)
     }
 }
 
-/// `BindCard` as `bind-card`.
+/// Converts `BindCard` to `bind-card`.
 fn kebab_case(name: &str) -> String {
     let mut kebab = String::new();
     for c in name.chars() {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_what_outputs_name() {
+    fn queues_are_named_by_the_outputs() {
         let outputs = [("BindCardQueueUrl", "q"), ("BindCardDlqUrl", "d"), ("FeedDlqUrl", "f"), ("ApiUrl", "no queue")];
         let stack = stack(&outputs);
         assert_eq!(stack.queues().into_iter().collect::<Vec<_>>(), ["bind-card", "feed"]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_queue_is_refused_with_the_names_that_there_are() {
+    fn the_error_for_an_unknown_queue_lists_all_queues() {
         let stack = stack(&[("BindCardQueueUrl", "q"), ("EventsDlqUrl", "d")]);
         for name in ["", "BindCard", "bind", "bind-card-queue-url"] {
             let failure = stack.find_queue(name).unwrap_err().to_string();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_without_the_stacks() {
+    fn names_are_printed_without_the_stack_name() {
         let stack = stack(&[]);
         for (arn, name) in [
             ("arn:aws:lambda:eu-central-1:1:function:bindery-prod-bind-card-worker:live", "bind-card-worker"),

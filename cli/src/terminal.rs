@@ -1,24 +1,24 @@
-//! What is printed holds nothing that a terminal obeys: anybody may have written what stands in a queue, a row or an
-//! answer, sequences that move its cursor or turn its text around among it.
+//! Escapes all output, so that it cannot control the terminal. A queue, a row or a response can hold text from anyone,
+//! with sequences that move the cursor or reverse the text.
 
 use serde_json::Value;
 use shared::queue::ascii_json;
 
-/// Returns the text with all that cannot be seen as itself escaped: control characters (ESC, the line feed, those of C1),
-/// what has no width, and what changes the direction of text.
+/// Escapes the characters that are not visible as themselves: control characters (including ESC, line feed and C1),
+/// characters without a width, and those that change the direction of text.
 pub fn escaped(text: &str) -> String {
     let shown = |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().to_string() };
     text.chars().map(shown).collect()
 }
 
-/// Returns the same, line by line.
+/// Escapes each line of the text, but not the line breaks.
 pub fn escaped_lines(text: &str) -> String {
     text.lines().map(escaped).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the value as JSON, for programs and for a terminal: ASCII alone.
+/// Returns the value as JSON in ASCII, for programs and terminals.
 pub fn json(value: &Value) -> String {
-    // A value of JSON has a form.
+    // Serializing a `Value` never fails.
     ascii_json(value).unwrap_or_default()
 }
 
@@ -28,8 +28,8 @@ mod tests {
 
     use super::*;
 
-    /// All of Unicode that moves a cursor, hides text or turns it around, by Unicode's own classes.
-    fn obeyed() -> impl Iterator<Item = char> {
+    /// Returns characters from each Unicode class that can move the cursor, hide text or reverse it.
+    fn control_characters() -> impl Iterator<Item = char> {
         let controls = ('\0'..='\u{1f}').chain('\u{7f}'..='\u{9f}');
         let lines = '\u{2028}'..='\u{2029}';
         let directions = ['\u{61c}', '\u{200e}', '\u{200f}'].into_iter();
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_printed() {
-        for c in obeyed() {
+        for c in control_characters() {
             let text = format!("a{c}b");
             let printed = [escaped(&text), json(&json!({ &text: [text] }))];
             assert!(printed.iter().all(|shown| shown.bytes().all(|byte| (b' '..=b'~').contains(&byte))), "{c:?}");
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_in_ascii() {
+    fn json_in_ascii_has_the_same_value() {
         let value = json!({ "ä\u{9b}": ["😀\u{202e}", 1.5, null] });
         assert_eq!(serde_json::from_str::<Value>(&json(&value)).unwrap(), value);
     }

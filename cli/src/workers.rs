@@ -1,6 +1,6 @@
-//! `bindery workers`: the kill switch. A worker takes messages as long as its event source mapping is enabled.
+//! `bindery workers`: the kill switch. A worker receives messages while its event source mapping is enabled.
 //!
-//! Workers are what the stack has event source mappings for: the same set as the template's parameter `Paused` stops.
+//! The stack's event source mappings define the set of workers. The template's parameter `Paused` stops the same set.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::stack::Stack;
 
-/// Between two looks at mappings that have not changed yet.
+/// The pause between two checks of mappings that are still changing.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a mapping may take to change. On AWS it takes up to some minutes.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// The time limit for all mappings to change. On AWS, a change takes up to some minutes.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const MAPPING: &str = "AWS::Lambda::EventSourceMapping";
 
 /// Arguments of `workers`.
@@ -31,27 +31,27 @@ pub struct Workers {
 
 #[derive(Debug, Subcommand)]
 enum Change {
-    /// Stops all workers, and waits until each has stopped: instructions wait in their queues, for up to 10 days.
+    /// Stops all workers and waits until each has stopped. Instructions wait in their queues, for up to 10 days.
     ///
-    /// Batches that were taken before are finished. A later deployment starts a worker again if it changes its event
-    /// source mapping: `CloudFormation` sets only what differs from the last template. Deploy with `Paused=true` where they
-    /// have to stay stopped.
+    /// Batches that were received before are completed. A later deployment that changes a worker's event source mapping
+    /// starts that worker again, because `CloudFormation` sets only what differs from the last template. To keep workers
+    /// stopped across deployments, deploy with `Paused=true`.
     Stop(Except),
-    /// Starts all workers, and waits until each takes messages.
+    /// Starts all workers and waits until each receives messages.
     ///
-    /// After Paused=true, set Paused=false too: a later deployment that changes a worker's event source mapping stops it
-    /// again otherwise.
+    /// If you deployed with `Paused=true`, also deploy with `Paused=false`. Otherwise, a later deployment that changes a
+    /// worker's event source mapping stops that worker again.
     Start(Except),
 }
 
 #[derive(Debug, Args)]
 struct Except {
-    /// Leaves this worker as it is. May be given several times.
+    /// Does not change this worker. May be given several times.
     #[arg(long, value_name = "NAME")]
     except: Vec<String>,
 }
 
-/// A worker, and the event source mapping that feeds it.
+/// A worker and its event source mapping.
 struct Worker {
     name: String,
     queue: String,
@@ -62,13 +62,13 @@ struct Worker {
     failure: Option<CliError>,
 }
 
-/// A state that a mapping is to have.
+/// The state to which mappings are changed.
 #[derive(Clone, Copy)]
 struct Wanted {
     verb: &'static str,
     enabled: bool,
     state: &'static str,
-    /// The state that can be left for the wanted one. In all others, a change is under way.
+    /// The state from which the change can be requested. In any other state, a change is in progress.
     opposite: &'static str,
 }
 
@@ -76,7 +76,7 @@ const STOPPED: Wanted = Wanted { verb: "Stop", enabled: false, state: "Disabled"
 const STARTED: Wanted = Wanted { verb: "Start", enabled: true, state: "Enabled", opposite: "Disabled" };
 
 impl Workers {
-    /// Prints the workers' states, or changes them once the operator agrees.
+    /// Prints the workers' states, or changes them after the operator confirms.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let lambda = stack.lambda();
         let mut workers = find(stack, &lambda).await?;
@@ -100,11 +100,11 @@ impl Workers {
         confirm(&format!("{} {} of {}", wanted.verb, listed.join(", "), stack.name), yes)?;
 
         let bar = output.progress(u64::try_from(workers.len()).ok()).with_message("workers");
-        bring_to(wanted, &lambda, &mut workers, &bar).await;
+        bring_all_to(wanted, &lambda, &mut workers, &bar).await;
         bar.finish_and_clear();
         output.table(&["worker", "queue", "state", "changed"], &workers.iter().map(Worker::row).collect::<Vec<_>>());
         let failures: Vec<CliError> = workers.into_iter().filter_map(|one| Some(one.failure?.of(&one.name))).collect();
-        CliError::none_of(&failures)
+        CliError::report(&failures)
     }
 }
 
@@ -119,7 +119,7 @@ impl Worker {
         })
     }
 
-    /// Asks for the wanted state, or looks whether it has come.
+    /// Requests the wanted state, or checks whether the mapping has reached it.
     async fn step(&mut self, wanted: Wanted, lambda: &Client) -> Result<(), CliError> {
         if self.state == wanted.opposite {
             let updating =
@@ -130,7 +130,7 @@ impl Worker {
                     updated.state().unwrap_or_default().clone_into(&mut self.state);
                     return Ok(());
                 }
-                // Another change is under way; the next step asks again.
+                // Another change is in progress. The next step repeats the request.
                 Err(error)
                     if error
                         .as_service_error()
@@ -145,7 +145,7 @@ impl Worker {
     }
 }
 
-/// Returns the stack's workers, by name.
+/// Returns the stack's workers, sorted by name.
 async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Worker>, CliError> {
     let mut workers = Vec::new();
     for mapping in stack.resources(MAPPING).await? {
@@ -162,15 +162,16 @@ async fn find(stack: &Stack, lambda: &Client) -> Result<Vec<Worker>, CliError> {
         });
     }
     if workers.is_empty() {
-        return Err(CliError::new(format!("the stack {} has no workers", stack.name)).help("is it a stack of Bindery?"));
+        let failure = CliError::new(format!("the stack {} has no workers", stack.name));
+        return Err(failure.help("check that --stack names a deployment of Bindery"));
     }
     workers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(workers)
 }
 
-/// Brings all workers to the state at once. One that cannot be changed holds up no other.
-async fn bring_to(wanted: Wanted, lambda: &Client, workers: &mut [Worker], bar: &ProgressBar) {
-    let deadline = Instant::now() + PATIENCE;
+/// Brings all workers to the wanted state, at the same time. One that cannot be changed does not delay the others.
+async fn bring_all_to(wanted: Wanted, lambda: &Client, workers: &mut [Worker], bar: &ProgressBar) {
+    let deadline = Instant::now() + CHANGE_TIMEOUT;
     loop {
         let mut open = 0;
         for worker in workers.iter_mut().filter(|worker| worker.failure.is_none() && worker.state != wanted.state) {
@@ -184,9 +185,12 @@ async fn bring_to(wanted: Wanted, lambda: &Client, workers: &mut [Worker], bar: 
         if Instant::now() > deadline {
             let open = workers.iter_mut().filter(|worker| worker.failure.is_none() && worker.state != wanted.state);
             for worker in open {
-                let late =
-                    CliError::new(format!("it is still {} after {} minutes", worker.state, PATIENCE.as_secs() / 60));
-                worker.failure = Some(late.help("give the same command again: it goes on waiting"));
+                let late = CliError::new(format!(
+                    "it is still {} after {} minutes",
+                    worker.state,
+                    CHANGE_TIMEOUT.as_secs() / 60
+                ));
+                worker.failure = Some(late.help("repeat the command to continue waiting"));
             }
             return;
         }

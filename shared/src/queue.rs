@@ -1,4 +1,4 @@
-//! Sending to a queue.
+//! Sending messages to a queue, dead-lettering them and changing their visibility timeout.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -19,28 +19,29 @@ use crate::aws::did_nothing;
 use crate::message::{Instruction, Message};
 use crate::{batching, trace};
 
-/// Messages of one call (AWS limit).
+/// Maximum messages in a call (AWS limit).
 const MAX_BATCH: usize = 10;
-/// Bytes of all messages of one call (AWS limit: 1 MiB), of which we use no more than this.
+/// Maximum bytes of all messages in a call. The AWS limit is 1 MiB; this stays below it.
 const MAX_BATCH_BYTES: usize = 1_000_000;
-/// Tries of a call: the first, and those for what was not taken.
+/// Maximum attempts of a call. Attempts after the first send only what SQS has not accepted.
 const MAX_ROUNDS: u32 = 6;
-/// Calls at the same time, of one request.
+/// Maximum concurrent calls of one request.
 const CONCURRENT_CALLS: usize = 8;
-/// Time after which no further try of a call is begun but the second: one more may take as long as a call may (see
-/// [`crate::aws`]), and the first may have met a dead connection (see [`crate::connections`]).
+/// Time after which no attempt other than the second starts. One more attempt may take as long as a call may (see
+/// [`crate::aws`]). The second is always made, because the first may have met a dead connection (see
+/// [`crate::connections`]).
 const LONGEST_SENDING: Duration = Duration::from_secs(1);
-/// Longest wait before the second try; more for each further one, and drawn at random below that.
+/// Maximum wait before the second attempt. It grows with each attempt, and the actual wait is random.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
 
-/// A queue, through one client.
+/// A queue and its client.
 #[derive(Debug, Clone)]
 pub struct Queue {
     client: Client,
     url: String,
 }
 
-/// The message was not, or may not have been, taken by the queue. Sending it again does no harm.
+/// An error of a call that SQS may not have accepted. Sending the message again is safe.
 #[derive(Debug, thiserror::Error)]
 #[error("SQS {call}: {reason}")]
 pub struct SendError {
@@ -49,12 +50,12 @@ pub struct SendError {
     effect: Effect,
 }
 
-/// What a call that failed may have done.
+/// The effect that a failed call may have had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing, for sure: it did not leave this process, or SQS refused it as a whole.
+    /// No effect: the call did not leave this process, or SQS rejected it as a whole.
     Nothing,
-    /// SQS may have taken a message, or has.
+    /// SQS may have accepted a message, or has.
     Unknown,
 }
 
@@ -63,12 +64,12 @@ impl SendError {
         Self { call: "SendMessage", reason, effect: Effect::Unknown }
     }
 
-    /// That nothing of it was sent.
+    /// Creates an error for a call that sent nothing.
     const fn of_nothing_sent(reason: String) -> Self {
         Self { call: "SendMessage", reason, effect: Effect::Nothing }
     }
 
-    /// Returns what the call may have done all the same.
+    /// Returns the effect that the call may have had although it failed.
     #[must_use]
     pub const fn effect(&self) -> Effect {
         self.effect
@@ -76,25 +77,24 @@ impl SendError {
 }
 
 impl Queue {
-    /// The queue at this URL.
+    /// Creates a queue from its URL.
     #[must_use]
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url }
     }
 
-    /// Sends the message. Its group is its organisation, which makes a standard queue share its
-    /// workers fairly between tenants.
+    /// Sends the message. The message group is the organisation, so that a standard queue serves tenants fairly.
     ///
     /// # Errors
-    /// [`SendError`] if SQS did not say that it has it.
+    /// Returns [`SendError`] if SQS did not confirm the message.
     pub async fn send<T: Instruction>(&self, message: &Message<T>) -> Result<(), SendError> {
         self.send_later(message, Duration::ZERO).await
     }
 
-    /// The same, but the message cannot be received before this time has passed: 15 minutes at most (AWS limit).
+    /// Sends the message with a delay of at most 15 minutes (AWS limit), during which it cannot be received.
     ///
     /// # Errors
-    /// [`SendError`] if SQS did not say that it has it.
+    /// Returns [`SendError`] if SQS did not confirm the message.
     pub async fn send_later<T: Instruction>(&self, message: &Message<T>, after: Duration) -> Result<(), SendError> {
         let body = ascii_json(message).map_err(|error| SendError::new(error.to_string()))?;
         self.client
@@ -110,19 +110,20 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends the messages, as many to a call as fit, and again those that SQS did not take.
+    /// Sends the messages in as few calls as possible, and resends those that SQS did not accept.
     ///
     /// # Errors
-    /// [`SendError`] if any of them was not taken in the end.
+    /// Returns [`SendError`] if any message was not accepted in the end.
     pub async fn send_all<T: Instruction>(&self, messages: &[Message<T>]) -> Result<(), SendError> {
         let refused = self.send_each(messages).await?;
         refused.into_iter().next().map_or(Ok(()), |(_, reason)| Err(SendError::new(reason)))
     }
 
-    /// The same, but answers those that SQS is sure not to have taken, by their positions, and why.
+    /// Sends the messages like [`Self::send_all`], but returns the positions and error codes of those that SQS
+    /// definitely rejected.
     ///
     /// # Errors
-    /// [`SendError`] if it cannot be said of each. Its [`Effect`] is that of all these messages together.
+    /// Returns [`SendError`] if the outcome of any message is unknown. Its [`Effect`] covers all messages together.
     pub async fn send_each<T: Instruction>(
         &self,
         messages: &[Message<T>],
@@ -140,7 +141,7 @@ impl Queue {
                     taken += messages - some.len();
                     refused.extend(some);
                 }
-                // Calls that are under way are waited for: what they send counts.
+                // Wait for calls in progress: the messages that they send count.
                 Err(error) if error.effect == Effect::Nothing => failed = Some(error),
                 Err(error) => return Err(error),
             }
@@ -152,7 +153,7 @@ impl Queue {
         }
     }
 
-    /// Sends what fits into one call, unless another has failed. Answers how many messages those are, too.
+    /// Sends the entries of one call, unless another call has failed. Also returns the number of entries.
     async fn send_unless(
         &self,
         has_failed: &AtomicBool,
@@ -166,10 +167,10 @@ impl Queue {
         (entries.len(), sent)
     }
 
-    /// Sends what fits into one call; answers what SQS said it did not take.
+    /// Sends the entries of one call and returns those that SQS rejected.
     ///
-    /// The tries are counted here, and not hidden in the SDK: a message that SQS refuses in one try it may have taken in one
-    /// before, whose answer was lost.
+    /// Attempts are made here and not by the SDK. SQS may reject a message that it accepted in an earlier attempt
+    /// whose response was lost; only code that sees every attempt can report that as unknown.
     async fn send_batch(&self, entries: &[SendMessageBatchRequestEntry]) -> Result<Vec<(usize, String)>, SendError> {
         let (mut open, started) = (entries.to_vec(), Instant::now());
         let mut unsure = None;
@@ -193,7 +194,7 @@ impl Queue {
         Ok(Vec::new())
     }
 
-    /// Makes one call; leaves what SQS has not taken, and answers that again, each with the reason.
+    /// Makes one call. Leaves in `open` what SQS has not accepted, and returns the same entries with the reasons.
     async fn send_once(&self, open: &mut Vec<SendMessageBatchRequestEntry>) -> Result<Vec<(usize, String)>, SendError> {
         let call = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(open.clone()));
         let once = aws_sdk_sqs::Config::builder().retry_config(RetryConfig::disabled());
@@ -207,15 +208,15 @@ impl Queue {
             Some((entry.id().parse().ok()?, failed.code().to_owned()))
         };
         let refused: Option<Vec<_>> = open.iter().map(refused).collect();
-        refused.ok_or_else(|| SendError::new("no answer for a message".to_owned()))
+        refused.ok_or_else(|| SendError::new("no result for a message".to_owned()))
     }
 
-    /// Puts a message that cannot be handled into this (dead-letter) queue as it came, and the reason
-    /// beside it.
+    /// Sends a message that cannot be handled to this dead-letter queue. The body is unchanged, and the reason is an
+    /// attribute.
     ///
     /// # Errors
-    /// [`SendError`] if SQS did not say that it has it; a message at SQS's size limit has no room for
-    /// its reason.
+    /// Returns [`SendError`] if SQS did not confirm the message. A message at SQS's size limit has no room for its
+    /// reason.
     pub async fn dead_letter(&self, body: &str, cause: &str, message_id: &str) -> Result<(), SendError> {
         let attribute = |value: &str| {
             MessageAttributeValue::builder()
@@ -236,10 +237,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Has a message that was received come back after this time.
+    /// Changes the visibility timeout of a received message.
     ///
     /// # Errors
-    /// [`SendError`] if SQS did not say that it will: then it comes back after the visibility timeout.
+    /// Returns [`SendError`] if SQS did not confirm the change. The message is then redelivered after the queue's
+    /// visibility timeout.
     pub async fn change_visibility(&self, receipt_handle: &str, time: Duration) -> Result<(), SendError> {
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let done = call.visibility_timeout(seconds(time)).send().await;
@@ -262,13 +264,14 @@ fn batch_entry<T: Instruction>(
 
 type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>;
 
-/// What makes the worker's trace a part of this invocation's. SQS does not count it into the message's size.
+/// Returns the attribute that makes the worker's trace part of this invocation's. SQS does not count it in the
+/// message's size.
 fn trace() -> Option<SystemAttributes> {
     let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace::header()?).build();
     value.ok().map(|value| HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
 }
 
-/// A time as SQS counts it.
+/// Converts a duration to SQS's whole seconds.
 fn seconds(time: Duration) -> i32 {
     i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
 }
@@ -280,21 +283,22 @@ fn reason<E: ProvideErrorMetadata, R>(error: &aws_sdk_sqs::error::SdkError<E, R>
     )
 }
 
-/// Longest reason kept beside a dead letter, in bytes. Ours.
+/// Maximum length of a dead letter's reason, in bytes. Our limit.
 const MAX_REASON_BYTES: usize = 512;
 
-/// Only what SQS takes in an attribute, and not too much of it.
+/// Returns the text restricted to the characters that SQS accepts in an attribute, and truncated to the maximum
+/// length.
 fn printable(text: &str) -> String {
     let text: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
     let text = text.trim();
     if text.is_empty() { "unknown".to_owned() } else { text[..text.len().min(MAX_REASON_BYTES)].to_owned() }
 }
 
-/// Returns JSON in ASCII alone, without a control character. SQS refuses these, U+FFFE and U+FFFF (AWS limit); a terminal
-/// obeys some.
+/// Returns the value as JSON in ASCII without control characters. SQS rejects control characters, U+FFFE and U+FFFF
+/// (AWS limit), and terminals interpret some of them.
 ///
 /// # Errors
-/// Those of the value's serializing.
+/// Returns an error if the value cannot be serialized.
 pub fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
     let json = serde_json::to_string(value)?;
     let mut ascii = String::with_capacity(json.len());
@@ -303,9 +307,9 @@ pub fn ascii_json<T: Serialize>(value: &T) -> serde_json::Result<String> {
         if c.is_ascii() && c != '\u{7f}' {
             ascii.push(c);
         } else {
-            // Outside ASCII is only text within strings, where an escape says the same.
+            // In JSON, non-ASCII text occurs only in strings, where an escape has the same meaning.
             for unit in c.encode_utf16(&mut units) {
-                // Writing to a string does not fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(ascii, "\\u{unit:04x}");
             }
         }

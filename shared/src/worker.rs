@@ -1,19 +1,20 @@
-//! What every worker does around its own instruction.
+//! The parts of a worker that are the same for every instruction: reading, publishing, acknowledging, dead-lettering.
 //!
-//! 1. Each record of the batch is read on its own: one bad message never blocks or fails the others.
-//! 2. All instructions of the batch are applied concurrently. Applying is the worker's own part; it
-//!    must change nothing more when it is repeated, and answers the events that say what it came to.
-//! 3. The events of all messages are published together. (What must follow its events, as the end of an
-//!    operation follows those of its chunks, is the worker's own part, and so are those events.)
-//! 4. A message is let go only if it was applied **and** all its events are out. Everything else comes
-//!    back after the visibility timeout, or the time that its worker says, and so is repeated from the start.
+//! 1. Each record of the batch is read on its own, so that one bad message never blocks or fails the others.
+//! 2. All instructions of the batch are applied concurrently by [`Worker::apply`]. It must be idempotent, and it
+//!    returns the events that report the outcome.
+//! 3. The events of all messages are published together. A worker itself publishes events that must precede another
+//!    write: for example, the events of a chunk precede the end of its operation.
+//! 4. A message is acknowledged only if it was applied **and** all its events are published. SQS redelivers every
+//!    other message after the visibility timeout, or after the delay that the worker returned, and all steps are
+//!    repeated.
 //!
-//! The race: the process can die between any two steps. What it had not let go is delivered again,
-//! finds its own marks and its stored outcome, and publishes the same events once more.
+//! The process can die between any two steps. SQS then redelivers the messages that were not acknowledged. The worker
+//! finds its own marks and the stored outcome, and publishes the same events again.
 //!
-//! A message that can never be handled is put into the dead-letter queue here, with its reason, rather
-//! than be tried until SQS moves it there without one. So is one whose last try failed. Should that
-//! fail, SQS's redrive policy still moves it.
+//! A message that can never be handled is sent to the dead-letter queue here, with the reason. SQS would move it
+//! there too, but only after all its deliveries and without a reason. The same is done when the last delivery fails.
+//! If the send fails, SQS's redrive policy still moves the message.
 
 mod context;
 mod message;
@@ -39,71 +40,72 @@ pub use context::{Publishing, WorkerContext};
 pub use message::{LogFields, QueueMessage};
 use message::{other_kind, read};
 
-// Of an invocation's time, some is kept back, so that each phase ends while the next can still be done.
+// Part of an invocation's time is reserved, so that each phase ends early enough for the next one.
 
-/// For publishing.
+/// Time reserved for publishing.
 const PUBLISH_BUDGET: Duration = Duration::from_millis(500);
-/// For dead-lettering.
+/// Time reserved for dead-lettering.
 const DEAD_LETTER_BUDGET: Duration = Duration::from_millis(300);
-/// For answering.
+/// Time reserved for returning the response.
 const RESPONSE_BUDGET: Duration = Duration::from_millis(100);
-/// For all of these: what is left is for applying.
+/// Time reserved for all of these. The rest is for applying.
 pub const RESERVED_TIME: Duration = RESPONSE_BUDGET.saturating_add(DEAD_LETTER_BUDGET).saturating_add(PUBLISH_BUDGET);
 
-/// Deliveries of a message that find what cannot be before it is given up. Ours.
+/// Deliveries that may find an impossible state before the message is dead-lettered. Our limit.
 const MOST_UNEXPECTED: u32 = 3;
 
 /// A worker: the function that applies the messages of one queue.
 pub trait Worker: Sized + Send + Sync + 'static {
-    /// The function's name. The variables of its queues derive from it.
+    /// The function's name. The names of its queue variables derive from it.
     const NAME: &'static str;
-    /// What every message calls, and so is connected to before the first.
+    /// The services that every message calls. The connections to them are opened at start.
     const CALLS: &'static [Service];
-    /// How its events are published.
+    /// The way in which its events are published.
     const EVENTS: Publishing = Publishing::ON_THE_BUS;
-    /// Whether [`WorkerError::RetryAfter`] says how long a message waits. Such a worker needs its queue's URL; without it, a message
-    /// waits for the queue's visibility timeout.
+    /// True if [`WorkerError::RetryAfter`] sets the message's delay. Such a worker needs its queue's URL. If false,
+    /// the queue's visibility timeout applies.
     const SETS_DELAYS: bool = false;
 
-    /// What it receives.
+    /// The type of message that the worker receives.
     type Message: QueueMessage;
 
-    /// Makes the worker of what its environment names.
+    /// Creates the worker from its environment.
     ///
     /// # Errors
-    /// If something of its own cannot be made; missing variables are noted in `environment`.
+    /// Returns an error if a part of the worker cannot be created. Missing variables are recorded in `environment`.
     fn from_env(environment: &Environment) -> Result<Self, Error>;
 
-    /// Reads in advance what the first message would otherwise wait for. What fails here is left to that.
+    /// Loads in advance what the first message would otherwise wait for. A failure is ignored: the first message
+    /// loads it then.
     fn warm_up(&self) -> impl Future<Output = ()> {
         std::future::ready(())
     }
 
-    /// Applies a message. It must change nothing more when it is repeated, and must return the same events.
+    /// Applies a message. Applying it again must change nothing more and must return the same events.
     ///
     /// # Errors
-    /// Says whether, and when, the message is to be tried again. A refused instruction is an outcome, not an error.
+    /// The error states whether and when the message is retried. A refused instruction is an outcome, not an error.
     fn apply(
         &self,
         message: Self::Message,
-        attempt: DeliveryInfo,
+        delivery: DeliveryInfo,
     ) -> impl Future<Output = Result<Completed, WorkerError>>;
 }
 
-/// Why an instruction was not applied. A refusal is none of these: it is an outcome, with an event.
+/// The reasons why an instruction was not applied. A refusal is not one of them: it is an outcome, with an event.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// It may work later.
+    /// A retry may succeed.
     #[error("{0}")]
     Transient(String),
-    /// It may work after this time.
+    /// A retry may succeed after this delay.
     #[error("{0}")]
     RetryAfter(String, Duration),
-    /// What was found cannot be, unless it was not all to be seen yet. It is tried again a few times before it is given up,
-    /// since nobody but an operator mends what is given up.
+    /// The state found is impossible, unless some of it was not visible yet. The message is retried a few times
+    /// before it is dead-lettered, because only an operator can redrive a dead letter.
     #[error("{0}")]
     Unexpected(String),
-    /// It will never work: a bug, or bad data.
+    /// A retry can never succeed: there is a bug, or the data is bad.
     #[error("{0}")]
     Permanent(String),
 }
@@ -130,30 +132,30 @@ impl From<SendError> for WorkerError {
     }
 }
 
-/// Which delivery of its message a worker is at, and how long it can be.
+/// The current delivery of a message, and the time that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryInfo {
-    /// Which delivery it is, from 1.
+    /// The delivery's number, counted from 1.
     pub receive_count: u32,
-    /// Deliveries that are left before the message is given up.
+    /// Deliveries that remain before the message is dead-lettered.
     pub remaining: u32,
-    /// The time that the invocation has: it ends before that.
+    /// The invocation's time. Applying ends before that.
     pub timeout: Duration,
 }
 
-/// What a message came to.
+/// The result of applying a message.
 #[derive(Debug)]
 pub struct Completed {
-    /// One word for the log.
+    /// The outcome for the log, as one word.
     pub outcome: &'static str,
-    /// What is to be published before the message is let go.
+    /// The events to publish before the message is acknowledged.
     pub events: Vec<Event>,
 }
 
-/// Serves a worker's queue, until the runtime ends: all of its function's `main`.
+/// Serves a worker's queue until the runtime ends. This is all that the `main` of a worker's function calls.
 ///
 /// # Errors
-/// Names what the environment lacks; else those of the runtime.
+/// Returns the environment's missing or invalid variables, or an error of the runtime.
 pub fn serve<W: Worker>() -> Result<(), Error> {
     telemetry::init();
     block_on(async {
@@ -165,39 +167,39 @@ pub fn serve<W: Worker>() -> Result<(), Error> {
     })
 }
 
-/// Runs a batch. Boxed, so that the runtime is compiled here once, and not with each function.
+/// A closure that runs a batch. It is boxed so that the runtime is compiled once, here, and not for each function.
 type Batch<'a> = dyn Fn(LambdaEvent<SqsEvent>) -> LocalBoxFuture<'a, SqsBatchResponse> + 'a;
 
 async fn run(batch: &Batch<'_>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event| Ok::<_, Error>(batch(event).await))).await
 }
 
-/// Runs a batch; see the module's own words.
+/// Runs a batch, as the module's documentation describes.
 pub async fn run_batch<W: Worker>(
     worker: &W,
     context: &WorkerContext,
     event: LambdaEvent<SqsEvent>,
 ) -> SqsBatchResponse {
-    handle(context, event, &|record, attempt, until| deliver(worker, record, attempt, until).boxed_local()).await
+    handle(context, event, &|record, info, until| deliver(worker, record, info, until).boxed_local()).await
 }
 
-/// Delivers a message to the worker. Boxed like [`Batch`].
+/// A closure that delivers a message to the worker. Boxed like [`Batch`].
 type Deliver<'a> = dyn Fn(SqsMessage, DeliveryInfo, Instant) -> LocalBoxFuture<'a, Delivery> + 'a;
 
 async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: &Deliver<'_>) -> SqsBatchResponse {
     let LambdaEvent { payload, context: lambda } = event;
     let (started, time) = (Instant::now(), clock::time_left(lambda.deadline));
-    let reserving = |kept: Duration| started + time.saturating_sub(kept);
+    let reserving = |reserved: Duration| started + time.saturating_sub(reserved);
     let dead_letter_until = reserving(RESPONSE_BUDGET);
     let publish_until = reserving(RESPONSE_BUDGET + DEAD_LETTER_BUDGET);
     let apply_until = reserving(RESERVED_TIME);
-    let attempt = |record: &SqsMessage| {
+    let delivery_info = |record: &SqsMessage| {
         let receive_count = receive_count(record);
         DeliveryInfo { receive_count, remaining: context.max_receives.saturating_sub(receive_count), timeout: time }
     };
     let delivering = |record| {
-        let attempt = attempt(&record);
-        deliver(record, attempt, apply_until)
+        let info = delivery_info(&record);
+        deliver(record, info, apply_until)
     };
     let mut deliveries = join_all(payload.records.into_iter().map(delivering)).await;
     publish(context, &mut deliveries, publish_until).await;
@@ -209,18 +211,18 @@ async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: 
     response
 }
 
-/// One message on its way through an invocation.
+/// A message on its way through an invocation.
 struct Delivery {
     record: SqsMessage,
     started: Instant,
-    /// The message's kind, as far as it is known.
+    /// The message's kind, if it is known.
     kind: Option<String>,
-    /// Known once the message was read.
+    /// The fields for the log, known once the message is read.
     about: Option<LogFields>,
     result: Result<Completed, WorkerError>,
 }
 
-async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: DeliveryInfo, until: Instant) -> Delivery {
+async fn deliver<W: Worker>(worker: &W, record: SqsMessage, info: DeliveryInfo, until: Instant) -> Delivery {
     let started = Instant::now();
     let body = record.body.as_deref().unwrap_or_default();
     let body = body.strip_prefix(crate::BYTE_ORDER_MARK).unwrap_or(body);
@@ -236,7 +238,7 @@ async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: DeliveryInf
         }
     };
     let (kind, about) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
-    let applying = AssertUnwindSafe(async { worker.apply(message, attempt).await }).catch_unwind();
+    let applying = AssertUnwindSafe(async { worker.apply(message, info).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(WorkerError::Permanent("the worker panicked".to_owned())),
@@ -248,8 +250,8 @@ async fn deliver<W: Worker>(worker: &W, record: SqsMessage, attempt: DeliveryInf
 async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: Instant) {
     let (mut owners, mut events) = (Vec::new(), Vec::new());
     for (index, delivery) in deliveries.iter_mut().enumerate() {
-        if let Ok(applied) = &mut delivery.result {
-            for event in applied.events.drain(..) {
+        if let Ok(completed) = &mut delivery.result {
+            for event in completed.events.drain(..) {
                 owners.push(index);
                 events.push(event);
             }
@@ -258,35 +260,35 @@ async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: In
     if events.is_empty() {
         return;
     }
-    for (owner, disposition) in owners.into_iter().zip(context.publish(events, until).await) {
-        if let Err(failure) = disposition {
-            deliveries[owner].result = Err(failure);
+    for (owner, result) in owners.into_iter().zip(context.publish(events, until).await) {
+        if let Err(error) = result {
+            deliveries[owner].result = Err(error);
         }
     }
 }
 
-/// How often the message was delivered, this time included.
+/// Returns how often the message has been received, including this delivery.
 fn receive_count(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// What happens to a message next.
+/// The next step for a message.
 enum Disposition<'a> {
-    /// It is done.
+    /// The message is acknowledged.
     Ack(&'static str),
-    /// It comes back after the visibility timeout, or this time.
+    /// The message is redelivered after the visibility timeout, or after this delay.
     Retry(&'a str, Option<Duration>),
-    /// It goes into the dead-letter queue.
+    /// The message is sent to the dead-letter queue.
     DeadLetter(&'a str),
 }
 
-/// Lets the message go (`None`), or names it as failed.
+/// Acknowledges the message by returning `None`, or returns it as a batch item failure.
 async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> Option<BatchItemFailure> {
     let receive_count = receive_count(&delivery.record);
     let message_id = delivery.record.message_id.as_deref().unwrap_or_default();
     let is_last = receive_count >= context.max_receives;
     let disposition = match &delivery.result {
-        Ok(applied) => Disposition::Ack(applied.outcome),
+        Ok(completed) => Disposition::Ack(completed.outcome),
         Err(WorkerError::Transient(reason)) if !is_last => Disposition::Retry(reason, None),
         Err(WorkerError::RetryAfter(reason, time)) if !is_last => Disposition::Retry(reason, Some(*time)),
         Err(WorkerError::Unexpected(reason)) if !is_last && receive_count < MOST_UNEXPECTED => {
@@ -307,7 +309,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
             if let (Some(queue), Some(time)) = (&context.queue, time) {
                 let handle = delivery.record.receipt_handle.as_deref().unwrap_or_default();
                 if let Some(error) = in_time(queue.change_visibility(handle, time), until).await {
-                    tracing::warn!(message_id, error, "comes back after the visibility timeout");
+                    tracing::warn!(message_id, error, "the delay was not set: retried after the visibility timeout");
                 }
             }
             false
@@ -318,7 +320,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
             match &failure {
                 None => context.metrics.dead_lettered(),
                 Some(error) => {
-                    tracing::error!(message_id, error, "left for SQS to dead-letter");
+                    tracing::error!(message_id, error, "not sent to the dead-letter queue: SQS will move it");
                     context.metrics.failed();
                 }
             }
@@ -330,7 +332,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
     (!gone).then_some(failure)
 }
 
-/// Why the call failed, if it did.
+/// Returns the error of a call that failed or did not end in time.
 async fn in_time(call: impl Future<Output = Result<(), SendError>>, until: Instant) -> Option<String> {
     match tokio::time::timeout_at(until.into(), call).await {
         Ok(Ok(())) => None,
@@ -372,7 +374,7 @@ fn log(delivery: &Delivery, message_id: &str, receive_count: u32, disposition: &
                 reason,
                 wait_s,
                 duration_ms,
-                "not yet"
+                "will be retried"
             );
         }
         Disposition::DeadLetter(reason) => {
@@ -387,7 +389,7 @@ fn log(delivery: &Delivery, message_id: &str, receive_count: u32, disposition: &
                 outcome,
                 reason,
                 duration_ms,
-                "given up"
+                "moving to the dead-letter queue"
             );
         }
     }

@@ -18,7 +18,9 @@ SENTENCE = 40
 HEADING = 70
 SUFFIXES = {".rs", ".py", ".sh", ".md", ".js", ".mjs", ".html", ".css", ".yaml", ".yml", ".toml", ".proto", ""}
 # Not our words: the contract's documents, recorded data and lists that tools write.
-FOREIGN = re.compile(r"^tests/seeds/|(^|/)LICENSE|\.lock$|requirements\.txt$|(^|/)\.(git|npm)|^tests/bench/results/.*\.json$")
+FOREIGN = re.compile(
+    r"^tests/seeds/|(^|/)LICENSE|\.lock$|requirements\.txt$|(^|/)\.(git|npm)|^tests/bench/results/.*\.json$"
+)
 
 
 class Word(NamedTuple):
@@ -35,7 +37,10 @@ WORDS = [
     Word(r"let_go|let go|lets go|letting go", "acknowledge, delete"),
     Word(r"bur(y|ied|ies|ying)", "dead-letter"),
     Word(r"fates?", "disposition, outcome"),
-    Word(r"arenas?|crews?|labou?rs?|storms?|weather|calm|fuses?", "TestEnv, workers, simulation, fault schedule, kill_after"),
+    Word(
+        r"arenas?|crews?|labou?rs?|storms?|weather|calm|fuses?",
+        "TestEnv, workers, simulation, fault schedule, kill_after",
+    ),
     Word(r"stand-?ins?", "fake"),
     Word(r"hostile", "security, malicious"),
     Word(r"odd(ly|er|est)?", "unusual, invalid"),
@@ -56,19 +61,23 @@ WORDS = [
 COMPILED = [(word, re.compile(rf"(?<![a-z])(?:{word.pattern})(?![a-z])", re.IGNORECASE)) for word in WORDS]
 
 # A doc comment that begins so is a fragment, or needs the line before it.
-FRAGMENT = set(
-    "That Whether What Which Who Whom Whose Where When How Why Of For To At In From With By And Or But As If So Its".split()
-)
+FRAGMENT = set("That Whether What Which Who Whom Whose Where When How Why".split())
+FRAGMENT |= set("Of For To At In From With By And Or But As If So Its".split())
 NO_VERB = set("This Its Is Was Has Does Always Whose Thus Plus Perhaps Besides Us".split())
 ITEM = re.compile(r"(?:pub(?:\([^)]*\))? )?(?:const |async |unsafe |extern \"C\" )*fn (\w+)")
 
 
 def shown(path: Path) -> str:
+    """Returns the path from the root."""
     return str(path.relative_to(ROOT))
 
 
 def words(path: Path, lines: list[str]) -> list[tuple[int, str]]:
-    """Finds the words of the list, in prose and in the parts of identifiers."""
+    """Finds the words of the list, in prose and in the parts of identifiers.
+
+    >>> [number for number, _ in words(ROOT / "a.rs", ["answered", "fn answer_of", "a coddled band", "OddOne", "told"])]
+    [1, 2, 4, 5]
+    """
     found = []
     for number, line in enumerate(lines, 1):
         split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", line)
@@ -79,7 +88,17 @@ def words(path: Path, lines: list[str]) -> list[tuple[int, str]]:
 
 
 def sentence(text: str, verb: bool) -> str | None:
-    """Returns what is wrong with the first sentence of a doc comment, if anything is."""
+    """Returns what is wrong with the first sentence of a doc comment, if anything is.
+
+    >>> [sentence(text, verb=True) for text in ["Returns the bulk.", "Sends it, if it can."]]
+    [None, None]
+    >>> [sentence(text, verb=True)[:10] for text in ["Whether it is there.", "The bulk.", "Is it?", "This returns it."]]
+    ['a fragment', 'a fragment', 'a fragment', 'begin with']
+    >>> [sentence(text, verb=False) for text in ["The URL of the queue.", "`QueueUrl`."]]
+    [None, None]
+    >>> sentence("The URL of a queue", verb=False)[:14]
+    'not a sentence'
+    """
     first = text.split()
     if not first or first[0][0] in "`[\"'<#|":
         return None
@@ -91,7 +110,13 @@ def sentence(text: str, verb: bool) -> str | None:
 
 
 def rust_docs(lines: list[str]) -> list[tuple[int, str]]:
-    """Checks each doc comment; those of functions that are no tests begin with a verb."""
+    """Checks each doc comment; those of functions that are no tests begin with a verb.
+
+    >>> rust_docs(["/// A message is lost here.", "#[test]", "fn lost() {}", "/// Returns the ID.", "pub fn id() {}"])
+    []
+    >>> [number for number, _ in rust_docs(["/// Returns an", "/// ID.", "fn a() {}", "/// An ID of it.", "fn b() {}"])]
+    [4]
+    """
     found = []
     number = 0
     while number < len(lines):
@@ -115,7 +140,13 @@ def rust_docs(lines: list[str]) -> list[tuple[int, str]]:
 
 
 def python_docs(text: str) -> list[tuple[int, str]]:
-    """Checks each docstring; those of functions that are no tests begin with a verb."""
+    """Checks each docstring; those of functions that are no tests begin with a verb.
+
+    >>> [problem for _, problem in python_docs("def id(): 'Returns the ID of it.'")]
+    []
+    >>> [number for number, _ in python_docs("def id(): 'The ID of the message.'")]
+    [1]
+    """
     found = []
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -128,7 +159,12 @@ def python_docs(text: str) -> list[tuple[int, str]]:
 
 
 def too_wide(path: Path, lines: list[str]) -> list[tuple[int, str]]:
-    """Finds lines over the width. A table's row, a link and a line without a space cannot be broken."""
+    """Finds lines over the width. A table's row, a link and a line without a space cannot be broken.
+
+    >>> long = "a word " * 20
+    >>> [len(too_wide(ROOT / "a.md", [line])) for line in (long, "|" + long, long + "x" * 70, long[:120])]
+    [1, 0, 0, 0]
+    """
     found = []
     for number, line in enumerate(lines, 1):
         unbreakable = path.suffix == ".md" and line.startswith("|") or re.search(r"\S{70}", line)
@@ -154,20 +190,30 @@ def prose(lines: list[str]) -> list[tuple[int, str]]:
 
 
 def sentences(lines: list[str]) -> list[tuple[int, str]]:
-    """Finds sentences of more than one idea: long ones, and those with two semicolons."""
+    """Finds sentences of more than one idea: long ones, and those with two semicolons.
+
+    >>> [number for number, _ in sentences(["one; two; three.", "", "```", "a; b; c", "```", "- " + "word " * 41])]
+    [1, 6]
+    """
     found = []
     for number, paragraph in prose(lines):
         plain = re.sub(r"\]\([^)]*\)|`[^`]*`", "x", paragraph)
         for one in re.split(r"(?<=[.!?:])\s", plain):
             if len(one.split()) > SENTENCE:
-                found.append((number, f"a sentence of {len(one.split())} words, {SENTENCE} are the limit: “{one[:50]}”"))
+                found.append(
+                    (number, f"a sentence of {len(one.split())} words, {SENTENCE} are the limit: “{one[:50]}”")
+                )
             if one.count(";") > 1:
                 found.append((number, f"two semicolons in a sentence: “{one[:50]}”"))
     return found
 
 
 def headings(lines: list[str]) -> list[tuple[int, str]]:
-    """Checks that a page has one title, skips no level, and has short headings without a full stop, each once."""
+    """Checks that a page has one title, skips no level, and has short headings without a full stop, each once.
+
+    >>> [number for number, _ in headings(["# Title", "## One", "#### Three", "## One", "# Second", "## Stop."])]
+    [3, 4, 5, 6]
+    """
     found, level, seen, fence = [], 0, set(), False
     for number, line in enumerate(lines, 1):
         fence ^= line.lstrip().startswith("```")

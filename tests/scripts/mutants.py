@@ -24,11 +24,11 @@ SCRATCH = ROOT / "target" / "mutants"
 PACKAGES = {
     "shared": (["domain", "number.rs"], "serde serde_json thiserror time uuid"),
     "requests": (
-        [f"http/{name}" for name in ("body", "body.rs", "claims.rs", "event.rs", "idempotency.rs", "identity.rs")]
-        + ["http/page.rs", "http/problem.rs"],
+        [f"http/{name}" for name in ("body", "body.rs", "claims.rs", "gateway_request.rs", "idempotency.rs")]
+        + ["http/identity.rs", "http/page.rs", "http/problem.rs"],
         "shared base64 lambda_http ring serde serde_json sfv thiserror uuid",
     ),
-    "cancel-orders": (["wire", "entry.rs", "told.rs"], "shared serde serde_json thiserror uuid"),
+    "cancel-orders": (["wire", "entry.rs", "entry_status.rs"], "shared serde serde_json thiserror uuid"),
 }
 SOURCES = {"shared": "shared/src", "requests": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
 FOR_TESTS = "fastrand proptest rstest"
@@ -36,7 +36,7 @@ FOR_TESTS = "fastrand proptest rstest"
 # What stands in place of the rest.
 REPLACED = {
     "shared/src/lib.rs": "pub mod domain;\npub mod number;\n",
-    "cancel-orders/src/lib.rs": "mod entry;\npub mod told;\npub mod wire;\n",
+    "cancel-orders/src/lib.rs": "mod entry;\npub mod entry_status;\npub mod wire;\n",
     "requests/src/lib.rs": """
 pub(crate) const BYTE_ORDER_MARK: &str = "\\u{feff}";
 pub mod http;
@@ -60,7 +60,7 @@ pub mod store {
     "requests/src/http/mod.rs": """
 mod body;
 mod claims;
-mod event;
+mod gateway_request;
 mod idempotency;
 mod identity;
 mod page;
@@ -75,13 +75,14 @@ mod token {
         }
     }
 }
+pub use gateway_request::ApiGatewayRequest;
 use lambda_http::RequestExt;
 use problem::Invalid;
 #[derive(Debug)]
-pub struct Call {
+pub struct RequestContext {
     request: lambda_http::Request,
 }
-impl Call {
+impl RequestContext {
     #[cfg(test)]
     fn of(request: lambda_http::Request) -> Self {
         Self { request }

@@ -41,8 +41,8 @@ pub async fn create(tenant: &Tenant, external_ids: &[String]) -> String {
 
 /// Starts the bulk; answers the operation once it has ended.
 pub async fn start(tenant: &Tenant, bulk: &str) -> Value {
-    let answer = post(tenant, &format!("{BULKS}/{bulk}/start")).send().await.unwrap();
-    let (status, location, body) = parts(answer).await;
+    let response = post(tenant, &format!("{BULKS}/{bulk}/start")).send().await.unwrap();
+    let (status, location, body) = parts(response).await;
     assert_eq!(status, 202, "{body}");
     tenant.ended(&location).await
 }
@@ -75,7 +75,7 @@ pub async fn counts(tenant: &Tenant, bulk: &str) -> Value {
 
 /// Sends a cancel of the bulk; answers its status, location and body.
 pub async fn cancel(tenant: &Tenant, bulk: &str, body: &Value) -> (u16, String, Value) {
-    let answer = post(tenant, &format!("{BULKS}/{bulk}/cancel")).json(body).send().await.unwrap();
-    let (status, location, body) = parts(answer).await;
+    let response = post(tenant, &format!("{BULKS}/{bulk}/cancel")).json(body).send().await.unwrap();
+    let (status, location, body) = parts(response).await;
     (status.as_u16(), location, body)
 }

@@ -179,10 +179,10 @@ mod tests {
     fn a_calls_units_are_shared_among_its_rows() {
         let key = |id: u32| json!({ "pk": { "S": format!("{ORG}#CARD#{id}") }, "org_id": { "S": ORG } });
         let request = json!({ "TransactItems": [{ "Update": { "Key": key(1) } }, { "Put": { "Item": key(2) } }] });
-        let answer = json!({ "ConsumedCapacity": [{ "TableName": "t", "CapacityUnits": 4.0 }] });
+        let response = json!({ "ConsumedCapacity": [{ "TableName": "t", "CapacityUnits": 4.0 }] });
         let meter = CapacityMeter::default();
         let target = "DynamoDB_20120810.TransactWriteItems";
-        meter.count(target, request.to_string().as_bytes(), answer.to_string().as_bytes(), Duration::ZERO);
+        meter.count(target, request.to_string().as_bytes(), response.to_string().as_bytes(), Duration::ZERO);
         let consumed = meter.take();
         assert_eq!(consumed.partitions, [1, 2].map(|id| (format!("{ORG}#CARD#{id}"), 2.0)).into());
         assert_eq!((consumed.dynamodb_calls(), consumed.other_calls("PutEvents")), (1, 0));

@@ -25,20 +25,20 @@ use rows::key_of;
 /// The rows that are being written. Clones are the same registry; the default takes no part in anything.
 #[derive(Debug, Clone, Default)]
 pub struct Commits {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CommitState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct CommitState {
     rng: Rng,
     /// How long a row stays unseen at most.
     longest: Duration,
-    rows: HashMap<Key, Row>,
+    rows: HashMap<Key, RowState>,
     shown: usize,
 }
 
 #[derive(Debug)]
-enum Row {
+enum RowState {
     /// So many writes of this row alone are under way.
     Written(usize),
     /// A transaction holds it.
@@ -83,9 +83,9 @@ impl Commits {
     }
 
     /// The registry at this time, without the rows that are seen by then.
-    fn at(&self, now: Instant) -> MutexGuard<'_, State> {
+    fn at(&self, now: Instant) -> MutexGuard<'_, CommitState> {
         let mut state = self.state.lock().unwrap();
-        let is_seen = |row: &Row| matches!(row, Row::Held(Held { until: Some(until), .. }) if *until <= now);
+        let is_seen = |row: &RowState| matches!(row, RowState::Held(Held { until: Some(until), .. }) if *until <= now);
         state.rows.retain(|_, row| !is_seen(row));
         state
     }
@@ -93,12 +93,12 @@ impl Commits {
     /// Notes writes of single rows; answers which of them may be done. Each of those must [`end`](Self::end).
     pub(crate) fn begin(&self, rows: &[Key], now: Instant) -> Vec<bool> {
         let mut state = self.at(now);
-        let mut may = |key: &Key| match state.rows.entry(key.clone()).or_insert(Row::Written(0)) {
-            Row::Written(writes) => {
+        let mut may = |key: &Key| match state.rows.entry(key.clone()).or_insert(RowState::Written(0)) {
+            RowState::Written(writes) => {
                 *writes += 1;
                 true
             }
-            Row::Held(_) => false,
+            RowState::Held(_) => false,
         };
         rows.iter().map(&mut may).collect()
     }
@@ -107,7 +107,7 @@ impl Commits {
     pub(crate) fn end<'a>(&self, rows: impl IntoIterator<Item = &'a Key>) {
         let mut state = self.state.lock().unwrap();
         for key in rows {
-            let Some(Row::Written(writes)) = state.rows.get_mut(key) else { panic!("nobody writes {key:?}") };
+            let Some(RowState::Written(writes)) = state.rows.get_mut(key) else { panic!("nobody writes {key:?}") };
             *writes -= 1;
             if *writes == 0 {
                 state.rows.remove(key);
@@ -122,7 +122,7 @@ impl Commits {
     /// the transaction. A refusal is no less than what it may do, and nobody has to wait here.)
     pub(crate) fn prepare(&self, rows: &[Key], token: &Value, now: Instant) -> Result<(), Value> {
         let mut state = self.at(now);
-        let of_same = |row: &Row| matches!(row, Row::Held(held) if held.token.is_string() && held.token == *token);
+        let of_same = |row: &RowState| matches!(row, RowState::Held(held) if held.token.is_string() && held.token == *token);
         if rows.iter().any(|key| state.rows.get(key).is_some_and(of_same)) {
             return Err(refusal("TransactionInProgressException"));
         }
@@ -131,7 +131,7 @@ impl Commits {
         }
         for key in rows {
             let held = Held { token: token.clone(), before: None, until: None };
-            state.rows.insert(key.clone(), Row::Held(held));
+            state.rows.insert(key.clone(), RowState::Held(held));
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Commits {
     /// DynamoDB's refusal to read these rows together, if a transaction holds one of them.
     pub(crate) fn refuse_reading(&self, rows: &[Key], now: Instant) -> Option<Value> {
         let state = self.at(now);
-        canceled(rows, |key| matches!(state.rows.get(key), Some(Row::Held(_))))
+        canceled(rows, |key| matches!(state.rows.get(key), Some(RowState::Held(_))))
     }
 
     /// Notes what is shown of these rows, which are held, until they are seen: `found`, or that there is none.
@@ -169,35 +169,35 @@ impl Commits {
     }
 
     /// Makes the answer to a read of this name what DynamoDB shows at this time.
-    pub(crate) fn show(&self, name: &str, answer: &mut Value, now: Instant) {
+    pub(crate) fn show(&self, name: &str, response: &mut Value, now: Instant) {
         let mut state = self.at(now);
         match name {
             "GetItem" => {
-                let mut items: Vec<Value> = answer.as_object_mut().unwrap().remove("Item").into_iter().collect();
+                let mut items: Vec<Value> = response.as_object_mut().unwrap().remove("Item").into_iter().collect();
                 state.show(&mut items);
                 if let Some(item) = items.pop() {
-                    answer["Item"] = item;
+                    response["Item"] = item;
                 }
             }
             "BatchGetItem" => {
-                for (_, items) in answer["Responses"].as_object_mut().into_iter().flatten() {
+                for (_, items) in response["Responses"].as_object_mut().into_iter().flatten() {
                     state.show(items.as_array_mut().unwrap());
                 }
             }
             _ => {
-                let items = answer["Items"].as_array_mut().unwrap();
+                let items = response["Items"].as_array_mut().unwrap();
                 let absent = state.show(items);
                 for count in ["Count", "ScannedCount"] {
-                    answer[count] = (answer[count].as_u64().unwrap() - absent).into();
+                    response[count] = (response[count].as_u64().unwrap() - absent).into();
                 }
             }
         }
     }
 }
 
-impl State {
+impl CommitState {
     fn held(&mut self, key: &Key) -> &mut Held {
-        let Some(Row::Held(held)) = self.rows.get_mut(key) else { panic!("no transaction holds {key:?}") };
+        let Some(RowState::Held(held)) = self.rows.get_mut(key) else { panic!("no transaction holds {key:?}") };
         held
     }
 
@@ -205,7 +205,7 @@ impl State {
     fn show(&mut self, items: &mut Vec<Value>) -> u64 {
         let all = items.len();
         items.retain_mut(|item| {
-            let Some(Row::Held(Held { before: Some(before), .. })) = self.rows.get(&key_of(item)) else { return true };
+            let Some(RowState::Held(Held { before: Some(before), .. })) = self.rows.get(&key_of(item)) else { return true };
             if item != before {
                 self.shown += 1;
                 item.clone_from(before);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_comes_again_is_told_that_it_is_in_progress() {
+    fn a_repeated_transaction_is_refused_as_in_progress() {
         let (commits, rows, now) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
         let exception = |token: &str| {
             let refusal = commits.prepare(&rows, &json!(token), now).err()?;

@@ -134,7 +134,7 @@ pub fn resolved<'a>(document: &'a Value, node: &'a Value) -> &'a Value {
 }
 
 /// Fails unless an operation of this path answers so. A method that there is not is the gateway's to refuse.
-pub fn check_answer(path: &str, status: u16, content_type: &str, body: &Value) {
+pub fn check_response(path: &str, status: u16, content_type: &str, body: &Value) {
     let kind = content_type.split(';').next().unwrap_or_default();
     let all = operations(&DOCUMENT).into_iter().filter(|operation| is_at(operation.path, path)).collect::<Vec<_>>();
     let is_no_route = status == 404 && body.get("message").is_some();
@@ -158,11 +158,11 @@ fn mismatch(operation: Operation<'_>, status: u16, kind: &str, body: &Value) -> 
     let escaped = |text: &str| text.replace('~', "~0").replace('/', "~1");
     let Operation { method, path, node, .. } = operation;
     let of_operation = format!("/paths/{}/{}/responses/{status}", escaped(path), method.to_lowercase());
-    let Some(answer) = node["responses"].get(status.to_string()) else {
+    let Some(response) = node["responses"].get(status.to_string()) else {
         return Some(format!("{method}: not documented"));
     };
-    let place = answer["$ref"].as_str().map_or(of_operation, |reference| reference.trim_start_matches('#').to_owned());
-    if resolved(&DOCUMENT, answer)["content"].get(kind).is_none() {
+    let place = response["$ref"].as_str().map_or(of_operation, |reference| reference.trim_start_matches('#').to_owned());
+    if resolved(&DOCUMENT, response)["content"].get(kind).is_none() {
         return Some(format!("{method}: another content type"));
     }
     let pointer = format!("{place}/content/{}/schema", escaped(kind));

@@ -28,11 +28,11 @@ const TOGETHER: f64 = 0.02;
 /// Of those that cost as long as [`TOO_LONG`], how many.
 const SELDOM: f64 = 0.2;
 /// How likely a call begins a spell of a fault, in which calls hardly meet anything else: longer than a call is tried.
-const SPELL: f64 = 0.004;
+const BURST: f64 = 0.004;
 /// How likely a call meets the fault in a spell of it.
-const IN_SPELL: f64 = 0.95;
+const IN_BURST: f64 = 0.95;
 /// How long a spell lasts at most.
-const LONGEST_SPELL: Duration = Duration::from_millis(2500);
+const LONGEST_BURST: Duration = Duration::from_millis(2500);
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -42,21 +42,21 @@ pub enum Fault {
     /// A transaction holds the row.
     Conflicts,
     /// A service does some of a call's entries, and says so within a 200.
-    PartialAnswers,
+    PartialResponses,
     /// A service answers 500 and has done nothing.
     Errors,
     /// A service has done what it was asked, and answers 500, or nothing in time.
-    LostAnswers,
+    LostResponses,
     /// The connection breaks in the middle of the answer.
-    BrokenAnswers,
+    BrokenResponses,
     /// The answer comes when nobody waits for it any more.
-    SlowAnswers,
+    SlowResponses,
     /// The connection breaks, and the call is done later all the same.
     LateEffects,
     /// The rows of a transaction are seen one after the other.
     SeenApart,
     /// Functions die between any two of their calls.
-    Deaths,
+    Crashes,
     /// Every message is delivered twice, in any order.
     Duplicates,
     /// Clocks of functions differ by hours.
@@ -82,14 +82,14 @@ impl Fault {
     pub const ALL: [Self; 12] = [
         Self::Throttling,
         Self::Conflicts,
-        Self::PartialAnswers,
+        Self::PartialResponses,
         Self::Errors,
-        Self::LostAnswers,
-        Self::BrokenAnswers,
-        Self::SlowAnswers,
+        Self::LostResponses,
+        Self::BrokenResponses,
+        Self::SlowResponses,
         Self::LateEffects,
         Self::SeenApart,
-        Self::Deaths,
+        Self::Crashes,
         Self::Duplicates,
         Self::ClockSkew,
     ];
@@ -112,15 +112,15 @@ impl Fault {
 pub struct FaultSchedule {
     faults: Arc<[Fault]>,
     commits: Commits,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ScheduleState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ScheduleState {
     rng: Rng,
-    is_calm: bool,
+    is_stopped: bool,
     is_down: bool,
-    spell: Option<(Fault, Instant)>,
+    burst: Option<(Fault, Instant)>,
     met: BTreeMap<Fault, usize>,
 }
 
@@ -130,24 +130,24 @@ impl FaultSchedule {
     pub fn new(faults: &[Fault], seed: u64, commits: &Commits) -> Self {
         let mut rng = Rng::with_seed(seed);
         commits.show_apart(if faults.contains(&Fault::SeenApart) { APART } else { Duration::ZERO }, rng.u64(..));
-        let state = State { rng, is_calm: false, is_down: false, spell: None, met: BTreeMap::new() };
+        let state = ScheduleState { rng, is_stopped: false, is_down: false, burst: None, met: BTreeMap::new() };
         Self { faults: faults.into(), commits: commits.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Whether this fault is among its faults, and it is not calm.
     #[must_use]
     pub fn has(&self, fault: Fault) -> bool {
-        !self.is_calm() && self.faults.contains(&fault)
+        !self.is_stopped() && self.faults.contains(&fault)
     }
 
     /// From now on nothing goes wrong.
-    pub fn calm(&self) {
-        self.state.lock().unwrap().is_calm = true;
+    pub fn stop(&self) {
+        self.state.lock().unwrap().is_stopped = true;
         self.commits.show_apart(Duration::ZERO, 0);
     }
 
-    fn is_calm(&self) -> bool {
-        self.state.lock().unwrap().is_calm
+    fn is_stopped(&self) -> bool {
+        self.state.lock().unwrap().is_stopped
     }
 
     /// From now on services that can be out of reach are, or are not.
@@ -175,22 +175,22 @@ impl FaultSchedule {
     #[must_use]
     pub fn step(&self, call: &Call<'_>, moment: Moment) -> Step {
         let mut state = self.state.lock().unwrap();
-        if state.is_calm {
+        if state.is_stopped {
             return Step::Pass;
         }
         let now = Instant::now();
-        if state.spell.is_none_or(|(_, until)| until < now) && state.rng.f64() < SPELL {
-            let until = now + LONGEST_SPELL.mul_f64(state.rng.f64());
-            state.spell = state.rng.choice(self.faults.iter()).map(|fault| (*fault, until));
+        if state.burst.is_none_or(|(_, until)| until < now) && state.rng.f64() < BURST {
+            let until = now + LONGEST_BURST.mul_f64(state.rng.f64());
+            state.burst = state.rng.choice(self.faults.iter()).map(|fault| (*fault, until));
         }
-        let spell = state.spell.filter(|(_, until)| *until >= now).map(|(fault, _)| fault);
+        let burst = state.burst.filter(|(_, until)| *until >= now).map(|(fault, _)| fault);
         for fault in self.faults.iter() {
             let is_met = if let Some(service) = fault.service() {
                 state.is_down && call.target.starts_with(service)
             } else {
                 let likely = if self.faults.len() == 1 { ALONE } else { TOGETHER };
-                let likely = if *fault == Fault::SlowAnswers { likely * SELDOM } else { likely };
-                state.rng.f64() < if spell == Some(*fault) { IN_SPELL } else { likely }
+                let likely = if *fault == Fault::SlowResponses { likely * SELDOM } else { likely };
+                state.rng.f64() < if burst == Some(*fault) { IN_BURST } else { likely }
             };
             if !is_met {
                 continue;
@@ -221,17 +221,17 @@ fn step(fault: Fault, call: &Call<'_>, moment: Moment, rng: &mut Rng) -> Option<
             "TransactWriteItems" => Some(canceled("TransactionConflict")),
             _ => None,
         },
-        (Fault::PartialAnswers, Moment::Before) => match name {
+        (Fault::PartialResponses, Moment::Before) => match name {
             "SendMessageBatch" | "PutEvents" | "BatchWriteItem" | "BatchGetItem" | "BatchExecuteStatement" => {
                 Some(Step::Partly(rng.u64(..)))
             }
             _ => None,
         },
-        (Fault::Errors, Moment::Before) | (Fault::LostAnswers, Moment::After) => {
-            Some(rng.choice([Step::Answer(500, "{}".to_owned()), Step::Answer(503, String::new()), Step::Cut])?)
+        (Fault::Errors, Moment::Before) | (Fault::LostResponses, Moment::After) => {
+            Some(rng.choice([Step::Respond(500, "{}".to_owned()), Step::Respond(503, String::new()), Step::Cut])?)
         }
-        (Fault::BrokenAnswers, Moment::After) => Some(Step::Half),
-        (Fault::SlowAnswers, Moment::After) => Some(Step::Wait(TOO_LONG)),
+        (Fault::BrokenResponses, Moment::After) => Some(Step::Half),
+        (Fault::SlowResponses, Moment::After) => Some(Step::Wait(TOO_LONG)),
         (Fault::LateEffects, Moment::Before) => Some(Step::Late(LATEST_EFFECT.mul_f64(rng.f64()))),
         (Fault::DynamoDbDown | Fault::SqsDown | Fault::EventBridgeDown, Moment::Before) => Some(Step::Cut),
         _ => None,
@@ -239,7 +239,7 @@ fn step(fault: Fault, call: &Call<'_>, moment: Moment, rng: &mut Rng) -> Option<
 }
 
 fn refused(code: &str) -> Step {
-    Step::Answer(400, json!({ "__type": format!("aws#{code}"), "message": "m" }).to_string())
+    Step::Respond(400, json!({ "__type": format!("aws#{code}"), "message": "m" }).to_string())
 }
 
 fn canceled(code: &str) -> Step {
@@ -247,5 +247,5 @@ fn canceled(code: &str) -> Step {
         "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "message": "m",
         "CancellationReasons": [{ "Code": "None" }, { "Code": code, "Message": "m" }],
     });
-    Step::Answer(400, body.to_string())
+    Step::Respond(400, body.to_string())
 }

@@ -44,9 +44,9 @@ struct RuntimeApi {
     /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
     skew_seconds: Arc<AtomicI64>,
     /// When it was first asked for an event.
-    asked: watch::Sender<Option<Instant>>,
+    first_poll: watch::Sender<Option<Instant>>,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Handed>>>,
-    answers: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
+    pending: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
 }
 
 /// An event on its way to the process.
@@ -129,13 +129,13 @@ impl Function {
         let api = RuntimeApi {
             timeout_seconds: Arc::new(AtomicU64::new(FUNCTION_TIMEOUT.as_secs())),
             skew_seconds: Arc::default(),
-            asked: watch::Sender::default(),
+            first_poll: watch::Sender::default(),
             events: Arc::new(tokio::sync::Mutex::new(receive)),
-            answers: Arc::new(Mutex::new(HashMap::new())),
+            pending: Arc::new(Mutex::new(HashMap::new())),
         };
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(answered))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(responded))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(failed))
             .with_state(api.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -225,10 +225,10 @@ impl Function {
         // Before: the new process may run at once, and this one not before it waits.
         let started = Instant::now();
         self.ensure_running().await;
-        let mut asked = self.api.asked.subscribe();
-        let asked = tokio::time::timeout(START_TIMEOUT, asked.wait_for(Option::is_some)).await;
-        let asked = asked.unwrap_or_else(|_| panic!("{} does not start: {}", self.program.name, self.log()));
-        asked.unwrap().unwrap().duration_since(started)
+        let mut first_poll = self.api.first_poll.subscribe();
+        let first_poll = tokio::time::timeout(START_TIMEOUT, first_poll.wait_for(Option::is_some)).await;
+        let first_poll = first_poll.unwrap_or_else(|_| panic!("{} does not start: {}", self.program.name, self.log()));
+        first_poll.unwrap().unwrap().duration_since(started)
     }
 
     /// Hands it this event, starting a process if none lives, and waits for what comes of it.
@@ -239,8 +239,8 @@ impl Function {
         }
         self.ensure_running().await;
         let id = Uuid::new_v4().to_string();
-        let (answer, mut wait) = oneshot::channel();
-        self.api.answers.lock().unwrap().insert(id.clone(), answer);
+        let (send, mut wait) = oneshot::channel();
+        self.api.pending.lock().unwrap().insert(id.clone(), send);
         let trace_header = self.trace_header.clone().unwrap_or(header);
         self.send.send(Handed { id, trace_header, event }).unwrap();
         loop {
@@ -250,9 +250,9 @@ impl Function {
                     check_headers(&result);
                     return result;
                 }
-                Err(_) if self.has_died().await => {
+                Err(_) if self.has_exited().await => {
                     // What the dead process took with it is no longer waited for.
-                    return wait.try_recv().unwrap_or(Invocation::Died);
+                    return wait.try_recv().unwrap_or(Invocation::Crashed);
                 }
                 Err(_) => {}
             }
@@ -311,7 +311,7 @@ impl Function {
     }
 
     async fn ensure_running(&self) {
-        if !self.has_died().await {
+        if !self.has_exited().await {
             return;
         }
         let child = Command::new(&self.program.binary)
@@ -332,22 +332,22 @@ impl Function {
         *self.child.lock().await = Some(child);
     }
 
-    async fn has_died(&self) -> bool {
+    async fn has_exited(&self) -> bool {
         self.child.lock().await.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some())
     }
 }
 
 /// Fails unless an endpoint's answer says that nothing may keep it, whatever it was asked.
 fn check_headers(invocation: &Invocation) {
-    if let Invocation::Answered(answer) = invocation
-        && answer.get("statusCode").is_some()
+    if let Invocation::Responded(payload) = invocation
+        && payload.get("statusCode").is_some()
     {
-        assert_eq!(answer["headers"]["cache-control"], "no-store", "{answer}");
+        assert_eq!(payload["headers"]["cache-control"], "no-store", "{payload}");
     }
 }
 
 async fn next(State(api): State<RuntimeApi>) -> Response {
-    api.asked.send_if_modified(|asked| asked.is_none() && asked.replace(Instant::now()).is_none());
+    api.first_poll.send_if_modified(|first_poll| first_poll.is_none() && first_poll.replace(Instant::now()).is_none());
     // Lambda holds the request until there is an event; without a test there is none any more.
     let handed = api.events.lock().await.recv().await;
     let Some(Handed { id, trace_header, event }) = handed else { return std::future::pending().await };
@@ -367,8 +367,8 @@ async fn next(State(api): State<RuntimeApi>) -> Response {
     (headers, event.to_string()).into_response()
 }
 
-async fn answered(State(api): State<RuntimeApi>, Path(id): Path<String>, body: String) -> StatusCode {
-    api.finish(&id, Invocation::Answered(serde_json::from_str(&body).unwrap()))
+async fn responded(State(api): State<RuntimeApi>, Path(id): Path<String>, body: String) -> StatusCode {
+    api.finish(&id, Invocation::Responded(serde_json::from_str(&body).unwrap()))
 }
 
 async fn failed(State(api): State<RuntimeApi>, Path(id): Path<String>, body: String) -> StatusCode {
@@ -377,8 +377,8 @@ async fn failed(State(api): State<RuntimeApi>, Path(id): Path<String>, body: Str
 
 impl RuntimeApi {
     fn finish(&self, id: &str, invocation: Invocation) -> StatusCode {
-        if let Some(answer) = self.answers.lock().unwrap().remove(id) {
-            let _ = answer.send(invocation);
+        if let Some(send) = self.pending.lock().unwrap().remove(id) {
+            let _ = send.send(invocation);
         }
         StatusCode::ACCEPTED
     }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// The function answered.
-    Answered(Value),
+    Responded(Value),
     /// The function reported an error.
     Failed(Value),
     /// The process died first.
-    Died,
+    Crashed,
     /// Lambda did not run it: it would be the next one of a chain that is too long.
     Stopped,
 }
@@ -19,23 +19,23 @@ impl Invocation {
     /// Returns what the function answered; fails if it did not.
     #[must_use]
     #[track_caller]
-    pub fn answer(self) -> Value {
-        let Self::Answered(answer) = self else { panic!("{self:?}") };
-        answer
+    pub fn payload(self) -> Value {
+        let Self::Responded(payload) = self else { panic!("{self:?}") };
+        payload
     }
 
     /// Returns the body of an endpoint's response, which must have this status.
     #[allow(clippy::must_use_candidate)]
     #[track_caller]
     pub fn response(self, status: u16) -> Value {
-        let answer = self.answer();
-        assert_eq!(answer["statusCode"], status, "{answer}");
-        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+        let payload = self.payload();
+        assert_eq!(payload["statusCode"], status, "{payload}");
+        serde_json::from_str(payload["body"].as_str().unwrap()).unwrap()
     }
 
     /// Fails unless a worker acknowledged all messages of its batch.
     #[track_caller]
     pub fn acknowledged(self) {
-        assert_eq!(self, Self::Answered(json!({ "batchItemFailures": [] })));
+        assert_eq!(self, Self::Responded(json!({ "batchItemFailures": [] })));
     }
 }

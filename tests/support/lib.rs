@@ -54,6 +54,6 @@ pub fn variable(name: &str) -> String {
 }
 
 /// What stands before AWS's services, or for them, lets functions connect in advance, and takes no notice of it.
-pub fn answering_pings<S: Clone + Send + Sync + 'static>() -> axum::Router<S> {
+pub fn ping_route<S: Clone + Send + Sync + 'static>() -> axum::Router<S> {
     axum::Router::new().route("/ping", axum::routing::get(async || "healthy"))
 }

@@ -11,11 +11,11 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// How a connection dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Death {
+pub enum Disconnect {
     /// It is reset by whatever is sent: the other side has forgotten it.
     Reset,
     /// Whatever is sent is lost, and nobody says so.
-    Silence,
+    Silent,
 }
 
 /// The link.
@@ -23,14 +23,14 @@ pub enum Death {
 pub struct Link {
     /// Where functions find it.
     pub url: String,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<LinkState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LinkState {
     alive: usize,
     /// What becomes of the connections that are alive.
-    fate: watch::Sender<Option<Death>>,
+    disconnect: watch::Sender<Option<Disconnect>>,
 }
 
 impl Link {
@@ -39,16 +39,16 @@ impl Link {
         let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state: Arc<Mutex<State>> = Arc::default();
+        let state: Arc<Mutex<LinkState>> = Arc::default();
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                let fate = {
+                let disconnect = {
                     let mut state = shared.lock().unwrap();
                     state.alive += 1;
-                    state.fate.subscribe()
+                    state.disconnect.subscribe()
                 };
-                tokio::spawn(connection(near, upstream.clone(), fate, Arc::clone(&shared)));
+                tokio::spawn(connection(near, upstream.clone(), disconnect, Arc::clone(&shared)));
             }
         });
         Self { url, state }
@@ -61,32 +61,32 @@ impl Link {
     }
 
     /// Lets all connections die that there are now. Those that come later live.
-    pub fn die(&self, how: Death) {
+    pub fn disconnect(&self, how: Disconnect) {
         let mut state = self.state.lock().unwrap();
         state.alive = 0;
-        std::mem::take(&mut state.fate).send_replace(Some(how));
+        std::mem::take(&mut state.disconnect).send_replace(Some(how));
     }
 }
 
 async fn connection(
     mut near: TcpStream,
     upstream: String,
-    mut fate: watch::Receiver<Option<Death>>,
-    state: Arc<Mutex<State>>,
+    mut disconnect: watch::Receiver<Option<Disconnect>>,
+    state: Arc<Mutex<LinkState>>,
 ) {
     tokio::time::sleep(DELAY).await;
     let mut far = TcpStream::connect(upstream).await.unwrap();
-    let death = tokio::select! {
+    let how = tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {
             let mut state = state.lock().unwrap();
             state.alive = state.alive.saturating_sub(1);
             return;
         }
-        fate = fate.wait_for(Option::is_some) => fate.ok().and_then(|fate| *fate),
+        disconnect = disconnect.wait_for(Option::is_some) => disconnect.ok().and_then(|disconnect| *disconnect),
     };
-    match death {
-        Some(Death::Silence) => std::future::pending().await,
-        Some(Death::Reset) | None => {
+    match how {
+        Some(Disconnect::Silent) => std::future::pending().await,
+        Some(Disconnect::Reset) | None => {
             near.readable().await.unwrap();
             near.set_zero_linger().unwrap();
         }

@@ -39,7 +39,7 @@ pub async fn deployed(env: &TestEnv) -> String {
     );
     proxy::start(move |call, _| {
         let is_asked = String::from_utf8_lossy(call.body).contains("Action=DescribeStacks");
-        if is_asked { Step::Answer(200, described.clone()) } else { Step::Pass }
+        if is_asked { Step::Respond(200, described.clone()) } else { Step::Pass }
     })
     .await
 }

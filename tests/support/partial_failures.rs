@@ -72,33 +72,33 @@ impl Rest {
     }
 
     /// The answer to what was left of the call, with what AWS says of the rest.
-    pub(crate) fn told(&self, answer: &[u8]) -> Bytes {
-        let mut answer: Value = if answer.is_empty() { json!({}) } else { serde_json::from_slice(answer).unwrap() };
+    pub(crate) fn completed(&self, response: &[u8]) -> Bytes {
+        let mut response: Value = if response.is_empty() { json!({}) } else { serde_json::from_slice(response).unwrap() };
         match self.batch {
             Batch::SendMessages => {
                 let failed = |entry: Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
-                answer["Failed"] = self.entries(false).into_iter().map(failed).collect();
-                answer.as_object_mut().unwrap().entry("Successful").or_insert(json!([]));
+                response["Failed"] = self.entries(false).into_iter().map(failed).collect();
+                response.as_object_mut().unwrap().entry("Successful").or_insert(json!([]));
             }
             Batch::PutEvents => {
                 let failed = json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "m" });
-                answer["FailedEntryCount"] = self.entries(false).len().into();
-                answer["Entries"] = self.in_place(&answer["Entries"], &failed);
+                response["FailedEntryCount"] = self.entries(false).len().into();
+                response["Entries"] = self.in_place(&response["Entries"], &failed);
             }
             Batch::Statements => {
                 let failed = json!({ "Error": { "Code": self.code, "Message": "m" } });
-                answer["Responses"] = self.in_place(&answer["Responses"], &failed);
+                response["Responses"] = self.in_place(&response["Responses"], &failed);
             }
-            Batch::Writes => answer["UnprocessedItems"] = self.unprocessed(&answer["UnprocessedItems"]),
-            Batch::Reads => answer["UnprocessedKeys"] = self.unprocessed(&answer["UnprocessedKeys"]),
+            Batch::Writes => response["UnprocessedItems"] = self.unprocessed(&response["UnprocessedItems"]),
+            Batch::Reads => response["UnprocessedKeys"] = self.unprocessed(&response["UnprocessedKeys"]),
         }
-        Bytes::from(answer.to_string())
+        Bytes::from(response.to_string())
     }
 
     /// The answers of the entries that are done, and `failed` in the places of the others.
-    fn in_place(&self, answers: &Value, failed: &Value) -> Value {
-        let mut answers = answers.as_array().into_iter().flatten();
-        self.done.iter().map(|done| if *done { answers.next().unwrap() } else { failed }.clone()).collect()
+    fn in_place(&self, responses: &Value, failed: &Value) -> Value {
+        let mut responses = responses.as_array().into_iter().flatten();
+        self.done.iter().map(|done| if *done { responses.next().unwrap() } else { failed }.clone()).collect()
     }
 
     /// The entries that are not done, and those of what was left of the call that were not done either.

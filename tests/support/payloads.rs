@@ -77,7 +77,7 @@ pub fn batch_of(messages: &[(Sent, u32)]) -> Value {
 
 /// The positions that the worker named as failed.
 #[must_use]
-pub fn failed(answer: &Value) -> BTreeSet<usize> {
-    let failures = answer["batchItemFailures"].as_array().unwrap();
+pub fn failed(response: &Value) -> BTreeSet<usize> {
+    let failures = response["batchItemFailures"].as_array().unwrap();
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().parse().unwrap()).collect()
 }

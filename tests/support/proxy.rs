@@ -35,7 +35,7 @@ pub enum Step {
     /// Cut the connection. (The test has killed the caller, or wants it to think that it failed.)
     Cut,
     /// Answer this, as JSON with this status, instead.
-    Answer(u16, String),
+    Respond(u16, String),
     /// Never answer.
     Hang,
     /// Let it pass, but only after this.
@@ -144,7 +144,7 @@ impl Proxy {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = crate::answering_pings().fallback(forward).with_state(layers);
+        let router = crate::ping_route().fallback(forward).with_state(layers);
         tokio::spawn(async move { axum::serve(listener, router).await });
         url
     }
@@ -165,14 +165,14 @@ struct Layers {
 
 /// What the emulator is asked.
 #[derive(Clone)]
-struct Request {
+struct ProxyRequest {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Request {
+impl ProxyRequest {
     fn header(&self, name: &str) -> String {
         self.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
     }
@@ -184,7 +184,7 @@ impl Request {
 
 /// What the emulator answers.
 #[derive(Debug, Default)]
-struct Answer {
+struct ProxyResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -192,7 +192,7 @@ struct Answer {
     seen: Option<Instant>,
 }
 
-impl Answer {
+impl ProxyResponse {
     /// The emulator's refusal, though it was not asked.
     fn refused(body: &Value) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: Bytes::from(body.to_string()), ..Self::default() }
@@ -201,7 +201,7 @@ impl Answer {
     /// The same, if it is no refusal, with what is said of the rest of the call.
     fn with(mut self, rest: &Rest) -> Self {
         if self.status.is_success() {
-            self.body = rest.told(&self.body);
+            self.body = rest.completed(&self.body);
         }
         self
     }
@@ -214,7 +214,7 @@ async fn forward(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let mut request = Request { method, uri, headers, body };
+    let mut request = ProxyRequest { method, uri, headers, body };
     // The emulator runs what code it is given, and judges by the name it is asked by, which is another one there: see
     // infra/local/stack/guard.py.
     if !request.header("host").starts_with("127.0.0.1:") {
@@ -248,13 +248,13 @@ async fn forward(
         }
     };
     let answer = match part {
-        Some(Part { left: None, rest }) => Answer::default().with(&rest),
-        Some(Part { left: Some(body), rest }) => layers.serve(Request { body, ..request }).await.with(&rest),
+        Some(Part { left: None, rest }) => ProxyResponse::default().with(&rest),
+        Some(Part { left: Some(body), rest }) => layers.serve(ProxyRequest { body, ..request }).await.with(&rest),
         None => layers.serve(request).await,
     };
     let step = ask(Moment::After);
     // A transaction is answered when its rows are seen. What loses its answer need not wait for that.
-    let is_lost = matches!(step, Step::Cut | Step::Half | Step::Answer(..));
+    let is_lost = matches!(step, Step::Cut | Step::Half | Step::Respond(..));
     if let Some(seen) = answer.seen.filter(|_| !is_lost) {
         tokio::time::sleep_until(seen.into()).await;
     }
@@ -269,7 +269,7 @@ async fn forward(
 
 impl Layers {
     /// Has the emulator do the call as DynamoDB does: its transactions are seen row by row.
-    async fn serve(&self, request: Request) -> Answer {
+    async fn serve(&self, request: ProxyRequest) -> ProxyResponse {
         let target = request.header("x-amz-target");
         let Some(name) = target.strip_prefix("DynamoDB_20120810.").filter(|_| self.proxy.commits.is_on()) else {
             return self.send(request).await;
@@ -287,7 +287,7 @@ impl Layers {
         served.await.unwrap()
     }
 
-    async fn read(&self, name: &str, request: Request) -> Answer {
+    async fn read(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
         let mut answer = self.send(request).await;
         if answer.status.is_success() {
             let mut body = serde_json::from_slice(&answer.body).unwrap();
@@ -298,45 +298,45 @@ impl Layers {
     }
 
     /// A transaction that reads is refused while another one's rows are to be seen.
-    async fn read_together(&self, request: Request) -> Answer {
+    async fn read_together(&self, request: ProxyRequest) -> ProxyResponse {
         let rows = commits::read_together(&request.json());
         let answer = self.send(request).await;
         match self.proxy.commits.refuse_reading(&rows, Instant::now()) {
-            Some(refusal) => Answer::refused(&refusal),
+            Some(refusal) => ProxyResponse::refused(&refusal),
             None => answer,
         }
     }
 
-    async fn write(&self, name: &str, request: Request) -> Answer {
+    async fn write(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
         let rows = commits::written(name, &request.json());
         let may = self.proxy.commits.begin(&rows, Instant::now());
         let answer = if may.iter().all(|may| *may) {
             self.send(request).await
         } else {
             match partial_failures::split(name, &request.body, "TransactionConflict", |entry| may[entry]) {
-                None => Answer::refused(&commits::refusal("TransactionConflictException")),
-                Some(Part { left: None, rest }) => Answer::default().with(&rest),
-                Some(Part { left: Some(body), rest }) => self.send(Request { body, ..request }).await.with(&rest),
+                None => ProxyResponse::refused(&commits::refusal("TransactionConflictException")),
+                Some(Part { left: None, rest }) => ProxyResponse::default().with(&rest),
+                Some(Part { left: Some(body), rest }) => self.send(ProxyRequest { body, ..request }).await.with(&rest),
             }
         };
         self.proxy.commits.end(rows.iter().zip(may).filter(|(_, may)| *may).map(|(row, _)| row));
         answer
     }
 
-    async fn transact(&self, name: &str, request: Request) -> Answer {
+    async fn transact(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
         let asked = request.json();
         let rows = commits::written(name, &asked);
         if let Err(refusal) = self.proxy.commits.prepare(&rows, &asked["ClientRequestToken"], Instant::now()) {
-            return Answer::refused(&refusal);
+            return ProxyResponse::refused(&refusal);
         }
         self.proxy.commits.hold(&rows, &self.rows(request.clone(), commits::table_of(&asked), &rows).await);
         let answer = self.send(request).await;
         let seen = self.proxy.commits.decide(&rows, answer.status.is_success(), Instant::now());
-        Answer { seen: Some(seen), ..answer }
+        ProxyResponse { seen: Some(seen), ..answer }
     }
 
     /// The rows as the emulator has them, asked for in the manner of another request.
-    async fn rows(&self, mut request: Request, table: &str, rows: &[commits::Key]) -> Vec<Value> {
+    async fn rows(&self, mut request: ProxyRequest, table: &str, rows: &[commits::Key]) -> Vec<Value> {
         let keys: Vec<_> = rows.iter().map(|(pk, sk)| json!({ "pk": { "S": pk }, "sk": { "S": sk } })).collect();
         let asked = json!({ "RequestItems": { table: { "Keys": keys, "ConsistentRead": true } } });
         request.body = Bytes::from(asked.to_string());
@@ -345,7 +345,7 @@ impl Layers {
         answer["Responses"][table].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
     }
 
-    async fn send(&self, request: Request) -> Answer {
+    async fn send(&self, request: ProxyRequest) -> ProxyResponse {
         /// DynamoDB's checksum of an answer, which may be changed here.
         const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
         let (began, target) = (Instant::now(), request.header("x-amz-target"));
@@ -365,7 +365,7 @@ impl Layers {
             meter.count(&target, &asked, &body, began.elapsed());
         }
         tokio::time::sleep_until((began + pace.least(&target)).into()).await;
-        Answer { status, headers, body, seen: None }
+        ProxyResponse { status, headers, body, seen: None }
     }
 }
 
@@ -382,7 +382,7 @@ async fn instead(step: Step, bytes: &Bytes) -> Option<Response<Body>> {
             None
         }
         Step::Hang => std::future::pending().await,
-        Step::Answer(status, body) => {
+        Step::Respond(status, body) => {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             Some(response)

@@ -102,7 +102,7 @@ pub struct Delivery {
     /// Calls of the worker for one message, each with a moment before and one after.
     pub moments: u32,
     /// How likely a death is in an invocation.
-    pub death: f64,
+    pub crash: f64,
     /// After how long a message comes back that was not let go.
     pub visibility: Duration,
     /// How long a message is on its way at most.
@@ -111,7 +111,7 @@ pub struct Delivery {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { batch: 10, copies: 1, moments: 1, death: 0.0, visibility: Duration::ZERO, delay: Duration::ZERO }
+        Self { batch: 10, copies: 1, moments: 1, crash: 0.0, visibility: Duration::ZERO, delay: Duration::ZERO }
     }
 }
 
@@ -136,11 +136,11 @@ impl Waiting {
 
 /// How it went.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Run {
+pub struct DeliveryStats {
     /// Messages that were handed to a worker.
     pub deliveries: usize,
     /// Workers that died.
-    pub deaths: usize,
+    pub crashes: usize,
     /// Invocations of the longest chain.
     pub longest_chain: u32,
     /// Messages that Lambda did not hand to a worker: their chains would have been too long. They are gone.
@@ -150,19 +150,19 @@ pub struct Run {
 /// Messages on their way, and how many workers are busy with others.
 #[derive(Debug)]
 pub struct QueueSimulator {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     how: Delivery,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     waiting: Vec<Waiting>,
     busy: usize,
     /// Whether others than workers may still send.
     is_open: bool,
     /// Whether nothing dies any more.
-    is_calm: bool,
-    run: Run,
+    is_stopped: bool,
+    stats: DeliveryStats,
     rng: Rng,
 }
 
@@ -172,7 +172,7 @@ impl QueueSimulator {
     pub fn of<T: Into<Sent>>(messages: Vec<T>, how: Delivery, rng: Rng) -> Self {
         let waiting = messages.into_iter().map(|message| Waiting::new(message.into())).collect();
         Self {
-            state: Mutex::new(State { waiting, busy: 0, is_open: false, is_calm: false, run: Run::default(), rng }),
+            state: Mutex::new(QueueState { waiting, busy: 0, is_open: false, is_stopped: false, stats: DeliveryStats::default(), rng }),
             how,
         }
     }
@@ -180,9 +180,9 @@ impl QueueSimulator {
     /// No message yet; they come until it is closed.
     #[must_use]
     pub fn open(how: Delivery, rng: Rng) -> Self {
-        let traffic = Self::of(Vec::<Sent>::new(), how, rng);
-        traffic.state.lock().unwrap().is_open = true;
-        traffic
+        let queues = Self::of(Vec::<Sent>::new(), how, rng);
+        queues.state.lock().unwrap().is_open = true;
+        queues
     }
 
     /// Nothing comes any more but from workers.
@@ -191,8 +191,8 @@ impl QueueSimulator {
     }
 
     /// Nothing dies any more.
-    pub fn calm(&self) {
-        self.state.lock().unwrap().is_calm = true;
+    pub fn stop(&self) {
+        self.state.lock().unwrap().is_stopped = true;
     }
 
     /// Adds messages, each as often as those that workers send.
@@ -201,8 +201,8 @@ impl QueueSimulator {
     }
 
     /// How it went so far.
-    pub fn run(&self) -> Run {
-        self.state.lock().unwrap().run
+    pub fn stats(&self) -> DeliveryStats {
+        self.state.lock().unwrap().stats
     }
 
     /// One worker's part, until nothing is left.
@@ -227,7 +227,7 @@ impl QueueSimulator {
     /// When something dies that makes at most so many moments, if it does.
     pub fn kill_after(&self, moments: u32) -> Option<u32> {
         let mut state = self.state.lock().unwrap();
-        (!state.is_calm && state.rng.f64() < self.how.death).then(|| state.rng.u32(0..moments))
+        (!state.is_stopped && state.rng.f64() < self.how.crash).then(|| state.rng.u32(0..moments))
     }
 
     /// Some of the messages for this worker, in random order; `None` once all is done.
@@ -246,7 +246,7 @@ impl QueueSimulator {
         let taken = mine.split_off(mine.len() - mine.len().min(state.rng.usize(1..=self.how.batch)));
         state.waiting.extend(mine);
         state.busy += usize::from(!taken.is_empty());
-        state.run.deliveries += taken.len();
+        state.stats.deliveries += taken.len();
         Some(taken.into_iter().map(|Waiting { message, receives, .. }| (message, receives + 1)).collect())
     }
 
@@ -254,10 +254,10 @@ impl QueueSimulator {
         let mut state = self.state.lock().unwrap();
         state.busy -= 1;
         if invocation != Invocation::Stopped {
-            state.run.longest_chain = state.run.longest_chain.max(chain);
+            state.stats.longest_chain = state.stats.longest_chain.max(chain);
         }
         match invocation {
-            Invocation::Answered(answer) => {
+            Invocation::Responded(answer) => {
                 let failed = failed(&answer);
                 let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
                 let visible = Instant::now() + self.how.visibility;
@@ -267,19 +267,19 @@ impl QueueSimulator {
                     ..Waiting::new(message)
                 }));
             }
-            Invocation::Died => {
-                state.run.deaths += 1;
+            Invocation::Crashed => {
+                state.stats.crashes += 1;
                 // A dead letter only ever comes of five real tries; here deaths alone use them up.
                 state.waiting.extend(taken.into_iter().map(|(message, _)| Waiting::new(message)));
             }
             Invocation::Failed(error) => panic!("{error}"),
-            Invocation::Stopped => state.run.stopped += taken.len(),
+            Invocation::Stopped => state.stats.stopped += taken.len(),
         }
         state.add(sent, &self.how);
     }
 }
 
-impl State {
+impl QueueState {
     fn add(&mut self, messages: Vec<Sent>, how: &Delivery) {
         for message in messages {
             let mut visible = Instant::now();
@@ -296,15 +296,15 @@ impl State {
 
 /// Hands the messages to a crew of workers (by their functions' names; each is one process), kills them at random
 /// moments, and ends when nothing is left. No message may have ended as a dead letter.
-pub async fn deliver_with_deaths(env: &TestEnv, crew: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> Run {
-    let traffic = QueueSimulator::of(messages, how, rng);
+pub async fn deliver_with_crashes(env: &TestEnv, workers: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> DeliveryStats {
+    let queues = QueueSimulator::of(messages, how, rng);
     let run_worker = async |name: &&str| {
         // A busy machine must not use up deliveries.
         let worker = KillableFunction::new(env, name, |_, _| Step::Pass).await.patient();
-        traffic.run_worker(env, name, &worker).await;
+        queues.run_worker(env, name, &worker).await;
     };
-    futures_util::future::join_all(crew.iter().map(run_worker)).await;
+    futures_util::future::join_all(workers.iter().map(run_worker)).await;
     assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
-    assert_eq!(traffic.run().stopped, 0, "a chain is too long for Lambda");
-    traffic.run()
+    assert_eq!(queues.stats().stopped, 0, "a chain is too long for Lambda");
+    queues.stats()
 }

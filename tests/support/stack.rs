@@ -10,7 +10,7 @@ use shared::domain::card::Card;
 use uuid::Uuid;
 
 use crate::clients::Clients;
-use crate::contract::check_answer;
+use crate::contract::check_response;
 use crate::requests::Request;
 use crate::test_env::{distinct, drain, eventually, subscribe};
 use crate::{seed, token, variable};
@@ -104,8 +104,8 @@ impl Tenant {
 
     /// What the API says there to who has this token.
     pub async fn get_by(&self, token: &str, path: &str) -> (StatusCode, Value) {
-        let answer = self.request(Method::GET, path, token).send().await.unwrap();
-        let (status, _, body) = parts(answer).await;
+        let response = self.request(Method::GET, path, token).send().await.unwrap();
+        let (status, _, body) = parts(response).await;
         (status, body)
     }
 
@@ -150,17 +150,17 @@ pub fn bind_path(card: impl std::fmt::Display) -> String {
 
 /// Status, `Location` and body of an answer, which must be one that is documented. The `Location` is resolved, and shown as
 /// a path of the API.
-pub async fn parts(answer: Response) -> (StatusCode, String, Value) {
-    let status = answer.status();
-    let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+pub async fn parts(response: Response) -> (StatusCode, String, Value) {
+    let status = response.status();
+    let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let (location, content_type) = (header("location"), header("content-type"));
     // The gateway's own have neither.
-    assert_eq!(header("x-correlation-id").is_empty(), header("cache-control") != "no-store", "{answer:?}");
+    assert_eq!(header("x-correlation-id").is_empty(), header("cache-control") != "no-store", "{response:?}");
     let path_of = |url: &str| url.strip_prefix(&variable("BINDERY_URL")).expect("a URL of the API").to_owned();
-    let path = path_of(answer.url().as_str());
-    let location = if location.is_empty() { location } else { path_of(answer.url().join(&location).unwrap().as_str()) };
-    let text = answer.text().await.unwrap();
+    let path = path_of(response.url().as_str());
+    let location = if location.is_empty() { location } else { path_of(response.url().join(&location).unwrap().as_str()) };
+    let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-    check_answer(path.split('?').next().unwrap_or_default(), status.as_u16(), &content_type, &body);
+    check_response(path.split('?').next().unwrap_or_default(), status.as_u16(), &content_type, &body);
     (status, location, body)
 }

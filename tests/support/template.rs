@@ -11,7 +11,7 @@ pub struct Template(Value);
 
 /// A function of the template.
 #[derive(Debug, Clone)]
-pub struct Function {
+pub struct FunctionResource {
     /// Its binary's name.
     pub name: String,
     /// Its resource's logical ID.
@@ -64,8 +64,8 @@ impl Template {
 
     /// The functions.
     #[must_use]
-    pub fn functions(&self) -> Vec<Function> {
-        let function = |(logical_id, resource): (String, Value)| Function {
+    pub fn functions(&self) -> Vec<FunctionResource> {
+        let function = |(logical_id, resource): (String, Value)| FunctionResource {
             name: resource["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap().to_owned(),
             logical_id,
             properties: resource["Properties"].clone(),
@@ -84,7 +84,7 @@ impl Template {
     /// The environment of a function, with what all have: for each variable the resource or parameter that it
     /// names.
     #[must_use]
-    pub fn environment(&self, function: &Function) -> BTreeMap<String, String> {
+    pub fn environment(&self, function: &FunctionResource) -> BTreeMap<String, String> {
         let all = &self.0["Globals"]["Function"]["Environment"]["Variables"];
         let own = &function.properties["Environment"]["Variables"];
         let variables = all.as_object().unwrap().iter().chain(own.as_object().unwrap());

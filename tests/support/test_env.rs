@@ -305,8 +305,8 @@ pub(crate) fn distinct(bodies: Vec<String>) -> BTreeMap<String, Value> {
 pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, time: Duration, mut ask: F) -> T {
     let deadline = Instant::now() + time;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(response) = ask().await {
+            return response;
         }
         assert!(Instant::now() < deadline, "not within {time:?}: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;

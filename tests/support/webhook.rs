@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::payloads::{ACCOUNT, ORG};
 
 /// What it answers from now on, and what it was asked.
-type Shared = Arc<Mutex<(Then, Vec<Request>)>>;
+type Shared = Arc<Mutex<(WebhookResponse, Vec<WebhookRequest>)>>;
 
 /// A key.
 pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -21,7 +21,7 @@ pub const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// What comes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum WebhookResponse {
     /// This status.
     Status(u16),
     /// This status and `Retry-After`.
@@ -36,7 +36,7 @@ pub enum Then {
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct WebhookRequest {
     /// Its path.
     pub path: String,
     /// Its headers.
@@ -58,7 +58,7 @@ pub struct Webhook {
 impl Webhook {
     /// One that answers 204 until it is told otherwise; events are signed with [`KEY`].
     pub async fn new() -> Self {
-        let state = Arc::new(Mutex::new((Then::Status(204), Vec::new())));
+        let state = Arc::new(Mutex::new((WebhookResponse::Status(204), Vec::new())));
         let router = Router::new().fallback(take).with_state(Arc::clone(&state));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hooks/of-nobody-else?a=b", listener.local_addr().unwrap());
@@ -71,23 +71,23 @@ impl Webhook {
     }
 
     /// From now on.
-    pub fn answers(&self, then: Then) {
+    pub fn respond_with(&self, then: WebhookResponse) {
         self.state.lock().unwrap().0 = then;
     }
 
     /// The requests since this was asked last.
     #[must_use]
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<WebhookRequest> {
         std::mem::take(&mut self.state.lock().unwrap().1)
     }
 
     /// Has events be signed with these keys.
-    pub async fn keys(&self, keys: &str) {
-        self.says(&format!("{} {keys}", self.url)).await;
+    pub async fn set_keys(&self, keys: &str) {
+        self.set_secret(&format!("{} {keys}", self.url)).await;
     }
 
     /// Has the secret say this.
-    pub async fn says(&self, text: &str) {
+    pub async fn set_secret(&self, text: &str) {
         let secrets = Aws::from_env().unwrap().secretsmanager();
         secrets.put_secret_value().secret_id(&self.secret).secret_string(text).send().await.unwrap();
     }
@@ -102,21 +102,21 @@ impl Webhook {
 async fn take(State(state): State<Shared>, uri: axum::http::Uri, headers: HeaderMap, body: String) -> Response<Body> {
     let then = {
         let mut state = state.lock().unwrap();
-        state.1.push(Request { path: uri.to_string(), headers, body });
+        state.1.push(WebhookRequest { path: uri.to_string(), headers, body });
         state.0
     };
-    let answer = |status: u16| Response::builder().status(status);
-    let answer = match then {
-        Then::Status(status) => answer(status).body(Body::empty()),
-        Then::After(status, time) => answer(status).header("retry-after", time).body(Body::empty()),
-        Then::Redirect => answer(308).header("location", "/elsewhere").body(Body::empty()),
-        Then::Endless => {
+    let response = |status: u16| Response::builder().status(status);
+    let response = match then {
+        WebhookResponse::Status(status) => response(status).body(Body::empty()),
+        WebhookResponse::After(status, time) => response(status).header("retry-after", time).body(Body::empty()),
+        WebhookResponse::Redirect => response(308).header("location", "/elsewhere").body(Body::empty()),
+        WebhookResponse::Endless => {
             let bytes = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'x'; 64 * 1024]));
-            answer(200).body(Body::from_stream(bytes))
+            response(200).body(Body::from_stream(bytes))
         }
-        Then::Hang => std::future::pending().await,
+        WebhookResponse::Hang => std::future::pending().await,
     };
-    answer.unwrap()
+    response.unwrap()
 }
 
 /// The ID of the event of this number.

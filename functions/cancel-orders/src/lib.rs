@@ -90,7 +90,7 @@ impl Endpoint for CancelOrders {
         let replay = idempotency.replay(&operation)?;
         let told = match replay {
             Replay::SendAgain => self.send(context, operation, first, idempotency.keyed).await?,
-            Replay::AnswerAgain => recorded_orders(&operation)?.1,
+            Replay::RespondAgain => recorded_orders(&operation)?.1,
         };
         let answer = answer(context, &entries, &told);
         let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };

@@ -54,7 +54,7 @@ impl Endpoint for CreateBulk {
                 return Err(Problem::broken("the operation is of another kind"));
             };
             bulk_id = recorded;
-            if replay == Replay::AnswerAgain {
+            if replay == Replay::RespondAgain {
                 return Ok(self.answer(context, &bulk_id).await?.replayed(true));
             }
             is_first = first == First::Yes;

@@ -59,7 +59,7 @@ impl Endpoint for IncrementBulk {
         let idempotency = context.idempotency(Self::NAME, &(&bulk_id, &ids))?;
 
         let answer_again = |before: &Option<Operation>| match before {
-            Some(before) => idempotency.replay(before).map(|replay| replay == Replay::AnswerAgain),
+            Some(before) => idempotency.replay(before).map(|replay| replay == Replay::RespondAgain),
             None => Ok(false),
         };
         let mut before = recorded(&self.store, context, &idempotency).await?;

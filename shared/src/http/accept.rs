@@ -1,5 +1,5 @@
-//! How an endpoint accepts an instruction that a worker will carry out: the order of work that makes a
-//! 202 a promise, and a repeated request harmless.
+//! Accepting an instruction that a worker carries out. The order of steps makes a 202 response a
+//! promise, and makes a retry harmless.
 
 use super::{ApiResponse, IdempotencyRecord, Problem, Replay, RequestContext};
 use crate::domain::operation::{Operation, OperationState, Subject};
@@ -8,41 +8,41 @@ use crate::message::{Instruction, Message};
 use crate::queue::Queue;
 use crate::store::{Recorded, Store};
 
-/// What became of recording an instruction.
+/// The result of recording an instruction.
 pub enum Accepted<T> {
-    /// It was accepted before; this is the answer.
+    /// An earlier request was accepted already. This is its response.
     Replayed(ApiResponse),
-    /// It is recorded. With all that its message needs written, it is to be sent by [`send`].
+    /// The operation is recorded. Write what its message depends on, then call [`send`].
     New(ToSend<T>),
 }
 
 /// The message of a recorded instruction.
 pub struct ToSend<T> {
-    /// It.
+    /// The message to send.
     pub message: Message<T>,
-    /// Whether another request may have recorded it.
+    /// Tells whether another request may have recorded the operation.
     pub first: First,
 }
 
-/// What an endpoint makes of a request.
+/// The result of preparing a request: its instruction, checked.
 pub struct Prepared<T> {
     /// The message's instruction.
     pub instruction: T,
-    /// When the operation was accepted before, if its row has gone away since and its effect has not.
+    /// The time when the operation was first accepted, if its row has expired but its effect remains.
     pub accepted_at: Option<Timestamp>,
 }
 
 impl<T> Prepared<T> {
-    /// An instruction that is new, as far as anybody can know.
+    /// Creates a prepared instruction without an earlier acceptance.
     pub const fn new(instruction: T) -> Self {
         Self { instruction, accepted_at: None }
     }
 }
 
-/// Records the instruction as an operation, sends its message, and answers 202.
+/// Records the instruction as an operation, sends its message and returns 202.
 ///
 /// # Errors
-/// Those of [`open`] and [`send`].
+/// Returns the errors of [`open`] and [`send`].
 pub async fn accept<T, Preparing>(
     store: &Store,
     queue: &Queue,
@@ -56,21 +56,22 @@ where
     Preparing: Future<Output = Result<Prepared<T>, Problem>>,
 {
     match open(store, context, idempotency, subject, prepare).await? {
-        Accepted::Replayed(answer) => Ok(answer),
+        Accepted::Replayed(response) => Ok(response),
         Accepted::New(to_send) => send(queue, &to_send).await,
     }
 }
 
 /// Records the instruction as an operation.
 ///
-/// `prepare` reads what the instruction needs and makes it. It is told whether the operation was recorded
-/// before: then it checks no state, because what the first request changed must not change its answer.
+/// `prepare` reads what the instruction needs, checks it and creates the message. Its argument is true if the
+/// operation was recorded before. Then it must not check any state, because changes by the first request must not
+/// change the response.
 ///
-/// Should the function die between row and message, the client has no 202; a repetition with the same
-/// key finds the row and sends the message (again), which changes nothing more.
+/// If the function dies after writing the row and before sending the message, the client gets no 202. A retry with
+/// the same key finds the row and sends the message again. A message sent twice has no further effect.
 ///
 /// # Errors
-/// Those of `prepare`; 422 if the key came with another request; 503 if the table fails.
+/// Returns the errors of `prepare`, 422 if the key was used with another request, and 503 if DynamoDB fails.
 pub async fn open<T, Preparing>(
     store: &Store,
     context: &RequestContext,
@@ -84,16 +85,16 @@ where
     let before = Accepted::Replayed(ApiResponse::accepted(idempotency.operation_id).replayed(true));
     let mut recorded = recorded(store, context, idempotency).await?;
     if let Some(recorded) = &recorded
-        && idempotency.replay(recorded)? == Replay::AnswerAgain
+        && idempotency.replay(recorded)? == Replay::RespondAgain
     {
         return Ok(before);
     }
     let Prepared { instruction, accepted_at } = match prepare(recorded.is_some()).await {
         Err(refusal) if recorded.is_none() => {
-            // What refuses may be this very operation, recorded since we looked by the same request sent
-            // twice.
+            // The state that prevents this request may come from this very operation: a duplicate of this request may
+            // have recorded it since the first read.
             let since = self::recorded(store, context, idempotency).await?.ok_or(refusal)?;
-            if idempotency.replay(&since)? == Replay::AnswerAgain {
+            if idempotency.replay(&since)? == Replay::RespondAgain {
                 return Ok(before);
             }
             recorded = Some(since);
@@ -107,27 +108,27 @@ where
         let operation = operation(context, idempotency, subject, accepted_at.unwrap_or(context.now));
         match record(store, context, idempotency, operation).await? {
             (operation, first, Replay::SendAgain) => (operation, first),
-            (_, _, Replay::AnswerAgain) => return Ok(before),
+            (_, _, Replay::RespondAgain) => return Ok(before),
         }
     };
     Ok(Accepted::New(ToSend { message: Message::of(&operation, instruction), first }))
 }
 
-/// Sends the message of a recorded instruction, and answers 202.
+/// Sends the message of a recorded instruction, and returns 202.
 ///
 /// # Errors
-/// 503 if the queue fails.
+/// Returns 503 if the queue fails.
 pub async fn send<T: Instruction>(queue: &Queue, to_send: &ToSend<T>) -> Result<ApiResponse, Problem> {
     let ToSend { message, first } = to_send;
     queue.send(message).await?;
-    let answer = ApiResponse::accepted(message.operation_id).counted(1, Vec::new());
-    Ok(answer.replayed(*first == First::Perhaps))
+    let response = ApiResponse::accepted(message.operation_id).counted(1, Vec::new());
+    Ok(response.replayed(*first == First::Perhaps))
 }
 
-/// The operation of an earlier request with the same key.
+/// Returns the operation that an earlier request with the same key recorded.
 ///
 /// # Errors
-/// Those of the table.
+/// Returns the error of the store.
 pub async fn recorded(
     store: &Store,
     context: &RequestContext,
@@ -139,7 +140,7 @@ pub async fn recorded(
     Ok(store.operation(&context.identity.org_id, idempotency.operation_id, context.now).await?)
 }
 
-/// Returns the operation of a request, accepted then.
+/// Returns the operation of a request, with its time of acceptance.
 #[must_use]
 pub fn operation(
     context: &RequestContext,
@@ -160,19 +161,19 @@ pub fn operation(
     }
 }
 
-/// Whether an operation was recorded by the call that asked for it.
+/// Tells whether this request was the first to record its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// It was: no other request of its key has come this far before.
+    /// It was. No earlier request with its key has recorded the operation.
     Yes,
-    /// Another request with the same key may have been first, or this call's own earlier try.
+    /// Unknown. Another request with the same key, or an earlier attempt of the same call, may have recorded it.
     Perhaps,
 }
 
-/// Records the operation if none of its ID is. Answers the recorded one, and what is left to do for it.
+/// Records the operation unless one with its ID exists. Returns the recorded operation and what is left to do for it.
 ///
 /// # Errors
-/// 422 if the key came with another request; 503 if the table fails.
+/// Returns 422 if the key was used with another request, and 503 if DynamoDB fails.
 pub async fn record(
     store: &Store,
     context: &RequestContext,
@@ -181,7 +182,7 @@ pub async fn record(
 ) -> Result<(Operation, First, Replay), Problem> {
     match store.record_operation(&operation, context.now).await? {
         Recorded::New => Ok((operation, First::Yes, Replay::SendAgain)),
-        // A request with the same key came between, or the SDK repeated its own context.
+        // Another request with the same key came first, or the SDK retried this call.
         Recorded::Existing(existing) => {
             let replay = idempotency.replay(&existing)?;
             Ok((*existing, First::Perhaps, replay))

@@ -1,4 +1,4 @@
-//! Reading a JSON body: strictly, within a limit, and naming what is wrong.
+//! Reading a JSON body strictly and within limits, with errors that name the invalid part.
 
 #[cfg(test)]
 mod tests;
@@ -11,44 +11,45 @@ use lambda_http::{Body, Request, RequestExt};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::gateway_request::SPOILT_BODY;
+use super::gateway_request::MALFORMED_BODY;
 use super::problem::{Invalid, Problem};
 use crate::BYTE_ORDER_MARK;
 use values::Budget;
 pub use values::MAX_VALUES;
 
-/// Refuses a request whose body could not be read out of the gateway's event.
+/// Rejects a request whose body could not be read from the gateway's event.
 ///
 /// # Errors
-/// 400.
+/// Returns 400.
 pub(super) fn check(request: &Request) -> Result<(), Problem> {
-    let is_spoilt = request.stage_variables_ref().is_some_and(|variables| variables.first(SPOILT_BODY).is_some());
-    if is_spoilt { Err(Problem::invalid(vec![Invalid::body("", "is no text, or not valid Base64")])) } else { Ok(()) }
+    let is_malformed = request.stage_variables_ref().is_some_and(|variables| variables.first(MALFORMED_BODY).is_some());
+    if is_malformed { Err(Problem::invalid(vec![Invalid::body("", "is not text, or not valid Base64")])) } else { Ok(()) }
 }
 
-/// The body's bytes.
+/// Returns the body's bytes, or 413 if they exceed the limit.
 pub(super) fn bytes(request: &Request, limit: usize) -> Result<&[u8], Problem> {
     let bytes: &[u8] = match request.body() {
         Body::Text(text) => text.as_bytes(),
         Body::Binary(bytes) => bytes,
-        // The type may grow other kinds; an empty one has no bytes.
+        // `Body` is non-exhaustive. `Body::Empty` has no bytes.
         _ => &[],
     };
     if bytes.len() > limit { Err(Problem::too_large(limit)) } else { Ok(bytes) }
 }
 
-/// The bytes of a JSON body; those of the mark are skipped.
+/// Returns the bytes of a JSON body, without a byte order mark.
 fn json_bytes(request: &Request, limit: usize) -> Result<&[u8], Problem> {
     let bytes = bytes(request, limit)?;
     Ok(bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(bytes))
 }
 
-/// The members of a JSON object, as they came. One that is null counts as absent: many serializers write it so.
+/// The members of a JSON object, as their original text. A null member counts as absent, because many serializers
+/// write absent members as null.
 #[derive(Debug, PartialEq)]
 pub struct Members<'a>(BTreeMap<String, &'a str>);
 
 impl Members<'_> {
-    /// Returns whether there is such a member.
+    /// Returns whether the object has this member.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -67,7 +68,7 @@ impl Members<'_> {
     }
 }
 
-/// The members of a JSON object in the body; `None` without a body, and of null.
+/// Returns the members of the body's JSON object, or `None` if there is no body or it is null.
 pub(super) fn json_object(request: &Request, limit: usize) -> Result<Option<Members<'_>>, Problem> {
     let bytes = json_bytes(request, limit)?;
     if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! What the endpoints about bulks read and answer alike.
+//! Code shared by the endpoints about bulks.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,26 +12,28 @@ use super::problem::Invalid;
 use crate::domain::bulk::{Bulk, BulkCancellation, BulkSettings, BulkStatus, MAX_ITEMS_PER_REQUEST};
 use crate::domain::ids::{BulkId, ExternalId};
 
-/// Largest body of a request about a bulk (contract).
+/// Maximum size of the body of a request about a bulk (contract).
 pub const MAX_BULK_BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// Invalid items named in one answer. Ours.
+/// Maximum invalid items named in a response. Our limit.
 const MAX_ERRORS: usize = 10;
 
-/// The external IDs of a body.
+/// The external IDs in a body.
 #[derive(Debug, Default)]
 pub struct ExternalIds {
-    /// Each once, in order. Beyond [`MAX_ITEMS_PER_REQUEST`] there is one more, and the others are left out.
+    /// The distinct IDs, in order. At most one more than [`MAX_ITEMS_PER_REQUEST`] is stored; further ones are only
+    /// counted.
     pub ids: BTreeSet<ExternalId>,
-    /// How many there are, repeated ones too.
+    /// The number of IDs in the body, including duplicates.
     pub sent: usize,
     invalid: Vec<Invalid>,
 }
 
-/// Returns the body's `external_ids`, each once, in order, if one request may name so many.
+/// Returns the body's distinct `external_ids`, in order, if a request may contain that number.
 ///
 /// # Errors
-/// Those of [`external_ids`]; and if there are none, or more than [`MAX_ITEMS_PER_REQUEST`].
+/// Returns the errors of [`external_ids`]. Also returns an error if there are no IDs or more than
+/// [`MAX_ITEMS_PER_REQUEST`].
 pub fn counted_external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId>, Vec<Invalid>> {
     let ids = external_ids(members)?.ids;
     match check_count(ids.len()) {
@@ -43,7 +45,7 @@ pub fn counted_external_ids(members: &Members<'_>) -> Result<BTreeSet<ExternalId
 /// Returns the body's `external_ids`.
 ///
 /// # Errors
-/// [`Invalid`] for a list that is none, or for items that are no external IDs.
+/// Returns [`Invalid`] if the list is not an array, or for items that are not external IDs.
 pub fn external_ids(members: &Members<'_>) -> Result<ExternalIds, Vec<Invalid>> {
     let mut list = serde_json::Deserializer::from_str(members.text("external_ids").unwrap_or_default());
     match list.deserialize_seq(ExternalIds::default()) {
@@ -83,15 +85,15 @@ impl ExternalIds {
     }
 }
 
-/// Returns what is wrong with so many items of one request, if anything is.
+/// Returns an error text if a request may not contain this number of items.
 #[must_use]
 pub fn check_count(items: usize) -> Option<String> {
     let is_right = (1..=MAX_ITEMS_PER_REQUEST).contains(&items);
     (!is_right).then(|| format!("must have 1 to {MAX_ITEMS_PER_REQUEST} items"))
 }
 
-/// A bulk as the API shows it. A member without a value is left out: clients that are generated from the published API
-/// fail on null.
+/// A bulk as the API returns it. A member without a value is omitted, because clients generated from the published
+/// API reject null.
 #[derive(Debug, Serialize)]
 pub struct BulkBody {
     id: BulkId,
@@ -122,7 +124,7 @@ struct Counts {
 impl From<Bulk> for BulkBody {
     fn from(mut bulk: Bulk) -> Self {
         let (status, cancellation) = (bulk.status(), bulk.cancellation());
-        // It was JSON when it came.
+        // The metadata was valid JSON when it was received.
         let metadata = bulk.settings.metadata.take().and_then(|metadata| RawValue::from_string(metadata).ok());
         Self {
             id: bulk.bulk_id,
@@ -162,19 +164,19 @@ mod tests {
         assert_eq!(ids.map(|ids| ids.ids.len()).map_err(|errors| errors.len()), expected);
     }
 
-    /// However many there are: those that are one too many are counted, and not kept.
+    /// IDs beyond the maximum are counted but not stored.
     #[rstest]
     #[case::as_many_as_may_be(MAX_ITEMS_PER_REQUEST, MAX_ITEMS_PER_REQUEST, None)]
     #[case::one_more(MAX_ITEMS_PER_REQUEST + 1, MAX_ITEMS_PER_REQUEST + 1, Some("must have 1 to 1000 items"))]
     #[case::many_more(100_000, MAX_ITEMS_PER_REQUEST + 1, Some("must have 1 to 1000 items"))]
-    fn no_more_ids_are_kept_than_may_be(#[case] sent: usize, #[case] kept: usize, #[case] said: Option<&str>) {
+    fn no_more_ids_are_kept_than_may_be(#[case] sent: usize, #[case] kept: usize, #[case] error: Option<&str>) {
         let ids: Vec<_> = (0..sent).map(|number| number.to_string()).collect();
         let request = http::Request::builder().header("content-type", "application/json");
         let request = request.body(Body::Text(json!({ "external_ids": ids }).to_string())).unwrap();
         let members = json_object(&request, usize::MAX).unwrap().unwrap();
         let ids = external_ids(&members).unwrap();
         assert_eq!((ids.ids.len(), ids.sent), (kept, sent));
-        assert_eq!(check_count(ids.ids.len()).as_deref(), said);
-        assert_eq!(counted_external_ids(&members).is_ok(), said.is_none());
+        assert_eq!(check_count(ids.ids.len()).as_deref(), error);
+        assert_eq!(counted_external_ids(&members).is_ok(), error.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What Bindery reads of a token: its claims, as a token has them and as the gateway writes them.
+//! The claims that Bindery reads from a token, in the token's own form and in the gateway's form.
 
 use std::collections::HashMap;
 
@@ -11,17 +11,17 @@ use crate::number::whole;
 pub(super) struct Claims {
     pub(super) tenant_id: Option<String>,
     pub(super) account_id: Option<String>,
-    /// Words without spaces and brackets.
+    /// The scopes, as words without spaces and brackets.
     pub(super) scopes: Vec<String>,
 }
 
 impl Claims {
-    /// Those of a token.
+    /// Reads the claims of a token.
     pub(super) fn of_token(claims: &Map<String, Value>) -> Self {
         Self::read(claims, words)
     }
 
-    /// Those of what the gateway makes of a token: texts alone, of which `[a b]` is a list.
+    /// Reads the claims as the gateway passes them. All are strings, and `[a b]` is a list.
     pub(super) fn of_gateway(claims: &Map<String, Value>) -> Self {
         let unlisted = |text: &str| {
             let list = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -30,7 +30,7 @@ impl Claims {
         Self::read(claims, unlisted)
     }
 
-    /// `scp` is read where there is no `scope`.
+    /// Reads the claims. `scp` is read if there is no `scope`.
     fn read(claims: &Map<String, Value>, words: impl Fn(&str) -> Vec<String>) -> Self {
         let claim = |name: &str| claims.get(name).filter(|value| !value.is_null());
         let scopes = match claim("scope").or_else(|| claim("scp")) {
@@ -41,7 +41,7 @@ impl Claims {
         Self { tenant_id: claim("tenant_id").map(text), account_id: claim("account_id").map(text), scopes }
     }
 
-    /// What [`Self::of_gateway`] reads the same claims of.
+    /// Returns the claims in the form that [`Self::of_gateway`] reads.
     pub(super) fn into_texts(self) -> HashMap<String, String> {
         let Self { tenant_id, account_id, scopes } = self;
         let scope = Some(format!("[{}]", scopes.join(" ")));
@@ -50,7 +50,7 @@ impl Claims {
     }
 }
 
-/// A text, the digits of a number; and of anything else its JSON, which names nothing.
+/// Returns a string, or the digits of a whole number. Any other value yields its JSON, which matches no ID.
 fn text(value: &Value) -> String {
     let of_other = || {
         let json = value.to_string();
@@ -59,14 +59,14 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(of_other, ToOwned::to_owned)
 }
 
-/// The words of a text. One with a bracket in it has none: the gateway writes so what is no list of words but something
-/// nested, of which a word in the middle must not pass for a scope.
+/// Returns the words of a text, or none if it contains a bracket. The gateway writes nested values with brackets, and
+/// a word inside one must not count as a scope.
 fn words(text: &str) -> Vec<String> {
     let text = if text.contains(['[', ']']) { "" } else { text };
     text.split(' ').filter_map(word).collect()
 }
 
-/// The text, if it is one word.
+/// Returns the text if it is one word.
 fn word(text: &str) -> Option<String> {
     (!text.is_empty() && !text.contains([' ', '[', ']'])).then(|| text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Reading the gateway's events, whatever a client, a token or a proxy put into them.
+//! Reading API Gateway's events, with any content that a client, a token or a proxy puts into them.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -17,16 +17,16 @@ use serde_json::{Map, Value};
 
 use super::claims::Claims;
 
-/// Headers of which nothing is made but the request's URL. Nobody reads that, so it has no path either; and one that were
-/// none would be a panic.
+/// Headers that are dropped. `lambda_http` builds only the request's URL from them, which no code reads, and panics
+/// if they do not form one.
 const URL_HEADERS: [&str; 2] = ["host", "x-forwarded-proto"];
-/// The stage variable that says that the body is said to be Base64, and is not. Stages of ours have no variables.
-pub(super) const SPOILT_BODY: &str = "spoilt-body";
+/// Stage variable that marks a body declared as Base64 that is not. The API's stages have no variables of their own.
+pub(super) const MALFORMED_BODY: &str = "malformed-body";
 
 /// An event of API Gateway's format 2.0 (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
 ///
-/// Whatever JSON it is, it makes a request: a part that is not of its type counts as missing. Without that, one claim that
-/// nobody reads could take every answer away from its callers. So of an event no more is read than is needed.
+/// Any JSON is accepted. A part of the wrong type counts as missing, and only the parts that are needed are read.
+/// Otherwise a claim that no code reads could make every request of a caller fail.
 #[derive(Debug)]
 pub struct ApiGatewayRequest(ApiGatewayV2httpRequest);
 
@@ -55,7 +55,7 @@ impl ApiGatewayRequest {
             None | Some(Value::Null) => None,
             Some(Value::String(body)) if !request.is_base64_encoded || STANDARD.decode(&body).is_ok() => Some(body),
             Some(_) => {
-                request.stage_variables = HashMap::from([(SPOILT_BODY.to_owned(), "true".to_owned())]);
+                request.stage_variables = HashMap::from([(MALFORMED_BODY.to_owned(), "true".to_owned())]);
                 None
             }
         };
@@ -72,9 +72,9 @@ fn texts(values: &Value) -> HashMap<String, String> {
     values.filter_map(|(name, value)| Some((name.clone(), text(value)?.to_owned()))).collect()
 }
 
-/// The headers. One that its type cannot hold, because it is not visible ASCII or no text, is empty: a client's odd
-/// header, or a proxy's, must not look like our failure. Nor may one that counts be overlooked, as if no idempotency
-/// key had been sent; none that we read may be empty.
+/// Returns the headers. Values that are not text or not visible ASCII become empty strings, so that a malformed
+/// header is not reported as a server error. Every header that we read rejects empty values, so a malformed
+/// `Idempotency-Key` is not treated as absent.
 fn headers(headers: &Value) -> HeaderMap {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.filter(|(name, _)| !URL_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)));
@@ -85,8 +85,9 @@ fn headers(headers: &Value) -> HeaderMap {
     headers.filter_map(header).collect()
 }
 
-/// Returns the request's path, as the API has it: that of its route. The path that the client asked for has the stage's name
-/// before it, or what an API mapping has. A function without a gateway, and an API with one route for all, know no other.
+/// Returns the request's path as the API defines it, which is the path of its route. The path that the client
+/// requested also contains the stage's name or an API mapping's prefix. A function without a gateway, and an API with
+/// one route for all paths, have only that path.
 fn path(event: &Value) -> &str {
     let route = text(&event["requestContext"]["routeKey"]).and_then(|route| route.split_once(' '));
     route.map_or_else(|| text(&event["rawPath"]).unwrap_or_default(), |(_, path)| path)
@@ -100,7 +101,7 @@ fn context(context: &Value) -> ApiGatewayV2httpRequestContext {
     read
 }
 
-/// The authorizer's part, with the claims that are read.
+/// Returns the authorizer's part, with only the claims that are read.
 fn authorizer(claims: &Map<String, Value>) -> ApiGatewayRequestAuthorizer {
     let (mut authorizer, mut jwt) =
         (ApiGatewayRequestAuthorizer::default(), ApiGatewayRequestAuthorizerJwtDescription::default());
@@ -109,14 +110,15 @@ fn authorizer(claims: &Map<String, Value>) -> ApiGatewayRequestAuthorizer {
     authorizer
 }
 
-/// The query with all that a URI cannot hold percent-encoded; else building the request would panic.
+/// Returns the query with every character that a URI cannot contain percent-encoded. Otherwise building the request
+/// would panic.
 fn encoded(query: &str) -> String {
     let mut encoded = String::with_capacity(query.len());
     for byte in query.bytes() {
         if byte.is_ascii_graphic() && !br#""<>\^`{|}"#.contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            // Writing to a string does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
@@ -149,7 +151,7 @@ mod tests {
     }
 
     fn request(event: &Value) -> Request {
-        // As the runtime reads it.
+        // The runtime reads events the same way.
         let event: ApiGatewayRequest = serde_json::from_str(&event.to_string()).unwrap();
         LambdaRequest::from(event).into()
     }
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(request.headers().get("accept").unwrap(), "a");
         assert_eq!(request.path_parameters_ref().unwrap().first("cardId"), Some("1"));
         assert_eq!(request.query_string_parameters_ref().unwrap().first("limit"), Some("1"));
-        assert!(request.stage_variables_ref().is_none_or(|variables| variables.first(SPOILT_BODY).is_none()));
+        assert!(request.stage_variables_ref().is_none_or(|variables| variables.first(MALFORMED_BODY).is_none()));
     }
 
     #[rstest]
@@ -171,15 +173,15 @@ mod tests {
     #[case(json!(["a"]), true, true)]
     #[case(json!(null), true, false)]
     #[case(json!("%"), false, false)]
-    fn a_body_that_cannot_be_read_is_known(#[case] body: Value, #[case] is_base64: bool, #[case] is_spoilt: bool) {
+    fn a_body_that_cannot_be_read_is_known(#[case] body: Value, #[case] is_base64: bool, #[case] is_malformed: bool) {
         let mut event = event();
         (event["body"], event["isBase64Encoded"]) = (body, is_base64.into());
         let request = request(&event);
         let variables = request.stage_variables_ref();
-        assert_eq!(variables.is_some_and(|variables| variables.first(SPOILT_BODY).is_some()), is_spoilt);
+        assert_eq!(variables.is_some_and(|variables| variables.first(MALFORMED_BODY).is_some()), is_malformed);
     }
 
-    /// Whatever comes makes a request, without a panic: that would leave the client without an answer of ours.
+    /// Any input yields a request without a panic. After a panic, the client would not get a response of ours.
     #[rstest]
     #[case::none(json!({}), "", "")]
     #[case::host_with_space(json!({ "host": "a b" }), "/", "")]
@@ -215,7 +217,7 @@ mod tests {
         })
     }
 
-    /// Puts this value into one place of `whole` after another.
+    /// Puts the value into each place of `whole` in turn, and checks the results.
     fn in_any_place(whole: &Value, value: &Value, check: &mut dyn FnMut(Value)) {
         check(value.clone());
         if let Value::Object(members) = whole {

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a request repeated with the same key is the same operation.
 //!
-//! The key makes the operation's ID; the operation's row is the key's record. A fingerprint of what
-//! was asked tells a repetition from a misuse of the key.
+//! The operation's ID derives from the key, and the operation's row is the key's record. A fingerprint of the request
+//! distinguishes a retry from a misuse of the key.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,23 +17,23 @@ use crate::domain::ids::OperationId;
 use crate::domain::operation::{Operation, OperationState};
 
 const HEADER: &str = "idempotency-key";
-/// Longest key, in bytes. Ours.
+/// Maximum length of a key, in bytes. Our limit.
 pub const MAX_KEY_BYTES: usize = 255;
 
-/// The identity of an instruction before it is recorded.
+/// The identity of an instruction, known before it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRecord {
-    /// Its operation.
+    /// The operation's ID.
     pub operation_id: OperationId,
-    /// Whether the client named it, so that it may have been recorded before.
+    /// True if the client sent a key, so that an earlier request may have recorded the operation.
     pub keyed: bool,
-    /// What was asked.
+    /// A hash of the request's content.
     pub fingerprint: String,
 }
 
 impl IdempotencyRecord {
-    /// `asked` must hold all that makes the instruction what it is (and no PIN: a hash of four digits
-    /// can be searched).
+    /// Creates the record. `asked` must contain everything that defines the instruction, except a PIN: a four-digit
+    /// PIN could be found from its hash.
     pub(super) fn new(
         request: &Request,
         caller: &Identity,
@@ -42,7 +42,7 @@ impl IdempotencyRecord {
     ) -> Result<Self, Problem> {
         let key = key(request)?;
         let operation_id = match &key {
-            // Accounts of one organisation do not know of each other's keys.
+            // Accounts of one organisation do not see each other's keys.
             Some(key) => OperationId::from_key(&caller.org_id, caller.account_id, endpoint, key),
             None => OperationId::from_uuid(Uuid::now_v7()),
         };
@@ -52,33 +52,33 @@ impl IdempotencyRecord {
         Ok(Self { operation_id, keyed: key.is_some(), fingerprint })
     }
 
-    /// What to do about an operation that was recorded under this ticket's ID.
+    /// Returns what to do about an operation that was recorded under this ID.
     ///
     /// # Errors
-    /// 422 if the key came with another request.
+    /// Returns 422 if the key was used with another request.
     pub fn replay(&self, recorded: &Operation) -> Result<Replay, Problem> {
         if recorded.fingerprint != self.fingerprint {
             return Err(Problem::key_reused());
         }
         Ok(match recorded.state {
             OperationState::Pending => Replay::SendAgain,
-            OperationState::Running | OperationState::Succeeded | OperationState::Failed => Replay::AnswerAgain,
+            OperationState::Running | OperationState::Succeeded | OperationState::Failed => Replay::RespondAgain,
         })
     }
 }
 
-/// What a repeated request needs.
+/// The steps that a repeated request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
-    /// The rest of the work: the first request may have ended after its row. A message too many is
-    /// harmless; one too few is an instruction lost.
+    /// Repeats everything after the operation's row, because the first request may have ended there. A duplicate
+    /// message is harmless, but a missing one loses the instruction.
     SendAgain,
-    /// Nothing but the answer.
-    AnswerAgain,
+/// Returns the response again and does nothing else.
+    RespondAgain,
 }
 
-/// The key: a structured-field string (RFC 8941), or the same text bare. Several keys, which a gateway
-/// joins with commas, are none: which one is meant?
+/// Returns the key: a structured-field string (RFC 8941), or the same text without quotes. Several keys, which a
+/// gateway joins with commas, are rejected as ambiguous.
 fn key(request: &Request) -> Result<Option<String>, Problem> {
     let invalid = |detail: &str| Problem::invalid(vec![Invalid::header(HEADER, detail)]);
     let mut values = request.headers().get_all(HEADER).iter();
@@ -90,7 +90,7 @@ fn key(request: &Request) -> Result<Option<String>, Problem> {
     let text = value.to_str().map_err(|_| invalid("must be printable ASCII"))?.trim();
     let key = if text.starts_with('"') {
         match Parser::new(text).parse::<Item>() {
-            // What a parameter would mean is not said anywhere, so none is passed over.
+            // No specification defines parameters here, so they are rejected and not ignored.
             Ok(Item { bare_item: BareItem::String(key), params }) if params.is_empty() => key.as_str().to_owned(),
             _ => return Err(invalid("is not a structured-field string")),
         }
@@ -168,30 +168,31 @@ mod tests {
 
     #[test]
     fn a_key_is_of_its_account_and_endpoint() {
-        let ticket = |account, endpoint| IdempotencyRecord::new(&request("k"), &caller(account), endpoint, &1).unwrap();
-        let one = ticket(Some(7), "bind-card");
-        assert_ne!(one.operation_id, ticket(Some(8), "bind-card").operation_id);
-        assert_ne!(one.operation_id, ticket(None, "bind-card").operation_id);
-        assert_ne!(one.operation_id, ticket(Some(7), "start-bulk").operation_id);
-        assert_ne!(one.fingerprint, ticket(Some(7), "start-bulk").fingerprint);
+        let record = |account, endpoint| IdempotencyRecord::new(&request("k"), &caller(account), endpoint, &1).unwrap();
+        let one = record(Some(7), "bind-card");
+        assert_ne!(one.operation_id, record(Some(8), "bind-card").operation_id);
+        assert_ne!(one.operation_id, record(None, "bind-card").operation_id);
+        assert_ne!(one.operation_id, record(Some(7), "start-bulk").operation_id);
+        assert_ne!(one.fingerprint, record(Some(7), "start-bulk").fingerprint);
     }
 
     #[rstest]
     #[case("PENDING", Replay::SendAgain)]
-    #[case("RUNNING", Replay::AnswerAgain)]
-    #[case("SUCCEEDED", Replay::AnswerAgain)]
-    #[case("FAILED", Replay::AnswerAgain)]
+    #[case("RUNNING", Replay::RespondAgain)]
+    #[case("SUCCEEDED", Replay::RespondAgain)]
+    #[case("FAILED", Replay::RespondAgain)]
     fn what_may_not_have_been_sent_is_sent_again(#[case] state: &str, #[case] expected: Replay) {
-        let ticket = IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
+        let record = IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
         let recorded = |fingerprint: &str| -> Operation {
             let operation = serde_json::json!({
-                "org_id": caller(None).org_id, "operation_id": ticket.operation_id, "state": state, "fingerprint": fingerprint,
+                "org_id": caller(None).org_id, "operation_id": record.operation_id, "state": state,
+                "fingerprint": fingerprint,
                 "cid": "c", "created_at": "2026-11-22T03:04:05.678Z", "kind": "CREATE_BULK", "bulk_id": "b",
             });
             serde_json::from_value(operation).unwrap()
         };
-        assert_eq!(ticket.replay(&recorded(&ticket.fingerprint)), Ok(expected));
-        assert_eq!(ticket.replay(&recorded("another")).unwrap_err().status(), 422);
+        assert_eq!(record.replay(&recorded(&record.fingerprint)), Ok(expected));
+        assert_eq!(record.replay(&recorded("another")).unwrap_err().status(), 422);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Who calls: the token's claims, checked by the gateway in front or, where none stands, here.
+//! The caller's identity, from a token that the gateway or, without a gateway, this module verified.
 //!
-//! Closed by default: without an authorizer's claims in the request context, and without a key set
-//! to verify against, nobody gets in.
+//! Access is denied by default. A request without an authorizer's claims in its context is rejected if there is no
+//! key set to verify its token with.
 
 use lambda_http::Request;
 use lambda_http::RequestExt;
@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::token::Verifier;
 use crate::domain::ids::{AccountId, OrgId};
 
-/// What a token may be used for.
+/// A scope: a permission that a token grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Bind cards to the token's own account.
@@ -29,11 +29,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The words in a token, each of which gives it.
+    /// Returns the words that grant the scope. Each of them suffices.
     #[must_use]
     pub const fn words(self) -> &'static [&'static str] {
         match self {
-            // Who may do anything with cards may bind them, too. An account's token needs no more than the first.
+            // A caller that may write cards may also bind them. An account's token needs only the first word.
             Self::CardsBind => &["cards:bind", "cards:write"],
             Self::CardsWrite => &["cards:write"],
             Self::CardsRead => &["cards:read"],
@@ -43,19 +43,19 @@ impl Scope {
     }
 }
 
-/// The caller.
+/// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The tenant.
+    /// The tenant's organisation ID.
     pub org_id: OrgId,
-    /// Set in an account token.
+    /// The account, if the token is limited to one.
     pub account_id: Option<AccountId>,
 }
 
-/// Who calls, if they may do what `scope` says.
+/// Returns the caller, if the token grants the scope.
 ///
 /// # Errors
-/// 401 without a valid token; 403 without the scope, or without a well-formed tenant.
+/// Returns 401 without a valid token, and 403 without the scope or a well-formed tenant.
 pub(super) async fn identify(request: &Request, scope: Scope, verifier: &Verifier) -> Result<Identity, Problem> {
     let claims = match gateway_claims(request) {
         Some(claims) => claims,
@@ -64,28 +64,28 @@ pub(super) async fn identify(request: &Request, scope: Scope, verifier: &Verifie
     identity_of(&claims, scope)
 }
 
-/// The caller whom these claims name.
+/// Returns the caller that the claims name.
 fn identity_of(claims: &Claims, scope: Scope) -> Result<Identity, Problem> {
     if !claims.scopes.iter().any(|word| scope.words().contains(&word.as_str())) {
         return Err(Problem::forbidden("The access token lacks the scope for this request."));
     }
     let org_id = claims.tenant_id.as_deref().and_then(|tenant| tenant.parse().ok());
     let org_id = org_id.ok_or_else(|| Problem::forbidden("The access token names no organisation."))?;
-    // Who is limited to an account must not pass for one who is not.
+    // A malformed account is an error, because a caller limited to an account must not gain access to all accounts.
     let account_id = claims.account_id.as_deref().map(str::parse).transpose();
-    let account_id = account_id.map_err(|_| Problem::forbidden("The access token names no possible account."))?;
+    let account_id = account_id.map_err(|_| Problem::forbidden("The access token names an invalid account."))?;
     Ok(Identity { org_id, account_id })
 }
 
-/// The claims that the gateway's JWT authorizer verified and put into the request context, which no
-/// client can write.
+/// Returns the claims that the gateway's JWT authorizer verified and put into the request context, which clients
+/// cannot write.
 fn gateway_claims(request: &Request) -> Option<Claims> {
     let RequestContext::ApiGatewayV2(context) = request.request_context_ref()? else { return None };
     let claims = &context.authorizer.as_ref()?.jwt.as_ref()?.claims;
     Some(Claims::of_gateway(&claims.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()))
 }
 
-/// The token, after `Bearer` or, as the gateway takes it too, by itself.
+/// Returns the token that follows `Bearer`, or stands alone, which the gateway accepts too.
 fn bearer(request: &Request) -> Option<&str> {
     let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let Some((scheme, token)) = value.split_once(' ') else { return Some(value) };
@@ -109,7 +109,7 @@ mod tests {
         Claims::of_token(claims.as_object().unwrap())
     }
 
-    /// Whether a token with these claims gives the scope; and one of which the gateway makes these.
+    /// Returns whether the claims grant the scope: first as a token's own claims, then as the gateway's.
     fn gives(claims: &Value, scope: Scope) -> (bool, bool) {
         let mut claims = claims.as_object().unwrap().clone();
         claims.insert("tenant_id".to_owned(), TENANT.into());
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(gives(&json!({ "scp": list }), Scope::CardsWrite), (false, true));
     }
 
-    /// Neither as it is in a token, nor as the gateway writes it.
+    /// The scope is granted neither by a token's own claims nor by the gateway's.
     #[rstest]
     #[case(json!("[a cards:write b"))]
     #[case(json!("a cards:write b]"))]
@@ -165,8 +165,8 @@ mod tests {
     #[case("cards:bind", [true, false])]
     #[case("cards:write", [true, true])]
     #[case("cards:read operations:read orders:cancel", [false, false])]
-    fn who_may_bind_may_not_therefore_write(#[case] scope: &str, #[case] granted: [bool; 2]) {
-        let gives = |asked| gives(&json!({ "scope": scope }), asked).0;
+    fn permission_to_bind_is_not_permission_to_write(#[case] scope: &str, #[case] granted: [bool; 2]) {
+        let gives = |wanted| gives(&json!({ "scope": scope }), wanted).0;
         assert_eq!([Scope::CardsBind, Scope::CardsWrite].map(gives), granted);
     }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(bearer(&request(json!({ "headers": headers }))), expected);
     }
 
-    /// What the gateway's authorizer verified, and nothing else in the event, counts as claims.
+    /// Only claims that the gateway's authorizer verified count, and nothing else in the event.
     #[test]
     fn claims_are_those_of_the_gateways_authorizer() {
         let claims = json!({ "tenant_id": TENANT, "scope": "cards:write" });
@@ -219,7 +219,7 @@ mod tests {
     #[case(json!("TN-1"))]
     #[case(json!(["TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11"]))]
     #[case(json!("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#CARD#1"))]
-    fn without_a_well_formed_tenant_nobody_is_known(#[case] tenant: Value) {
+    fn a_caller_without_a_well_formed_tenant_is_rejected(#[case] tenant: Value) {
         let claims = of_token(&json!({ "tenant_id": tenant, "scope": "cards:write" }));
         assert_eq!(identity_of(&claims, Scope::CardsWrite).unwrap_err().status(), 403);
     }
@@ -236,7 +236,7 @@ mod tests {
     #[case(json!(true), "refused")]
     #[case(json!([5]), "refused")]
     #[case(json!("five"), "refused")]
-    fn who_is_limited_to_an_account_is_never_taken_for_one_who_is_not(#[case] account: Value, #[case] known: &str) {
+    fn a_caller_limited_to_an_account_never_gains_access_to_all(#[case] account: Value, #[case] known: &str) {
         let claims = of_token(&json!({ "tenant_id": TENANT, "account_id": account, "scope": "cards:write" }));
         let is = match identity_of(&claims, Scope::CardsWrite) {
             Ok(Identity { account_id: None, .. }) => "any account".to_owned(),

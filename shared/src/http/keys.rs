@@ -1,5 +1,5 @@
-//! The keys that the issuer of tokens signs with: where API Gateway finds them, which is by the issuer's discovery
-//! document (`OpenID` Connect Discovery 1.0, section 4), and kept as long as it keeps them.
+//! The token issuer's signing keys. Like API Gateway, Bindery finds them through the issuer's discovery document
+//! (`OpenID` Connect Discovery 1.0, section 4), and caches them for the same time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,43 +23,44 @@ use tokio::sync::Mutex;
 use super::problem::Problem;
 use crate::aws::causes;
 
-/// Longest time to fetch the document and the keys. Ours: it leaves time to answer in the shortest function timeout in
-/// use, 3 seconds (infra/samconfig.toml).
+/// Maximum time for fetching the document and the keys. Our limit: it leaves time to respond within the shortest
+/// function timeout in use, 3 seconds (infra/samconfig.toml).
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shortest time between two fetches. Ours: a token with an unknown key must not become a way to make us call the
-/// issuer at will.
+/// Minimum time between two fetches. Our limit: a client that sends unknown key IDs must not be able to make us call
+/// the issuer at will.
 const FETCH_INTERVAL: Duration = Duration::from_secs(60);
-/// The same after a fetch that failed. Ours: until one comes, no request is let in.
+/// Minimum time between two fetches if the first failed. Our limit: without keys, every request is rejected.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// Age at which keys are fetched anew; if that fails they are trusted on. Ours.
+/// Age at which keys are fetched again. If that fails, the cached keys remain trusted. Our limit.
 const REFRESH_AGE: Duration = Duration::from_secs(60 * 60);
-/// Oldest keys that are trusted: one that the issuer withdraws is forgotten after this time. As API Gateway has it
+/// Maximum age of trusted keys. A key that the issuer withdraws is rejected after this time at the latest. This is
+/// API Gateway's own limit
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>).
 const MAX_KEYS_AGE: Duration = Duration::from_secs(2 * 60 * 60);
-/// Largest document, and largest key set, in bytes. Ours.
+/// Maximum size of the document and of the key set, in bytes. Our limits.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
-/// Keys that anybody on the way could change are nobody's.
+/// The issuer's URL is not secure: an attacker on the network could replace its keys.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no https address, nor an http address of this very machine")]
+#[error("{0:?} is neither an https URL nor an http URL of this machine")]
 pub struct AddressError(String);
 
-/// Why there are no keys.
+/// The reasons why there are no keys.
 #[derive(Debug, thiserror::Error)]
 enum KeysError {
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("{0} did not answer: {1}")]
+    #[error("{0} did not respond: {1}")]
     Transport(String, String),
-    #[error("{0} answered {1}")]
+    #[error("{0} responded with {1}")]
     Status(String, u16),
-    #[error("{0} has more than {MAX_DOCUMENT_BYTES} bytes")]
+    #[error("{0} is larger than {MAX_DOCUMENT_BYTES} bytes")]
     TooLarge(String),
-    #[error("{0} is not what it must be: {1}")]
+    #[error("{0} is malformed: {1}")]
     Form(String, serde_json::Error),
-    #[error("the discovery document is another issuer's")]
+    #[error("the discovery document belongs to another issuer")]
     OtherIssuer,
-    #[error("the set has no key that can be used")]
+    #[error("the set has no usable key")]
     NoKeys,
     #[error("timed out")]
     TimedOut,
@@ -73,7 +74,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Whether it is the key that this signature of the message was made with.
+    /// Returns whether this key made the signature of the message.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let key = RsaPublicKeyComponents { n: &self.modulus, e: &self.exponent };
         key.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
@@ -85,7 +86,7 @@ impl Key {
 pub(super) struct KeySet(HashMap<String, Key>);
 
 impl KeySet {
-    /// Those of a document (RFC 7517). A key of another kind, or that cannot be read, leaves the others as they are.
+    /// Reads a key set (RFC 7517). Keys of other types, and malformed ones, are skipped.
     pub(super) fn read(document: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Document {
@@ -96,7 +97,7 @@ impl KeySet {
     }
 }
 
-/// The key and its ID, if it verifies RS256.
+/// Returns the key and its ID, if it verifies RS256.
 fn usable(key: Value) -> Option<(String, Key)> {
     #[derive(Deserialize)]
     struct Jwk {
@@ -116,39 +117,41 @@ fn usable(key: Value) -> Option<(String, Key)> {
     Some((key.kid, Key { modulus: number(&key.n)?, exponent: number(&key.e)? }))
 }
 
-/// A number's bytes, without the leading zeros that some issuers write: `ring` takes none.
+/// Returns a number's bytes without leading zeros. Some issuers write them, and `ring` rejects them.
 fn number(text: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     Some(bytes.into_iter().skip_while(|byte| *byte == 0).collect())
 }
 
-/// The keys of an issuer, fetched when they are needed; or a set that never changes.
+/// An issuer's keys, which are fetched on demand, or a fixed set.
 #[derive(Debug)]
 pub(super) struct Keys {
     issuer: Option<String>,
     held: Mutex<Held>,
 }
 
-/// By the time of day: a monotonic clock need not go on while Lambda holds the process frozen.
+/// A cached key set. Its times are wall-clock times, because a monotonic clock may stop while Lambda freezes the
+/// process.
 #[derive(Debug, Default)]
 struct Held {
     set: KeySet,
-    /// When the set was asked for last, and whether it came.
+    /// The time of the last fetch, and whether it succeeded.
     asked: Option<(SystemTime, bool)>,
-    /// When the set was asked for that is held.
+    /// The time of the fetch that returned the cached set.
     came: Option<SystemTime>,
 }
 
-/// Whether so much time has gone by since then. A time to come, by a clock that was put back, is as good as none.
+/// Returns whether `age` has passed since that time. A time in the future, caused by a clock set back, counts as
+/// passed.
 fn is_over(age: Duration, since: SystemTime, now: SystemTime) -> bool {
     now.duration_since(since).map_or(true, |elapsed| elapsed >= age)
 }
 
 impl Keys {
-    /// Those of this issuer.
+    /// Returns the keys of this issuer.
     ///
     /// # Errors
-    /// If what it says could be changed on its way here.
+    /// Returns an error if an attacker could modify the issuer's responses on the network.
     pub(super) fn of(issuer: String) -> Result<Self, AddressError> {
         if is_https(&issuer) || is_local(&issuer) {
             Ok(Self { issuer: Some(issuer), held: Mutex::default() })
@@ -157,23 +160,23 @@ impl Keys {
         }
     }
 
-    /// These, and no others.
+    /// Returns a set of keys that never changes.
     pub(super) fn fixed(set: KeySet) -> Self {
         Self { issuer: None, held: Mutex::new(Held { set, ..Held::default() }) }
     }
 
-    /// Fetches them, so that no request has to wait for it. What fails here is told by the first request.
+    /// Fetches the keys, so that no request has to wait. If that fails, the first request fetches them.
     pub(super) async fn fetch_in_advance(&self, now: SystemTime) {
         let Some(issuer) = &self.issuer else { return };
         if let Err(error) = self.held.lock().await.fetch(issuer, now).await {
-            tracing::warn!(%error, "the keys of tokens could not be read in advance");
+            tracing::warn!(%error, "the token issuer's keys could not be fetched in advance");
         }
     }
 
-    /// The key of this ID.
+    /// Returns the key with this ID.
     ///
     /// # Errors
-    /// 503 if whether there is one cannot be known now.
+    /// Returns 503 if the keys are not known at present.
     pub(super) async fn find(&self, kid: &str, now: SystemTime) -> Result<Option<Key>, Problem> {
         let mut held = self.held.lock().await;
         if let Some(issuer) = &self.issuer {
@@ -184,7 +187,8 @@ impl Keys {
 }
 
 impl Held {
-    /// Asks for the set anew if it must, or should, and may. What is still lacking then cannot be known.
+    /// Fetches the set if it is missing the key or too old, and a fetch is due. Returns an error if the keys remain
+    /// unknown.
     async fn freshen(&mut self, issuer: &str, kid: &str, now: SystemTime) -> Result<(), Problem> {
         let interval = |came: bool| if came { FETCH_INTERVAL } else { RETRY_INTERVAL };
         let may_ask = self.asked.is_none_or(|(at, came)| is_over(interval(came), at, now));
@@ -194,7 +198,7 @@ impl Held {
         match (failure, self.asked) {
             (Some(error), _) if is_lacking => Err(unavailable(error)),
             (Some(error), _) => {
-                tracing::warn!(%error, "the keys of tokens could not be read anew");
+                tracing::warn!(%error, "the token issuer's keys could not be refreshed");
                 Ok(())
             }
             (None, Some((_, false))) if is_lacking => Err(unavailable("could not be fetched a moment ago")),
@@ -202,16 +206,17 @@ impl Held {
         }
     }
 
-    /// Whether the key is not there, or the set has this age.
+    /// Returns whether the key is missing, or the set has reached this age.
     fn lacks(&self, kid: &str, age: Duration, now: SystemTime) -> bool {
         self.came.is_none_or(|came| is_over(age, came, now)) || !self.set.0.contains_key(kid)
     }
 
     async fn fetch(&mut self, issuer: &str, now: SystemTime) -> Result<(), KeysError> {
-        // Should this be given up meanwhile, it has failed.
+        // A fetch that is cancelled counts as failed.
         self.asked = Some((now, false));
         let set = tokio::time::timeout(FETCH_TIMEOUT, fetch(issuer)).await.map_err(|_| KeysError::TimedOut)??;
-        // A key that is not in it was withdrawn, even if none is; but that no token is good is not what an issuer means.
+        // A key missing from the new set was withdrawn, even if no key is left. But an issuer does not mean that no
+        // token is valid, so an empty set counts as a failed fetch.
         let is_usable = !set.0.is_empty();
         (self.set, self.came, self.asked) = (set, is_usable.then_some(now), Some((now, is_usable)));
         is_usable.then_some(()).ok_or(KeysError::NoKeys)
@@ -228,7 +233,7 @@ async fn fetch(issuer: &str) -> Result<KeySet, KeysError> {
         issuer: String,
         jwks_uri: String,
     }
-    // Connections of the last time may be dead by now: see `connections`.
+    // A connection of an earlier fetch may be dead by now: see `connections`.
     let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
     let url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
     let is_local = is_local(issuer);
@@ -249,7 +254,7 @@ fn is_https(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
 }
 
-/// Whether the address is on this machine, where nobody can listen in: the local stack's issuer.
+/// Returns whether the URL is on this machine, as the local stack's issuer is. No attacker is between us and it.
 fn is_local(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let host = uri.host().unwrap_or_default();
@@ -257,7 +262,7 @@ fn is_local(url: &str) -> bool {
     uri.scheme_str() == Some("http") && (host == "localhost" || address.is_ok_and(|address| address.is_loopback()))
 }
 
-/// What is there, by TLS, or on this machine if that is allowed. No redirects are followed.
+/// Fetches a document over TLS, or from this machine if `may_be_local`. Redirects are not followed.
 async fn get(connector: &Connector, url: &str, may_be_local: bool) -> Result<Vec<u8>, KeysError> {
     let mut request = HttpRequest::new(SdkBody::empty());
     if !(is_https(url) || may_be_local && is_local(url)) || request.set_uri(url).is_err() {

@@ -1,8 +1,7 @@
-//! What every endpoint does around its own instruction: who calls, reading the request, answering,
-//! and one log line.
+//! The parts of an endpoint that are the same for every instruction: authentication, reading, responding and logging.
 //!
-//! An [`Endpoint`] gets a [`RequestContext`], in which the token is checked already, and answers an [`ApiResponse`] or a
-//! [`Problem`]. The order of checks is the contract's: 401, 403 (scope), 400, then what the state says.
+//! An [`Endpoint`] receives a [`RequestContext`] whose token is already verified, and returns an [`ApiResponse`] or a
+//! [`Problem`]. The contract sets the order of checks: 401, 403 (scope), 400, then those that depend on stored state.
 
 mod accept;
 mod body;
@@ -49,30 +48,31 @@ pub use response::ApiResponse;
 pub use token::{IssuerError, Verifier};
 
 const CORRELATION_HEADER: &str = "x-correlation-id";
-/// Kept back of an invocation's time for saying that it did not suffice.
+/// Time reserved at the end of an invocation for responding that it timed out.
 const RESPONSE_BUDGET: Duration = Duration::from_millis(200);
 
-/// An endpoint: the function that answers the requests of one route.
+/// An endpoint: the function that handles the requests of one route.
 pub trait Endpoint: Sized + Send + Sync + 'static {
     /// The function's name. It is part of every idempotency key's record: never change it.
     const NAME: &'static str;
-    /// What callers need.
+    /// The scope that callers need.
     const SCOPE: Scope;
-    /// What every request calls, and so is connected to before the first.
+    /// The services that every request calls. The connections to them are opened at start.
     const CALLS: &'static [Service];
-    /// The largest body, in bytes (contract). An endpoint that takes none has none.
+    /// Maximum size of a request's body, in bytes (contract). It is 0 for an endpoint without a body.
     const MAX_BODY_BYTES: usize = 0;
-    /// How errors are written by an endpoint whose contract has another form than `application/problem+json`. It says even that
-    /// no token was valid, and so verifies tokens itself: the gateway's own 401 is one that its clients cannot read.
+    /// The error format of an endpoint whose contract does not use `application/problem+json`. Such an endpoint
+    /// verifies tokens itself, because its clients cannot read the gateway's own 401.
     const ERRORS: Option<ErrorBody> = None;
 
-    /// Makes the endpoint of what its environment names.
+    /// Creates the endpoint from its environment.
     ///
     /// # Errors
-    /// If something of its own cannot be made; missing variables are noted in `environment`.
+    /// Returns an error if a part of the endpoint cannot be created. Missing variables are recorded in `environment`.
     fn from_env(environment: &Environment) -> Result<Self, Error>;
 
-    /// Reads in advance what the first request would otherwise wait for. What fails here is left to that.
+    /// Loads in advance what the first request would otherwise wait for. A failure is ignored: the first request
+    /// loads it then.
     fn warm_up(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
@@ -80,27 +80,27 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// Handles a request.
     ///
     /// # Errors
-    /// Every response but the success.
+    /// Every response other than success is a [`Problem`].
     fn handle(&self, context: &RequestContext) -> impl Future<Output = Result<ApiResponse, Problem>> + Send;
 }
 
-/// A request whose caller is known.
+/// A request whose caller is authenticated.
 #[derive(Debug)]
 pub struct RequestContext {
     request: Request,
     max_body_bytes: usize,
-    /// The caller.
+    /// The authenticated caller.
     pub identity: Identity,
-    /// Ties the request to all that comes of it.
+    /// The correlation ID, which links the request to all its effects.
     pub cid: CorrelationId,
-    /// When it came.
+    /// The time when the request was received.
     pub now: Timestamp,
-    /// What the request is counted in.
+    /// The metrics that count the request.
     pub metrics: Metrics,
 }
 
 impl RequestContext {
-    /// Returns that of a caller of no account, now.
+    /// Returns the context of a request now, from a caller without an account.
     #[cfg(test)]
     fn of(request: Request) -> Self {
         let org_id = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
@@ -110,30 +110,30 @@ impl RequestContext {
         Self { request, max_body_bytes: 0, identity, cid, now, metrics }
     }
 
-    /// A parameter of the path.
+    /// Returns a path parameter.
     ///
     /// # Errors
-    /// [`Invalid`] if it is not a `T`.
+    /// Returns [`Invalid`] if it cannot be parsed as `T`.
     pub fn path<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<T, Invalid> {
         let parameters = self.request.path_parameters_ref();
         let text = parameters.and_then(|parameters| parameters.first(name)).unwrap_or_default();
         text.parse().map_err(|error: T::Err| Invalid::parameter(name, error))
     }
 
-    /// A parameter of the query.
+    /// Returns a query parameter.
     ///
     /// # Errors
-    /// [`Invalid`] if it is there and not a `T`.
+    /// Returns [`Invalid`] if it is present and cannot be parsed as `T`.
     pub fn query<T: std::str::FromStr>(&self, name: &'static str, expected: &str) -> Result<Option<T>, Invalid> {
         let parameters = self.request.query_string_parameters_ref();
         let Some(text) = parameters.and_then(|parameters| parameters.first(name)) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| Invalid::parameter(name, format!("must be {expected}")))
     }
 
-    /// A required header. One that comes several times counts as malformed: which one is meant?
+    /// Returns a required header. A repeated header is malformed, because it is ambiguous.
     ///
     /// # Errors
-    /// [`Invalid`] if it is missing or not a `T`.
+    /// Returns [`Invalid`] if it is missing, repeated or cannot be parsed as `T`.
     pub fn header<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &'static str) -> Result<T, Invalid> {
         let mut values = self.request.headers().get_all(name).iter();
         match (values.next().map(HeaderValue::to_str), values.next()) {
@@ -143,57 +143,60 @@ impl RequestContext {
         }
     }
 
-    /// A header that may be missing; `None` too if it is not ASCII.
+    /// Returns an optional header, or `None` if it is missing or not ASCII.
     #[must_use]
     pub fn optional_header(&self, name: &'static str) -> Option<&str> {
         text_of(self.request.headers(), name)
     }
 
-    /// Returns how long the answer may still take. After that it is said to be unavailable, whatever was done.
+    /// Returns the time left for handling the request. After that, the client receives 503, even if the work was
+    /// done.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         clock::time_left(self.request.lambda_context().deadline).saturating_sub(RESPONSE_BUDGET)
     }
 
-    /// The body; empty if there is none.
+    /// Returns the body, which is empty if the request has no body.
     ///
     /// # Errors
-    /// 413 beyond [`Endpoint::MAX_BODY_BYTES`].
+    /// Returns 413 if it exceeds [`Endpoint::MAX_BODY_BYTES`].
     pub fn bytes(&self) -> Result<&[u8], Problem> {
         body::bytes(&self.request, self.max_body_bytes)
     }
 
-    /// The members of the body's JSON object; `None` without a body.
+    /// Returns the members of the body's JSON object, or `None` without a body.
     ///
     /// # Errors
-    /// 413 beyond [`Endpoint::MAX_BODY_BYTES`]; 400 if it is not JSON, not an object, or not said to be JSON.
+    /// Returns 413 if it exceeds [`Endpoint::MAX_BODY_BYTES`]. Returns 400 if it is not a JSON object, or its content
+    /// type is not JSON.
     pub fn json_object(&self) -> Result<Option<Members<'_>>, Problem> {
         body::json_object(&self.request, self.max_body_bytes)
     }
 
-    /// The idempotency of an instruction; see [`IdempotencyRecord`].
+    /// Returns the instruction's [`IdempotencyRecord`].
     ///
     /// # Errors
-    /// 400 if the `Idempotency-Key` is malformed.
+    /// Returns 400 if the `Idempotency-Key` is malformed.
     pub fn idempotency(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<IdempotencyRecord, Problem> {
         IdempotencyRecord::new(&self.request, &self.identity, endpoint, asked)
     }
 }
 
-/// How an endpoint's errors are written that are not `application/problem+json`: from the request's headers and
-/// what is to be said, content type and body.
+/// A function that formats an endpoint's errors in a form other than `application/problem+json`. It takes the
+/// request's headers and the error's detail, and returns the content type and the body.
 pub type ErrorBody = fn(&HeaderMap, &str) -> (String, String);
 
-/// The header's text, if it has one.
+/// Returns the header's text, or `None` if it is missing or not visible ASCII.
 #[must_use]
 pub fn text_of<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Serves an endpoint, until the runtime ends: all of its function's `main`.
+/// Serves an endpoint until the runtime ends. This is all that the `main` of an endpoint's function calls.
 ///
 /// # Errors
-/// Names what the environment lacks; else those of the runtime, and if the issuer of tokens cannot be believed.
+/// Returns the environment's missing or invalid variables, an error of the runtime, or [`IssuerError`] if the token
+/// issuer's URL is not secure.
 pub fn serve<E: Endpoint>() -> Result<(), Error> {
     telemetry::init();
     block_on(async {
@@ -217,7 +220,7 @@ fn verifier<E: Endpoint>(environment: &Environment) -> Result<Verifier, IssuerEr
     }
 }
 
-/// Returns the endpoint without the runtime: an event in, a response out.
+/// Returns the endpoint as a service without the runtime. It takes an event and returns a response.
 pub fn service<E: Endpoint>(
     endpoint: E,
     verifier: Verifier,
@@ -226,10 +229,11 @@ pub fn service<E: Endpoint>(
     service_of(Serving::of(endpoint, verifier, metrics))
 }
 
-/// Decides what an endpoint answers. Boxed, so that the runtime is compiled here once, and not with each function.
+/// A closure that calls an endpoint's handler. It is boxed so that the runtime is compiled once, here, and not for
+/// each function.
 type Handler = Box<dyn Fn(RequestContext) -> BoxFuture<'static, Result<ApiResponse, Problem>> + Send + Sync>;
 
-/// An endpoint, and what is around it.
+/// An endpoint's handler, with its settings, token verifier and metrics.
 struct Serving {
     scope: Scope,
     max_body_bytes: usize,
@@ -242,9 +246,9 @@ struct Serving {
 impl Serving {
     fn of<E: Endpoint>(endpoint: E, verifier: Verifier, metrics: Metrics) -> Self {
         let endpoint = Arc::new(endpoint);
-        let handler: Handler = Box::new(move |call| {
+        let handler: Handler = Box::new(move |context| {
             let endpoint = Arc::clone(&endpoint);
-            async move { endpoint.handle(&call).await }.boxed()
+            async move { endpoint.handle(&context).await }.boxed()
         });
         Self { scope: E::SCOPE, max_body_bytes: E::MAX_BODY_BYTES, errors: E::ERRORS, verifier, metrics, handler }
     }
@@ -283,7 +287,7 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     let asked_cid = correlation_id(&request);
     let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
     let mut tenant: Option<OrgId> = None;
-    let answering = async {
+    let handling = async {
         let identity = identity::identify(&request, *scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
         asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
@@ -291,20 +295,20 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
         let (cid, now, metrics, max_body_bytes) = (cid.clone(), clock::now(), metrics.clone(), *max_body_bytes);
         handler(RequestContext { request, max_body_bytes, identity, cid, now, metrics }).await
     };
-    let answering = AssertUnwindSafe(answering).catch_unwind();
-    let result = match tokio::time::timeout(time, answering).await {
+    let handling = AssertUnwindSafe(handling).catch_unwind();
+    let result = match tokio::time::timeout(time, handling).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Problem::broken("the handler panicked")),
         Err(_elapsed) => Err(Problem::unavailable("no time was left")),
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     count(metrics, is_instruction, &result);
-    let said = response::Said { request_id: &context.request_id, cid: &cid, way_up: &way_up };
+    let info = response::ResponseInfo { request_id: &context.request_id, cid: &cid, way_up: &way_up };
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
-    response::response(&result, errors.as_ref(), &said)
+    response::response(&result, errors.as_ref(), &info)
 }
 
-/// The client's correlation ID, or a new one.
+/// Returns the client's correlation ID, or a new one if the client sent none.
 fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
     match request.headers().get(CORRELATION_HEADER).map(HeaderValue::to_str) {
         None => Ok(CorrelationId::from_uuid(Uuid::now_v7())),
@@ -316,9 +320,9 @@ fn correlation_id(request: &Request) -> Result<CorrelationId, Invalid> {
 fn count(metrics: &Metrics, is_instruction: bool, result: &Result<ApiResponse, Problem>) {
     match result {
         Err(problem) if problem.status().is_server_error() => metrics.failed(),
-        // A read instructs nothing.
+        // A read is not an instruction.
         _ if !is_instruction => {}
-        Ok(ApiResponse { tally: response::InstructionCounts { accepted, refused }, .. }) => {
+        Ok(ApiResponse { counts: response::InstructionCounts { accepted, refused }, .. }) => {
             metrics.accepted(*accepted);
             for code in refused {
                 metrics.refused(code, 1);
@@ -337,10 +341,10 @@ fn log(
 ) {
     let cid = cid.as_str();
     match result {
-        Ok(answer) => {
-            let operation_id = answer.operation_id.map(|id| id.to_string());
-            let outcome = answer.status.as_u16();
-            tracing::info!(request_id, cid, tenant, operation_id, outcome, duration_ms, "request answered");
+        Ok(response) => {
+            let operation_id = response.operation_id.map(|id| id.to_string());
+            let outcome = response.status.as_u16();
+            tracing::info!(request_id, cid, tenant, operation_id, outcome, duration_ms, "request handled");
         }
         Err(problem) => {
             let (outcome, code) = (problem.status().as_u16(), tracing::field::display(problem.code));

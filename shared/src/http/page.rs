@@ -1,4 +1,4 @@
-//! Lists are read in pages: `limit` items after `cursor`, which an earlier page held.
+//! Paged lists: `limit` items that follow the `cursor` of an earlier page.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -9,15 +9,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::RequestContext;
 use super::problem::Invalid;
 
-/// Items of a page, unless the client says (contract).
+/// Items in a page if the client sets no limit (contract).
 pub const DEFAULT_LIMIT: usize = 100;
-/// Most items of a page (contract).
+/// Maximum items in a page (contract).
 pub const MAX_LIMIT: usize = 1000;
 
-/// The page that is asked for: how many items, and after which place.
+/// Returns the requested page: its maximum number of items, and the place that it follows.
 ///
 /// # Errors
-/// [`Invalid`] if `limit` or `cursor` is malformed.
+/// Returns [`Invalid`] if `limit` or `cursor` is malformed.
 pub fn page<Place: FromStr>(context: &RequestContext) -> Result<(usize, Option<Place>), Invalid> {
     read(context.query("limit", LIMIT)?, context.query("cursor", "text")?)
 }
@@ -32,11 +32,11 @@ fn read<Place: FromStr>(limit: Option<usize>, cursor: Option<String>) -> Result<
     let Some(cursor) = cursor else { return Ok((limit, None)) };
     let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let place = place.and_then(|place| place.parse().ok());
-    let place = place.ok_or_else(|| Invalid::parameter("cursor", "must be one that an answer held"))?;
+    let place = place.ok_or_else(|| Invalid::parameter("cursor", "must come from an earlier response"))?;
     Ok((limit, Some(place)))
 }
 
-/// The cursor of the page that follows this place.
+/// Returns the cursor of the page that follows this place.
 pub fn cursor(place: &impl Display) -> String {
     URL_SAFE_NO_PAD.encode(place.to_string())
 }

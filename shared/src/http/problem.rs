@@ -1,8 +1,8 @@
 //! Errors as clients see them: RFC 9457 `application/problem+json`.
 //!
-//! An error has two messages. One is for the caller: what to change, by the name of the field or
-//! header. The other, where there is one, is for the operator's log: what broke. The caller's never
-//! tells what stands in the table of another tenant, and neither holds a secret.
+//! An error can have two messages. The detail is for the caller and states what to change, by the name of the field
+//! or header. The cause is for the operator's log and states what broke. The detail never reveals data of another
+//! tenant, and neither message contains a secret.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::queue::SendError;
 use crate::store::StoreError;
 
-/// What a client is told to wait before it repeats, in seconds.
+/// Value of `Retry-After`, in seconds.
 pub const RETRY_AFTER_SECONDS: &str = "1";
 
-/// A part of the request that is not as it must be.
+/// A part of the request that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Invalid {
     #[serde(flatten)]
@@ -43,29 +43,29 @@ impl fmt::Display for Place {
 }
 
 impl Invalid {
-    /// A member of the body, by JSON pointer (`""` is the body itself).
+    /// Reports a member of the body, by JSON pointer (`""` is the body itself).
     #[must_use]
     pub fn body(pointer: impl Into<String>, detail: impl ToString) -> Self {
         Self { place: Place::Pointer(pointer.into()), detail: detail.to_string() }
     }
 
-    /// A header.
+    /// Reports a header.
     #[must_use]
     pub fn header(name: &'static str, detail: impl ToString) -> Self {
         Self { place: Place::Header(name), detail: detail.to_string() }
     }
 
-    /// A parameter of the path or the query.
+    /// Reports a parameter of the path or the query.
     #[must_use]
     pub fn parameter(name: &'static str, detail: impl ToString) -> Self {
         Self { place: Place::Parameter(name), detail: detail.to_string() }
     }
 }
 
-/// What kind of problem it is, for programs. A word that was published never changes its meaning.
+/// A problem's type, for programs. A published value never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // They say it.
+#[allow(missing_docs)] // The names are clear.
 pub enum ProblemCode {
     InvalidRequest,
     Unauthorized,
@@ -88,8 +88,8 @@ pub enum ProblemCode {
 }
 
 impl ProblemCode {
-    /// The status that it is answered with. A card that is not there is 403, not 404: the contract has no 404 for it, and
-    /// a foreign card must look the same. 406 is the contract's for a list of no items, or too many.
+    /// Returns the HTTP status. A missing card is 403, not 404: the contract has no 404 there, and another tenant's
+    /// card must look the same. The contract uses 406 for a list with no items or too many.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -118,24 +118,24 @@ impl fmt::Display for ProblemCode {
     }
 }
 
-/// An answer other than success.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub(super) code: ProblemCode,
     pub(super) detail: String,
     pub(super) errors: Vec<Invalid>,
-    /// For the operator.
+    /// The cause, for the operator's log only.
     pub(super) cause: Option<String>,
 }
 
 impl Problem {
-    /// A problem of this kind; `detail` says what to change.
+    /// Creates a problem of this type. `detail` states what to change.
     #[must_use]
     pub fn new(code: ProblemCode, detail: impl ToString) -> Self {
         Self { code, detail: detail.to_string(), errors: Vec::new(), cause: None }
     }
 
-    /// These parts of the request are not as they must be.
+    /// Reports that these parts of the request are invalid.
     #[must_use]
     pub fn invalid(errors: Vec<Invalid>) -> Self {
         let detail = match errors.as_slice() {
@@ -145,57 +145,57 @@ impl Problem {
         Self { errors, ..Self::new(ProblemCode::InvalidRequest, detail) }
     }
 
-    /// No token, or none that is valid.
+    /// Reports a missing or invalid token.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(ProblemCode::Unauthorized, "The access token is missing or invalid.")
     }
 
-    /// The token does not allow it.
+    /// Reports that the token does not permit the request.
     #[must_use]
     pub fn forbidden(detail: &'static str) -> Self {
         Self::new(ProblemCode::Forbidden, detail)
     }
 
-    /// Unknown and foreign look alike.
+    /// Reports that a resource was not found. Unknown and foreign resources look alike.
     #[must_use]
     pub fn not_found() -> Self {
         Self::new(ProblemCode::NotFound, "The specified resource was not found.")
     }
 
-    /// The body has more bytes than the endpoint takes.
+    /// Reports a body that is larger than the endpoint accepts.
     #[must_use]
     pub fn too_large(limit: usize) -> Self {
         Self::new(ProblemCode::BodyTooLarge, format!("The body must not exceed {limit} bytes."))
     }
 
-    /// The idempotency key came before with another request.
+    /// Reports an idempotency key that was used with another request.
     #[must_use]
     pub fn key_reused() -> Self {
         Self::new(ProblemCode::IdempotencyKeyReused, "The Idempotency-Key was used with another request.")
     }
 
-    /// A bug or bad data; `cause` is for the operator alone.
+    /// Reports a bug or bad data. Only the operator sees `cause`.
     #[must_use]
     pub fn broken(cause: impl ToString) -> Self {
         Self { cause: Some(cause.to_string()), ..Self::new(ProblemCode::InternalError, "Internal server error.") }
     }
 
-    /// Something we depend on did not answer. Whether the instruction was accepted is unknown;
-    /// repeating it with the same `Idempotency-Key` is safe.
+    /// Reports that a dependency did not respond. It is unknown whether the instruction was accepted; retrying with
+    /// the same `Idempotency-Key` is safe.
     #[must_use]
     pub fn unavailable(cause: impl ToString) -> Self {
         let detail = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
         Self { cause: Some(cause.to_string()), ..Self::new(ProblemCode::Unavailable, detail) }
     }
 
-    /// The status that it is answered with.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.code.status()
     }
 
-    /// The body, for the request of this ID.
+    /// Returns the body of the response to the request with this ID.
     pub(super) fn body(&self, request_id: &str) -> String {
         #[derive(Serialize)]
         struct Body<'a> {

@@ -1,4 +1,4 @@
-//! A successful answer, and how answers become responses.
+//! The response to a successful request, and the conversion of results to HTTP responses.
 
 use lambda_http::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -13,11 +13,11 @@ use super::{CORRELATION_HEADER, ErrorBody, HeaderMap};
 use crate::domain::ids::{CorrelationId, OperationId};
 
 const JSON: &str = "application/json";
-/// Says that an answer was given before (a draft of the IETF has `Idempotency-Key`, and leaves this to the services;
-/// several say it so).
+/// The header that marks a replayed response. The IETF's draft of `Idempotency-Key` leaves this to services, and
+/// several use this name.
 const REPLAYED_HEADER: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// A successful answer.
+/// The response to a successful request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiResponse {
     pub(super) status: StatusCode,
@@ -25,10 +25,10 @@ pub struct ApiResponse {
     is_replayed: bool,
     content_type: String,
     body: String,
-    pub(super) tally: InstructionCounts,
+    pub(super) counts: InstructionCounts,
 }
 
-/// What an answer says of instructions, for the metrics.
+/// The instructions that a response accepts and refuses, for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct InstructionCounts {
     pub(super) accepted: u32,
@@ -39,54 +39,54 @@ impl ApiResponse {
     /// Returns 200 with this body.
     ///
     /// # Errors
-    /// [`Problem::broken`] if the body has no JSON form.
+    /// Returns [`Problem::broken`] if the body cannot be serialized.
     pub fn ok(body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_string(body).map_err(Problem::broken)?;
         Ok(Self::text(JSON.to_owned(), body))
     }
 
-    /// Returns 200 with this body, of this type.
+    /// Returns 200 with a body of this content type.
     #[must_use]
     pub fn text(content_type: String, body: String) -> Self {
-        let (status, tally) = (StatusCode::OK, InstructionCounts::default());
-        Self { status, operation_id: None, is_replayed: false, content_type, body, tally }
+        let (status, counts) = (StatusCode::OK, InstructionCounts::default());
+        Self { status, operation_id: None, is_replayed: false, content_type, body, counts }
     }
 
-    /// Returns the same, counted in the metrics: so many instructions were accepted by it, and those refused for these
-    /// reasons. An answer given again is not counted again.
+    /// Sets the number of accepted instructions and the codes of the refused ones, for the metrics. A replayed
+    /// response is not counted again.
     #[must_use]
     pub fn counted(self, accepted: u32, refused: Vec<&'static str>) -> Self {
-        Self { tally: InstructionCounts { accepted, refused }, ..self }
+        Self { counts: InstructionCounts { accepted, refused }, ..self }
     }
 
-    /// Returns the same, with the `Location` of the operation that the request made.
+    /// Adds the `Location` of the operation that the request created.
     #[must_use]
     pub fn located(self, operation_id: OperationId) -> Self {
         Self { operation_id: Some(operation_id), ..self }
     }
 
-    /// Returns the same body, as 201.
+    /// Sets the status to 201.
     #[must_use]
     pub fn created(self) -> Self {
         Self { status: StatusCode::CREATED, ..self }
     }
 
-    /// Returns the same with this body, as JSON.
+    /// Replaces the body with this one, as JSON.
     ///
     /// # Errors
-    /// [`Problem::broken`] if the body has no JSON form.
+    /// Returns [`Problem::broken`] if the body cannot be serialized.
     pub fn with_body(self, body: &impl Serialize) -> Result<Self, Problem> {
         Ok(Self { body: serde_json::to_string(body).map_err(Problem::broken)?, ..self })
     }
 
-    /// Returns the same, saying so if an earlier request with the same idempotency key was answered so.
+    /// Marks the response as replayed, if an earlier request with the same idempotency key got it already.
     #[must_use]
     pub fn replayed(self, is_replayed: bool) -> Self {
         Self { is_replayed, ..self }
     }
 
-    /// Returns 202: the instruction is accepted, and the operation tells what becomes of it. A repeated request
-    /// gets the same answer, however far the operation has come.
+    /// Returns 202: the instruction is accepted, and the operation shows its outcome. A retry gets the same response,
+    /// regardless of the operation's progress.
     #[must_use]
     pub fn accepted(operation_id: OperationId) -> Self {
         let body = format!(r#"{{"operation_id":"{operation_id}","status":"PENDING"}}"#);
@@ -94,36 +94,36 @@ impl ApiResponse {
     }
 }
 
-/// Returns the relative reference (RFC 3986, 4.2) from the request's URL to where the API's paths begin. Whatever comes
-/// before them, the name of a stage or of an API mapping, only the client knows.
+/// Returns the relative reference (RFC 3986, 4.2) from the request's URL to the start of the API's paths. Only the
+/// client knows the prefix before them, such as the name of a stage or of an API mapping.
 pub(super) fn way_up(request: &Request) -> String {
     let path = match request.request_context_ref() {
-        // The event's reader has put the path there.
+        // `ApiGatewayRequest` has stored the path there.
         Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref().unwrap_or_default(),
         _ => "",
     };
     "../".repeat(path.matches('/').count().saturating_sub(1))
 }
 
-/// What a response says besides its answer.
-pub(super) struct Said<'a> {
+/// The information in every response other than status and body.
+pub(super) struct ResponseInfo<'a> {
     pub(super) request_id: &'a str,
     pub(super) cid: &'a CorrelationId,
-    /// See [`way_up`].
+    /// The relative reference that [`way_up`] returns.
     pub(super) way_up: &'a str,
 }
 
-/// Returns the response of an answer.
+/// Converts a result to an HTTP response.
 pub(super) fn response(
     result: &Result<ApiResponse, Problem>,
     errors: Option<&(ErrorBody, HeaderMap)>,
-    said: &Said<'_>,
+    info: &ResponseInfo<'_>,
 ) -> Response<Body> {
     let (status, (content_type, body)) = match (result, errors) {
-        (Ok(answer), _) => (answer.status, (answer.content_type.clone(), answer.body.clone())),
+        (Ok(response), _) => (response.status, (response.content_type.clone(), response.body.clone())),
         (Err(problem), Some((errors, headers))) => (problem.status(), errors(headers, &problem.detail)),
         (Err(problem), None) => {
-            (problem.status(), ("application/problem+json".to_owned(), problem.body(said.request_id)))
+            (problem.status(), ("application/problem+json".to_owned(), problem.body(info.request_id)))
         }
     };
     let mut response = Response::new(Body::Text(body));
@@ -135,11 +135,11 @@ pub(super) fn response(
         }
     };
     insert(CONTENT_TYPE, &content_type);
-    // Cards name accounts and customers, and no cache checks tokens (RFC 9111, 5.2.2.5).
+    // Responses name accounts and customers, and shared caches do not check tokens (RFC 9111, 5.2.2.5).
     insert(CACHE_CONTROL, "no-store");
-    insert(HeaderName::from_static(CORRELATION_HEADER), said.cid.as_str());
+    insert(HeaderName::from_static(CORRELATION_HEADER), info.cid.as_str());
     if let Ok(ApiResponse { operation_id: Some(id), .. }) = result {
-        insert(LOCATION, &format!("{}operations/{id}", said.way_up));
+        insert(LOCATION, &format!("{}operations/{id}", info.way_up));
     }
     if let Ok(ApiResponse { is_replayed: true, .. }) = result {
         insert(REPLAYED_HEADER, "true");
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use crate::http::ApiGatewayRequest;
 
-    /// Whatever stands before the API's paths, the reference leads to `operations/` beside them.
+    /// The reference leads to `operations/` under the same prefix as the request.
     #[rstest]
     #[case::a_route("PUT /wallet/v2/cards/{cardId}/noname/bind", "/v1/wallet/v2/cards/7/noname/bind", 5)]
     #[case::one_parameter("POST /cards/v1/bulks/{bulkID}/start", "/cards/v1/bulks/b/start", 4)]

@@ -1,10 +1,10 @@
-//! Verifying a bearer token here, where no gateway does: for clients who cannot read the gateway's own 401, under
+//! Verification of bearer tokens where no gateway does it: for clients that cannot read the gateway's own 401, under
 //! `cargo lambda watch`, or behind a function URL.
 //!
-//! By the gateway's own rules
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>), as strictly as they
-//! can be read: RS256 alone, a known key, issuer, audience, and times without leeway. `AUTH_ISSUER` and `AUTH_AUDIENCE`
-//! say what the token must name. Without them no token is valid.
+//! The rules are the gateway's
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>), in their strictest
+//! reading: only RS256, a known key, the issuer, the audience, and times without leeway. `AUTH_ISSUER` and
+//! `AUTH_AUDIENCE` set the values that a token must have. Without them, no token is valid.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use super::problem::Problem;
 use crate::clock;
 use crate::config;
 
-/// Longest token looked at, in bytes. The gateway takes 10,240 bytes of headers in all (AWS limit).
+/// Maximum length of a token, in bytes. The gateway accepts 10,240 bytes of headers in total (AWS limit).
 const MAX_TOKEN_BYTES: usize = 10_240;
-/// The last second of the year 9999, which is the last that RFC 3339 can write. Ours: a later time is a mistake, such
-/// as milliseconds, and would make a token good for ever.
+/// The last second of the year 9999, the last that RFC 3339 can represent. Our limit: a later time is a mistake, such
+/// as milliseconds, and the token would never expire.
 const LAST_SECOND: f64 = 253_402_300_799.0;
 
-/// Verifies tokens, if it was given the means.
+/// A verifier of tokens. Without settings, it rejects every token.
 #[derive(Debug, Clone)]
 pub struct Verifier(Option<Arc<Rules>>);
 
-/// The issuer of tokens cannot be believed.
+/// The token issuer's URL is not secure.
 #[derive(thiserror::Error)]
 #[error("environment variable AUTH_ISSUER: {0}")]
 pub struct IssuerError(#[from] AddressError);
 
-/// What a process that ends with it says.
+/// A process that ends with this error prints its `Debug` form, so it is the message.
 impl fmt::Debug for IssuerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -51,7 +51,7 @@ struct Rules {
 }
 
 impl Verifier {
-    /// From the environment. Incomplete settings verify nothing.
+    /// Creates a verifier from the environment. If settings are missing, it rejects every token.
     ///
     /// # Errors
     /// See [`Self::new`].
@@ -62,32 +62,33 @@ impl Verifier {
         }
     }
 
-    /// By the keys that this issuer publishes, for this audience.
+    /// Creates a verifier that uses the issuer's published keys, for this audience.
     ///
     /// # Errors
-    /// If what the issuer publishes could be changed on its way here.
+    /// Returns an error if an attacker could modify the issuer's responses on the network.
     pub fn new(issuer: String, audience: String) -> Result<Self, IssuerError> {
         let keys = Keys::of(issuer.clone())?;
         Ok(Self(Some(Arc::new(Rules { issuer, audience, keys }))))
     }
 
-    /// By the keys of this set, as JSON.
+    /// Creates a verifier that uses this key set, in JSON.
     ///
     /// # Errors
-    /// If that is no key set.
+    /// Returns an error if `keys` is not a key set.
     pub fn of_keys(issuer: String, audience: String, keys: &str) -> serde_json::Result<Self> {
         let keys = Keys::fixed(KeySet::read(keys.as_bytes())?);
         Ok(Self(Some(Arc::new(Rules { issuer, audience, keys }))))
     }
 
-    /// Reads the keys before the first request, which would otherwise wait for them. What fails here is left to that.
+    /// Fetches the keys in advance, so that the first request does not wait for them. A failure is ignored: the first
+    /// request fetches them then.
     pub async fn warm_up(&self) {
         if let Some(rules) = &self.0 {
             rules.keys.fetch_in_advance(SystemTime::now()).await;
         }
     }
 
-    /// The claims of a valid token.
+    /// Returns the claims of a token, or 401 if the token is invalid.
     pub(super) async fn verify(&self, token: &str) -> Result<Claims, Problem> {
         let rules = self.0.as_ref().ok_or_else(Problem::unauthorized)?;
         let signed = Signed::read(token).ok_or_else(Problem::unauthorized)?;
@@ -100,8 +101,9 @@ impl Verifier {
 }
 
 impl Rules {
-    /// Whether the claims are good at this time. A claim that is there must be right: `null` is no time, and no
-    /// audience either. So `aud: []` is nobody's, and `client_id` cannot mend it: that is asked only without an `aud`.
+    /// Returns whether the claims are valid at this time. A claim that is present must be valid: null is neither a
+    /// time nor an audience. An empty `aud` matches no audience, even with a `client_id`, which counts only without
+    /// an `aud`.
     fn allow(&self, claims: &Map<String, Value>, now: f64) -> bool {
         let names = |claim: &Value| claim.as_str() == Some(&self.audience);
         let is_for_us = match claims.get("aud") {
@@ -116,12 +118,12 @@ impl Rules {
     }
 }
 
-/// The seconds since 1970 that a claim says: any JSON number (RFC 7519's `NumericDate`) that may be meant.
+/// Returns a claim's time in seconds since 1970: any JSON number (RFC 7519's `NumericDate`) in the plausible range.
 fn seconds(claim: &Value) -> Option<f64> {
     claim.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds))
 }
 
-/// A token in its parts (RFC 7515, section 7.1), nothing of which is believed yet.
+/// The parts of a token (RFC 7515, section 7.1), not verified yet.
 struct Signed<'a> {
     kid: String,
     message: &'a [u8],
@@ -136,10 +138,10 @@ impl<'a> Signed<'a> {
         let (header, claims) = message.split_once('.')?;
         let header: Map<String, Value> = decoded(header)?;
         let kid = header.get("kid").and_then(Value::as_str)?.to_owned();
-        // Whatever must be understood is not (RFC 7515, section 4.1.11).
+        // Critical extensions (RFC 7515, section 4.1.11) are not supported.
         let is_understood = header.get("alg").is_some_and(|alg| alg == "RS256") && !header.contains_key("crit");
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        // A third dot would be in `claims`, which is no Base64 then.
+        // If there is a third dot, it is in `claims`, which is then not valid Base64.
         is_understood.then_some(Self { kid, message: message.as_bytes(), claims, signature })
     }
 }
@@ -167,13 +169,13 @@ mod tests {
                 claims[name] = value.clone();
             }
         }
-        // As a token's text is read.
+        // Tokens are parsed from text, too.
         rules.allow(&serde_json::from_str(&claims.to_string()).unwrap(), NOW)
     }
 
     #[rstest]
     #[case::usual(json!({}))]
-    #[case::not_said_when(json!({ "iat": "none" }))]
+    #[case::no_issue_time(json!({ "iat": "none" }))]
     #[case::audiences(json!({ "aud": ["a", 5, "b"] }))]
     #[case::client(json!({ "aud": "none", "client_id": "b" }))]
     #[case::other_client(json!({ "client_id": "c" }))]
@@ -223,7 +225,7 @@ mod tests {
     #[case("true", None)]
     #[case("[5]", None)]
     #[case("{}", None)]
-    fn a_time_is_any_number_that_may_be_meant(#[case] written: &str, #[case] read: Option<f64>) {
+    fn a_time_is_any_number_that_is_plausible(#[case] written: &str, #[case] read: Option<f64>) {
         assert_eq!(seconds(&serde_json::from_str(written).unwrap()), read);
     }
 

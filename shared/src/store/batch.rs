@@ -1,4 +1,4 @@
-//! Many rows in few calls: what was left unprocessed is asked for again, a few times.
+//! Operations on many rows in few calls. Unprocessed rows are requested again, a few times.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,33 +10,33 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Item, Store, StoreError, wait_at_random};
 
-/// Keys of one BatchGetItem call (AWS limit).
+/// Maximum keys in a BatchGetItem call (AWS limit).
 const MAX_KEYS: usize = 100;
-/// Rows of one `BatchWriteItem` call (AWS limit; 16 MiB in all, far more than ours have).
+/// Maximum rows in a `BatchWriteItem` call (AWS limit). The limit of 16 MiB in total is far more than our rows need.
 const MAX_PUTS: usize = 25;
-/// Statements of one BatchExecuteStatement call (AWS limit).
+/// Maximum statements in a BatchExecuteStatement call (AWS limit).
 pub(super) const MAX_STATEMENTS: usize = 25;
-/// Calls that read rows at the same time, of one request: a thousand orders are ten.
+/// Maximum concurrent calls that read rows for one request. A thousand orders take ten calls.
 const CONCURRENT_GETS: usize = 4;
-/// Calls for the same rows: the first, and those for what was left over.
+/// Maximum calls for the same rows. Calls after the first request only unprocessed rows.
 const MAX_ATTEMPTS: u32 = 6;
-/// Longest wait before the second call; doubled for each further one, and drawn at random below that.
+/// Maximum wait before the second call. It doubles with each call, and the actual wait is random.
 const WAIT: Duration = Duration::from_millis(50);
 
-/// What became of one statement of many.
+/// The result of a statement in a batch.
 #[derive(Debug)]
 pub(super) enum Executed {
-    /// It was done.
+    /// The statement was executed.
     Done,
-    /// A row stands there already, or its condition does not hold. The row as it is, if there is one and
-    /// the statement asked for it.
+    /// The row exists already, or the condition does not hold. Holds the row's current state, if it exists and the
+    /// statement requested it.
     Refused(Option<Item>),
-    /// A transaction held the row at every try.
+    /// A transaction held the row at every attempt.
     Busy,
 }
 
 impl Store {
-    /// The rows of these keys that are there, read consistently, in any order.
+    /// Returns the existing rows with these keys, read consistently, in any order.
     pub(super) async fn batch_get(&self, call: &'static str, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
         let calls: Vec<_> = keys.chunks(MAX_KEYS).map(|keys| self.batch_get_some(call, keys)).collect();
         let found: Vec<Vec<Item>> = stream::iter(calls).buffered(CONCURRENT_GETS).try_collect().await?;
@@ -64,7 +64,7 @@ impl Store {
         Err(StoreError::Retry { call, reason: "rows were left unread".to_owned() })
     }
 
-    /// Puts the rows, over those that may be there.
+    /// Puts the rows, and replaces those that exist.
     pub(super) async fn batch_put(&self, call: &'static str, rows: Vec<Item>) -> Result<(), StoreError> {
         for rows in rows.chunks(MAX_PUTS) {
             let put = |row: &Item| PutRequest::builder().set_item(Some(row.clone())).build();
@@ -90,15 +90,14 @@ impl Store {
         Ok(())
     }
 
-    /// Runs at most [`MAX_STATEMENTS`] statements, each for itself. Answers what became of each, in their
-    /// order.
+    /// Runs at most [`MAX_STATEMENTS`] statements independently. Returns a result for each, in their order.
     pub(super) async fn batch_execute(
         &self,
         call: &'static str,
         statements: &[BatchStatementRequest],
     ) -> Result<Vec<Executed>, StoreError> {
         let mut executed: Vec<Option<Executed>> = statements.iter().map(|_| None).collect();
-        // Why one of them was not done, the last time.
+        // The error code of a statement that the last call did not execute.
         let mut cause = None;
         for attempt in 0..MAX_ATTEMPTS {
             let unsettled = |executed: &Option<Executed>| matches!(executed, None | Some(Executed::Busy));
@@ -112,9 +111,9 @@ impl Store {
             let request = open.iter().map(|index| statements[*index].clone()).collect();
             let output = self.client.batch_execute_statement().set_statements(Some(request)).send().await;
             let output = output.map_err(|error| StoreError::of(call, &error))?;
-            let answers = output.responses.unwrap_or_default();
-            for (index, answer) in open.into_iter().zip(answers) {
-                executed[index] = match answer.error.map(|error| (error.code, error.message, error.item)) {
+            let responses = output.responses.unwrap_or_default();
+            for (index, response) in open.into_iter().zip(responses) {
+                executed[index] = match response.error.map(|error| (error.code, error.message, error.item)) {
                     None => Some(Executed::Done),
                     Some((Some(Code::DuplicateItem | Code::ConditionalCheckFailed), _, row)) => {
                         Some(Executed::Refused(row))
@@ -123,7 +122,7 @@ impl Store {
                         return Err(StoreError::broken(call, message.unwrap_or_default()));
                     }
                     Some((Some(Code::TransactionConflict), ..)) => Some(Executed::Busy),
-                    // Throttled, refused by IAM, or an error of DynamoDB's own: again.
+                    // Throttled, denied by IAM, or an error of DynamoDB's own: retry.
                     Some((code, ..)) => {
                         cause = code;
                         None
@@ -133,7 +132,7 @@ impl Store {
         }
         let executed: Option<Vec<Executed>> = executed.into_iter().collect();
         executed.ok_or_else(|| {
-            let cause = cause.as_ref().map_or("no answer", Code::as_str);
+            let cause = cause.as_ref().map_or("no response", Code::as_str);
             StoreError::Retry { call, reason: format!("statements were left undone: {cause}") }
         })
     }

@@ -1,4 +1,4 @@
-//! A conditional write, on its own or in a transaction, and what came of it.
+//! A conditional write, alone or in a transaction, and its result.
 
 use std::collections::HashMap;
 
@@ -12,38 +12,37 @@ use aws_sdk_dynamodb::types::{
 
 use super::{Item, Store, StoreError, retrying};
 
-/// Reasons for which a transaction is canceled that say: read again, decide again, try again.
+/// Reasons of a canceled transaction that call for reading, deciding and writing again.
 const BUSY_CODES: [&str; 5] =
     ["None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 
-/// An update of one row that is done only if its condition holds.
+/// An update of one row that takes place only if its condition holds.
 #[derive(Clone)]
 pub(super) struct Change {
-    /// For errors.
+    /// The name of the call, for errors.
     pub call: &'static str,
-    /// The row.
+    /// The row's key.
     pub key: Item,
-    /// What is written.
+    /// The update expression.
     pub update: &'static str,
-    /// When it is. It must not hold for a row that is not there, unless the update is to make one.
+    /// The condition expression. It must not hold for a missing row unless the update is meant to create one.
     pub condition: &'static str,
-    /// Placeholders in update and condition, and the attributes that they stand for; see [`reserved`].
+    /// Placeholders in the update and the condition, and the attributes that they represent; see [`reserved`].
     pub names: Vec<(String, String)>,
-    /// Values of update and condition.
+    /// Values in the update and the condition.
     pub values: Vec<(&'static str, AttributeValue)>,
 }
 
-/// What came of a change.
+/// The result of a change.
 pub(super) enum Changed {
-    /// It was done; the row as it is now.
+    /// The update took place. Holds the row's new state.
     Yes(Item),
-    /// The condition did not hold; the row as it is, if there is one.
+    /// The condition did not hold. Holds the row's current state, if it exists.
     No(Option<Item>),
 }
 
 impl Store {
-    /// Does the change, or finds that its condition does not hold; tries again at once, a few times, while
-    /// a transaction holds the row.
+    /// Makes the change if its condition holds. Retries at once, a few times, while a transaction holds the row.
     pub(super) async fn change(&self, change: Change) -> Result<Changed, StoreError> {
         retrying(|| self.try_change(change.clone())).await
     }
@@ -73,7 +72,7 @@ impl Store {
         }
     }
 
-    /// Puts the row, unless one stands there for which the condition does not hold: answers that one.
+    /// Puts the row, unless a row exists for which the condition does not hold. Returns that row.
     pub(super) async fn put_unless(
         &self,
         call: &'static str,
@@ -103,18 +102,18 @@ impl Store {
         }
     }
 
-    /// All or none of these writes (at most 100, AWS limit).
+    /// Makes all of these writes or none. AWS permits at most 100.
     ///
-    /// A condition that does not hold is a [`StoreError::Conflict`], like another transaction on the
-    /// same rows: read again, and decide again.
+    /// A condition that does not hold is a [`StoreError::Conflict`], like another transaction on the same rows. In
+    /// both cases, read and decide again.
     pub(super) async fn transact(&self, call: &'static str, writes: Vec<TransactWriteItem>) -> Result<(), StoreError> {
         let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
         let Err(error) = result else { return Ok(()) };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
             return Err(StoreError::of(call, &error));
         };
-        // Every reason counts. A row that is throttled is as busy as one that another transaction holds (a
-        // partition takes some 1,000 write units a second, AWS limit); the SDK tries neither again.
+        // Every reason counts. A throttled row is as busy as one that another transaction holds, and the SDK retries
+        // neither. (A partition accepts about 1,000 write units a second, an AWS limit.)
         let codes: Vec<_> = canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
         if codes.iter().all(|code| BUSY_CODES.contains(code)) {
             return Err(StoreError::Conflict { call });
@@ -128,7 +127,7 @@ impl Change {
         (!self.names.is_empty()).then(|| owned(self.names.iter().cloned()))
     }
 
-    /// This change as a part of a transaction.
+    /// Returns this change as a part of a transaction.
     pub(super) fn in_transaction(self, store: &Store) -> Result<TransactWriteItem, StoreError> {
         let update = Update::builder()
             .table_name(&store.table)
@@ -143,7 +142,7 @@ impl Change {
     }
 }
 
-/// Placeholders for attributes whose names are reserved words: `#state` for `state`.
+/// Returns placeholders for attributes whose names are reserved words: `#state` for `state`.
 pub(super) fn reserved(words: &[&str]) -> Vec<(String, String)> {
     words.iter().map(|word| (format!("#{word}"), (*word).to_owned())).collect()
 }

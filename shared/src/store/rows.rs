@@ -1,4 +1,4 @@
-//! Rows of all kinds and organisations, for who looks at the whole table: page by page, and by their keys.
+//! Rows of all kinds and organisations, read page by page or by their keys, for tools that inspect the whole table.
 
 use std::collections::HashMap;
 
@@ -15,19 +15,19 @@ use crate::domain::card::Card;
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use crate::domain::operation::Operation;
 
-/// Most rows of a page. Ours: what a page's rows refer to is held beside them.
+/// Maximum rows in a page. Our limit: a page's rows and the rows they refer to are in memory together.
 const PAGE_ROWS: i32 = 500;
 
-/// Names a row of one of these kinds.
+/// A reference to a row of one of these kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RowKey {
-    /// A card.
+    /// A card of the organisation.
     Card(OrgId, CardId),
-    /// A bulk's header.
+    /// The header of a bulk.
     Bulk(OrgId, BulkId),
     /// An item of a bulk.
     Item(OrgId, BulkId, ExternalId),
-    /// An operation.
+    /// An operation of the organisation.
     Operation(OrgId, OperationId),
     /// The counter of card IDs.
     Counter(OrgId),
@@ -36,28 +36,28 @@ pub enum RowKey {
 /// A row of one of these kinds.
 #[derive(Debug, Clone)]
 pub enum Row {
-    /// A card.
+    /// The card in the row.
     Card(Box<Card>),
-    /// A bulk's header.
+    /// The header of a bulk.
     Bulk(Box<Bulk>),
     /// An item of a bulk.
     Item(Box<BulkItem>),
-    /// An operation.
+    /// The operation in the row.
     Operation(Box<Operation>),
     /// The counter of card IDs.
     Counter(u64),
-    /// Something is wrong with it.
+    /// A row that cannot be read.
     Unreadable,
 }
 
-/// Some rows of the table.
+/// A page of the table's rows.
 #[derive(Debug)]
 pub struct RowPage {
-    /// Those of these kinds, in the table's order.
+    /// The rows of these kinds, in the table's order.
     pub rows: Vec<(RowKey, Row)>,
-    /// How many rows of any kind were read.
+    /// The number of rows read, of any kind.
     pub count: usize,
-    /// Where the next page begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Item>,
 }
 
@@ -67,7 +67,7 @@ struct CounterRow {
 }
 
 impl RowKey {
-    /// The partition and sort key.
+    /// Returns the partition key and the sort key.
     #[must_use]
     pub fn texts(&self) -> (String, String) {
         let mut key = self.attributes();
@@ -88,7 +88,7 @@ impl RowKey {
         }
     }
 
-    /// The key of this row, if it is of one of the kinds.
+    /// Returns the key of a row, if the row is of one of the kinds.
     fn of(row: &Item) -> Option<Self> {
         let text = |name: &str| row.get(name)?.as_s().ok();
         let (pk, sk) = text("pk").zip(text("sk"))?;
@@ -120,7 +120,7 @@ impl RowKey {
     }
 }
 
-/// A row of one of these kinds, with its key.
+/// Returns a row with its key, if it is of one of the kinds.
 #[must_use]
 pub fn keyed(row: Item) -> Option<(RowKey, Row)> {
     let key = RowKey::of(&row)?;
@@ -136,7 +136,7 @@ impl RowPage {
 }
 
 impl Store {
-    /// The table's next rows, read consistently, each page where the last one ended.
+    /// Returns the table's next rows, read consistently. Each page starts where the previous one ended.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -147,7 +147,7 @@ impl Store {
         Ok(RowPage::of(output.items, output.last_evaluated_key))
     }
 
-    /// The bulk's next items, of whatever batches, read consistently, each page where the last one ended.
+    /// Returns the bulk's next items of any batch, read consistently. Each page starts where the previous one ended.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -164,7 +164,7 @@ impl Store {
         Ok(RowPage::of(output.items, output.last_evaluated_key))
     }
 
-    /// Those of these rows that are there, read consistently.
+    /// Returns the existing rows with these keys, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_it_is_written() {
+    fn a_written_key_can_be_read() {
         let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
         let (bulk, card): (BulkId, _) = ("a#BULK#😀".parse().unwrap(), CardId::new(7).unwrap());
         let operation = "0192d1c0-0000-7000-8000-000000000001".parse().unwrap();
@@ -199,7 +199,7 @@ mod tests {
         for (pk, sk) in [
             ("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#ORDER#7", "ORDER"),
             ("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#OP#0192d1c0-0000-7000-8000-000000000001", "RESULT#00000"),
-            ("nobody#CARD#7", "CARD"),
+            ("stranger#CARD#7", "CARD"),
         ] {
             assert_eq!(RowKey::of(&super::super::key(pk.to_owned(), sk)), None);
         }

@@ -1,4 +1,4 @@
-//! What surrounds a worker: where its events go, and where messages go that were not handled.
+//! A worker's event bus, queues and metrics.
 
 use std::fmt;
 use std::time::Instant;
@@ -12,15 +12,15 @@ use crate::environment::Environment;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
-/// Publishes events until then; returns what became of each.
+/// A function that publishes events until the given time and returns a result for each event.
 type Publish = Box<dyn Fn(Vec<Event>, Instant) -> LocalBoxFuture<'static, Vec<Result<(), WorkerError>>> + Send + Sync>;
 
-/// How a worker's events are published. (Not an enum, or every worker would link the client of `EventBridge`.)
+/// The way in which a worker publishes events. An enum would make every worker link the `EventBridge` client.
 #[derive(Debug, Clone, Copy)]
 pub struct Publishing(fn(&Environment) -> Publish);
 
 impl Publishing {
-    /// On the bus.
+    /// Publishes on the event bus.
     pub const ON_THE_BUS: Self = Self(|environment| {
         let bus = environment.bus();
         Box::new(move |events, until| {
@@ -32,30 +32,30 @@ impl Publishing {
             .boxed_local()
         })
     });
-    /// Not at all: the worker has no events.
+    /// Publishes nothing, because the worker has no events.
     pub const NONE: Self = Self(|_| {
         Box::new(|events, _| {
-            let lost = |_| Err(WorkerError::Permanent("an event of a worker that publishes none".to_owned()));
+            let lost = |_| Err(WorkerError::Permanent("this worker publishes no events".to_owned()));
             std::future::ready(events.iter().map(lost).collect()).boxed_local()
         })
     });
 }
 
-/// What surrounds a worker.
+/// The worker's event bus, queues and metrics.
 pub struct WorkerContext {
     publish: Publish,
-    /// The worker's own queue, of a worker that says how long a message waits.
+    /// The worker's own queue, if the worker sets the delays of messages.
     pub(super) queue: Option<Queue>,
-    /// Where messages end that cannot be handled.
+    /// The dead-letter queue.
     pub(super) dead_letters: Queue,
-    /// The queue's `maxReceiveCount`: the delivery after which SQS gives a message up.
+    /// The queue's `maxReceiveCount`. After that many deliveries, SQS dead-letters a message.
     pub(super) max_receives: u32,
-    /// Counts what becomes of messages, and, with the bus, of instructions.
+    /// The metrics of messages and, together with the bus, of instructions.
     pub(super) metrics: Metrics,
 }
 
 impl WorkerContext {
-    /// Returns that of this worker.
+    /// Returns the context of worker `W`.
     #[must_use]
     pub fn of<W: Worker>(environment: &Environment) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl WorkerContext {
         }
     }
 
-    /// Publishes the events until then; returns what became of each.
+    /// Publishes the events until the given time, and returns a result for each.
     pub(super) async fn publish(&self, events: Vec<Event>, until: Instant) -> Vec<Result<(), WorkerError>> {
         (self.publish)(events, until).await
     }

@@ -1,30 +1,30 @@
-//! What a worker's queue carries, and how it is read.
+//! The messages of a worker's queue, and how they are read.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::message::{Instruction, Message};
 
-/// Longest kind of a message that is quoted. Ours.
+/// Maximum length of another message kind quoted in an error. Our limit.
 const MAX_KIND_CHARS: usize = 40;
 
-/// What a worker's queue carries.
+/// A message that a worker can receive.
 pub trait QueueMessage: DeserializeOwned {
-    /// Its kind, as the log names it, and the message itself if it is one of ours.
+    /// The message's kind, as named in the log and, for our own messages, in the message.
     const KIND: &'static str;
 
-    /// Returns what a log line about the message names.
+    /// Returns the message's fields for the log.
     fn log_fields(&self) -> LogFields;
 }
 
-/// What a log line about a message names.
+/// The fields of a message that its log line contains.
 #[derive(Debug, Clone)]
 pub struct LogFields {
-    /// The tenant.
+    /// The tenant's organisation ID.
     pub tenant: String,
-    /// The operation.
+    /// The operation's ID.
     pub operation_id: Option<String>,
-    /// The correlation ID of its request.
+    /// The correlation ID of the request that started the operation.
     pub cid: Option<String>,
 }
 
@@ -40,15 +40,16 @@ impl<T: Instruction> QueueMessage for Message<T> {
     }
 }
 
-/// Reads a message. Whatever is wrong with it is its own affair, a panic of its reader's too.
+/// Reads a message. Any failure concerns this message alone, even a panic while reading it.
 pub(super) fn read<M: DeserializeOwned>(body: &str) -> Result<M, String> {
     let reading = std::panic::catch_unwind(|| serde_json::from_str(body));
     let reading = reading.map_err(|_panic| "its reader panicked".to_owned())?;
-    // The error's own text may quote the message; where it went wrong is enough.
+    // The error's own text may quote the message, so only its position is reported.
     reading.map_err(|error| reading_error(&error))
 }
 
-/// Returns the kind that a message of ours names, if it is another than this. Only what can be a kind is ever quoted.
+/// Returns the kind that one of our messages names, if it differs from `expected`. Quotes only text that can be a
+/// kind.
 pub(super) fn other_kind(body: &str, expected: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Ours {

@@ -258,7 +258,7 @@ impl Lambda {
         let answer = self.function.invoke(event).await;
         let time = began.elapsed();
         let cpu = self.function.cpu_time().await.saturating_sub(cpu);
-        let answer = answer.answer();
+        let answer = answer.payload();
         let share = (self.memory / MEMORY_OF_A_PROCESSOR).min(1.0);
         usage.invocations += 1.0;
         usage.gb_seconds += billed(time + cpu.mul_f64(1.0 / share - 1.0)) * self.memory / 1024.0;

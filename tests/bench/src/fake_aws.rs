@@ -67,7 +67,7 @@ impl StandIn {
         let standin = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = tests::answering_pings().fallback(take).with_state(standin.clone());
+        let router = tests::ping_route().fallback(take).with_state(standin.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         (standin, url)
     }

@@ -133,7 +133,7 @@ impl Ground {
         let endpoint = Function::new("cancel-bulk", self.environment.clone()).await;
         let event = cancel_bulk(&bulk, None).event();
         self.measure(workers, count + 1, async || {
-            let answer = endpoint.invoke(event).await.answer();
+            let answer = endpoint.invoke(event).await.payload();
             assert_eq!(answer["statusCode"], 202, "{answer}");
             self.work(workers, chunks).await;
         })
@@ -163,7 +163,7 @@ impl Ground {
         let calls: Vec<_> = calls.collect();
         let events = if with_events { count } else { 0 };
         self.measure(workers, events, async || {
-            join_all(calls.into_iter().map(async |(worker, range)| worker.invoke(range).await.answer())).await;
+            join_all(calls.into_iter().map(async |(worker, range)| worker.invoke(range).await.payload())).await;
         })
         .await
     }

@@ -50,7 +50,7 @@ pub async fn run() {
 }
 
 async fn cancel(endpoint: &Function, event: &Value) {
-    let answer = endpoint.invoke(event.clone()).await.answer();
+    let answer = endpoint.invoke(event.clone()).await.payload();
     assert_eq!(answer["statusCode"], 200, "{answer}");
     assert!(!answer["body"].as_str().unwrap().contains("rrors\":["));
 }

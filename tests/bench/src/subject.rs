@@ -62,7 +62,7 @@ impl Subject {
 /// What it answers to this event.
 pub async fn answer(function: &Function, event: Value) -> Value {
     match function.invoke(event).await {
-        Invocation::Answered(answer) => answer,
+        Invocation::Responded(answer) => answer,
         other => panic!("{other:?}: {}", function.log()),
     }
 }

@@ -1,117 +1,119 @@
 //! The ways in which the protocol can be broken on purpose.
 
-/// A change of the protocol that makes it wrong; each is caught by the checker.
+/// A change that makes the protocol wrong. The checker catches each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// The protocol as it is.
+    /// The protocol is unchanged.
     Nothing,
 
     // The endpoint.
-    /// The message is sent before the operation has its row.
+    /// The endpoint sends the message before the operation has a row.
     SendsBeforeRow,
-    /// A replay that finds the operation PENDING only answers.
-    ReplayOnlyAnswers,
-    /// A key whose operation has no row any more is taken for a new one, though the card carries the operation's mark.
+    /// A replay that finds the operation PENDING responds without sending the message again.
+    ReplayOnlyResponds,
+    /// A key whose operation no longer has a row counts as new, although the card carries the operation's mark.
     GoneIsNew,
-    /// A refused increment is not looked for once more, and one that another copy of its request has recorded is not known.
+    /// A refused increment does not look for its operation once more, and does not recognize what another copy of its
+    /// request recorded.
     IncrementLooksOnce,
-    /// Entries that SQS refuses are told as not sent, though a try before had no answer, or another copy of the request
-    /// may have sent them.
-    TakenToldNotSent,
-    /// A wrong PIN counts again when its answer is lost, and when its request is repeated.
+    /// Entries that SQS refuses are reported as not sent, although an earlier attempt got no response, or another
+    /// copy of the request may have sent them.
+    TakenReportedNotSent,
+    /// A wrong PIN counts again when a response is lost, and when the request is repeated.
     TryCountsAgain,
 
-    /// That fewer than a few were wrong is seen when the person's row is read, and no condition of the verdict's write.
+    /// The limit of wrong attempts is checked when the person's row is read. It is not a condition of the verdict's
+    /// write.
     TriesCheckedBefore,
-    /// That a lock has ended is written whatever the row is by now.
+    /// The end of a lock is written without a condition on the row.
     LockEndsUnguarded,
     /// Each lock lasts as long as the one before.
     LocksAlike,
-    /// A right PIN does not end a row of locks.
+    /// A right PIN does not end a series of locks.
     LengthStays,
-    /// That an hour has room for a wrong PIN is seen when its row is read, and no condition of its write.
+    /// The hour's limit of wrong PINs is checked when its row is read. It is not a condition of the write.
     HourCheckedBefore,
-    /// A try of a PIN that was found locked is judged all the same, and not counted in the hour.
-    LockedIsJudged,
-    /// For a right PIN the hour needs no room.
+    /// A PIN that was found locked is verified all the same, and the attempt is not counted in the hour.
+    LockedIsVerified,
+    /// A right PIN is accepted even if the hour has no room.
     RightIsNotCounted,
-    /// The hour has room for right PINs, too, but counts wrong ones alone.
+    /// A right PIN needs room in the hour too, but only wrong ones are counted.
     WrongAloneIsCounted,
 
     // Every worker.
-    /// The message is let go before its events are out.
-    LetsGoBeforePublishing,
-    /// Cards, items and the bulk are changed before it is known that the operation has a row.
+    /// The worker deletes the message before its events are published.
+    AcksBeforePublishing,
+    /// Cards, items and the bulk are changed before the worker knows that the operation has a row.
     EffectBeforeOperation,
-    /// An operation is taken for that of a message by its ID alone, though its key was used again.
+    /// A message's operation is found by its ID alone, although its key may have been used again.
     AnyAcceptance,
 
     // Binds.
     /// The success is published before the card is written.
     PublishesBeforeWriting,
-    /// "Mine already" is asked of the card's status.
+    /// The worker recognizes its own bind by the card's status, not by the mark.
     MineByStatus,
-    /// A refusal is not stored, but found anew at each delivery.
+    /// A refusal is not stored. Each delivery decides anew.
     RefusalNotStored,
-    /// The event of a replaced card says what the card is now, not what its mark remembers.
+    /// The event of a replaced card shows the card's current status, not the one its mark remembers.
     EventOfStatus,
     /// A reissue writes one card, then the other.
     ReissueInTwoWrites,
-    /// "Mine already" is asked of the card that is read first, alone.
+    /// A reissue looks for its mark only on the card that it reads first.
     MineOfFirstRead,
-    /// It is asked of the card that is read last, alone.
+    /// A reissue looks for its mark only on the card that it reads last.
     MineOfLastRead,
 
     // Orders.
-    /// Only the delivery that changed an order notes it beside its operation.
+    /// Only the delivery that changed an order records it next to its operation.
     NotesOrderOnce,
-    /// An operation counts an order that ended each time that it is told so.
+    /// An operation counts an order that ended each time it learns of the end.
     CountsOrderAgain,
-    /// The end of an order is told, and then noted beside its operation.
-    TellsBeforeNoting,
+    /// The end of an order is published before it is recorded next to its operation.
+    PublishesBeforeNoting,
 
     // Going through a bulk.
-    /// Cards are issued whatever the item is by now.
+    /// Cards are issued without a condition on the item's state.
     IssuesUnguarded,
-    /// Items and cards are canceled whatever they are by now.
+    /// Items and cards are canceled without a condition on their state.
     CancelsUnguarded,
     /// A FULL cancel does not seal the bulk.
     PlansWithoutSeal,
-    /// Every plan message says anew which batches count.
+    /// Every plan message decides anew which batches count.
     BatchesOfEachPlan,
     /// The number of chunks is set before the last of them are sent.
     TotalBeforeChunks,
-    /// A page of a plan is not known as planned, and is planned again by every copy of its message; and the message of the
-    /// next page is sent with the page's chunks.
+    /// A plan does not record which pages are planned, so every copy of its message plans its page again. The message
+    /// for the next page is sent together with the page's chunks.
     PlansAgain,
-    /// The plan of an operation is forgotten although nothing is left but to end it.
+    /// A resume deletes the plan of an operation whose chunks are all complete.
     ForgetsComplete,
-    /// A card's event is published before the card can be seen.
+    /// A card's event is published before the card is visible.
     CreateBeforeCard,
-    /// A card that an item names, and that cannot be seen yet, is told as missing.
+    /// A card that an item names, but that is not visible yet, is reported as missing.
     CardToBeIsMissing,
-    /// That a start has ended, or was refused, is not said.
-    EndOfStartUntold,
-    /// An end that another delivery wrote is said before the bulk's header shows it.
+    /// The end or the refusal of a start is not published.
+    EndOfStartUnpublished,
+    /// An end that another delivery wrote is published before the bulk's header shows it.
     EndBeforeHeader,
-    /// An item is said to be held without one more look.
+    /// An item is reported as held without a final check.
     HeldWithoutLook,
-    /// Of an item that is held and has a card, only the item is looked at once more.
+    /// The final check of a held item that has a card reads only the item.
     HeldLooksAtItemAlone,
     /// A chunk is given up while other deliveries of it may still cancel its items.
-    HeldSaidAtOnce,
-    /// A chunk's result is put over an earlier one.
+    HeldReportedAtOnce,
+    /// A chunk's result overwrites an earlier one.
     ResultOverwritten,
-    /// A chunk is counted off before its events are out.
-    CountsOffBeforePublishing,
-    /// A chunk is counted off each time that it is delivered.
-    CountsOffAgain,
-    /// The operation is begun by one write, the bulk's header changed by another.
+    /// A chunk is recorded as complete before its events are published.
+    CompletesBeforePublishing,
+    /// A chunk is counted as complete each time it is delivered.
+    CompletesAgain,
+    /// One write begins the operation, and another changes the bulk's header.
     BeginsInTwoWrites,
-    /// The operation is ended by one write, the bulk's header changed by another.
+    /// One write ends the operation, and another changes the bulk's header.
     EndsInTwoWrites,
-    /// The bulk's header is written whatever it is by now.
+    /// The bulk's header is written without a condition on what was read.
     EndsOnOldHeader,
-    /// Only who ended the operation says so.
-    EndSaidOnce,
+    /// Only the delivery that ended the operation publishes its end.
+    EndReportedOnce,
 }

@@ -1,5 +1,5 @@
-//! The endpoints, as far as they are a part of the protocol: `shared::http::accept` around the state checks
-//! of bind-card, and the growth of a bulk.
+//! The endpoints, as far as the protocol needs them: `shared::http::accept` around the state checks of bind-card, and
+//! the growth of a bulk.
 
 use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
 use shared::domain::bulk::Bulk;
@@ -11,65 +11,66 @@ use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan};
 
 use crate::broken::Broken;
 use crate::orders;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::scenario::{Asked, What, accepted_again_at, times};
 use crate::store::{Committed, Recorded};
 use crate::transaction::Key;
 use crate::workers::bind::seen;
 use crate::workers::plan::count;
-use crate::world::{Instruction, Told, World};
+use crate::world::{Instruction, Response, World};
 
-/// What a repeated request needs.
+/// The two ways to serve a repeated request.
 #[derive(PartialEq, Eq)]
 enum Replay {
     SendAgain,
-    AnswerAgain,
+    RespondAgain,
 }
 
-/// What an endpoint makes of a request.
+/// The outcome of an endpoint's checks.
 struct Prepared {
     instruction: Instruction,
-    /// When the operation was accepted before, if its row has gone away since and its effect has not.
+    /// The time of the earlier acceptance, if the operation's row is gone and its effect is still there.
     accepted_at: Option<Timestamp>,
 }
 
-/// Answers a request.
-pub fn answer(run: &mut Run, asked: &Asked) -> Flow<()> {
+/// Responds to a request.
+pub fn respond(run: &mut Run, asked: &Asked) -> Flow<()> {
     run.now()?;
     let id = asked.operation.operation_id;
-    let told = match &asked.what {
+    let response = match &asked.what {
         What::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, id, bind, recorded))?,
         What::CancelNamed(names) => accept(run, &asked.operation, |run, _| cancel_bulk(run, names).map(Ok))?,
         What::Increment(item) => increment(run, &asked.operation, item)?,
         What::IncrementOnce(item) => {
             let is_added = run.function("add", |run| run.retrying(|run| add(run, item)))?;
-            if is_added { Told::Accepted } else { Told::Refused }
+            if is_added { Response::Accepted } else { Response::Refused }
         }
         What::CancelOrders(orders, pin) => orders::cancel_orders(run, &asked.operation, orders, *pin)?,
     };
-    if asked.is_keyed() && told == Told::Accepted {
-        // This answer may be lost. So may any other; but then nobody asks again, or nothing had been changed.
-        return run.call("answers", |world| world.tell(id, told));
+    if asked.is_keyed() && response == Response::Accepted {
+        // This response may be lost. So may any other, but then the client does not ask again, or nothing was
+        // changed.
+        return run.call("responds", |world| world.respond(id, response));
     }
-    run.world.tell(id, told);
+    run.world.respond(id, response);
     Ok(())
 }
 
-/// increment-bulk.
-fn increment(run: &mut Run, operation: &Row<Operation>, item: &ExternalId) -> Flow<Told> {
+/// Handles a request of increment-bulk.
+fn increment(run: &mut Run, operation: &Hashed<Operation>, item: &ExternalId) -> Flow<Response> {
     let (id, once) = (operation.operation_id, run.is(Broken::IncrementLooksOnce));
-    let ended = |before: &Row<Operation>| before.state != OperationState::Pending;
+    let ended = |before: &Hashed<Operation>| before.state != OperationState::Pending;
     let mut before = run.call("GetItem operation", |world| world.operation(id))?;
     if before.is_none() {
         if run.call("GetItem bulk", |world| world.bulk.is_sealed())? {
             if once {
-                return Ok(Told::Refused);
+                return Ok(Response::Refused);
             }
-            // It may have been sealed since this very operation was done, by the same request sent twice.
+            // The bulk may have been sealed since this very operation was done by another copy of the request.
             before = run.call("GetItem operation since", |world| world.operation(id))?;
             if before.is_none() {
-                return Ok(Told::Refused);
+                return Ok(Response::Refused);
             }
         } else {
             let record = |world: &mut World| world.record_operation(operation);
@@ -81,20 +82,20 @@ fn increment(run: &mut Run, operation: &Row<Operation>, item: &ExternalId) -> Fl
         }
     }
     if before.as_ref().is_some_and(ended) {
-        return Ok(Told::Accepted);
+        return Ok(Response::Accepted);
     }
     let is_in = |world: &mut World| world.item_named(item, &world.bulk.batches).is_some();
     let done = run.function("add", |run| run.retrying(|run| add(run, item)))?
-        // Another copy of the request may have brought it in.
+        // Another copy of the request may have added it.
         || !once && run.call("BatchGetItem items", is_in)?;
     if !done {
-        return Ok(Told::Refused);
+        return Ok(Response::Refused);
     }
     run.write("UpdateItem operation end", &Key::Operation(id), |world| world.end_request(id))?;
-    Ok(Told::Accepted)
+    Ok(Response::Accepted)
 }
 
-/// Brings the item in, unless the bulk is sealed.
+/// Adds the item, unless the bulk is sealed.
 fn add(run: &mut Run, item: &ExternalId) -> Flow<bool> {
     let Some((mine, batches)) = run.write("UpdateItem bulk open", &Key::Bulk, World::open_batch)? else {
         return Ok(false);
@@ -102,7 +103,7 @@ fn add(run: &mut Run, item: &ExternalId) -> Flow<bool> {
     let mut added = 1;
     if !run.call("INSERT item", |world| world.add_item(item, mine))? {
         let found = run.call("BatchGetItem items", |world| world.item(item))?;
-        let other = found.ok_or(Stop::Broken("the item has no row"))?.row.batch;
+        let other = found.ok_or(Interrupt::Permanent("the item has no row"))?.row.batch;
         let abort = |world: &mut World| world.abort_batch(other);
         if batches.contains(&other) || !run.write("UpdateItem bulk abort", &Key::Bulk, abort)? {
             added = 0;
@@ -112,39 +113,39 @@ fn add(run: &mut Run, item: &ExternalId) -> Flow<bool> {
                 world.take_over(item, other, mine) || world.item(item).is_some_and(|item| item.row.batch == mine)
             };
             if !run.write("UpdateItem item", &row, take)? {
-                return Err(Stop::Conflict);
+                return Err(Interrupt::Conflict);
             }
         }
     }
     match run.write("UpdateItem bulk commit", &Key::Bulk, |world| world.commit_batch(mine, added))? {
         Committed::Yes => Ok(true),
         Committed::Closed => Ok(false),
-        Committed::Aborted => Err(Stop::Conflict),
+        Committed::Aborted => Err(Interrupt::Conflict),
     }
 }
 
-/// Accepts the instruction that `prepare` makes, or says why not. If the operation was recorded before, `prepare`
-/// checks no state.
+/// Accepts the instruction that `prepare` returns, or returns the response to its refusal. `prepare` checks no state
+/// if the operation is already recorded.
 fn accept(
     run: &mut Run,
-    operation: &Row<Operation>,
+    operation: &Hashed<Operation>,
     prepare: impl Fn(&mut Run, bool) -> Flow<Result<Prepared, BindRefusal>>,
-) -> Flow<Told> {
+) -> Flow<Response> {
     let id = operation.operation_id;
     let mut recorded = run.call("GetItem operation", |world| world.operation(id))?;
     if let Some(recorded) = &recorded
-        && replay(run, recorded) == Replay::AnswerAgain
+        && replay(run, recorded) == Replay::RespondAgain
     {
-        return Ok(Told::Accepted);
+        return Ok(Response::Accepted);
     }
     let instruction = match prepare(run, recorded.is_some())? {
         Err(refusal) if recorded.is_none() => {
-            // What refuses may be this very operation, recorded since we looked by the same request sent twice.
+            // The refusal may come from this very operation, recorded meanwhile by another copy of the request.
             let Some(since) = run.call("GetItem operation since", |world| world.operation(id))? else {
-                return Ok(told(refusal));
+                return Ok(response_to(refusal));
             };
-            if replay(run, &since) == Replay::AnswerAgain {
-                return Ok(Told::Accepted);
+            if replay(run, &since) == Replay::RespondAgain {
+                return Ok(Response::Accepted);
             }
             recorded = Some(since);
             prepare(run, true)?
@@ -152,14 +153,14 @@ fn accept(
         prepared => prepared,
     };
     let Prepared { instruction, accepted_at } =
-        instruction.map_err(|_| Stop::Broken("the operation's card is gone"))?;
-    // A key that is used again after its operation went away makes another, unless what it did is still there.
+        instruction.map_err(|_| Interrupt::Permanent("the operation's card is gone"))?;
+    // A key used again after its operation's row is gone makes a new operation, unless the effect is still there.
     let now = if run.world.gone.contains_key(&id) { accepted_again_at() } else { operation.created_at };
     let mut operation = operation.clone();
     operation.edit(|operation| operation.created_at = accepted_at.unwrap_or(now));
     let operation = &operation;
     let send = |run: &mut Run, operation: &Operation| {
-        let message = Row::new(Message::of(operation, instruction.clone()));
+        let message = Hashed::new(Message::of(operation, instruction.clone()));
         run.call("SendMessage", |world| world.send(&message))
     };
     if run.is(Broken::SendsBeforeRow) {
@@ -170,32 +171,32 @@ fn accept(
         None => match run.write("PutItem operation", &Key::Operation(id), |world| world.record_operation(operation))? {
             Recorded::New => operation.clone(),
             Recorded::Existing(existing) if replay(run, &existing) == Replay::SendAgain => existing,
-            Recorded::Existing(_) => return Ok(Told::Accepted),
+            Recorded::Existing(_) => return Ok(Response::Accepted),
         },
     };
     send(run, &operation)?;
-    Ok(Told::Accepted)
+    Ok(Response::Accepted)
 }
 
-fn told(refusal: BindRefusal) -> Told {
+fn response_to(refusal: BindRefusal) -> Response {
     match refusal {
-        BindRefusal::CardNotFound | BindRefusal::ReissuedCardNotFound => Told::NotFound,
+        BindRefusal::CardNotFound | BindRefusal::ReissuedCardNotFound => Response::NotFound,
         BindRefusal::CardNotUnbound
         | BindRefusal::ReissuedCardNotEligible
-        | BindRefusal::ReissuedCardAlreadyReplaced => Told::Refused,
+        | BindRefusal::ReissuedCardAlreadyReplaced => Response::Refused,
     }
 }
 
 fn replay(run: &Run, recorded: &Operation) -> Replay {
     match recorded.state {
-        OperationState::Pending if !run.is(Broken::ReplayOnlyAnswers) => Replay::SendAgain,
-        _ => Replay::AnswerAgain,
+        OperationState::Pending if !run.is(Broken::ReplayOnlyResponds) => Replay::SendAgain,
+        _ => Replay::RespondAgain,
     }
 }
 
-/// bind-card's instruction, or why there is none.
+/// Returns bind-card's instruction, or the refusal.
 ///
-/// If the operation's row went away, the cards still say that it was carried out: then it is recorded anew.
+/// If the operation's row is gone, the cards may still show that it was carried out. Then it is recorded anew.
 fn bind_card(run: &mut Run, id: OperationId, bind: &Bind, recorded: bool) -> Flow<Result<Prepared, BindRefusal>> {
     run.function("prepare", |run| {
         let card = run.call("GetItem card", |world| world.card(bind.card_id))?;
@@ -214,7 +215,7 @@ fn bind_card(run: &mut Run, id: OperationId, bind: &Bind, recorded: bool) -> Flo
                 }
             }
         }
-        let facts = seen(card.as_ref()).map(|card| Row::new(card.facts.clone()));
+        let facts = seen(card.as_ref()).map(|card| Hashed::new(card.facts.clone()));
         Ok(facts.map(|facts| (facts, before)).ok_or(BindRefusal::CardNotFound))
     })
     .map(|prepared| {
@@ -225,8 +226,8 @@ fn bind_card(run: &mut Run, id: OperationId, bind: &Bind, recorded: bool) -> Flo
     })
 }
 
-/// The instruction of cancel-bulk, PARTIAL. The names are put beside the operation before the message is sent;
-/// as nobody looks for them before that, it is not a step.
+/// Returns the instruction of a PARTIAL cancel-bulk. The names are stored next to the operation before the message is
+/// sent. Nothing reads them before that, so storing them is not a step.
 fn cancel_bulk(run: &mut Run, names: &[ExternalId]) -> Flow<Prepared> {
     let batches = run.call("GetItem bulk", |world| world.bulk.batches.clone())?;
     let plan = NamedPlan { chunks: count(names.len()), batches };

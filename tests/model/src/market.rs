@@ -14,8 +14,8 @@ use shared::domain::order::{
 
 use crate::broken::Broken;
 use crate::orders::OrderNumber;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::transaction::Key;
 use crate::world::{AnyMessage, World};
 
@@ -42,7 +42,7 @@ fn number(order: OrderRef) -> OrderNumber {
 }
 
 /// cancel-orders-worker. (Where a scenario has no market, it does nothing.)
-pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<Vec<Row<Event>>> {
+pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<Vec<Hashed<Event>>> {
     let now = run.now()?;
     if !run.world.desk.market.book.contains_key(&order) {
         return Ok(Vec::new());
@@ -66,37 +66,37 @@ pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<
         (found, is_mine) = run.write("UpdateItem order refused", &Key::Alone, write)?;
     }
     let noted = found.cancellation(operation.operation_id, operation.accepted_at);
-    let stage = noted.ok_or(Stop::Broken("the order has no note"))?.stage();
-    tell(run, message, &found, is_mine, &[(operation, stage)])?;
-    Ok(said_of(message, &found))
+    let stage = noted.ok_or(Interrupt::Permanent("the order has no note"))?.stage();
+    note_all(run, message, &found, is_mine, &[(operation, stage)])?;
+    Ok(request_events(message, &found))
 }
 
 /// order-feed-worker.
-pub fn change(run: &mut Run, message: &AnyMessage, change: &OrderChange) -> Flow<Vec<Row<Event>>> {
+pub fn change(run: &mut Run, message: &AnyMessage, change: &OrderChange) -> Flow<Vec<Hashed<Event>>> {
     let (now, order) = (run.now()?, number(change.order));
     let (after, is_mine) = run.retrying(|run| {
         let read = run.call("BatchGetItem order", |world| world.order(order))?;
-        let before = read.ok_or(Stop::Broken("the order has no row"))?;
-        let after = Row::new(before.after(change, now));
+        let before = read.ok_or(Interrupt::Permanent("the order has no row"))?;
+        let after = Hashed::new(before.after(change, now));
         if after == before {
             return Ok((after, false));
         }
         let put = |world: &mut World| world.put_order(&before, &after);
-        if run.write("PutItem order", &Key::Alone, put)? { Ok((after, true)) } else { Err(Stop::Conflict) }
+        if run.write("PutItem order", &Key::Alone, put)? { Ok((after, true)) } else { Err(Interrupt::Conflict) }
     })?;
     let ended: Vec<_> =
         after.ended_by_version(change.version).map(|(operation, note)| (operation, note.stage())).collect();
-    tell(run, message, &after, is_mine, &ended)?;
-    Ok(after.events_of_version(&message.org_id, change.version).into_iter().map(Row::new).collect())
+    note_all(run, message, &after, is_mine, &ended)?;
+    Ok(after.events_of_version(&message.org_id, change.version).into_iter().map(Hashed::new).collect())
 }
 
 /// Notes beside their operations how far these cancellations of the order have come.
-fn tell(run: &mut Run, message: &AnyMessage, order: &Order, is_mine: bool, stages: &[(Acceptance, Stage)]) -> Flow<()> {
+fn note_all(run: &mut Run, message: &AnyMessage, order: &Order, is_mine: bool, stages: &[(Acceptance, Stage)]) -> Flow<()> {
     if run.is(Broken::NotesOrderOnce) && !is_mine {
         return Ok(());
     }
-    if run.is(Broken::TellsBeforeNoting) {
-        for event in said_of(message, order) {
+    if run.is(Broken::PublishesBeforeNoting) {
+        for event in request_events(message, order) {
             run.call("PutEvents too early", |world| world.publish(message.operation_id, &event))?;
         }
     }
@@ -109,8 +109,8 @@ fn tell(run: &mut Run, message: &AnyMessage, order: &Order, is_mine: bool, stage
 }
 
 impl World {
-    fn order(&self, order: OrderNumber) -> Option<Row<Order>> {
-        self.desk.market.book.get(&order).cloned().map(Row::new)
+    fn order(&self, order: OrderNumber) -> Option<Hashed<Order>> {
+        self.desk.market.book.get(&order).cloned().map(Hashed::new)
     }
 
     /// `UpdateItem` order: notes this of the operation, if nothing is noted and the order allows it. Answers the order as it
@@ -122,7 +122,7 @@ impl World {
         note: &OrderCancellation,
         is_pending: bool,
         can_be: impl Fn(&Order) -> bool,
-    ) -> (Row<Order>, bool) {
+    ) -> (Hashed<Order>, bool) {
         let id = operation.operation_id;
         let may = |order: &Order| order.cancellation(id, operation.accepted_at).is_none() && can_be(order);
         let is_done = self.desk.market.book.get(&order).is_some_and(may);
@@ -134,11 +134,11 @@ impl World {
                 }
             });
         }
-        (Row::new(self.desk.market.book[&order].clone()), is_done)
+        (Hashed::new(self.desk.market.book[&order].clone()), is_done)
     }
 
     /// `PutItem` order, if it is as it was read.
-    fn put_order(&mut self, before: &Row<Order>, after: &Row<Order>) -> bool {
+    fn put_order(&mut self, before: &Hashed<Order>, after: &Hashed<Order>) -> bool {
         let order = number(before.order);
         let is_as_read = self.order(order).as_ref() == Some(before);
         if is_as_read {
@@ -163,24 +163,24 @@ impl World {
 }
 
 /// What a request is to say: of the order's note alone.
-fn said_of(message: &AnyMessage, order: &Order) -> Vec<Row<Event>> {
+fn request_events(message: &AnyMessage, order: &Order) -> Vec<Hashed<Event>> {
     let (org, id) = (&message.org_id, message.operation_id);
-    order.request_event(org, id).or_else(|| order.outcome_event(org, id)).map(Row::new).into_iter().collect()
+    order.request_event(org, id).or_else(|| order.outcome_event(org, id)).map(Hashed::new).into_iter().collect()
 }
 
 /// What is to be said of a message for cancel-orders-worker; `None` if that is not decided yet.
-pub fn said_of_request(world: &World, message: &AnyMessage, order: OrderNumber) -> Option<Vec<Row<Event>>> {
+pub fn expected_of_request(world: &World, message: &AnyMessage, order: OrderNumber) -> Option<Vec<Hashed<Event>>> {
     let Some(order) = world.desk.market.book.get(&order) else { return Some(Vec::new()) };
     let Acceptance { operation_id, accepted_at } = message.acceptance();
     order.cancellation(operation_id, accepted_at)?;
-    Some(said_of(message, order))
+    Some(request_events(message, order))
 }
 
 /// The same of one for order-feed-worker.
-pub fn said_of_change(world: &World, message: &AnyMessage, change: &OrderChange) -> Option<Vec<Row<Event>>> {
+pub fn expected_of_change(world: &World, message: &AnyMessage, change: &OrderChange) -> Option<Vec<Hashed<Event>>> {
     let order = world.desk.market.book.get(&number(change.order))?;
     let is_known = order.version >= change.version;
-    is_known.then(|| order.events_of_version(&message.org_id, change.version).into_iter().map(Row::new).collect())
+    is_known.then(|| order.events_of_version(&message.org_id, change.version).into_iter().map(Hashed::new).collect())
 }
 
 /// Whether operations note of their orders what these say themselves, once; and all of it that is told.
@@ -189,15 +189,15 @@ pub fn are_noted(world: &World) -> bool {
     let is_so = |(operation, order): &(OperationId, OrderNumber), stages: &[Stage]| {
         book[order].cancellations.get(operation).is_some_and(|note| stages == [note.stage()])
     };
-    let is_told = |operation: &Operation, order: &Order| {
-        let event = order.outcome_event(&operation.org_id, operation.operation_id).map(Row::new);
-        let told = world.bus.get(&operation.operation_id);
-        event.is_some_and(|event| told.is_some_and(|told| told.contains(&event)))
+    let is_published = |operation: &Operation, order: &Order| {
+        let event = order.outcome_event(&operation.org_id, operation.operation_id).map(Hashed::new);
+        let published = world.bus.get(&operation.operation_id);
+        event.is_some_and(|event| published.is_some_and(|published| published.contains(&event)))
     };
     let mut orders = world.operations.values().flat_map(|operation| book.iter().map(move |order| (operation, order)));
     ended.iter().all(|(key, stages)| is_so(key, stages))
         && orders.all(|(operation, (number, order))| {
-            !is_told(operation, order) || ended.contains_key(&(operation.operation_id, *number))
+            !is_published(operation, order) || ended.contains_key(&(operation.operation_id, *number))
         })
 }
 

@@ -1,4 +1,4 @@
-//! What may happen, and in which order: any.
+//! The actions that may happen in a state, in any order.
 
 use shared::domain::card::CardStatus;
 use shared::domain::ids::{CardId, OperationId};
@@ -6,63 +6,64 @@ use shared::domain::time::Timestamp;
 use stateright::{Model, Property};
 
 use crate::broken::Broken;
-use crate::process::{Flow, How, Process, Run, Stop};
-use crate::scenario::{Asked, Odd, Scenario, is_plan, times};
+use crate::process::{Flow, CallOutcome, Process, Run, Interrupt};
+use crate::scenario::{Asked, Fault, Scenario, is_plan, times};
 use crate::transaction::Key;
-use crate::world::{Place, Task, Told, World};
+use crate::world::{Place, Task, Response, World};
 use crate::{endpoint, properties, workers};
 
 /// The model of a scenario.
 #[derive(Debug, Clone)]
 pub struct Bindery {
-    /// What it is about.
+    /// The cards, items, operations and faults of the model.
     pub scenario: Scenario,
-    /// How the protocol is broken in it.
+    /// The way in which the protocol is broken.
     pub broken: Broken,
 }
 
 /// Something that may happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// A client sends its request, for the first time or again, or a message is delivered, for the first time or
-    /// again: a process starts, whose clock says this, and makes its first call.
-    Begin(Task, Timestamp, How),
-    /// The process of this number makes its next call.
-    Step(usize, How),
-    /// It dies.
+    /// A process starts and makes its first call: a client sends its request, or a message is delivered, for the
+    /// first time or again. The process's clock shows this time.
+    Begin(Task, Timestamp, CallOutcome),
+    /// The process with this number makes its next call.
+    Step(usize, CallOutcome),
+    /// The process with this number crashes.
     Die(usize),
-    /// A row that a transaction has prepared can be seen.
+    /// A row that a transaction has prepared becomes visible.
     Commit(Key),
-    /// The operation's row goes away: the table was restored to a time before it, say. All workers rest then.
+    /// The operation's row goes away, for example because the table was restored to an earlier time. No worker is
+    /// running then.
     Forget(OperationId),
-    /// An operator has the operation planned again, from its first page on.
+    /// An operator has the operation planned again, from its first page.
     Resume(OperationId),
-    /// The time passes for which the PIN is locked.
+    /// The time for which the PIN is locked passes.
     Unlock,
-    /// The card comes to another status outside this system.
+    /// The card's status changes outside this system.
     Outside(CardId, CardStatus),
 }
 
 impl Bindery {
-    /// The state after `action`, and what was done; nothing if it cannot be.
+    /// Returns the state after `action` and a name for what happened, or `None` if the action is impossible.
     #[must_use]
     pub fn after(&self, state: &World, action: Action) -> Option<(World, &'static str)> {
         let mut world = state.clone();
         let done = match action {
-            Action::Begin(task, now, how) => {
+            Action::Begin(task, now, outcome) => {
                 if let Task::Request(operation) = task {
-                    let told = world.told.entry(operation).or_insert(Told::Nothing);
-                    // It was told, but asks again: its operation is gone.
-                    if *told == Told::Accepted && state.gone.contains_key(&operation) {
-                        *told = Told::Nothing;
+                    let response = world.responses.entry(operation).or_insert(Response::None);
+                    // The client got a response, but asks again: its operation is gone.
+                    if *response == Response::Accepted && state.gone.contains_key(&operation) {
+                        *response = Response::None;
                     }
                 }
-                world.has_been_odd |= now == times()[1];
-                self.step(&mut world, Process::new(task, now), how)?
+                world.clock_skewed |= now == times()[1];
+                self.step(&mut world, Process::new(task, now), outcome)?
             }
-            Action::Step(number, how) => {
+            Action::Step(number, outcome) => {
                 let process = world.processes.remove(number);
-                self.step(&mut world, process, how)?
+                self.step(&mut world, process, outcome)?
             }
             Action::Die(number) => {
                 world.processes.remove(number);
@@ -95,20 +96,20 @@ impl Bindery {
         Some((world, done))
     }
 
-    fn step(&self, world: &mut World, mut process: Process, how: How) -> Option<&'static str> {
+    fn step(&self, world: &mut World, mut process: Process, outcome: CallOutcome) -> Option<&'static str> {
         let task = process.task.clone();
-        let (call, flow) = process.step(world, self.broken, how, |run| self.run(run, &task));
+        let (call, flow) = process.step(world, self.broken, outcome, |run| self.run(run, &task));
         match (flow, task) {
-            (Err(Stop::NotSo), _) => return None,
-            (Err(Stop::Waiting | Stop::Conflict), _) => {
+            (Err(Interrupt::Inapplicable), _) => return None,
+            (Err(Interrupt::Waiting | Interrupt::Conflict), _) => {
                 let at = world.processes.binary_search(&process).unwrap_or_else(|at| at);
                 world.processes.insert(at, process);
             }
-            (Err(Stop::Broken(_)), Task::Message(message)) => {
+            (Err(Interrupt::Permanent(_)), Task::Message(message)) => {
                 world.messages.insert(message, Place::DeadLetters);
             }
-            // 5xx: the client knows nothing.
-            (Err(Stop::Broken(_)), Task::Request(_)) | (Err(Stop::Back) | Ok(()), _) => {}
+            // A 5xx tells the client nothing.
+            (Err(Interrupt::Permanent(_)), Task::Request(_)) | (Err(Interrupt::Retry) | Ok(()), _) => {}
         }
         Some(call)
     }
@@ -119,26 +120,26 @@ impl Bindery {
             Task::Request(operation) => {
                 let mut asked = self.scenario.asked.iter();
                 let asked = asked.find(|asked| asked.operation.operation_id == *operation);
-                endpoint::answer(run, asked.ok_or(Stop::Broken("nobody asked"))?)
+                endpoint::respond(run, asked.ok_or(Interrupt::Permanent("no client sent this request"))?)
             }
         }
     }
 
-    /// Has a process that is left to itself go through the task. Answers the state after it; nothing if it does
-    /// not come to an end.
+    /// Runs the task in a process that is alone, and returns the state after it. Returns `None` if the process does
+    /// not finish in a limited number of calls.
     #[must_use]
     pub fn undisturbed(&self, state: &World, task: &Task) -> Option<World> {
         self.alone(state, task, times()[0]).map(|(world, _)| world)
     }
 
-    /// The same for a process whose clock says this; with the names of its calls.
+    /// Does the same with a process whose clock shows this time, and also returns the names of its calls.
     #[must_use]
     pub fn alone(&self, state: &World, task: &Task, now: Timestamp) -> Option<(World, Vec<&'static str>)> {
         const MOST_CALLS: usize = 60;
-        let (world, call) = self.after(state, Action::Begin(task.clone(), now, How::Well))?;
+        let (world, call) = self.after(state, Action::Begin(task.clone(), now, CallOutcome::Success))?;
         let (mut world, mut calls) = (world.settled(), vec![call]);
         while !world.is_quiet() {
-            let (after, call) = self.after(&world, Action::Step(0, How::Well))?;
+            let (after, call) = self.after(&world, Action::Step(0, CallOutcome::Success))?;
             world = after.settled();
             calls.push(call);
             if calls.len() == MOST_CALLS {
@@ -148,13 +149,13 @@ impl Bindery {
         Some((world, calls))
     }
 
-    /// The ways in which a call may be answered.
-    fn ways(&self) -> &'static [How] {
-        match self.scenario.odd {
-            Odd::Nothing | Odd::Resumed => &[How::Well, How::Again],
-            Odd::Held => &[How::Well, How::Again, How::Held, How::HeldAfterAll],
-            Odd::Late => &[How::Well, How::Again, How::Late],
-            Odd::Sending => &[How::Well, How::Again, How::Refused, How::Lost],
+    /// Returns the outcomes that a call may have in this scenario.
+    fn ways(&self) -> &'static [CallOutcome] {
+        match self.scenario.fault {
+            Fault::None | Fault::Resumed => &[CallOutcome::Success, CallOutcome::Repeated],
+            Fault::Held => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::Held, CallOutcome::HeldAfterSuccess],
+            Fault::OutOfTime => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::OutOfTime],
+            Fault::Sending => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::PartlyRefused, CallOutcome::ResponseLost],
         }
     }
 }
@@ -169,32 +170,32 @@ impl Model for Bindery {
 
     fn actions(&self, state: &World, actions: &mut Vec<Action>) {
         for number in 0..state.processes.len() {
-            actions.extend(self.ways().iter().map(|how| Action::Step(number, *how)));
+            actions.extend(self.ways().iter().map(|outcome| Action::Step(number, *outcome)));
             actions.push(Action::Die(number));
         }
         if state.processes.len() < self.scenario.processes {
-            // At any time, for the first time or again; without a key once.
-            let is_new = |asked: &&Asked| asked.is_keyed() || !state.told.contains_key(&asked.operation.operation_id);
+            // A request may be sent at any time, for the first time or again. Without a key, it is sent once.
+            let is_new = |asked: &&Asked| asked.is_keyed() || !state.responses.contains_key(&asked.operation.operation_id);
             let asked = self.scenario.asked.iter().filter(is_new);
-            // What an endpoint's clock says is when the operation was accepted, and of no matter here.
+            // An endpoint's clock says when the operation was accepted, which does not matter here.
             let requests = asked.map(|asked| (Task::Request(asked.operation.operation_id), times()[0]));
             let deliverable = |place| place == Place::Queue || place == Place::Gone && self.scenario.late_copies;
             let messages = state
                 .messages
                 .iter()
                 .filter(|(message, place)| deliverable(**place) && (is_plan(message) || !self.scenario.plans_alone));
-            let clocks = if state.has_been_odd { &times()[..1] } else { &times()[..] };
+            let clocks = if state.clock_skewed { &times()[..1] } else { &times()[..] };
             let messages = messages.map(|(message, _)| Task::Message(message.clone()));
             let messages = messages.flat_map(|task| clocks.iter().map(move |now| (task.clone(), *now)));
             for (task, now) in requests.chain(messages) {
-                actions.extend([How::Well, How::Again].map(|how| Action::Begin(task.clone(), now, how)));
+                actions.extend([CallOutcome::Success, CallOutcome::Repeated].map(|outcome| Action::Begin(task.clone(), now, outcome)));
             }
         }
         actions.extend(state.prepared.keys().cloned().map(Action::Commit));
         if state.is_at_rest() && self.scenario.has_one_to_forget(state) {
             actions.extend(state.operations.keys().copied().map(Action::Forget));
         }
-        if self.scenario.odd == Odd::Resumed {
+        if self.scenario.fault == Fault::Resumed {
             actions.extend(state.operations.keys().copied().map(Action::Resume));
         }
         if state.may_unlock() {
@@ -213,7 +214,7 @@ impl Model for Bindery {
         }
     }
 
-    /// Every try of an increment takes a new batch number, for ever; what is looked at has an end.
+    /// Limits the search: every attempt of an increment takes a new batch number, without end.
     fn within_boundary(&self, state: &World) -> bool {
         const MOST_BATCHES: u32 = 3;
         state.bulk.last_batch <= MOST_BATCHES
@@ -230,7 +231,7 @@ impl Model for Bindery {
     }
 }
 
-/// How much an operation has done to cards, items and the bulk.
+/// Counts the changes that an operation has made to cards, items and the bulk.
 pub(crate) fn done_by(world: &World, operation: OperationId) -> usize {
     let of_cards = world.cards.values().flat_map(|card| &card.history);
     let of_items = world.items.iter().flat_map(|item| &item.history);

@@ -10,11 +10,11 @@ use shared::message::Message;
 use crate::broken::Broken;
 use crate::market::Market;
 use crate::pins::{Pin, Pins, Verdict, record_pin_attempt};
-use crate::process::{Flow, How, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, CallOutcome, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::store::Recorded;
 use crate::transaction::Key;
-use crate::world::{Instruction, Told, World};
+use crate::world::{Instruction, Response, World};
 
 /// An order.
 pub type OrderNumber = i32;
@@ -48,10 +48,10 @@ enum Sending {
 /// cancel-orders: has these orders canceled.
 pub fn cancel_orders(
     run: &mut Run,
-    operation: &Row<Operation>,
+    operation: &Hashed<Operation>,
     orders: &[OrderNumber],
     pin: Option<Pin>,
-) -> Flow<Told> {
+) -> Flow<Response> {
     let id = operation.operation_id;
     let (recorded, is_first) = match run.call("GetItem operation", |world| world.operation(id))? {
         Some(recorded) => (recorded, false),
@@ -68,31 +68,31 @@ pub fn cancel_orders(
         // What refuses may be this very operation, recorded since we looked by the same request sent twice.
         None => match run.call("GetItem operation since", |world| world.operation(id))? {
             Some(since) => (since, false),
-            None => return Ok(Told::Refused),
+            None => return Ok(Response::Refused),
         },
     };
     if recorded.state != OperationState::Pending {
-        return Ok(Told::Accepted);
+        return Ok(Response::Accepted);
     }
-    let careless = run.is(Broken::TakenToldNotSent);
+    let careless = run.is(Broken::TakenReportedNotSent);
     if !is_first && !careless {
         // From now on the first request cannot say that an entry was not sent.
         let note = |world: &mut World| world.note_repeated(id);
         let noted = run.write("UpdateItem operation repeated", &Key::Operation(id), note)?;
-        if noted.ok_or(Stop::Broken("the operation has no row"))?.state != OperationState::Pending {
-            return Ok(Told::Accepted);
+        if noted.ok_or(Interrupt::Permanent("the operation has no row"))?.state != OperationState::Pending {
+            return Ok(Response::Accepted);
         }
     }
     let (not_sent, is_sure) = send(run, id, orders)?;
     let is_known = not_sent.is_empty() || is_sure && is_first;
     if !is_known && !careless {
-        return Err(Stop::Broken("SQS may have it"));
+        return Err(Interrupt::Permanent("SQS may have it"));
     }
-    let set = |world: &mut World| world.set_told(id, orders, &not_sent, careless);
-    let told = run.write("UpdateItem operation told", &Key::Operation(id), set)?;
-    match told.ok_or(Stop::Broken("the operation has no row"))?.state {
-        OperationState::Pending => Err(Stop::Broken("SQS may have it")),
-        _ => Ok(Told::Accepted),
+    let set = |world: &mut World| world.set_results(id, orders, &not_sent, careless);
+    let written = run.write("UpdateItem operation told", &Key::Operation(id), set)?;
+    match written.ok_or(Interrupt::Permanent("the operation has no row"))?.state {
+        OperationState::Pending => Err(Interrupt::Permanent("SQS may have it")),
+        _ => Ok(Response::Accepted),
     }
 }
 
@@ -105,7 +105,7 @@ fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<Ord
             if open.is_empty() {
                 break;
             }
-            match run.call_so("SendMessageBatch", |how, world| world.send_batch(id, &open, how))? {
+            match run.call_so("SendMessageBatch", |outcome, world| world.send_batch(id, &open, outcome))? {
                 Sending::Taken(taken) => open.retain(|order| !taken.contains(order)),
                 Sending::Unknown => is_sure = false,
             }
@@ -116,22 +116,22 @@ fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<Ord
 
 impl World {
     /// `SendMessageBatch`: each of them is taken or not on its own.
-    fn send_batch(&mut self, id: OperationId, orders: &[OrderNumber], how: How) -> Option<Sending> {
-        let taken = match how {
-            How::Well | How::Lost => orders,
-            How::Refused => &orders[..orders.len() - 1],
+    fn send_batch(&mut self, id: OperationId, orders: &[OrderNumber], outcome: CallOutcome) -> Option<Sending> {
+        let taken = match outcome {
+            CallOutcome::Success | CallOutcome::ResponseLost => orders,
+            CallOutcome::PartlyRefused => &orders[..orders.len() - 1],
             _ => return None,
         };
         for order in taken {
             let operation = self.operations.get(&id).cloned()?;
-            self.send(&Row::new(Message::of(&operation, Instruction::CancelOrder(*order))));
+            self.send(&Hashed::new(Message::of(&operation, Instruction::CancelOrder(*order))));
             self.desk.edit(|desk| _ = desk.sent.insert((id, *order)));
         }
-        Some(if how == How::Lost { Sending::Unknown } else { Sending::Taken(taken.to_vec()) })
+        Some(if outcome == CallOutcome::ResponseLost { Sending::Unknown } else { Sending::Taken(taken.to_vec()) })
     }
 
     /// `UpdateItem` operation repeated, if it is PENDING. Answers it as it is then.
-    fn note_repeated(&mut self, id: OperationId) -> Option<Row<Operation>> {
+    fn note_repeated(&mut self, id: OperationId) -> Option<Hashed<Operation>> {
         let row = self.operations.get_mut(&id)?;
         if row.state == OperationState::Pending {
             row.edit(|operation| {
@@ -145,13 +145,13 @@ impl World {
 
     /// `UpdateItem` operation told, if it is PENDING and, unless all was sent, nobody else may be sending. Answers it as
     /// it is then.
-    fn set_told(
+    fn set_results(
         &mut self,
         id: OperationId,
         asked: &[OrderNumber],
         not_sent: &[OrderNumber],
         careless: bool,
-    ) -> Option<Row<Operation>> {
+    ) -> Option<Hashed<Operation>> {
         let row = self.operations.get_mut(&id)?;
         let is_repeated = matches!(row.subject, Subject::CancelOrders { repeated: true, .. });
         if row.state == OperationState::Pending && (careless || not_sent.is_empty() || !is_repeated) {
@@ -170,7 +170,7 @@ impl World {
 }
 
 /// Whether no entry is told as not sent whose message SQS has.
-pub fn are_told_as_sent(world: &World) -> bool {
+pub fn are_reported_as_sent(world: &World) -> bool {
     world.operations.values().all(|operation| {
         let Subject::CancelOrders { told, .. } = &operation.subject else { return true };
         // Its entries are numbered from 1 on.

@@ -45,17 +45,17 @@ pub struct Pins {
     ended: u8,
     /// The wrong tries of which it was told that they are wrong, since the last right one or the last end of a lock. For the
     /// properties alone, as is what follows.
-    told_wrong: BTreeSet<Try>,
+    reported_wrong: BTreeSet<Try>,
     /// The same, whatever came since.
-    told_in_hour: BTreeSet<Try>,
+    wrong_in_hour: BTreeSet<Try>,
     /// How long each lock lasts that began since the last right one.
     pub lengths: Vec<u8>,
     /// The tries for which the hour had room.
     admitted: BTreeSet<Try>,
     /// Those that were judged to be right.
-    told_right: BTreeSet<Try>,
+    reported_right: BTreeSet<Try>,
     /// Whether one was said to be right for which it had none.
-    told_right_beyond: bool,
+    right_without_room: bool,
 }
 
 impl Default for Pins {
@@ -67,12 +67,12 @@ impl Default for Pins {
             hour: BTreeSet::new(),
             most_an_hour: None,
             ended: 0,
-            told_wrong: BTreeSet::new(),
-            told_in_hour: BTreeSet::new(),
+            reported_wrong: BTreeSet::new(),
+            wrong_in_hour: BTreeSet::new(),
             lengths: Vec::new(),
             admitted: BTreeSet::new(),
-            told_right: BTreeSet::new(),
-            told_right_beyond: false,
+            reported_right: BTreeSet::new(),
+            right_without_room: false,
         }
     }
 }
@@ -106,11 +106,11 @@ pub fn record_pin_attempt(run: &mut Run, guess: Try) -> Flow<Verdict> {
     if person.tries.contains(&guess) && !run.is(Broken::TryCountsAgain) {
         return Ok(Verdict::Wrong);
     }
-    if is_locked && !run.is(Broken::LockedIsJudged) {
+    if is_locked && !run.is(Broken::LockedIsVerified) {
         return Ok(Verdict::Locked);
     }
-    let is_told = is_locked || guess.1 == 0 && run.is(Broken::RightIsNotCounted) || count(run, guess)?;
-    if !is_told {
+    let is_admitted = is_locked || guess.1 == 0 && run.is(Broken::RightIsNotCounted) || count(run, guess)?;
+    if !is_admitted {
         return Ok(Verdict::Locked);
     }
     if has_ended {
@@ -199,16 +199,16 @@ impl World {
                 if !stays {
                     pins.person.length = 0;
                 }
-                pins.told_right.insert(guess);
-                pins.told_right_beyond |= pins.most_an_hour.is_some() && !pins.admitted.contains(&guess);
-                pins.told_wrong.clear();
+                pins.reported_right.insert(guess);
+                pins.right_without_room |= pins.most_an_hour.is_some() && !pins.admitted.contains(&guess);
+                pins.reported_wrong.clear();
                 pins.lengths.clear();
                 return;
             }
             pins.person.tries.push(guess);
-            pins.told_wrong.insert(guess);
+            pins.reported_wrong.insert(guess);
             if pins.most_an_hour.is_some() {
-                pins.told_in_hour.insert(guess);
+                pins.wrong_in_hour.insert(guess);
             }
             if pins.person.tries.len() == pins.most_tries {
                 pins.person.until = pins.ended + 1;
@@ -228,16 +228,16 @@ impl World {
     pub(crate) fn unlock(&mut self) {
         self.desk.edit(|desk| {
             desk.pins.ended += 1;
-            desk.pins.told_wrong.clear();
+            desk.pins.reported_wrong.clear();
         });
     }
 }
 
 /// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
 pub fn are_counted_once(world: &World) -> bool {
-    let Pins { person, told_wrong, most_tries, .. } = &world.desk.pins;
+    let Pins { person, reported_wrong, most_tries, .. } = &world.desk.pins;
     let distinct: BTreeSet<_> = person.tries.iter().collect();
-    distinct.len() == person.tries.len() && told_wrong.len() <= *most_tries
+    distinct.len() == person.tries.len() && reported_wrong.len() <= *most_tries
 }
 
 /// Whether each lock in a row lasts longer than the one before, and the first after a right PIN as long as the first.
@@ -248,7 +248,7 @@ pub fn locks_grow(world: &World) -> bool {
 /// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room; and whether the hour's
 /// room says of no PIN whether it is right, unless that was told.
 pub fn are_within_the_hour(world: &World) -> bool {
-    let Pins { told_in_hour, most_an_hour, told_right_beyond, admitted, told_right, hour, .. } = &world.desk.pins;
-    let stay = admitted.iter().all(|guess| hour.contains(guess) || told_right.contains(guess));
-    most_an_hour.is_none_or(|most| told_in_hour.len() <= most) && !told_right_beyond && stay
+    let Pins { wrong_in_hour, most_an_hour, right_without_room, admitted, reported_right, hour, .. } = &world.desk.pins;
+    let stay = admitted.iter().all(|guess| hour.contains(guess) || reported_right.contains(guess));
+    most_an_hour.is_none_or(|most| wrong_in_hour.len() <= most) && !right_without_room && stay
 }

@@ -1,9 +1,9 @@
-//! A process: an endpoint that answers a request, or a worker that handles a message, call by call.
+//! A process: an endpoint that handles a request, or a worker that handles a message, call by call.
 //!
-//! The model's workers are written like the real ones, as functions that make one call after another. A
-//! process is such a function and the answers that it has got so far. A step runs the function from its
-//! start, hands it the answers that are known, has it make **one** further call, and stops it where it would
-//! make the next. So whatever can happen between two calls of a worker can happen here: another process's
+//! The model's workers are written like the real ones, as functions that make one call after another. A process is
+//! such a function and the results it has received so far. A step runs the function from its start and hands it the
+//! known results. The function makes **one** further call, and stops where it would make the next. So whatever can
+//! happen between two calls of a worker can happen here: another process's call, or a crash.
 //! call, or its own death.
 
 use std::any::Any;
@@ -20,61 +20,61 @@ use crate::store::Conflict;
 use crate::transaction::{Key, Value};
 use crate::world::{Task, World};
 
-/// Answers that are no call's.
+/// Names of results that come from no call.
 const CLOCK: &str = "clock";
 const HELD: &str = "held";
 
-/// Why a process does not go on.
+/// The reasons why a process stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub enum Interrupt {
     /// It has made its call, and would make another.
     Waiting,
-    /// What it read has changed before it could write; see [`Run::retrying`].
+    /// What it read changed before it could write (see [`Run::retrying`]).
     Conflict,
-    /// It leaves its message to a later delivery (`Failure::Retry`).
-    Back,
-    /// It met what cannot be (`Failure::Broken`): its message goes to the dead-letter queue.
-    Broken(&'static str),
-    /// Its next call is not answered in the way that was to be tried.
-    NotSo,
+    /// It leaves its message to a later delivery (`WorkerError::Transient`).
+    Retry,
+    /// It met an impossible state (`WorkerError::Permanent`), so its message is dead-lettered.
+    Permanent(&'static str),
+    /// Its next call cannot have the outcome of this step.
+    Inapplicable,
 }
 
-/// What a process's function comes to.
-pub type Flow<T> = Result<T, Stop>;
+/// The result of a process's function.
+pub type Flow<T> = Result<T, Interrupt>;
 
-/// How a call is answered.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// As it should.
-    Well,
-    /// The first answer is lost, and the SDK makes the call again.
-    Again,
-    /// Other transactions hold the row at every try, and hardly any delivery of the message is left.
+pub enum CallOutcome {
+    /// The call succeeds.
+    Success,
+    /// The first response is lost, and the SDK makes the call again.
+    Repeated,
+    /// Other transactions hold the row on every attempt, and the message has hardly any deliveries left.
     Held,
-    /// The same, but the first try was done, and only its answer lost.
-    HeldAfterAll,
-    /// A call with several entries is done but for the last of them, and says so.
-    Refused,
-    /// It is done, and its answer lost.
-    Lost,
-    /// It is done; but the process's time is nearly up then.
-    Late,
+    /// Like `Held`, but the first attempt succeeded and only its response was lost.
+    HeldAfterSuccess,
+    /// All entries but the last succeed, and the response says so.
+    PartlyRefused,
+    /// The call succeeds, and its response is lost.
+    ResponseLost,
+    /// The call succeeds, but then the process's time is nearly up.
+    OutOfTime,
 }
 
-/// What a process can remember.
+/// A value that a process can remember.
 pub trait Remember: Clone + Hash + Send + Sync + 'static {}
 
 impl<T: Clone + Hash + Send + Sync + 'static> Remember for T {}
 
-/// What a call, or a function, answered.
+/// The result of a call or a function.
 #[derive(Clone)]
-struct Answer {
+struct CallResult {
     name: &'static str,
     digest: u64,
     value: Arc<dyn Any + Send + Sync>,
 }
 
-impl Answer {
+impl CallResult {
     fn new<T: Remember>(name: &'static str, value: T) -> Self {
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
@@ -86,67 +86,67 @@ impl Answer {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for CallResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl PartialEq for Answer {
+impl PartialEq for CallResult {
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Answer {}
+impl Eq for CallResult {}
 
-impl PartialOrd for Answer {
+impl PartialOrd for CallResult {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Answer {
+impl Ord for CallResult {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-impl Hash for Answer {
+impl Hash for CallResult {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }
 }
 
-/// A process.
+/// A process and the results that it remembers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
-    /// What it is at.
+    /// The request or message that it handles.
     pub task: Task,
-    answers: Vec<Answer>,
+    results: Vec<CallResult>,
 }
 
 impl Process {
-    /// One that has done nothing yet, and whose clock says this.
+    /// Returns a process that has done nothing yet, and whose clock shows this time.
     pub fn new(task: Task, now: Timestamp) -> Self {
-        Self { task, answers: vec![Answer::new(CLOCK, now)] }
+        Self { task, results: vec![CallResult::new(CLOCK, now)] }
     }
 
-    /// The answers of this type that it remembers.
+    /// Returns the results of this type that the process remembers.
     pub fn remembered<T: 'static>(&self) -> impl Iterator<Item = &T> {
-        self.answers.iter().filter_map(|answer| answer.value.downcast_ref())
+        self.results.iter().filter_map(|result| result.value.downcast_ref())
     }
 
-    /// Goes through its function up to its next call, makes that, and goes on to the one after. Answers the
-    /// call's name too.
+    /// Runs the function up to its next call, makes the call, and goes on to the one after. Also returns the call's
+    /// name.
     pub fn step<T>(
         &mut self,
         world: &mut World,
         broken: Broken,
-        how: How,
+        outcome: CallOutcome,
         function: impl FnOnce(&mut Run) -> Flow<T>,
     ) -> (&'static str, Flow<T>) {
-        let mut run = Run { world, broken, how, answers: &mut self.answers, at: 0, called: None };
+        let mut run = Run { world, broken, outcome, results: &mut self.results, at: 0, called: None };
         let flow = function(&mut run);
         (run.called.unwrap_or("nothing"), flow)
     }
@@ -154,75 +154,75 @@ impl Process {
 
 /// One step of a process, as its function sees it.
 pub struct Run<'a> {
-    /// What the calls are made to. Functions only read from it what never changes.
+    /// The state that calls change. Functions read from it only what never changes.
     pub world: &'a mut World,
     broken: Broken,
-    how: How,
-    answers: &'a mut Vec<Answer>,
-    /// How many of the answers the function has been handed.
+    outcome: CallOutcome,
+    results: &'a mut Vec<CallResult>,
+    /// The number of results that the function has received.
     at: usize,
     /// The one call of this step.
     called: Option<&'static str>,
 }
 
 impl Run<'_> {
-    /// Whether the protocol is broken in this way.
+    /// Returns whether the protocol is broken in this way.
     pub fn is(&self, broken: Broken) -> bool {
         self.broken == broken
     }
 
-    /// What the process's clock says. It does not move; those of other processes may differ.
+    /// Returns the time on the process's clock. It does not move, and other processes' clocks may differ.
     pub fn now(&mut self) -> Flow<Timestamp> {
-        self.known(CLOCK).ok_or(Stop::Broken("the clock is read first"))
+        self.known(CLOCK).ok_or(Interrupt::Permanent("the clock is read first"))
     }
 
-    /// A call for which it makes no difference to be made twice: a read, a send; or a transaction, which a
-    /// token of the SDK's keeps from being done twice.
+    /// Makes a call that can be repeated without effect: a read, a send, or a transaction, which the SDK's token
+    /// protects from being done twice.
     pub fn call<T: Remember>(&mut self, name: &'static str, call: impl FnOnce(&mut World) -> T) -> Flow<T> {
-        self.answered(name, |how, world| (how == How::Well).then(|| call(world)))
+        self.perform(name, |outcome, world| (outcome == CallOutcome::Success).then(|| call(world)))
     }
 
-    /// A call whose answer depends on how it goes; nothing if it does not go so.
+    /// Makes a call whose result depends on its outcome. `call` returns `None` if the outcome does not apply.
     pub fn call_so<T: Remember>(
         &mut self,
         name: &'static str,
-        call: impl FnOnce(How, &mut World) -> Option<T>,
+        call: impl FnOnce(CallOutcome, &mut World) -> Option<T>,
     ) -> Flow<T> {
-        self.answered(name, call)
+        self.perform(name, call)
     }
 
-    /// A write of one row on a condition, which may no longer hold when the SDK makes the call again. While the row is
-    /// prepared it cannot be: the code tries again, until it can or the process dies.
+    /// Writes one row on a condition, which may no longer hold when the SDK repeats the call. While the row is
+    /// prepared by a transaction, the write is impossible: the code retries until it succeeds or the process dies.
     pub fn write<T: Remember>(&mut self, name: &'static str, row: &Key, write: impl Fn(&mut World) -> T) -> Flow<T> {
-        self.answered(name, |how, world| match how {
+        self.perform(name, |outcome, world| match outcome {
             _ if world.prepared.contains_key(row) => None,
-            How::Well => Some(write(world)),
-            How::Again => {
+            CallOutcome::Success => Some(write(world)),
+            CallOutcome::Repeated => {
                 write(world);
                 Some(write(world))
             }
-            How::Held | How::HeldAfterAll | How::Refused | How::Lost | How::Late => None,
+            CallOutcome::Held | CallOutcome::HeldAfterSuccess | CallOutcome::PartlyRefused | CallOutcome::ResponseLost | CallOutcome::OutOfTime => None,
         })
     }
 
-    /// A transaction. It is answered once all its rows can be seen.
+    /// Makes a transaction. It returns once all its rows are visible.
     pub fn transact<T: Remember>(
         &mut self,
         name: &'static str,
         transaction: impl FnOnce(&mut World) -> Result<T, Conflict>,
     ) -> Flow<Result<T, Conflict>> {
         type Prepared<T> = Result<(T, BTreeMap<Key, Value>), Conflict>;
-        let call = |how, world: &mut World| (how == How::Well).then(|| world.prepare(transaction));
-        let answer: Prepared<T> = self.answered(name, call)?;
-        let Ok((answer, rows)) = answer else { return Ok(Err(Conflict)) };
+        let call = |outcome, world: &mut World| (outcome == CallOutcome::Success).then(|| world.prepare(transaction));
+        let result: Prepared<T> = self.perform(name, call)?;
+        let Ok((result, rows)) = result else { return Ok(Err(Conflict)) };
         match (self.world.is_unseen(&rows), self.called) {
-            (true, Some(_)) => Err(Stop::Waiting),
-            (true, None) => Err(Stop::NotSo),
-            (false, _) => Ok(Ok(answer)),
+            (true, Some(_)) => Err(Interrupt::Waiting),
+            (true, None) => Err(Interrupt::Inapplicable),
+            (false, _) => Ok(Ok(result)),
         }
     }
 
-    /// The same, of a row that others may hold at every try: then it answers nothing.
+    /// Writes a row that others may hold on every attempt. Then it returns `None`.
     pub fn contended<T: Remember>(
         &mut self,
         name: &'static str,
@@ -232,13 +232,13 @@ impl Run<'_> {
         if self.known::<()>(HELD).is_some() {
             return Ok(None);
         }
-        if let Some(answer) = self.known(name) {
-            return Ok(Some(answer));
+        if let Some(result) = self.known(name) {
+            return Ok(Some(result));
         }
-        if self.called.is_none() && matches!(self.how, How::Held | How::HeldAfterAll) {
-            if self.how == How::HeldAfterAll {
+        if self.called.is_none() && matches!(self.outcome, CallOutcome::Held | CallOutcome::HeldAfterSuccess) {
+            if self.outcome == CallOutcome::HeldAfterSuccess {
                 if self.world.prepared.contains_key(row) {
-                    return Err(Stop::NotSo);
+                    return Err(Interrupt::Inapplicable);
                 }
                 write(self.world);
             }
@@ -249,66 +249,66 @@ impl Run<'_> {
         self.write(name, row, write).map(Some)
     }
 
-    /// A function of several calls. Once it has answered, what it got on its way is forgotten.
+    /// Runs a function of several calls. Once it has returned, the results of its calls are forgotten.
     pub fn function<T: Remember>(
         &mut self,
         name: &'static str,
         function: impl FnOnce(&mut Self) -> Flow<T>,
     ) -> Flow<T> {
-        if let Some(answer) = self.known(name) {
-            return Ok(answer);
+        if let Some(result) = self.known(name) {
+            return Ok(result);
         }
         let from = self.at;
-        let answer = function(self)?;
+        let result = function(self)?;
         self.forget(from);
-        self.remember(name, answer.clone());
-        Ok(answer)
+        self.remember(name, result.clone());
+        Ok(result)
     }
 
-    /// Tries again whenever what was read has changed before it could be written. (In the code the message comes
-    /// back after some tries. Here the process may die instead.)
+    /// Tries again whenever what was read has changed before it could be written. In the code, the message becomes
+    /// visible again after some attempts. Here, the process may crash instead.
     pub fn retrying<T>(&mut self, attempt: impl FnOnce(&mut Self) -> Flow<T>) -> Flow<T> {
         let from = self.at;
         let result = attempt(self);
-        if let Err(Stop::Conflict) = result {
+        if let Err(Interrupt::Conflict) = result {
             self.forget(from);
-            return Err(Stop::Waiting);
+            return Err(Interrupt::Waiting);
         }
         result
     }
 
-    fn answered<T: Remember>(
+    fn perform<T: Remember>(
         &mut self,
         name: &'static str,
-        call: impl FnOnce(How, &mut World) -> Option<T>,
+        call: impl FnOnce(CallOutcome, &mut World) -> Option<T>,
     ) -> Flow<T> {
-        if let Some(answer) = self.known(name) {
-            return Ok(answer);
+        if let Some(result) = self.known(name) {
+            return Ok(result);
         }
         if self.called.is_some() {
-            return Err(Stop::Waiting);
+            return Err(Interrupt::Waiting);
         }
-        let answer = call(self.how, self.world).ok_or(Stop::NotSo)?;
+        let result = call(self.outcome, self.world).ok_or(Interrupt::Inapplicable)?;
         self.called = Some(name);
-        self.remember(name, answer.clone());
-        Ok(answer)
+        self.remember(name, result.clone());
+        Ok(result)
     }
 
     fn known<T: Remember>(&mut self, name: &'static str) -> Option<T> {
-        let answer = self.answers.get(self.at).filter(|answer| answer.name == name)?;
+        let result = self.results.get(self.at).filter(|result| result.name == name)?;
         self.at += 1;
-        answer.value.downcast_ref().cloned()
+        result.value.downcast_ref().cloned()
     }
 
-    fn remember<T: Remember>(&mut self, name: &'static str, answer: T) {
-        // A function that is run again must ask the same again.
-        debug_assert_eq!(self.at, self.answers.len(), "{name} comes where {:?} were answered", self.answers);
-        self.answers.push(Answer::new(name, answer));
+    fn remember<T: Remember>(&mut self, name: &'static str, result: T) {
+        // A function that is run again must make the same calls again.
+        debug_assert_eq!(self.at, self.results.len(), "{name} comes where the results were {:?}", self.results);
+        self.results.push(CallResult::new(name, result));
         self.at += 1;
     }
 
     fn forget(&mut self, from: usize) {
-        self.answers.truncate(from);
+        self.results.truncate(from);
         self.at = from;
     }
 }

@@ -14,12 +14,12 @@ use shared::message::{CancelStep, StartStep};
 use crate::market;
 use crate::model::Bindery;
 use crate::process::Process;
-use crate::row::{Row, Transition};
+use crate::hashed::{Hashed, Transition};
 use crate::scenario::What;
 use crate::store::{Conflict, outcome, progress};
 use crate::transaction::{Key, Value};
 use crate::workers::plan::Begun;
-use crate::world::{Instruction, Place, Task, Told, World};
+use crate::world::{Instruction, Place, Task, Response, World};
 
 /// Something that some state shows.
 pub type Reached = (&'static str, fn(&Bindery, &World) -> bool);
@@ -45,7 +45,7 @@ pub const NOT_ELIGIBLE: Reached =
     ("a reissue comes too late", |_, world| is_refused(world, BindRefusal::ReissuedCardNotEligible));
 /// A delivery finds the mark that another has left.
 pub const A_MARK_IS_MET: Reached = ("a delivery meets its mark", |_, world| {
-    let at = |effect: &Row<BindEffect>| match **effect {
+    let at = |effect: &Hashed<BindEffect>| match **effect {
         BindEffect::Bound { at, .. } => Some(at),
         BindEffect::Refused { .. } => None,
     };
@@ -112,13 +112,13 @@ pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, 
 });
 /// A client is told 4xx.
 pub const A_REQUEST_IS_REFUSED: Reached =
-    ("a request is refused", |_, world| world.told.values().any(|told| *told == Told::Refused));
+    ("a request is refused", |_, world| world.responses.values().any(|response| *response == Response::Refused));
 /// A client is told that it asks too early.
 pub const A_CARD_IS_NOT_FOUND: Reached =
-    ("a card is not found", |_, world| world.told.values().any(|told| *told == Told::NotFound));
+    ("a card is not found", |_, world| world.responses.values().any(|response| *response == Response::NotFound));
 /// A repetition finds an operation that may not have been sent.
 pub const A_REPLAY_FINDS_IT_PENDING: Reached = ("a replay finds it pending", |_, world| {
-    let pending = |found: &Option<Row<Operation>>| {
+    let pending = |found: &Option<Hashed<Operation>>| {
         found.as_ref().is_some_and(|operation| operation.state == OperationState::Pending)
     };
     let is_request = |process: &&Process| matches!(process.task, Task::Request(_));
@@ -168,12 +168,12 @@ pub const A_CANCEL_IS_REFUSED: Reached =
 /// A cancel names what is not there.
 pub const NOT_FOUND: Reached = ("an item is not found", |_, world| has_code(world, CancelCode::ExternalIdNotFound));
 /// A cancel gives up.
-pub const SAID_TO_BE_HELD: Reached =
+pub const REPORTED_HELD: Reached =
     ("an item is said to be held", |_, world| has_code(world, CancelCode::InvalidBulkItemStatus));
 /// A chunk's result was stored by another delivery.
 pub const A_RESULT_IS_MET: Reached = ("a delivery meets its result", |_, world| {
     world.processes.iter().any(|process| {
-        process.remembered().any(|result: &Row<ChunkResult>| clock(process).is_some_and(|now| now != result.at))
+        process.remembered().any(|result: &Hashed<ChunkResult>| clock(process).is_some_and(|now| now != result.at))
     })
 });
 /// Somebody else changed the header, or ended the operation, between a read and a transaction.
@@ -199,7 +199,7 @@ pub const GROWN_SINCE_THE_PLAN: Reached = ("the bulk grows under a plan", |_, wo
 pub const AN_INCREMENT_IS_REFUSED: Reached = ("an increment is refused", |model, world| {
     let increments =
         model.scenario.asked.iter().filter(|asked| matches!(asked.what, What::Increment(_) | What::IncrementOnce(_)));
-    increments.into_iter().any(|asked| world.told.get(&asked.operation.operation_id) == Some(&Told::Refused))
+    increments.into_iter().any(|asked| world.responses.get(&asked.operation.operation_id) == Some(&Response::Refused))
 });
 /// A bulk is canceled whole.
 pub const CANCELED: Reached = ("the bulk is canceled", |_, world| world.bulk.extent == Some(CancelType::Full));

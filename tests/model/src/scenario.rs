@@ -20,14 +20,14 @@ use crate::model::Bindery;
 use crate::orders::{Desk, OrderNumber};
 use crate::pins::Pin;
 use crate::reached::Reached;
-use crate::row::{Row, Tracked, Transition};
+use crate::hashed::{Hashed, Tracked, Transition};
 use crate::world::{AnyMessage, Instruction, Place, Task, World};
 
 /// A request that a client may send.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The operation that it makes.
-    pub operation: Row<Operation>,
+    pub operation: Hashed<Operation>,
     /// What it asks for.
     pub what: What,
 }
@@ -56,13 +56,13 @@ pub enum What {
 
 /// What goes wrong besides deaths, repetitions and answers that the SDK hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Odd {
+pub enum Fault {
     /// Nothing.
-    Nothing,
+    None,
     /// Rows are held for as long as a message is tried.
     Held,
     /// A plan's time runs out after any page.
-    Late,
+    OutOfTime,
     /// An operator has operations planned again, at any time.
     Resumed,
     /// Calls that send several messages have no answer, or send some of them.
@@ -85,7 +85,7 @@ pub struct Scenario {
     /// Whether plans' messages are delivered alone, and not those of chunks.
     pub plans_alone: bool,
     /// What goes wrong besides.
-    pub odd: Odd,
+    pub fault: Fault,
     /// What some state must show.
     pub reached: Vec<Reached>,
     /// The state at the start.
@@ -160,11 +160,11 @@ impl Scenario {
         let bulk = Bulk::new("bulk".parse().expect("short"), settings, 0);
         let start = World {
             cards: BTreeMap::new(),
-            bulk: Row::new(bulk),
+            bulk: Hashed::new(bulk),
             aborted: BTreeSet::new(),
             items: Vec::new(),
             operations: BTreeMap::new(),
-            named: Row::new(BTreeMap::new()),
+            named: Hashed::new(BTreeMap::new()),
             results: BTreeMap::new(),
             held: BTreeSet::new(),
             prepared: BTreeMap::new(),
@@ -172,11 +172,11 @@ impl Scenario {
             gone: BTreeMap::new(),
             planned: BTreeMap::new(),
             planned_again: false,
-            desk: Row::new(Desk::default()),
+            desk: Hashed::new(Desk::default()),
             messages: BTreeMap::new(),
             bus: BTreeMap::new(),
-            told: BTreeMap::new(),
-            has_been_odd: false,
+            responses: BTreeMap::new(),
+            clock_skewed: false,
             processes: Vec::new(),
         };
         Self {
@@ -186,7 +186,7 @@ impl Scenario {
             outside: false,
             late_copies: false,
             plans_alone: false,
-            odd: Odd::Nothing,
+            fault: Fault::None,
             reached: Vec::new(),
             start,
         }
@@ -204,7 +204,7 @@ impl Scenario {
             canceled: None,
         };
         let history = vec![(Transition::Issued, operation_id(0))];
-        self.start.cards.insert(row.card_id, Row::new(Tracked { row, history }));
+        self.start.cards.insert(row.card_id, Hashed::new(Tracked { row, history }));
         self
     }
 
@@ -252,8 +252,8 @@ impl Scenario {
 
     /// This goes wrong besides.
     #[must_use]
-    pub fn odd(mut self, odd: Odd) -> Self {
-        self.odd = odd;
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.fault = fault;
         self
     }
 
@@ -269,7 +269,7 @@ impl Scenario {
     /// All clocks say the same: for scenarios of many states, where times are not in question.
     #[must_use]
     pub fn one_clock(mut self) -> Self {
-        self.start.has_been_odd = true;
+        self.start.clock_skewed = true;
         self
     }
 
@@ -293,7 +293,7 @@ impl Scenario {
 
     pub(super) fn accept(&mut self, operation: u128, subject: Subject, instruction: Instruction) {
         let operation = pending(operation, subject);
-        self.start.messages.insert(Row::new(Message::of(&operation, instruction)), Place::Queue);
+        self.start.messages.insert(Hashed::new(Message::of(&operation, instruction)), Place::Queue);
         self.start.operations.insert(operation.operation_id, operation);
     }
 }
@@ -334,8 +334,8 @@ fn bind_subject(bind: &Bind) -> Subject {
     Subject::BindCard { card_id: bind.card_id, reissued_card_id: bind.reissued_card_id, outcome: None }
 }
 
-fn pending(number: u128, subject: Subject) -> Row<Operation> {
-    Row::new(Operation {
+fn pending(number: u128, subject: Subject) -> Hashed<Operation> {
+    Hashed::new(Operation {
         org_id: "TN-00000000-0000-4000-8000-000000000000".parse().expect("well formed"),
         operation_id: operation_id(number),
         account_id: None,

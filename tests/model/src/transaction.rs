@@ -11,7 +11,7 @@ use shared::domain::bulk::Bulk;
 use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::Operation;
 
-use crate::row::Row;
+use crate::hashed::Hashed;
 use crate::store::Conflict;
 use crate::world::{CardRow, ItemRow, World};
 
@@ -36,11 +36,11 @@ pub enum Value {
     /// A card.
     Card(CardRow),
     /// The header.
-    Bulk(Row<Bulk>),
+    Bulk(Hashed<Bulk>),
     /// An item.
     Item(ItemRow),
     /// An operation.
-    Operation(Row<Operation>),
+    Operation(Hashed<Operation>),
 }
 
 impl World {
@@ -50,13 +50,13 @@ impl World {
         transaction: impl FnOnce(&mut Self) -> Result<T, Conflict>,
     ) -> Result<(T, BTreeMap<Key, Value>), Conflict> {
         let mut after = self.clone();
-        let answer = transaction(&mut after)?;
+        let result = transaction(&mut after)?;
         let rows = self.changed(&after);
         if rows.keys().any(|key| self.prepared.contains_key(key)) {
             return Err(Conflict);
         }
         self.prepared.extend(rows.clone());
-        Ok((answer, rows))
+        Ok((result, rows))
     }
 
     /// Lets everybody see a row as it was prepared.

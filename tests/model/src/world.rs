@@ -1,4 +1,4 @@
-//! A state: the table, the queue, the bus, the clients, and the processes that are at work.
+//! A state: the table, the queue, the bus, the clients, and the running processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
@@ -14,34 +14,34 @@ use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk, Star
 
 use crate::orders::{Desk, OrderNumber};
 use crate::process::Process;
-use crate::row::{Row, Tracked};
+use crate::hashed::{Hashed, Tracked};
 use crate::store::progress;
 use crate::transaction::{Key, Value};
 
 /// A card's row.
-pub type CardRow = Row<Tracked<Card>>;
+pub type CardRow = Hashed<Tracked<Card>>;
 /// An item's row.
-pub type ItemRow = Row<Tracked<BulkItem>>;
-/// A message of any of the three queues.
-pub type AnyMessage = Row<Message<Instruction>>;
+pub type ItemRow = Hashed<Tracked<BulkItem>>;
+/// A message of any of the queues.
+pub type AnyMessage = Hashed<Message<Instruction>>;
 
-/// What a message tells its worker to do.
+/// The instruction of a message to its worker.
 #[derive(Debug, Clone)]
 pub enum Instruction {
-    /// bind-card-worker.
+    /// A message for bind-card-worker.
     Bind(BindCard),
-    /// start-bulk-worker.
+    /// A message for start-bulk-worker.
     Start(StartBulk),
-    /// cancel-bulk-worker.
+    /// A message for cancel-bulk-worker.
     Cancel(CancelBulk),
-    /// cancel-orders-worker.
+    /// A message for cancel-orders-worker.
     CancelOrder(OrderNumber),
-    /// order-feed-worker. It stands with the operation whose cancellation it may end.
+    /// A message for order-feed-worker. It has the ID of the operation whose cancellation it may end.
     ChangeOrder(OrderChange),
 }
 
 impl Instruction {
-    /// From where it plans, if it does.
+    /// Returns the cursor of a plan, if this is one.
     const fn plan(&self) -> Option<&PlanCursor> {
         match self {
             Self::Start(StartBulk { step: StartStep::Plan(cursor), .. })
@@ -51,17 +51,17 @@ impl Instruction {
     }
 }
 
-/// What a process is at.
+/// The task of a process.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Task {
-    /// An endpoint answers the request that makes this operation.
+    /// An endpoint handles the request that makes this operation.
     Request(OperationId),
     /// A worker handles a message.
     Message(AnyMessage),
 }
 
 impl Task {
-    /// The chunk of a cancel that it is about.
+    /// Returns the chunk of a cancel that this task is for.
     pub(crate) fn chunk(&self) -> Option<(OperationId, u32)> {
         let Self::Message(message) = self else { return None };
         match &message.instruction {
@@ -73,7 +73,7 @@ impl Task {
     }
 }
 
-/// Short, for traces.
+/// Shows the task in a short form, for traces.
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |id: &OperationId| id.as_uuid().as_u128();
@@ -93,75 +93,75 @@ impl fmt::Debug for Task {
     }
 }
 
-/// Where a message is that was sent.
+/// The place of a message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// It is to be delivered (again).
+    /// It is to be delivered, for the first time or again.
     Queue,
-    /// A worker has let it go. SQS may deliver it all the same.
+    /// A worker has deleted it. SQS may deliver it all the same.
     Gone,
     /// A worker could not handle it.
     DeadLetters,
 }
 
-/// What the client of a request knows.
+/// The last response that a request's client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Told {
-    /// Nothing yet: it sends the request again.
-    Nothing,
-    /// 2xx.
+pub enum Response {
+    /// No response yet: the client sends the request again.
+    None,
+    /// A 2xx response.
     Accepted,
-    /// 409: it cannot be, and never will be.
+    /// A 409 response: the request is impossible and will stay so.
     Refused,
-    /// 403: there is no such card, yet.
+    /// A 403 response: there is no such card yet.
     NotFound,
-    /// Either of these, after it was told 2xx.
-    RefusedAfterAll,
+    /// A 403 or 409 response after a 2xx one.
+    Contradictory,
 }
 
-/// A state. What it says is what DynamoDB, SQS and EventBridge hold, and what the processes remember.
+/// A state: what DynamoDB, SQS and EventBridge hold, and what the processes remember.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct World {
-    /// Cards.
+    /// The cards' rows.
     pub cards: BTreeMap<CardId, CardRow>,
     /// The one bulk's header.
-    pub bulk: Row<Bulk>,
-    /// What its row has besides: the batches that were aborted.
+    pub bulk: Hashed<Bulk>,
+    /// Another part of the header's row: the batches that were aborted.
     pub aborted: BTreeSet<u32>,
-    /// Its items, in the order of their external IDs.
+    /// The bulk's items, in the order of their external IDs.
     pub items: Vec<ItemRow>,
-    /// Operations.
-    pub operations: BTreeMap<OperationId, Row<Operation>>,
+    /// The operations' rows.
+    pub operations: BTreeMap<OperationId, Hashed<Operation>>,
     /// The items that PARTIAL cancels name: their CHUNK rows, which never change.
-    pub named: Row<BTreeMap<OperationId, Vec<ExternalId>>>,
+    pub named: Hashed<BTreeMap<OperationId, Vec<ExternalId>>>,
     /// Results of cancels' chunks.
-    pub results: BTreeMap<(OperationId, u32), Row<ChunkResult>>,
-    /// Chunks that were given up, because items of theirs are held, and have no result yet.
+    pub results: BTreeMap<(OperationId, u32), Hashed<ChunkResult>>,
+    /// Chunks that were given up because their items are held, and that have no result yet.
     pub held: BTreeSet<(OperationId, u32)>,
-    /// Rows as transactions that are decided will have made them, and as nobody sees them yet.
+    /// Rows that a decided transaction will write, and that are not visible yet.
     pub prepared: BTreeMap<Key, Value>,
-    /// Whether the row of an operation may be missing. If not, that it is read first is no step: it makes no difference
-    /// when that is done, since what follows is a write on the condition of what was read.
+    /// True if the row of an operation may be missing. If not, reading it first is not a step: the write that follows
+    /// has a condition on what was read, so the time of the read makes no difference.
     pub may_miss: bool,
-    /// Operations whose rows went away, and how much each had done by then.
+    /// Operations whose rows went away, each with the number of changes it had made by then.
     pub gone: BTreeMap<OperationId, usize>,
-    /// The chunks of each operation that are known to be planned: a delivery of its plan has said so on its row, or let
-    /// its message go. For the properties alone.
+    /// The number of chunks of each operation that are known to be planned: a delivery of its plan has recorded them
+    /// on its row, or deleted its message. For the properties alone.
     pub planned: BTreeMap<OperationId, Option<u32>>,
-    /// Whether a delivery sent a chunk again that was known to be planned before it began.
+    /// True if a delivery sent a chunk again that was known to be planned before it began.
     pub planned_again: bool,
     /// Orders, and the person whose PIN they need.
-    pub desk: Row<Desk>,
-    /// Every message that was ever sent. Equal copies are one place: what one of them can do, a second delivery can. That
-    /// copies do not multiply is what `planned_again` is there for.
+    pub desk: Hashed<Desk>,
+    /// Every message that was ever sent. Equal copies are one entry: what one of them can do, a second delivery can.
+    /// `planned_again` checks that copies do not multiply.
     pub messages: BTreeMap<AnyMessage, Place>,
-    /// Every event that was ever taken by the bus. Equal ones are one: consumers drop repeats.
-    pub bus: BTreeMap<OperationId, BTreeSet<Row<Event>>>,
-    /// What the clients were told; nothing of those that have not asked yet.
-    pub told: BTreeMap<OperationId, Told>,
-    /// Whether a process's clock has differed from the others' yet.
-    pub has_been_odd: bool,
-    /// Who is at work. In order, because it does not matter who is who.
+    /// Every event that the bus ever took. Equal ones are one entry: consumers drop repeats.
+    pub bus: BTreeMap<OperationId, BTreeSet<Hashed<Event>>>,
+    /// The clients' last responses. A client that has sent no request has no entry.
+    pub responses: BTreeMap<OperationId, Response>,
+    /// True once a process's clock has differed from the others'.
+    pub clock_skewed: bool,
+    /// The running processes, sorted because their order does not matter.
     pub processes: Vec<Process>,
 }
 
@@ -171,8 +171,8 @@ impl World {
         self.messages.insert(message.clone(), Place::Queue);
     }
 
-    /// `DeleteMessage`. If it is a plan's, what it planned is known to be.
-    pub(crate) fn let_go(&mut self, message: &AnyMessage) {
+    /// `DeleteMessage`. If the message is a plan's, its page is now known to be planned.
+    pub(crate) fn delete_message(&mut self, message: &AnyMessage) {
         let id = message.operation_id;
         if let Some(cursor) = message.instruction.plan() {
             let (page, _) = self.items_after(cursor.after.as_ref(), 1);
@@ -185,25 +185,25 @@ impl World {
     }
 
     /// `PutEvents`, of one event.
-    pub(crate) fn publish(&mut self, operation: OperationId, event: &Row<Event>) {
+    pub(crate) fn publish(&mut self, operation: OperationId, event: &Hashed<Event>) {
         self.bus.entry(operation).or_default().insert(event.clone());
     }
 
-    /// Gives the client its answer.
-    pub(crate) fn tell(&mut self, operation: OperationId, told: Told) {
-        let told = match (told, self.told.get(&operation)) {
-            (Told::Refused | Told::NotFound, Some(Told::Accepted | Told::RefusedAfterAll)) => Told::RefusedAfterAll,
-            (told, _) => told,
+    /// Gives the client its response.
+    pub(crate) fn respond(&mut self, operation: OperationId, response: Response) {
+        let response = match (response, self.responses.get(&operation)) {
+            (Response::Refused | Response::NotFound, Some(Response::Accepted | Response::Contradictory)) => Response::Contradictory,
+            (response, _) => response,
         };
-        self.told.insert(operation, told);
+        self.responses.insert(operation, response);
     }
 
-    /// Whether nobody is at work.
+    /// Returns whether no process is running.
     pub(crate) fn is_quiet(&self) -> bool {
         self.processes.is_empty()
     }
 
-    /// The same, and whether all can be seen that was done.
+    /// Returns whether no process is running and every change is visible.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.is_quiet() && self.prepared.is_empty()
     }

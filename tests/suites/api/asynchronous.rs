@@ -1,4 +1,4 @@
-//! The `AsyncAPI` document has the queues and messages that there are, and the code reads its examples.
+//! Checks that the `AsyncAPI` document has all queues and messages, and that the code can parse its examples.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use tests::contract::{MESSAGES_AND_EVENTS, check_event, check_message, event_types, example, queue_of, queues};
 use tests::template::Template;
 
-use crate::{forms, registry};
+use crate::{registry, schema_names};
 
 fn names(node: &Value) -> BTreeSet<String> {
     node.as_object().unwrap().keys().cloned().collect()
@@ -18,12 +18,12 @@ fn every_queue_with_a_worker_has_a_channel() {
     let queues = Template::read().resources("AWS::SQS::Queue").into_values();
     let queues = queues.map(|queue| queue["Properties"]["QueueName"]["Fn::Sub"].as_str().unwrap().to_owned());
     let queues = queues.map(|name| name.replace("${AWS::StackName}", "{stack}"));
-    // Dead letters are the queue's own messages. The queue of events has what the bus has, and so has the webhook's.
+    // A dead-letter queue has its source queue's messages, and the webhook's queue has the bus's events.
     let has_its_own = |name: &String| !name.ends_with("-dead-letters") && name != "{stack}-webhook";
     let queues: BTreeSet<_> = queues.filter(has_its_own).collect();
     let channels = document["channels"].as_object().unwrap().values();
     let addresses: BTreeSet<_> = channels.map(|channel| channel["address"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(addresses, queues, "in infra/api/asyncapi.yaml, and in infra/template.yaml");
+    assert_eq!(addresses, queues, "left: channels in infra/api/asyncapi.yaml; right: queues in infra/template.yaml");
     let bus = &Template::read().resources("AWS::Events::EventBus")["EventBus"]["Properties"]["Name"]["Fn::Sub"];
     assert_eq!(
         bus,
@@ -32,26 +32,26 @@ fn every_queue_with_a_worker_has_a_channel() {
 }
 
 #[test]
-fn every_form_is_that_of_a_message() {
+fn every_schema_belongs_to_a_message() {
     let document = &*MESSAGES_AND_EVENTS;
     let mut queues = names(&document["channels"]);
     assert!(queues.remove("events"));
-    let mut forms_of_queues = forms("schemas");
-    assert!(forms_of_queues.remove("common"));
-    assert_eq!(queues, forms_of_queues, "in infra/api/asyncapi.yaml, and in infra/schemas");
+    let mut queue_schemas = schema_names("schemas");
+    assert!(queue_schemas.remove("common"));
+    assert_eq!(queues, queue_schemas, "left: channels in infra/api/asyncapi.yaml; right: infra/schemas");
     for queue in &queues {
         assert_eq!(names(&document["channels"][queue]["messages"]), BTreeSet::from([queue.clone()]), "{queue}");
     }
     let events = names(&document["channels"]["events"]["messages"]);
-    assert_eq!(events, forms("schemas/events"));
+    assert_eq!(events, schema_names("schemas/events"));
     assert_eq!(names(&document["components"]["messages"]), queues.union(&events).cloned().collect());
 }
 
-/// The payloads of a message's examples.
+/// Returns the payloads of a message's examples.
 fn examples(message: &str) -> Vec<&'static Value> {
     let examples = MESSAGES_AND_EVENTS["components"]["messages"][message]["examples"].as_array();
     let payloads: Vec<_> = examples.into_iter().flatten().map(|example| &example["payload"]).collect();
-    assert!(!payloads.is_empty(), "{message} has no example");
+    assert!(!payloads.is_empty(), "give {message} an example in infra/api/asyncapi.yaml");
     payloads
 }
 
@@ -72,11 +72,11 @@ fn the_code_reads_the_examples() {
     }
 }
 
-/// What a form is for: what is not of it is seen.
+/// The schemas refuse additional, missing and unknown members.
 #[test]
-fn what_has_not_its_form_is_refused() {
+fn a_message_that_violates_its_schema_is_refused() {
     let refused = |check: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)).is_err();
-    for name in forms("schemas/events") {
+    for name in schema_names("schemas/events") {
         let mut more = example(&name);
         more["data"]["x"] = 1.into();
         assert!(refused(&|| check_event(&more)), "{name}");
@@ -90,7 +90,7 @@ fn what_has_not_its_form_is_refused() {
     let mut unknown = example("create");
     unknown["event_type"] = "created".into();
     assert!(refused(&|| check_event(&unknown)));
-    // The order feed has members that need not be there.
+    // The order feed's messages have optional members.
     for queue in queues().into_iter().filter(|queue| *queue != "order-feed") {
         for member in names(&example(queue)) {
             let mut less = example(queue);

@@ -1,4 +1,4 @@
-//! The document's limits are the code's constants.
+//! Checks that the limits in the API documents are the code's constants.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,9 +19,9 @@ use shared::http::{DEFAULT_LIMIT, MAX_KEY_BYTES, MAX_LIMIT, MAX_VALUES, RETRY_AF
 use tests::contract::DOCUMENT;
 use tests::requests::Endpoint;
 
-use crate::{at, file, forms, registry, schema};
+use crate::{at, file, registry, schema, schema_names};
 
-/// The largest values, lengths and numbers of entries that a document allows, by the name of what they are about.
+/// The maximum values, lengths and numbers of entries in a document, by the name of the member and the keyword.
 type Largest = BTreeMap<(String, String), BTreeSet<u64>>;
 
 fn largest(node: &Value, name: &str, found: &mut Largest) {
@@ -43,7 +43,7 @@ fn largest(node: &Value, name: &str, found: &mut Largest) {
     node.as_array().into_iter().flatten().for_each(|value| largest(value, name, found));
 }
 
-/// What the code has for each, which must be all of the document's.
+/// Returns the code's limits in the same form. They must be exactly the document's.
 fn by_name<const N: usize>(expected: [(&str, &str, u64); N]) -> Largest {
     expected.map(|(name, keyword, limit)| ((name.to_owned(), keyword.to_owned()), BTreeSet::from([limit]))).into()
 }
@@ -55,8 +55,8 @@ fn wide(number: usize) -> u64 {
 const MAX_INT32: u64 = i32::MAX.unsigned_abs() as u64;
 
 #[test]
-fn the_largest_that_the_api_takes_and_returns_is_the_codes() {
-    let most_errors = entry_status::ALL.iter().map(|told| told.errors().len()).max().unwrap();
+fn maximums_of_the_api_are_those_of_the_code() {
+    let most_errors = entry_status::ALL.iter().map(|status| status.errors().len()).max().unwrap();
     let mut found = Largest::new();
     largest(&DOCUMENT["components"], "", &mut found);
     largest(&DOCUMENT["paths"], "", &mut found);
@@ -84,12 +84,12 @@ fn the_largest_that_the_api_takes_and_returns_is_the_codes() {
         ("reissued_card_id", "maximum", MAX_INTEGER_ID),
         ("results", "maxItems", wide(MAX_LIMIT)),
         ("size", "maximum", u64::from(MAX_ITEMS)),
-        // HTTP's.
+        // The largest HTTP status code.
         ("status", "maximum", 599),
         ("template_id", "maxLength", wide(MAX_TEMPLATE_ID_CHARS)),
         ("validity_period_hours", "maximum", MAX_INTEGER_ID),
     ]);
-    assert_eq!(found, expected, "in infra/api/openapi.yaml, and in the code");
+    assert_eq!(found, expected, "left: limits in infra/api/openapi.yaml; right: in the code");
     assert_eq!(schema("ExternalIds")["minItems"], 1);
     for of in ["CreateBulkRequest", "Bulk"] {
         assert_eq!(schema(of)["properties"]["embossing_group"]["minLength"], MIN_GROUP_CHARS, "{of}");
@@ -104,14 +104,14 @@ fn limits_of_parameters_and_headers_are_those_of_the_code() {
     let pattern = parameter("IdempotencyKey")["pattern"].as_str().unwrap();
     assert_eq!(pattern.matches(&format!("{{1,{MAX_KEY_BYTES}}}")).count(), 2, "{pattern}");
     assert_eq!(at("/components/headers/RetryAfter")["example"].to_string(), RETRY_AFTER_SECONDS);
-    // As many digits as the largest has.
+    // At most as many digits as the largest ID has.
     let digits = format!("^0*[1-9][0-9]{{0,{}}}$", MAX_INTEGER_ID.to_string().len() - 1);
     for name in ["cardId", "x-account-id"] {
         assert_eq!(parameter(name)["pattern"], digits, "{name}");
     }
 }
 
-/// A number as texts write it: 100,000.
+/// Formats a number as the descriptions do: 100,000.
 fn grouped(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().ok().unwrap().to_string();
     let head = digits.len() % 3;
@@ -119,7 +119,7 @@ fn grouped(number: impl TryInto<u64>) -> String {
     std::iter::once(&digits[..head]).filter(|head| !head.is_empty()).chain(groups).collect::<Vec<_>>().join(",")
 }
 
-/// Bytes as texts write them: 64 KiB.
+/// Formats a number of bytes as the descriptions do: 64 KiB.
 fn size(bytes: usize) -> String {
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
@@ -127,16 +127,16 @@ fn size(bytes: usize) -> String {
 }
 
 #[test]
-fn limits_in_words_are_those_of_the_code() {
+fn limits_in_descriptions_are_those_of_the_code() {
     let with_body = Endpoint::all().into_iter().filter(Endpoint::takes_body);
-    let said: BTreeMap<_, _> = with_body.map(|endpoint| (endpoint.function, endpoint.max_body_bytes())).collect();
+    let documented: BTreeMap<_, _> = with_body.map(|endpoint| (endpoint.function, endpoint.max_body_bytes())).collect();
     let limits = registry::max_body_bytes();
-    assert_eq!(said, limits, "in infra/api/openapi.yaml, and as `MAX_BODY_BYTES` of endpoints");
+    assert_eq!(documented, limits, "left: limits in infra/api/openapi.yaml; right: `MAX_BODY_BYTES` of endpoints");
     let max_orders_bytes = limits["cancel-orders"];
     let operation = |function: &str| Endpoint::of(function).operation.node;
     let says = |node: &Value, text: String| {
-        let said = node["description"].as_str().unwrap().replace('\n', " ");
-        assert!(said.contains(&text), "{text:?} is not in {said:?}");
+        let description = node["description"].as_str().unwrap().replace('\n', " ");
+        assert!(description.contains(&text), "write {text:?} in this description: {description:?}");
     };
     for (function, limit) in limits {
         let body = &operation(function)["requestBody"];
@@ -178,18 +178,20 @@ fn limits_in_words_are_those_of_the_code() {
 }
 
 #[test]
-fn the_largest_that_messages_and_events_have_is_the_codes() {
+fn maximums_of_messages_and_events_are_those_of_the_code() {
     let mut found = Largest::new();
-    for name in forms("schemas").into_iter().chain(forms("schemas/events").into_iter().map(|of| format!("events/{of}")))
+    for name in schema_names("schemas")
+        .into_iter()
+        .chain(schema_names("schemas/events").into_iter().map(|of| format!("events/{of}")))
     {
-        let form: Value = serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap();
-        largest(&form, "", &mut found);
+        let schema: Value = serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap();
+        largest(&schema, "", &mut found);
     }
     let expected = by_name([
         ("authorized_ids", "maxItems", wide(MAX_AUTHORIZED)),
         ("authorized_ids", "maximum", MAX_INT32),
         ("bulk_id", "maxLength", wide(MAX_BULK_ID_CHARS)),
-        // Names are an operation's, at most as many as a request has.
+        // An operation has at most as many names as a request, so this is the most chunks.
         ("chunks", "maximum", wide(MAX_ITEMS_PER_REQUEST.div_ceil(CHUNK_ITEMS))),
         ("cid", "maxLength", wide(MAX_CORRELATION_ID_BYTES)),
         ("count", "maximum", u64::from(u32::MAX)),
@@ -204,5 +206,5 @@ fn the_largest_that_messages_and_events_have_is_the_codes() {
         ("person_id", "maximum", MAX_INT32),
         ("version", "maximum", MAX_VERSION),
     ]);
-    assert_eq!(found, expected, "in infra/schemas, and in the code");
+    assert_eq!(found, expected, "left: limits in infra/schemas; right: in the code");
 }

@@ -1,4 +1,4 @@
-//! What the code says of all its functions.
+//! Properties of all functions, collected from the code.
 
 use std::collections::BTreeMap;
 
@@ -31,13 +31,13 @@ fn functions() -> Functions {
     functions
 }
 
-/// Returns the largest body of each endpoint that takes one.
+/// Returns the maximum body size of each endpoint that takes a body.
 pub fn max_body_bytes() -> BTreeMap<&'static str, usize> {
     functions().max_body_bytes
 }
 
-/// Returns whether the worker of this queue reads this message.
+/// Returns whether the worker of this queue can parse this message.
 pub fn reads(queue: &str, message: &Value) -> bool {
     let read = functions().readers.get(queue).copied();
-    read.unwrap_or_else(|| panic!("no worker reads the messages of {queue}"))(message)
+    read.unwrap_or_else(|| panic!("no worker receives messages of kind {queue}"))(message)
 }

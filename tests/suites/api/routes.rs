@@ -1,4 +1,4 @@
-//! The document has the routes that are deployed, with the scopes that the functions ask for.
+//! Checks that the `OpenAPI` document has the deployed routes and the scopes that the functions require.
 
 use std::collections::BTreeSet;
 
@@ -30,12 +30,12 @@ fn deployed() -> Routes {
 }
 
 #[test]
-fn the_document_has_every_route_and_no_other() {
-    assert_eq!(documented(), deployed(), "in infra/api/openapi.yaml, and in infra/template.yaml");
+fn the_document_has_exactly_the_deployed_routes() {
+    assert_eq!(documented(), deployed(), "left: routes in infra/api/openapi.yaml; right: in infra/template.yaml");
 }
 
 #[tokio::test]
-async fn each_operation_asks_for_its_scope_and_no_other() {
+async fn each_operation_requires_exactly_its_scope() {
     const LACKS: &str = "The access token lacks the scope for this request.";
     let tenant = Tenant::new().await;
     for endpoint in Endpoint::all() {
@@ -43,14 +43,15 @@ async fn each_operation_asks_for_its_scope_and_no_other() {
         for granted in token::SCOPES.split(' ') {
             let mut claims = token::claims(&tenant.org, ACCOUNT);
             claims["scope"] = json!(granted);
-            // What is asked for is not there; a request that is let in is refused for that, or for what it lacks.
+            // An admitted request fails too, because its resource or its body is missing, but with another error.
             let request = Request::of(endpoint);
-            let answer = tenant.request(request.method(), &request.path(), &token::sign(&claims)).send().await.unwrap();
-            let (status, _, body) = parts(answer).await;
+            let response =
+                tenant.request(request.method(), &request.path(), &token::sign(&claims)).send().await.unwrap();
+            let (status, _, body) = parts(response).await;
             let is_refused = status == 403 && body.to_string().contains(LACKS);
-            let is_asked_for = operation.scopes().contains(&granted);
+            let is_required = operation.scopes().contains(&granted);
             assert_eq!(
-                is_refused, !is_asked_for,
+                is_refused, !is_required,
                 "{} {} by {granted}: {status} {body}",
                 operation.method, operation.path
             );
@@ -58,16 +59,16 @@ async fn each_operation_asks_for_its_scope_and_no_other() {
     }
 }
 
-/// Every function can be broken, out of reach, throttled or asked without a token.
+/// Every function can fail, be unavailable or throttled, or get a request without a valid token.
 #[test]
-fn every_operation_has_the_answers_that_all_have() {
+fn every_operation_has_the_common_responses() {
     for operation in operations(&DOCUMENT) {
-        let answers = operation.node["responses"].as_object().unwrap();
+        let responses = operation.node["responses"].as_object().unwrap();
         for status in ["401", "403", "429", "500", "503"] {
-            assert!(answers.contains_key(status), "{} {}: {status}", operation.method, operation.path);
+            assert!(responses.contains_key(status), "{} {} lacks {status}", operation.method, operation.path);
         }
         let is_instruction = operation.method != "GET";
-        assert_eq!(answers.contains_key("422"), is_instruction, "{} {}", operation.method, operation.path);
+        assert_eq!(responses.contains_key("422"), is_instruction, "{} {}", operation.method, operation.path);
         let parameters = operation.node["parameters"].as_array().unwrap();
         let has_key = parameters.contains(&json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
         assert_eq!(has_key, is_instruction, "{} {}", operation.method, operation.path);

@@ -1,7 +1,7 @@
-//! What the contract's own documents say (tests/schemathesis/fixtures), ours says too: a client that is made for theirs is served.
+//! Checks that our `OpenAPI` document accepts each client of the contract's documents (tests/schemathesis/fixtures).
 //!
-//! Ours may say more, except where that makes a request or an answer of theirs invalid. Where it does, the
-//! difference is listed here, with its reason.
+//! Ours may say more than theirs, unless that makes a request or a response of theirs invalid. Where it does, the
+//! difference is listed here with its reason.
 
 use std::collections::BTreeSet;
 
@@ -12,24 +12,32 @@ use crate::file;
 
 const SEEDS: [&str; 2] = ["bind-noname-card", "cancel-noname-bulk"];
 
-/// Where ours takes less than theirs, in which keyword, and why.
+/// The places where our document accepts less than theirs: the place, the keyword and the reason.
 const DIFFERENCES: [(&str, &str, &str); 12] = [
     ("path cardId", "pattern", "a card ID is a positive integer below 2^53"),
     ("header x-account-id", "pattern", "an account ID is a string of digits"),
     ("header x-customer-id", "minimum", "a customer ID is a positive integer"),
     ("header x-customer-id", "maximum", "below 2^53, as all integers of JavaScript"),
-    ("path bulkID", "minLength", "an empty one makes another path"),
-    ("path bulkID", "maxLength", "a longer one is never found: 404"),
+    ("path bulkID", "minLength", "an empty ID makes another path"),
+    ("path bulkID", "maxLength", "a longer ID is never found: 404"),
     ("body/reissued_card_id", "minimum", "a card ID is a positive integer"),
     ("body/reissued_card_id", "maximum", "below 2^53, as all integers of JavaScript"),
     (
         "body",
         "if",
-        "PARTIAL needs external_ids, as theirs says in words; FULL with them is ambiguous, and cards are at stake",
+        "their description says that PARTIAL needs external_ids; FULL with them is ambiguous, and could cancel cards",
     ),
-    ("body/external_ids", "minItems", "theirs says minLength, which means nothing for arrays, and in words the same"),
-    ("body/external_ids", "maxItems", "theirs says maxLength, which means nothing for arrays, and in words the same"),
-    ("body/external_ids/items", "pattern", "no item has such a name: what embossers are handed fits on a line"),
+    (
+        "body/external_ids",
+        "minItems",
+        "theirs has minLength, which means nothing for arrays; its description says the same",
+    ),
+    (
+        "body/external_ids",
+        "maxItems",
+        "theirs has maxLength, which means nothing for arrays; its description says the same",
+    ),
+    ("body/external_ids/items", "pattern", "no item has such a name: embossers get names that fit on a line"),
 ];
 
 /// Keywords that make fewer values valid.
@@ -55,7 +63,7 @@ const NARROWING: [&str; 19] = [
     "if",
 ];
 
-/// What is found wrong, and which differences were seen.
+/// The errors and the differences that a comparison found.
 #[derive(Default)]
 struct Findings {
     wrong: Vec<String>,
@@ -67,16 +75,16 @@ impl Findings {
         self.wrong.push(format!("{place}: {what}"));
     }
 
-    /// Every value of theirs is one of ours.
+    /// Checks that every value that their schema accepts is valid in ours.
     fn schema(&mut self, place: &str, seed: &Value, theirs: &Value, ours: &Value) {
         let (theirs, ours) = (resolved(seed, theirs), without_null(resolved(&DOCUMENT, ours)));
         let or_null = ours["type"].as_array().is_some_and(|kinds| kinds.contains(&theirs["type"]));
         if ours["type"] != theirs["type"] && !or_null {
-            self.wrong(place, &format!("type {} is {}", theirs["type"], ours["type"]));
+            self.wrong(place, &format!("type {} is {} in ours", theirs["type"], ours["type"]));
         }
         for word in theirs["enum"].as_array().into_iter().flatten() {
             if !ours["enum"].as_array().is_some_and(|words| words.contains(word)) {
-                self.wrong(place, &format!("{word} is not taken"));
+                self.wrong(place, &format!("{word} is not accepted"));
             }
         }
         let required = theirs["required"].as_array().cloned().unwrap_or_default();
@@ -84,7 +92,7 @@ impl Findings {
             self.wrong(place, &format!("{name} is required"));
         }
         let narrows = |keyword: &&str| match (ours.get(keyword), theirs.get(keyword)) {
-            // Its words were compared.
+            // The values of enumerations were compared above.
             (Some(_), Some(_)) if *keyword == "enum" => false,
             (own, other) => own.is_some() && own != other,
         };
@@ -108,7 +116,7 @@ impl Findings {
                 Some(own) if own["required"] == parameter["required"] => {
                     self.schema(&place, seed, &parameter["schema"], &own["schema"]);
                 }
-                _ => self.wrong(&place, "is missing, or not as required"),
+                _ => self.wrong(&place, "is missing, or required in only one of the documents"),
             }
         }
         let known = |own: &Value| parameters(seed, theirs).iter().any(|parameter| parameter["name"] == own["name"]);
@@ -128,38 +136,38 @@ impl Findings {
         self.parameters(seed, theirs, ours);
         let body = |node: &Value| node["requestBody"]["required"].as_bool().unwrap_or(false);
         if body(ours.node) != body(theirs.node) {
-            self.wrong("body", "is required of one alone");
+            self.wrong("body", "is required in only one of the documents");
         }
         for (kind, media) in theirs.node["requestBody"]["content"].as_object().into_iter().flatten() {
             match ours.node["requestBody"]["content"].get(kind) {
                 Some(own) => self.schema("body", seed, &media["schema"], &own["schema"]),
-                None => self.wrong("body", &format!("{kind} is not taken")),
+                None => self.wrong("body", &format!("{kind} is not accepted")),
             }
         }
-        for (status, answer) in theirs.node["responses"].as_object().unwrap() {
+        for (status, response) in theirs.node["responses"].as_object().unwrap() {
             let Some(own) = ours.node["responses"].get(status) else {
                 self.wrong(theirs.path, &format!("{status} is missing"));
                 continue;
             };
-            let (answer, own) = (resolved(seed, answer), resolved(&DOCUMENT, own));
-            for (kind, media) in answer["content"].as_object().into_iter().flatten() {
+            let (response, own) = (resolved(seed, response), resolved(&DOCUMENT, own));
+            for (kind, media) in response["content"].as_object().into_iter().flatten() {
                 match own["content"].get(kind) {
                     Some(own) => self.schema(status, seed, &media["schema"], &own["schema"]),
-                    None => self.wrong(status, &format!("{kind} is not answered")),
+                    None => self.wrong(status, &format!("{kind} is not among the responses")),
                 }
             }
         }
     }
 }
 
-/// What stands in ours beside null, which is absence.
+/// Returns the schema that ours combines with null, because null means absence; otherwise the schema itself.
 fn without_null(schema: &Value) -> &Value {
     let choices = schema["anyOf"].as_array().map(Vec::as_slice).unwrap_or_default();
     let [choice, null] = choices else { return schema };
     if null["type"] == "null" { resolved(&DOCUMENT, choice) } else { schema }
 }
 
-/// An operation's parameters, with those of its path.
+/// Returns an operation's parameters, including those of its path.
 fn parameters<'a>(document: &'a Value, operation: Operation<'a>) -> Vec<&'a Value> {
     let all = [&operation.node["parameters"], &operation.item["parameters"]];
     let all = all.into_iter().filter_map(Value::as_array).flatten();
@@ -167,7 +175,7 @@ fn parameters<'a>(document: &'a Value, operation: Operation<'a>) -> Vec<&'a Valu
 }
 
 #[test]
-fn a_client_of_the_contract_is_served() {
+fn a_client_of_the_contract_is_accepted() {
     let mut findings = Findings::default();
     for seed in SEEDS {
         let seed: Value =
@@ -181,7 +189,7 @@ fn a_client_of_the_contract_is_served() {
         let own = &DOCUMENT["components"]["securitySchemes"]["BearerAuth"];
         assert!(scheme.iter().all(|(name, value)| name == "description" || own[name] == *value), "{own}");
     }
-    assert_eq!(findings.wrong, Vec::<String>::new());
+    assert_eq!(findings.wrong, Vec::<String>::new(), "fix infra/api/openapi.yaml: a client of the contract would fail");
     let listed = DIFFERENCES.map(|(place, keyword, _)| (place.to_owned(), keyword.to_owned()));
-    assert_eq!(findings.seen, BTreeSet::from(listed));
+    assert_eq!(findings.seen, BTreeSet::from(listed), "left: differences that were found; right: DIFFERENCES");
 }

@@ -1,4 +1,4 @@
-//! Every test is run. What no `[[test]]` and no `mod` names is not compiled, and nothing else would say so.
+//! Checks that every test is run. Cargo ignores a file that no `[[test]]` and no `mod` names, without a warning.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn every_file_of_every_suite_is_run() {
     let mut found = BTreeSet::new();
     add_files(&tests.join("suites"), &mut found);
     assert!(found.len() > 50, "{found:?}");
-    assert_eq!(run, found, "a suite needs a [[test]] in tests/Cargo.toml, and each of its files a `mod`");
+    assert_eq!(run, found, "add a [[test]] in tests/Cargo.toml for a new suite, and a `mod` for each of its files");
 }
 
 /// Adds this file and the modules that it names.
@@ -33,7 +33,7 @@ fn add_modules(file: PathBuf, run: &mut BTreeSet<PathBuf>) {
     run.insert(file);
 }
 
-/// Adds the folder's Rust files, those of folders in it among them.
+/// Adds the folder's Rust files, including those of its subfolders.
 fn add_files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! The words of the documents are the code's.
+//! Checks that the enumerations in the API documents are the code's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +16,11 @@ use shared::domain::order::{CancellationCode, OrderStatus};
 use shared::http::ProblemCode;
 use tests::contract::DOCUMENT;
 
-use crate::{at, file, forms};
+use crate::{at, file, schema_names};
 
-/// The words of an enumeration: what it says that it expects when it reads another.
+/// Returns the values of an enumeration, read from serde's error for an unknown value.
 fn words<T: DeserializeOwned>(value: Value) -> BTreeSet<String> {
-    let Err(error) = serde_json::from_value::<T>(value) else { panic!("it reads anything") };
+    let Err(error) = serde_json::from_value::<T>(value) else { panic!("the type accepts an unknown value") };
     error.to_string().split('`').skip(3).step_by(2).map(ToOwned::to_owned).collect()
 }
 
@@ -28,11 +28,11 @@ fn of<T: DeserializeOwned>() -> BTreeSet<String> {
     words::<T>(json!("?"))
 }
 
-fn form(name: &str) -> Value {
+fn json_schema(name: &str) -> Value {
     serde_json::from_str(&file(&format!("infra/schemas/{name}.schema.json"))).unwrap()
 }
 
-/// Every enumeration of a document, by its place, which leaves out `properties`. Examples have none.
+/// Finds all enumerations of a document, by place. Places leave out `properties`, and examples are skipped.
 fn enumerations(node: &Value, place: &str, found: &mut Enumerations) {
     if let Some(words) = node["enum"].as_array() {
         let word = |word: &Value| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned);
@@ -55,18 +55,18 @@ fn by_place<const N: usize>(expected: [(&str, BTreeSet<String>); N]) -> Enumerat
     expected.map(|(place, words)| (place.to_owned(), words)).into()
 }
 
-/// Words that no type of the code has alone.
+/// Returns words for which the code has no type of exactly these values.
 fn these(words: &[&str]) -> BTreeSet<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Whether an instruction had its way, as results and events say it.
+/// Returns the statuses of an instruction in results and events.
 fn statuses() -> BTreeSet<String> {
     let codes = of::<CancelCode>().into_iter().map(|word| serde_json::from_value::<CancelCode>(json!(word)).unwrap());
     codes.map(|code| json!(code.status()).as_str().unwrap().to_owned()).collect()
 }
 
-/// Why an order is not canceled.
+/// Returns the reasons for which an order is not canceled.
 fn refusals() -> BTreeSet<String> {
     let mut codes = of::<CancellationCode>();
     assert!(codes.remove("CANCELED"));
@@ -74,12 +74,12 @@ fn refusals() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_api_says_what_the_code_says() {
-    // An item that is issued is shown by its card's status.
+fn enumerations_of_the_api_are_those_of_the_code() {
+    // The API shows an issued item by its card's status.
     let item = &of::<ItemState>() - &these(&["ISSUED"]);
-    // These two are said of orders alone, whose errors have no type.
+    // Only requests about orders get these two, and their errors have no type.
     let problems = &of::<ProblemCode>() - &these(&["too-many", "unsupported-media-type"]);
-    let errors = entry_status::ALL.iter().flat_map(|told| told.errors()).map(|text| (*text).to_owned());
+    let errors = entry_status::ALL.iter().flat_map(|status| status.errors()).map(|text| (*text).to_owned());
     let lengths = [PinLength::Four, PinLength::Six].map(|length| json!(length).to_string());
     let mut found = Enumerations::new();
     enumerations(&DOCUMENT["components"], "", &mut found);
@@ -105,17 +105,17 @@ fn the_api_says_what_the_code_says() {
         ("/schemas/PinLength", lengths.into()),
         ("/schemas/Problem/type", problems.iter().map(|code| format!("urn:bindery:problem:{code}")).collect()),
     ]);
-    assert_eq!(found, expected, "in infra/api/openapi.yaml, and in the code");
+    assert_eq!(found, expected, "left: enumerations in infra/api/openapi.yaml; right: in the code");
 }
 
 #[test]
-fn events_and_messages_say_what_the_code_says() {
+fn enumerations_of_events_and_messages_are_those_of_the_code() {
     let mut found = Enumerations::new();
-    for name in forms("schemas") {
-        enumerations(&form(&name), &name, &mut found);
+    for name in schema_names("schemas") {
+        enumerations(&json_schema(&name), &name, &mut found);
     }
-    for name in forms("schemas/events") {
-        enumerations(&form(&format!("events/{name}"))["properties"]["data"], &name, &mut found);
+    for name in schema_names("schemas/events") {
+        enumerations(&json_schema(&format!("events/{name}"))["properties"]["data"], &name, &mut found);
     }
     let of_items = |status: &str| {
         let is_it = |word: &String| {
@@ -141,21 +141,21 @@ fn events_and_messages_say_what_the_code_says() {
         ("noname_cancellation/status", statuses()),
         ("order-feed/cancel_rejected/code", refusals()),
         ("order-feed/status", of::<OrderStatus>()),
-        // A card that is replaced was in use, and is marked unless it was blocked meanwhile.
+        // A replaced card was in use. It becomes REISSUED; one that is blocked, pending or in warning stays so.
         ("update/card_previous_status", these(&["CREATED", "NORMAL", "BLOCKED", "PENDING", "WARNING"])),
         ("update/card_status", these(&["REISSUED", "BLOCKED", "PENDING", "WARNING"])),
     ]);
-    assert_eq!(found, expected, "in infra/schemas, and in the code");
+    assert_eq!(found, expected, "left: enumerations in infra/schemas; right: in the code");
     for (status, place) in [("SUCCESS", "0"), ("FAILURE", "1")] {
         let choice =
-            &form("events/noname_cancellation")["properties"]["data"]["oneOf"][place.parse::<usize>().unwrap()];
+            &json_schema("events/noname_cancellation")["properties"]["data"]["oneOf"][place.parse::<usize>().unwrap()];
         assert_eq!(choice["properties"]["status"]["const"], status);
     }
 }
 
-/// The examples in XML mean what those in JSON mean, and are written as we write.
+/// The XML examples mean the same as the JSON ones, and have exactly the form in which the code writes them.
 #[test]
-fn examples_of_orders_are_read_and_written_as_they_are() {
+fn examples_of_orders_are_read_and_written_exactly() {
     let example = |name: &str| at(&format!("/components/examples/{name}"))["value"].clone();
     let json = read(Format::Json, Charset::Utf8, example("CancellationCreations").to_string().as_bytes()).unwrap();
     let xml = file("infra/api/examples/cancellations.xml");

@@ -1,4 +1,4 @@
-//! What the flows cost in DynamoDB, held to the figures in infra/README.md.
+//! Checks each flow's DynamoDB cost against the figures in infra/README.md.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod routes;
@@ -41,8 +41,8 @@ fn assert_cost(flow: &str, cost: &Consumed, items: f64, writes: f64, reads: f64)
         cost.reads / items,
         cost.dynamodb
     );
-    assert!(cost.writes / items <= writes, "{cost:?}");
-    assert!(cost.reads / items <= reads, "{cost:?}");
+    assert!(cost.writes / items <= writes, "{flow} takes more than {writes} write units: {cost:?}");
+    assert!(cost.reads / items <= reads, "{flow} takes more than {reads} read units: {cost:?}");
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     assert_eq!(measured.env.events().await.len(), usize::from(CARDS) + 1);
 }
 
-/// Besides the order and the person, which are read: what is counted in the hour, and in the person's row.
+/// A PIN costs two reads (the order and the person) and two writes (the hour's count and the person's row).
 #[tokio::test]
 async fn a_pin() {
     let measured = Measured::new().await;
@@ -129,7 +129,7 @@ async fn a_pin() {
     measured.meter.take();
     endpoint.invoke(event.clone()).await.response(200);
     assert_cost("cancel orders, a PIN", &measured.meter.take(), 1.0, 2.0, 2.0);
-    // The hour's row is largest when its room is used up.
+    // The hour's row is largest when the hour's limit is nearly reached.
     let now = Timestamp::new(OffsetDateTime::now_utc());
     let tries = (0..MAX_WRONG_AN_HOUR - 2).map(|number| format!("{number:022}")).collect();
     let org = ORG.parse().unwrap();

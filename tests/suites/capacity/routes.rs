@@ -1,7 +1,8 @@
-//! What the worst request of each route takes of the table, times how often the gateway lets it through: no route may take
-//! more than its share, so no caller can shut all others out by the costliest request there is.
+//! Checks that no route can exceed its share of the table's capacity.
 //!
-//! What workers do afterwards waits in queues, and is limited by their concurrency.
+//! The share is measured with the route's costliest request, sent as often as API Gateway's limits admit. So no caller
+//! can shut out all others. The workers' later work is not counted: it waits in queues, and the workers' concurrency
+//! limits it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,30 +31,32 @@ use uuid::Uuid;
 
 use super::Measured;
 
-/// What a new on-demand table takes at once, in units a second: AWS, "`DynamoDB` throughput capacity", on-demand mode
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>). Later it takes twice
-/// what it has taken before, up to the quota of 40,000 each ("Quotas in Amazon `DynamoDB`"). Not tried on AWS.
+/// Read units a second that a new on-demand table provides: AWS, "`DynamoDB` throughput capacity", on-demand mode
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-demand-capacity-mode.html>). Later the table
+/// provides twice its previous peak, up to the quota of 40,000 each ("Quotas in Amazon `DynamoDB`"). Not tried on AWS.
 const READS: f64 = 12_000.0;
+/// Write units a second that a new on-demand table provides (same source).
 const WRITES: f64 = 4_000.0;
-/// The most that a route may take of that, second after second. Ours: whatever one of them is put to, a quarter is left to all others. Several
-/// routes at once may take all.
+/// Largest share of the table's capacity that one route may take continuously (ours). One route leaves a quarter to the
+/// others; several routes at once may take all of it.
 const SHARE: f64 = 0.75;
-/// A burst may take what the table takes in so many seconds. It is once: to have it again, its sender must wait for as long
-/// as [`SHARE`] makes of it. Meanwhile calls are throttled, and requests are a 503 to be sent again. Ours: without it, two
-/// clients that ask at the same time would be one too many.
+/// Seconds of the table's capacity that one burst may take (ours). The burst limit refills at the route's rate, which
+/// [`SHARE`] limits, so a client cannot repeat a burst at once. During a burst, `DynamoDB` throttles calls, and clients
+/// get a 503 to retry. Without this allowance, two clients that send at the same time would exceed the limit.
 const BURST_SECONDS: f64 = 10.0;
 
-/// How far the first person who may act on an order is from its creator.
+/// Distance between the IDs of an order's creator and of the first person who may act on the order.
 const FIRST_AUTHORIZED: i32 = 10_000;
 
-/// As many as a request may name, and a page may have.
+/// Most items that a request may name, and that a page may have.
 const MANY: u16 = 1000;
-/// Such requests are measured with a twentieth of that, and count twenty times: the emulator is slow with large rows. A bulk's header
-/// is, too.
+/// Number of items in a measured request: a twentieth of the most, because the emulator is slow with large rows. A
+/// bulk's header is scaled down likewise.
 const PART: u16 = MANY / TIMES;
+/// Factor by which a measured cost is multiplied.
 const TIMES: u16 = 20;
 
-/// The worst that was seen of a route, which is a function's.
+/// The highest cost measured for a route. Each route is one function.
 #[derive(Debug, Default)]
 struct Worst {
     reads: f64,
@@ -61,25 +64,25 @@ struct Worst {
 }
 
 impl Worst {
-    fn or(&mut self, cost: &Consumed, times: u16) {
+    fn raise_to(&mut self, cost: &Consumed, times: u16) {
         self.reads = self.reads.max(cost.reads * f64::from(times));
         self.writes = self.writes.max(cost.writes * f64::from(times));
     }
 }
 
-/// All routes, at their worst.
+/// The highest costs of all routes.
 struct Routes {
     measured: Measured,
     worst: BTreeMap<&'static str, Worst>,
-    /// What is asked counts so often.
+    /// The factor by which the next requests' costs are multiplied.
     times: u16,
-    /// What the longest header of a bulk takes besides.
+    /// The additional cost of a bulk with the longest possible header.
     headers: BTreeMap<&'static str, Worst>,
     has_long_header: bool,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_route_takes_more_than_its_share_of_the_table() {
+async fn no_route_exceeds_its_share_of_the_table() {
     let mut routes = Routes {
         measured: Measured::new().await,
         worst: BTreeMap::new(),
@@ -92,12 +95,12 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     routes.times = TIMES;
     routes.bulks().await;
     routes.orders().await;
-    // A write that is refused takes units as well (AWS, "Condition expressions"); the emulator counts none. Each item that is
-    // taken over was refused first.
+    // A write whose condition fails consumes units too (AWS, "Condition expressions"), but the emulator counts none.
+    // The write of each item that is taken over from a dead request fails once before it succeeds.
     routes.worst.get_mut("increment-bulk").unwrap().writes *= 2.0;
     for (route, header) in &routes.headers {
         let worst = routes.worst.get_mut(route);
-        let worst = worst.unwrap_or_else(|| panic!("{route}: its worst request is not among those of bulks()"));
+        let worst = worst.unwrap_or_else(|| panic!("{route}: measure its costliest request in bulks() too"));
         (worst.reads, worst.writes) = (worst.reads + header.reads, worst.writes + header.writes);
     }
 
@@ -106,24 +109,24 @@ async fn no_route_takes_more_than_its_share_of_the_table() {
     let settings = api["RouteSettings"].as_object().unwrap();
     let endpoints: BTreeSet<&str> = Endpoint::all().iter().map(|endpoint| endpoint.function).collect();
     let measured: BTreeSet<&str> = routes.worst.keys().copied().collect();
-    assert_eq!(measured, endpoints, "each endpoint has its worst request");
+    assert_eq!(measured, endpoints, "measure the costliest request of each endpoint");
     let mut excessive = Vec::new();
     for (function, worst) in &routes.worst {
         let route = Endpoint::of(function).route();
-        let limit = |name: &str| settings[&route][name].as_f64().expect("a limit of its own");
+        let limit = |name: &str| settings[&route][name].as_f64().expect("give the route a limit in RouteSettings");
         let (rate, burst) = (limit("ThrottlingRateLimit"), limit("ThrottlingBurstLimit"));
         let Worst { reads, writes } = worst;
         println!("{route}: {reads} read units, {writes} write units; {rate} a second, {burst} at once");
         let most = (READS * SHARE / reads).min(WRITES * SHARE / writes);
         let most_at_once = BURST_SECONDS * (READS / reads).min(WRITES / writes);
         if rate > most || burst > most_at_once {
-            excessive.push(format!("{route}: at most {most:.2} a second, and {most_at_once:.2} at once"));
+            excessive.push(format!("{route}: lower its limits to {most:.2} a second and {most_at_once:.2} at once"));
         }
     }
     assert!(excessive.is_empty(), "{excessive:#?}");
 }
 
-/// A name as long as a name may be.
+/// Returns an external ID of the greatest length, in characters and in bytes.
 fn longest(number: u16) -> String {
     format!("{}{number:04}", "😀".repeat(MAX_EXTERNAL_ID_CHARS - 4))
 }
@@ -133,23 +136,23 @@ fn text(text: String) -> AttributeValue {
 }
 
 impl Routes {
-    /// Sends a request, made as large as can be, whose cost is its route's; returns the response's body.
-    async fn ask(&mut self, request: Request, key: &str, status: u16) -> Value {
+    /// Sends a request with headers of the greatest length, records its cost for the route, and returns the body.
+    async fn send(&mut self, request: Request, key: &str, status: u16) -> Value {
         let name = request.endpoint.function;
         let function = self.measured.function(name).await;
         let request = request.header("x-correlation-id", "c".repeat(MAX_CORRELATION_ID_BYTES));
         let request = request.query("limit", MAX_LIMIT / usize::from(self.times));
         let request = if key.is_empty() { request } else { request.key(key) };
         self.measured.meter.take();
-        let answer = function.invoke(request.event()).await.response(status);
+        let body = function.invoke(request.event()).await.response(status);
         let cost = self.measured.meter.take();
         println!("{name} {key}: {cost:?}");
         let of = if self.has_long_header { &mut self.headers } else { &mut self.worst };
-        of.entry(name).or_default().or(&cost, self.times);
-        answer
+        of.entry(name).or_default().raise_to(&cost, self.times);
+        body
     }
 
-    /// Puts a row that nobody makes so at once.
+    /// Puts a row directly into the table, in a state that requests would take many steps to reach.
     async fn put(&self, pk: String, sk: &str, row: &impl Serialize) {
         let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
         item.extend([("pk".to_owned(), text(format!("{ORG}#{pk}"))), ("sk".to_owned(), text(sk.to_owned()))]);
@@ -164,77 +167,78 @@ impl Routes {
         }
         let card = seed::bound(3, CardStatus::Normal, ACCOUNT, CUSTOMER);
         seed::put(&env.dynamodb, &env.table, ORG, &card).await;
-        let accepted = self.ask(requests::bind(1, Some(3)), "b", 202).await;
-        self.ask(requests::bind(1, Some(3)), "b", 202).await;
+        let accepted = self.send(requests::bind(1, Some(3)), "b", 202).await;
+        self.send(requests::bind(1, Some(3)), "b", 202).await;
         self.measured.env.drain(&self.measured.function("bind-card-worker").await, 1).await;
-        // One that is refused looks twice.
-        self.ask(requests::bind(2, Some(3)), "another", 409).await;
+        // A refused bind reads the cards twice.
+        self.send(requests::bind(2, Some(3)), "another", 409).await;
         self.read("cardId", "1").await;
         self.operation(&accepted).await;
     }
 
-    /// Has all endpoints read what this path parameter names.
+    /// Sends a request to every GET endpoint with this path parameter.
     async fn read(&mut self, parameter: &str, value: &str) {
         for endpoint in Endpoint::readers(parameter) {
-            self.ask(Request::of(endpoint).at(value), "", 200).await;
+            self.send(Request::of(endpoint).at(value), "", 200).await;
         }
     }
 
     async fn operation(&mut self, accepted: &Value) -> Value {
         let operation = accepted["operation_id"].as_str().unwrap();
         self.read("operationId", operation).await;
-        let told = self.ask(Request::to("get-operation").at(operation), "", 200).await;
-        assert_eq!(told["status"], "SUCCEEDED", "{told}");
-        told
+        let body = self.send(Request::to("get-operation").at(operation), "", 200).await;
+        assert_eq!(body["status"], "SUCCEEDED", "{body}");
+        body
     }
 
     async fn bulks(&mut self) {
         let names = (0..PART).map(longest).collect::<Vec<_>>();
-        let created = self.ask(requests::create_bulk(&names), "c", 201).await;
+        let created = self.send(requests::create_bulk(&names), "c", 201).await;
         let bulk = created["id"].as_str().unwrap();
         self.grow(bulk, &names).await;
-        self.ask(requests::start_bulk(bulk), "s", 202).await;
+        self.send(requests::start_bulk(bulk), "s", 202).await;
         self.measured.env.drain(&self.measured.function("start-bulk-worker").await, 1).await;
         self.read("bulkID", bulk).await;
-        let canceled = self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
-        self.ask(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
+        let canceled = self.send(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
+        self.send(requests::cancel_bulk(bulk, Some(&names)), "p", 202).await;
         self.measured.env.drain(&self.measured.function("cancel-bulk-worker").await, 1).await;
-        let told = self.operation(&canceled).await;
-        assert_eq!(told["results"].as_array().unwrap().len(), usize::from(PART));
+        let operation = self.operation(&canceled).await;
+        assert_eq!(operation["results"].as_array().unwrap().len(), usize::from(PART));
 
         let metadata = json!({ "m": "x".repeat(create_bulk::settings::MAX_METADATA_BYTES - 10) });
         let body = json!({ "program_id": 5, "external_ids": ["a"], "metadata": metadata });
         self.has_long_header = true;
-        let created = self.ask(Request::to("create-bulk").body(&body), "d", 201).await;
+        let created = self.send(Request::to("create-bulk").body(&body), "d", 201).await;
         let bulk = created["id"].as_str().unwrap();
         self.age(bulk).await;
         self.read("bulkID", bulk).await;
-        self.ask(requests::increment_bulk(bulk, &["b"]), "k", 201).await;
-        self.ask(requests::start_bulk(bulk), "t", 202).await;
-        self.ask(requests::cancel_bulk(bulk, None), "q", 202).await;
+        self.send(requests::increment_bulk(bulk, &["b"]), "k", 201).await;
+        self.send(requests::start_bulk(bulk), "t", 202).await;
+        self.send(requests::cancel_bulk(bulk, None), "q", 202).await;
         self.measured.env.take_messages().await;
         self.has_long_header = false;
     }
 
-    /// The bulk is full, and has all these already; and has none of those, which lie in a batch whose request died.
+    /// Measures two increments of a bulk: a full bulk that has all the names already, and one with free room whose new
+    /// names are in the batch of a request that died.
     async fn grow(&mut self, id: &str, names: &[String]) {
         let header = format!("BULK#{id}");
         self.measured.env.set(&header, "BULK", "items", &json!(MAX_ITEMS)).await;
-        self.ask(requests::increment_bulk(id, names), "i", 201).await;
+        self.send(requests::increment_bulk(id, names), "i", 201).await;
         self.measured.env.set(&header, "BULK", "items", &json!(PART)).await;
 
         let (org, bulk): (OrgId, _) = (ORG.parse().unwrap(), id.parse().unwrap());
         let store = self.measured.env.store();
         let Opened::Yes { bulk: opened, .. } = store.open_batch(&org, &bulk).await.unwrap() else {
-            panic!("it takes no batch")
+            panic!("the bulk accepts no further batch")
         };
         let others = (PART..2 * PART).map(longest).collect::<Vec<_>>();
         let dead: Vec<_> = others.iter().map(|name| name.parse().unwrap()).collect();
         store.add_items(&org, &bulk, opened.last_batch, &dead).await.unwrap();
-        self.ask(requests::increment_bulk(id, &others), "j", 201).await;
+        self.send(requests::increment_bulk(id, &others), "j", 201).await;
     }
 
-    /// Makes a bulk's header a twentieth as long as it can get: nearly all its batches were aborted.
+    /// Makes a bulk's header a twentieth of its greatest length, as if nearly all its batches were aborted.
     async fn age(&self, bulk: &str) {
         let (env, batches) = (&self.measured.env, MAX_BATCHES / u32::from(TIMES));
         let aborted = (2..batches).map(|batch| batch.to_string()).collect();
@@ -246,7 +250,7 @@ impl Routes {
         update.expression_attribute_values(":last", last).send().await.unwrap();
     }
 
-    /// Each order has a creator of its own, and is asked for by another.
+    /// Measures a cancellation in which each order has its own creator, and another person asks for it.
     async fn orders(&mut self) {
         let org: OrgId = ORG.parse().unwrap();
         let store = self.measured.env.store();
@@ -262,13 +266,13 @@ impl Routes {
             entries.push(json!({ "IsInternationalOrder": true, "InternationalOrderUID": uid, "CreatorID": actor }));
         }
         for _ in 0..2 {
-            let results = self.ask(requests::cancel_orders(&json!(entries)), "o", 200).await;
+            let results = self.send(requests::cancel_orders(&json!(entries)), "o", 200).await;
             assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
         }
     }
 
-    /// Looks at an operation of as many orders as can be: none is known yet, all are asked for, all have ended. The orders
-    /// themselves are not there at all: whoever reads them would tell it as pending.
+    /// Measures reading an operation with the most orders: without notes, with all cancellations requested, and with
+    /// all of them ended. The orders have no rows, so an endpoint that read them would report them as pending.
     async fn poll(&mut self) {
         let org: OrgId = ORG.parse().unwrap();
         let orders: Vec<OrderRef> = (0..MANY).map(|_| OrderRef::International(Uuid::new_v4())).collect();
@@ -303,16 +307,16 @@ impl Routes {
                 println!("a note: {} write units", cost.writes / f64::from(MANY));
                 assert!(cost.writes <= 2.0 * f64::from(MANY), "{cost:?}");
             }
-            let told = self.ask(poll.clone(), status, 200).await;
-            assert_eq!((&told["status"], &told["counts"]), (&json!(status), &counts(done)));
-            assert_eq!(told["results"].as_array().unwrap().len(), usize::from(MANY));
+            let body = self.send(poll.clone(), status, 200).await;
+            assert_eq!((&body["status"], &body["counts"]), (&json!(status), &counts(done)));
+            assert_eq!(body["results"].as_array().unwrap().len(), usize::from(MANY));
         }
-        // A unit for every 4 KB of the operation, and of its notes: not one for each order.
+        // One unit for every 4 KB of the operation and of its notes, and not one for each order.
         assert!(self.worst["get-operation"].reads <= 35.0, "{:?}", self.worst);
     }
 }
 
-/// An order with as many notes as leave room for one more, each as long as can be.
+/// Returns an order with one note fewer than the maximum, each of the greatest length.
 fn well_used(order: OrderRef, creator_id: i32) -> Order {
     let at: Timestamp = serde_json::from_value(json!("2026-11-22T03:04:05.678Z")).unwrap();
     let outcome = json!({ "code": "ALREADY_PENDING_CANCEL", "at": at, "version": shared::domain::order::MAX_VERSION });

@@ -1,4 +1,4 @@
-//! Accounts of one organisation: what their tokens may do, and what they learn of each other.
+//! Accounts of one organization: the rights of their tokens, and what one account can learn about another.
 
 use reqwest::{Method, StatusCode};
 use rstest::rstest;
@@ -19,17 +19,17 @@ fn limited_to(tenant: &Tenant, scope: &str) -> String {
 
 async fn create(tenant: &Tenant, token: &str, key: &str) -> (StatusCode, Value) {
     let request = tenant.request(Method::POST, BULKS, token).header("idempotency-key", key);
-    let answer = request.json(&json!({ "program_id": 1, "external_ids": ["a"] })).send().await.unwrap();
-    let (status, _, body) = parts(answer).await;
+    let response = request.json(&json!({ "program_id": 1, "external_ids": ["a"] })).send().await.unwrap();
+    let (status, _, body) = parts(response).await;
     (status, body)
 }
 
-/// An account's token needs no more, in an app or at a till.
+/// This scope is all that an account's token needs in an app or at a point of sale.
 #[rstest]
 #[case::text(json!("cards:bind"))]
 #[case::list(json!(["x", "cards:bind", "y"]))]
 #[tokio::test]
-async fn who_may_only_bind_issues_cancels_and_reads_nothing(#[case] scope: Value) {
+async fn a_token_with_only_the_bind_scope_can_only_bind(#[case] scope: Value) {
     let tenant = Tenant::new().await;
     let (card, bulk) = (tenant.new_card().await, create(&tenant, &token::of_org(&tenant.org), "k").await.1);
     let mut claims = token::claims(&tenant.org, ACCOUNT);
@@ -45,8 +45,8 @@ async fn who_may_only_bind_issues_cancels_and_reads_nothing(#[case] scope: Value
         (Method::GET, of_bulk.clone(), json!({})),
         (Method::GET, format!("/cards/v1/cards/{card}"), json!({})),
     ] {
-        let answer = tenant.request(method.clone(), &path, &token).json(&body).send().await.unwrap();
-        let (status, _, body) = parts(answer).await;
+        let response = tenant.request(method.clone(), &path, &token).json(&body).send().await.unwrap();
+        let (status, _, body) = parts(response).await;
         assert_eq!(status, 403, "{method} {path}: {body}");
     }
     let after = tenant.get(&of_bulk).await.1;
@@ -54,26 +54,26 @@ async fn who_may_only_bind_issues_cancels_and_reads_nothing(#[case] scope: Value
     assert_eq!(after.get("cancellation"), None);
 
     let bind = tenant.request(Method::PUT, &bind_path(card), &token);
-    let answer = bind.header("x-account-id", ACCOUNT).header("x-customer-id", CUSTOMER).send().await.unwrap();
-    let (status, location, body) = parts(answer).await;
+    let response = bind.header("x-account-id", ACCOUNT).header("x-customer-id", CUSTOMER).send().await.unwrap();
+    let (status, location, body) = parts(response).await;
     assert_eq!(status, 202, "{body}");
     assert_eq!(tenant.ended(&location).await["status"], "SUCCEEDED");
     tenant.events(1).await;
 }
 
 #[tokio::test]
-async fn an_account_neither_spends_nor_finds_anothers_keys() {
+async fn accounts_do_not_share_idempotency_keys() {
     let tenant = Tenant::new().await;
     let bind = async |card: u64, account: u64| {
-        let answer = tenant.bind_for(card, account).header("idempotency-key", "order-1001").send().await.unwrap();
-        parts(answer).await
+        let response = tenant.bind_for(card, account).header("idempotency-key", "order-1001").send().await.unwrap();
+        parts(response).await
     };
     let (early, card, other) = (tenant.new_card().await, tenant.new_card().await, tenant.new_card().await);
     let before = bind(early, OTHER).await;
     let mine = bind(card, ACCOUNT).await;
-    assert_eq!((before.0, mine.0), (StatusCode::ACCEPTED, StatusCode::ACCEPTED), "another's request in between");
+    assert_eq!((before.0, mine.0), (StatusCode::ACCEPTED, StatusCode::ACCEPTED), "a key of another account must not count");
     assert_ne!(before.1, mine.1);
-    assert_eq!(bind(other, ACCOUNT).await.0, 422, "it is a key still");
+    assert_eq!(bind(other, ACCOUNT).await.0, 422, "the account's own key must still count");
     for location in [&before.1, &mine.1] {
         assert_eq!(tenant.ended(location).await["status"], "SUCCEEDED");
     }
@@ -93,9 +93,9 @@ async fn an_account_neither_spends_nor_finds_anothers_keys() {
     tenant.events(2).await;
 }
 
-/// Whatever the key is for.
+/// The namespaces of keys are separate for every kind of request.
 #[tokio::test]
-async fn a_key_of_two_accounts_and_of_the_organisation_makes_three_bulks() {
+async fn a_key_of_two_accounts_and_their_organization_makes_three_bulks() {
     let tenant = Tenant::new().await;
     let mut made = Vec::new();
     for token in [tenant.token(ACCOUNT), tenant.token(OTHER), token::of_org(&tenant.org)] {
@@ -105,22 +105,22 @@ async fn a_key_of_two_accounts_and_of_the_organisation_makes_three_bulks() {
         made.push(first.1["id"].clone());
     }
     assert!(made[0] != made[1] && made[1] != made[2] && made[0] != made[2], "{made:?}");
-    // One account's start is another's to see only on the bulk.
+    // The operation of an account's start is not visible to another account. Only the bulk shows the start.
     let start = format!("{BULKS}/{}/start", made[0].as_str().unwrap());
-    let answer = tenant.request(Method::POST, &start, &tenant.token(ACCOUNT)).send().await.unwrap();
-    let (_, location, _) = parts(answer).await;
+    let response = tenant.request(Method::POST, &start, &tenant.token(ACCOUNT)).send().await.unwrap();
+    let (_, location, _) = parts(response).await;
     tenant.ended(&location).await;
     assert_eq!(tenant.get_by(&tenant.token(ACCOUNT), &location).await.0, 200);
     assert_eq!(tenant.get_by(&tenant.token(OTHER), &location).await.0, 404);
 }
 
 #[tokio::test]
-async fn another_accounts_card_is_there_and_no_more_is_told() {
+async fn only_the_id_of_another_accounts_card_is_returned() {
     let tenant = Tenant::new().await;
     let (old, new) = (new_card_id(), tenant.new_card().await);
     tenant.put(&bound(old, CardStatus::Normal, ACCOUNT, CUSTOMER)).await;
-    let answer = tenant.bind(new).json(&json!({ "reissued_card_id": old })).send().await.unwrap();
-    let (_, location, _) = parts(answer).await;
+    let response = tenant.bind(new).json(&json!({ "reissued_card_id": old })).send().await.unwrap();
+    let (_, location, _) = parts(response).await;
     assert_eq!(tenant.ended(&location).await["status"], "SUCCEEDED");
     for card in [old, new] {
         let path = format!("/cards/v1/cards/{card}");
@@ -136,9 +136,9 @@ async fn another_accounts_card_is_there_and_no_more_is_told() {
     tenant.events(2).await;
 }
 
-/// Why a card cannot be bound, an account is not told, nor whose the card to be reissued is.
+/// The response says neither why another account's card cannot be bound, nor to whom a card to be reissued belongs.
 #[tokio::test]
-async fn a_refused_bind_tells_nothing_of_another_accounts_card() {
+async fn a_refused_bind_reveals_nothing_about_another_accounts_card() {
     let tenant = Tenant::new().await;
     let held = async |status, account| {
         let card = bound(new_card_id(), status, account, CUSTOMER);
@@ -146,8 +146,8 @@ async fn a_refused_bind_tells_nothing_of_another_accounts_card() {
         card.card_id.get()
     };
     let refused = async |card: u64, body: Value| {
-        let answer = tenant.bind(card).json(&body).send().await.unwrap();
-        let (status, _, mut problem) = parts(answer).await;
+        let response = tenant.bind(card).json(&body).send().await.unwrap();
+        let (status, _, mut problem) = parts(response).await;
         problem["instance"] = Value::Null;
         (status, problem)
     };
@@ -166,12 +166,12 @@ async fn a_refused_bind_tells_nothing_of_another_accounts_card() {
     tenant.events(0).await;
 }
 
-/// `cards:write` is more than `cards:bind`, and was enough before there was that.
+/// `cards:write` includes `cards:bind`: it sufficed before `cards:bind` existed.
 #[tokio::test]
-async fn who_may_write_may_bind() {
+async fn the_write_scope_permits_binding() {
     let tenant = Tenant::new().await;
     let bind = tenant.request(Method::PUT, &bind_path(tenant.new_card().await), &limited_to(&tenant, "cards:write"));
-    let answer = bind.header("x-account-id", ACCOUNT).header("x-customer-id", CUSTOMER).send().await.unwrap();
-    assert_eq!(answer.status(), 202);
+    let response = bind.header("x-account-id", ACCOUNT).header("x-customer-id", CUSTOMER).send().await.unwrap();
+    assert_eq!(response.status(), 202);
     tenant.events(1).await;
 }

@@ -1,4 +1,4 @@
-//! Bulks, as the API's clients meet them: created, grown, started, read.
+//! Bulks in the API: creating, growing, starting and reading them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +81,7 @@ async fn a_bulk_is_created_grown_started_and_read() {
         })
     );
 
-    // Bound, the item's state is the card's. Started again, nothing is missing; grown, only what is.
+    // A bound card's status is the item's state. A second start issues nothing, unless the bulk has grown.
     let (_, location, _) = parts(tenant.bind(card).send().await.unwrap()).await;
     tenant.ended(&location).await;
     assert_eq!(items(&tenant, bulk, 1000).await["a"], ("CREATED".to_owned(), Some(card)));
@@ -90,7 +90,7 @@ async fn a_bulk_is_created_grown_started_and_read() {
     assert_eq!(start(&tenant, bulk).await["counts"], json!({ "total": 5, "done": 5, "succeeded": 1, "failed": 0 }));
     assert_eq!(counts(&tenant, bulk).await, json!({ "items": 5, "issued": 5, "canceled": 0 }));
     assert_eq!(tenant.card(card).await["status"], "CREATED");
-    // The first four, the bind, and the last; and of each start its end.
+    // The second and the third start end, the bind ends, and the new item's card is created.
     assert_eq!(tenant.events(2 + 2).await.len(), 4);
 }
 
@@ -103,12 +103,16 @@ async fn a_bulk_is_created_grown_started_and_read() {
 #[case::bad_item(Some(json!({ "program_id": 5, "external_ids": ["a", ""] })), 400, "/external_ids/1")]
 #[case::long_item(Some(json!({ "program_id": 5, "external_ids": ["x".repeat(256)] })), 400, "/external_ids/0")]
 #[case::pin(Some(json!({ "program_id": 5, "external_ids": ["a"], "pin_length": 5 })), 400, "/pin_length")]
-#[case::contactless(Some(json!({ "program_id": 5, "external_ids": ["a"], "contactless_enabled": 1 })), 400, "/contactless_enabled")]
+#[case::contactless(
+    Some(json!({ "program_id": 5, "external_ids": ["a"], "contactless_enabled": 1 })),
+    400,
+    "/contactless_enabled"
+)]
 #[case::metadata(Some(json!({ "program_id": 5, "external_ids": ["a"], "metadata": [] })), 400, "/metadata")]
 #[case::zero_items(Some(json!({ "program_id": 5, "external_ids": [] })), 400, "/external_ids")]
 #[case::too_many(Some(creation(&ids(0..1001))), 400, "/external_ids")]
 #[tokio::test]
-async fn a_malformed_creation_is_refused_by_name(
+async fn a_malformed_creation_names_the_invalid_member(
     #[case] body: Option<Value>,
     #[case] status: u16,
     #[case] place: &str,
@@ -127,7 +131,7 @@ async fn a_malformed_creation_is_refused_by_name(
 }
 
 #[tokio::test]
-async fn what_is_unknown_foreign_or_out_of_range_is_said_so() {
+async fn unknown_foreign_and_out_of_range_bulks_are_refused() {
     let (tenant, other) = (Tenant::new().await, Tenant::new().await);
     let bulk = create(&tenant, &ids(0..1)).await;
     let long = "x".repeat(256);
@@ -156,11 +160,11 @@ async fn a_key_makes_one_bulk_one_growth_and_one_start() {
     let keyed = |request: RequestBuilder| request.header("idempotency-key", "k");
     let create =
         || async { parts(keyed(post(&tenant, BULKS).json(&creation(&ids(0..60)))).send().await.unwrap()).await };
-    let answers = join_all((0..4).map(|_| create())).await;
-    for (status, _, body) in &answers {
-        assert_eq!((status.as_u16(), &body["id"]), (201, &answers[0].2["id"]), "{body}");
+    let responses = join_all((0..4).map(|_| create())).await;
+    for (status, _, body) in &responses {
+        assert_eq!((status.as_u16(), &body["id"]), (201, &responses[0].2["id"]), "{body}");
     }
-    let bulk = answers[0].2["id"].as_str().unwrap().to_owned();
+    let bulk = responses[0].2["id"].as_str().unwrap().to_owned();
     let other = keyed(post(&tenant, BULKS).json(&creation(&ids(0..1))));
     assert_eq!(other.send().await.unwrap().status(), 422);
 
@@ -181,22 +185,22 @@ async fn a_key_makes_one_bulk_one_growth_and_one_start() {
     }
     tenant.ended(&started[0].1).await;
     tenant.events(90 + 1).await;
-    // As it is now, not as it was.
+    // A replayed creation returns the bulk's current state.
     assert_eq!(create().await.2["counts"], json!({ "items": 90, "issued": 90, "canceled": 0 }));
 }
 
-/// Requests that grow one bulk at once, with IDs in common: each ID comes in once and is counted once.
+/// Requests that grow one bulk at once have IDs in common. Each ID is added once and counted once.
 #[tokio::test]
 async fn racing_growth_invents_and_loses_nothing() {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..10)).await;
-    let answers = join_all((0..8).map(|number| {
+    let responses = join_all((0..8).map(|number| {
         let request = put(&tenant, &bulk).json(&json!({ "external_ids": ids(number * 20..number * 20 + 60) }));
         async move { parts(request.send().await.unwrap()).await }
     }))
     .await;
-    // One that others kept aborting may have to be repeated by its client.
-    for (number, (status, _, body)) in answers.into_iter().enumerate() {
+    // A request that the others aborted too often gets a 503, and its client repeats it.
+    for (number, (status, _, body)) in responses.into_iter().enumerate() {
         if status != 201 {
             assert_eq!(status, 503, "{body}");
             let again = put(&tenant, &bulk).json(&json!({ "external_ids": ids(number * 20..number * 20 + 60) }));
@@ -208,7 +212,7 @@ async fn racing_growth_invents_and_loses_nothing() {
     assert_eq!(counts(&tenant, &bulk).await["items"], 200);
 }
 
-/// Two starts at once: every item gets one card, from one of them.
+/// Of starts at once, exactly one issues each item's card.
 #[tokio::test]
 async fn racing_starts_issue_each_card_once() {
     let tenant = Tenant::new().await;
@@ -218,15 +222,15 @@ async fn racing_starts_issue_each_card_once() {
     assert_eq!(issued, 150);
     let events = tenant.events(150 + 3).await;
     let cards: BTreeSet<u64> = events.values().filter_map(|event| event["data"]["card_id"].as_u64()).collect();
-    let told: u64 = events.values().filter_map(|event| event["data"]["issued"].as_u64()).sum();
-    assert_eq!(told, 150);
+    let reported: u64 = events.values().filter_map(|event| event["data"]["issued"].as_u64()).sum();
+    assert_eq!(reported, 150);
     let of_items: BTreeSet<u64> =
         items(&tenant, &bulk, 1000).await.into_values().filter_map(|(_, card)| card).collect();
     assert_eq!((cards.len(), &cards), (150, &of_items));
     assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 150, "issued": 150, "canceled": 0 }));
 }
 
-/// At its limit a bulk takes no more, and nothing of what it refused is left in its way.
+/// A full bulk accepts no more items. Items that it refused do not use up its room.
 #[tokio::test]
 async fn a_full_bulk_takes_no_more() {
     let tenant = Tenant::new().await;
@@ -248,8 +252,8 @@ async fn a_full_bulk_takes_no_more() {
     assert_eq!(grow(1..3).send().await.unwrap().status(), 409);
     let query = tenant.dynamodb.query().table_name(variable("TABLE_NAME")).key_condition_expression("pk = :pk");
     let rows = query.expression_attribute_values(":pk", partition).send().await.unwrap().count;
-    assert_eq!(rows, 2, "the header and its item");
-    // A 4xx records nothing: the same key may be used for what fits, which is one new item.
+    assert_eq!(rows, 2, "the refused request left rows behind");
+    // A 4xx is not recorded, so the client may use the key again for a request that fits: with one new item.
     let (status, _, body) = parts(grow(0..2).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), &body["counts"]["items"]), (201, &json!(100_000)));
 }

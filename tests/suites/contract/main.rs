@@ -1,4 +1,4 @@
-//! What the contract promises to clients and subscribers, against the deployed stack.
+//! Tests of the contract's promises to clients and subscribers, against the deployed stack.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod accounts;

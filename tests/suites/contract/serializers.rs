@@ -1,5 +1,5 @@
-//! Requests as serializers write them: null for what is not there, fractions of zero, byte order marks; and numbers that
-//! come back to the digit.
+//! Requests as client libraries serialize them: null for absent members, fractions of zero, byte order marks. Numbers of
+//! the client are returned digit for digit.
 
 use reqwest::{RequestBuilder, Response};
 use rstest::rstest;
@@ -26,15 +26,15 @@ async fn sent(request: RequestBuilder, body: impl Into<String>) -> Response {
 #[case::mark_alone(MARK)]
 #[case::mark_and_null("\u{feff}null")]
 #[tokio::test]
-async fn a_plain_bind(#[case] body: &str) {
+async fn a_bind_accepts_null_and_a_byte_order_mark(#[case] body: &str) {
     let tenant = Tenant::new().await;
-    let (status, location, answer) = parts(sent(tenant.bind(tenant.new_card().await), body).await).await;
-    assert_eq!(status, 202, "{answer}");
+    let (status, location, response) = parts(sent(tenant.bind(tenant.new_card().await), body).await).await;
+    assert_eq!(status, 202, "{response}");
     assert_eq!(tenant.ended(&location).await["status"], "SUCCEEDED");
 }
 
 #[tokio::test]
-async fn a_reissue_whose_card_has_a_fraction_of_zero() {
+async fn a_card_id_may_have_a_fraction_of_zero() {
     let tenant = Tenant::new().await;
     let old = new_card_id();
     tenant.put(&bound(old, shared::domain::card::CardStatus::Created, ACCOUNT, CUSTOMER)).await;
@@ -44,9 +44,9 @@ async fn a_reissue_whose_card_has_a_fraction_of_zero() {
     assert_eq!(tenant.ended(&location).await["results"][0]["reissued_card_id"], old);
 }
 
-/// What an answer does not have it does not name, and a number of the client's own is the same to its last digit.
+/// A response leaves out absent members, and returns the client's own numbers digit for digit.
 #[tokio::test]
-async fn a_bulk_comes_back_as_it_came() {
+async fn a_bulk_is_returned_exactly_as_sent() {
     let tenant = Tenant::new().await;
     let metadata = r#"{"price": 1.10, "big":123456789012345678901234567890, "list" : [1e2, -0.0]}"#;
     let absent = r#""template_id":null,"pin_length":null,"contactless_enabled":null,"abu_enabled":null,"mode_type":null,
@@ -86,13 +86,13 @@ async fn a_bulk_comes_back_as_it_came() {
     let again = sent(keyed(), body.clone()).await;
     assert_eq!((again.status().as_u16(), &again.headers()["idempotent-replayed"]), (201, &"true".parse().unwrap()));
     assert_eq!(again.json::<Value>().await.unwrap()["id"], bulk["id"]);
-    // A number of the same value is another request.
+    // With another spelling of the same number, it is another request.
     assert_eq!(sent(keyed(), body.replace("1.10", "1.1")).await.status(), 422);
 }
 
-/// An answer of ours, posted back with names, is a creation.
+/// A client can create a bulk from the response about another one, by adding names.
 #[tokio::test]
-async fn a_bulks_answer_is_a_request() {
+async fn a_bulks_response_is_a_valid_request() {
     let tenant = Tenant::new().await;
     let settings = json!({
         "program_id": 5, "external_ids": ["a", "b"], "template_id": "t", "pin_length": 6, "contactless_enabled": false,
@@ -123,7 +123,7 @@ async fn a_bulks_answer_is_a_request() {
 #[case("validity_period_hours", json!(-1.0))]
 #[case("metadata", json!({ "m": "x".repeat(3193) }))]
 #[tokio::test]
-async fn a_setting_beyond_its_limits_is_named(#[case] member: &str, #[case] value: Value) {
+async fn an_invalid_setting_is_named(#[case] member: &str, #[case] value: Value) {
     let tenant = Tenant::new().await;
     let mut body = json!({ "program_id": 5, "external_ids": ["a"] });
     body[member] = value;
@@ -131,7 +131,7 @@ async fn a_setting_beyond_its_limits_is_named(#[case] member: &str, #[case] valu
     assert_eq!((status.as_u16(), &problem["errors"][0]["pointer"]), (400, &json!(format!("/{member}"))), "{problem}");
 }
 
-/// Numbers beyond all that a program computes with are the client's own, and so are characters: bytes are counted.
+/// Metadata may have numbers beyond any machine type, and any characters. Only its size in bytes is limited.
 #[rstest]
 #[case::larger_than_any(r#"{"metadata":{"a":1e400}}"#, 201)]
 #[case::four_hundred_digits(&format!(r#"{{"metadata":{{"a":{}}}}}"#, "9".repeat(400)), 201)]
@@ -144,22 +144,22 @@ async fn a_setting_beyond_its_limits_is_named(#[case] member: &str, #[case] valu
 #[case::code_points(&format!(r#"{{"embossing_custom_field":"{}"}}"#, "😀".repeat(1000)), 201)]
 #[case::rounded_away(r#"{"validity_period_hours":4503599627370497.3}"#, 400)]
 #[tokio::test]
-async fn what_is_the_clients_own(#[case] more: &str, #[case] expected: u16) {
+async fn metadata_is_not_interpreted(#[case] more: &str, #[case] expected: u16) {
     let tenant = Tenant::new().await;
     let body = more.replacen('{', r#"{"program_id":5,"external_ids":["a"],"#, 1);
     assert_eq!(sent(post(&tenant, BULKS), body).await.status(), expected);
 }
 
 #[tokio::test]
-async fn a_card_that_a_fraction_names_is_none() {
+async fn a_fractional_card_id_is_refused() {
     let tenant = Tenant::new().await;
     let body = r#"{"reissued_card_id":4503599627370497.3}"#;
     assert_eq!(sent(tenant.bind(tenant.new_card().await), body).await.status(), 400);
 }
 
-/// Whoever asks again with the same key is told so, and nobody else.
+/// A response to a repeated request with the same key has the header `Idempotent-Replayed`; a first one does not.
 #[tokio::test]
-async fn an_answer_that_is_given_again_says_so() {
+async fn a_replayed_response_is_marked() {
     let tenant = Tenant::new().await;
     let (card, bulk, order) = (tenant.new_card().await, create(&tenant, &ids(0..1)).await, new_order_id());
     tenant.feed(&feed(&domestic(order), "ACTIVE", 1)).await;
@@ -173,19 +173,19 @@ async fn an_answer_that_is_given_again_says_so() {
     for (number, request) in requests.into_iter().enumerate() {
         let mut bodies = Vec::new();
         for is_replayed in [false, true, true] {
-            let answer = request().header("idempotency-key", "k").send().await.unwrap();
-            assert!(answer.status().is_success(), "{number}");
-            let said = answer.headers().get("idempotent-replayed").map(|value| value.to_str().unwrap().to_owned());
-            assert_eq!(said.as_deref(), is_replayed.then_some("true"), "{number}");
-            bodies.push(answer.json::<Value>().await.unwrap());
+            let response = request().header("idempotency-key", "k").send().await.unwrap();
+            assert!(response.status().is_success(), "{number}");
+            let header = response.headers().get("idempotent-replayed").map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(header.as_deref(), is_replayed.then_some("true"), "{number}");
+            bodies.push(response.json::<Value>().await.unwrap());
         }
-        // A bulk is as it is now.
+        // Only IDs are compared, because a replayed response shows the bulk's current state.
         assert!(bodies.windows(2).all(|two| two[0]["id"] == two[1]["id"]), "{number}");
     }
 }
 
 #[tokio::test]
-async fn a_growth_and_cancels() {
+async fn growth_and_cancels_accept_null_and_a_byte_order_mark() {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..2)).await;
     assert_eq!(sent(put(&tenant, &bulk), format!(r#"{MARK}{{"external_ids":["more"]}}"#)).await.status(), 201);

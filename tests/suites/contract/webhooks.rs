@@ -14,7 +14,7 @@ use tests::function::{FUNCTION_TIMEOUT, Function, Invocation};
 use tests::payloads::{ACCOUNT, batch, failed};
 use tests::proxy::{self, Moment, Step};
 use tests::test_env::TestEnv;
-use tests::webhook::{KEY, OTHER_KEY, Request, Then, Webhook, detail, event, event_id};
+use tests::webhook::{KEY, OTHER_KEY, Webhook, WebhookRequest, WebhookResponse, detail, event, event_id};
 use webhook_worker::address::AllowedDestinations;
 use webhook_worker::client::Endpoint;
 use webhook_worker::recipient::AddressBook;
@@ -50,7 +50,7 @@ impl Site {
     /// Hands it these events, which are delivered so often; answers which it did not finish.
     async fn deliver(&self, events: &[(String, u32)]) -> Vec<usize> {
         let started = Instant::now();
-        let Invocation::Answered(answer) = self.worker.invoke(batch(events)).await else {
+        let Invocation::Responded(answer) = self.worker.invoke(batch(events)).await else {
             panic!("{}", self.worker.log())
         };
         assert!(started.elapsed() < FUNCTION_TIMEOUT, "it took {:?}", started.elapsed());
@@ -71,7 +71,7 @@ impl Site {
     }
 }
 
-fn signature(key: &str, request: &Request) -> String {
+fn signature(key: &str, request: &WebhookRequest) -> String {
     let header = |name: &str| request.headers[name].to_str().unwrap();
     let key = STANDARD.decode(key.strip_prefix("whsec_").unwrap()).unwrap();
     let content = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), request.body);
@@ -98,22 +98,22 @@ async fn an_event_is_posted_as_it_is_and_signed() {
 }
 
 #[rstest]
-#[case(Then::Status(500), 1, 7..=13)]
-#[case(Then::Status(400), 2, 15..=25)]
-#[case(Then::Status(304), 3, 30..=50)]
-#[case(Then::After(429, "120"), 1, 120..=120)]
-#[case(Then::After(503, "1"), 1, 7..=13)]
-#[case(Then::After(503, "999999"), 1, 21600..=21600)]
-#[case(Then::Redirect, 1, 7..=13)]
-#[case(Then::Hang, 1, 7..=13)]
+#[case(WebhookResponse::Status(500), 1, 7..=13)]
+#[case(WebhookResponse::Status(400), 2, 15..=25)]
+#[case(WebhookResponse::Status(304), 3, 30..=50)]
+#[case(WebhookResponse::After(429, "120"), 1, 120..=120)]
+#[case(WebhookResponse::After(503, "1"), 1, 7..=13)]
+#[case(WebhookResponse::After(503, "999999"), 1, 21600..=21600)]
+#[case(WebhookResponse::Redirect, 1, 7..=13)]
+#[case(WebhookResponse::Hang, 1, 7..=13)]
 #[tokio::test]
 async fn what_is_not_taken_comes_again_later(
-    #[case] then: Then,
+    #[case] then: WebhookResponse,
     #[case] delivery: u32,
     #[case] seconds: std::ops::RangeInclusive<u64>,
 ) {
     let site = Site::new().await;
-    site.webhook.answers(then);
+    site.webhook.respond_with(then);
     assert_eq!(site.deliver(&[(event(1), delivery)]).await, [0]);
     let first = site.webhook.requests();
     assert_eq!(first.len(), 1, "a redirect is not followed, and nothing is tried twice");
@@ -122,7 +122,7 @@ async fn what_is_not_taken_comes_again_later(
     assert!(site.buried().await.is_empty());
 
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    site.webhook.answers(Then::Status(200));
+    site.webhook.respond_with(WebhookResponse::Status(200));
     assert!(site.deliver(&[(event(1), delivery + 1)]).await.is_empty());
     let second = site.webhook.requests();
     assert_eq!(second[0].body, first[0].body);
@@ -133,13 +133,13 @@ async fn what_is_not_taken_comes_again_later(
 }
 
 #[rstest]
-#[case(Then::Status(410), 1, "the endpoint is gone: it answered 410")]
-#[case(Then::Status(500), 5, "the endpoint answered 500")]
-#[case(Then::Hang, 5, "no answer in time")]
+#[case(WebhookResponse::Status(410), 1, "the endpoint is gone: it answered 410")]
+#[case(WebhookResponse::Status(500), 5, "the endpoint answered 500")]
+#[case(WebhookResponse::Hang, 5, "no answer in time")]
 #[tokio::test]
-async fn what_is_given_up_is_buried_with_its_reason(#[case] then: Then, #[case] delivery: u32, #[case] reason: &str) {
+async fn what_is_given_up_is_buried_with_its_reason(#[case] then: WebhookResponse, #[case] delivery: u32, #[case] reason: &str) {
     let site = Site::new().await;
-    site.webhook.answers(then);
+    site.webhook.respond_with(then);
     assert!(site.deliver(&[(event(1), delivery)]).await.is_empty());
     assert_eq!(site.buried().await, [reason]);
     assert!(site.hidden().is_empty());
@@ -148,7 +148,7 @@ async fn what_is_given_up_is_buried_with_its_reason(#[case] then: Then, #[case] 
 #[tokio::test]
 async fn an_answer_without_end_is_an_answer() {
     let site = Site::new().await;
-    site.webhook.answers(Then::Endless);
+    site.webhook.respond_with(WebhookResponse::Endless);
     let events: Vec<_> = (1..=10).map(|number| (event(number), 1)).collect();
     assert!(site.deliver(&events).await.is_empty());
     assert_eq!(site.webhook.requests().len(), 10);
@@ -167,8 +167,8 @@ async fn one_bad_event_harms_no_other() {
 #[tokio::test]
 async fn several_keys_sign_and_none_is_told() {
     let site = Site::new().await;
-    site.webhook.keys(&format!("{OTHER_KEY} {KEY}\n")).await;
-    site.webhook.answers(Then::Status(500));
+    site.webhook.set_keys(&format!("{OTHER_KEY} {KEY}\n")).await;
+    site.webhook.respond_with(WebhookResponse::Status(500));
     site.deliver(&[(event(1), 1), ("junk".to_owned(), 1)]).await;
     let [request] = site.webhook.requests().try_into().unwrap();
     let both = format!("{} {}", signature(OTHER_KEY, &request), signature(KEY, &request));
@@ -193,18 +193,18 @@ async fn keys_are_read_again() {
     let calm = book(later);
     sign(&calm).await;
     let old = sign(&eager).await;
-    webhook.keys(OTHER_KEY).await;
+    webhook.set_keys(OTHER_KEY).await;
     let new = sign(&eager).await;
     assert_ne!(new, old);
     assert_eq!(sign(&calm).await, old, "it is read again only after its time");
     // Keys that are none leave those in use that were.
     for broken in ["whsec_none", " "] {
-        webhook.keys(broken).await;
+        webhook.set_keys(broken).await;
         assert_eq!(sign(&eager).await, new);
     }
     let late = book(at_once);
     assert!(late.recipient().await.is_err());
-    webhook.keys(OTHER_KEY).await;
+    webhook.set_keys(OTHER_KEY).await;
     assert_eq!(sign(&late).await, new, "it is mended without a new process");
 }
 
@@ -216,10 +216,10 @@ async fn another_url_is_read_from_the_secret() {
     let book = AddressBook::new(secrets, old.secret.clone(), AllowedDestinations::of_this_build(), Duration::ZERO);
     let of = |url: &str| Endpoint::parse(url, AllowedDestinations::of_this_build()).unwrap();
     assert!(book.recipient().await.unwrap().endpoint == of(&old.url));
-    old.says(&format!("{KEY} {}", new.url)).await;
+    old.set_secret(&format!("{KEY} {}", new.url)).await;
     assert!(book.recipient().await.unwrap().endpoint == of(&new.url));
     // What is none leaves that in use that was.
-    old.says(KEY).await;
+    old.set_secret(KEY).await;
     assert!(book.recipient().await.unwrap().endpoint == of(&new.url));
 }
 
@@ -232,9 +232,9 @@ async fn events_for_an_endpoint_inside_wait_and_the_log_says_why(#[case] url: &s
     let (env, webhook) = (TestEnv::new().await, Webhook::new().await);
     let mut environment = env.environment();
     environment.extend(webhook.variables());
-    webhook.says(&format!("{url} {KEY}")).await;
+    webhook.set_secret(&format!("{url} {KEY}")).await;
     let worker = Function::new("webhook-worker", environment).await;
-    let Invocation::Answered(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{}", worker.log()) };
+    let Invocation::Responded(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{}", worker.log()) };
     assert_eq!(failed(&answer).len(), 1);
     assert!(worker.log().contains(reason), "{}", worker.log());
     assert!(!worker.log().contains("of-nobody-else"), "{}", worker.log());
@@ -253,15 +253,15 @@ async fn events_wait_for_the_secret_and_the_log_says_why(#[case] secret: Option<
     let mut environment = env.environment();
     environment.extend(webhook.variables());
     match secret {
-        Some(text) => webhook.says(text).await,
+        Some(text) => webhook.set_secret(text).await,
         None => environment.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), proxy::start(|_, _| Step::Cut).await)),
     }
     let worker = Function::new("webhook-worker", environment).await.patient();
     let batch = batch(&[(event(1), 1), (event(2), 1)]);
-    let Invocation::Answered(answer) = worker.invoke(batch).await else { panic!("{}", worker.log()) };
+    let Invocation::Responded(answer) = worker.invoke(batch).await else { panic!("{}", worker.log()) };
     assert_eq!(failed(&answer).len(), 2);
     let lines = worker.log();
-    let waits: Vec<_> = lines.lines().filter(|line| line.contains("not yet") && line.contains("wait_s")).collect();
+    let waits: Vec<_> = lines.lines().filter(|line| line.contains("will be retried") && line.contains("wait_s")).collect();
     assert_eq!(waits.len(), 2, "{lines}");
     assert!(waits.iter().all(|line| line.contains(reason)), "{lines}");
     assert!(!lines.contains("of-nobody-else"), "{lines}");
@@ -275,9 +275,9 @@ async fn a_name_that_leads_nowhere_or_does_not_speak_tls_comes_again_later() {
     for (url, reason) in [("https://no-such-host.invalid/", "not sent"), (plain.as_str(), "not sent")] {
         let mut environment = env.environment();
         environment.extend(webhook.variables());
-        webhook.says(&format!("{url} {KEY}")).await;
+        webhook.set_secret(&format!("{url} {KEY}")).await;
         let worker = Function::new("webhook-worker", environment).await;
-        let Invocation::Answered(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{url}") };
+        let Invocation::Responded(answer) = worker.invoke(batch(&[(event(1), 1)])).await else { panic!("{url}") };
         assert_eq!(failed(&answer).len(), 1, "{url}");
         let log = worker.log();
         assert!(log.contains(reason) || log.contains("no answer in time"), "{log}");

@@ -30,22 +30,22 @@ fn change(order: i32, version: u64, authorized: &Value) -> Value {
 }
 
 /// The order book, and who asks for cancellations.
-struct Desk {
+struct OrderFixture {
     env: TestEnv,
     feeder: Function,
     endpoint: Function,
 }
 
-impl Desk {
+impl OrderFixture {
     /// Orders 1 to 9, on which others may act.
     async fn new() -> Self {
         let env = TestEnv::new().await;
         let feeder = Function::new("order-feed-worker", env.environment()).await;
         let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
-        let desk = Self { env, feeder, endpoint };
+        let fixture = Self { env, feeder, endpoint };
         let orders = (1..10).map(|order| change(order, 1, &json!([JOINT, ADVISER, JOINT]))).collect::<Vec<_>>();
-        desk.feed(&orders).await;
-        desk
+        fixture.feed(&orders).await;
+        fixture
     }
 
     async fn feed(&self, changes: &[Value]) {
@@ -96,12 +96,12 @@ impl Desk {
 /// Order 1 is of a creator who requires a PIN.
 #[rstest]
 #[case::creator(Some(CREATOR), CREATORS_PIN, None, [0, 0])]
-#[case::nobody_named(None, CREATORS_PIN, None, [0, 0])]
+#[case::no_person_named(None, CREATORS_PIN, None, [0, 0])]
 #[case::joint(Some(JOINT), JOINTS_PIN, None, [0, 0])]
 #[case::joint_with_the_creators(Some(JOINT), CREATORS_PIN, INVALID, [0, 1])]
 #[case::joint_without(Some(JOINT), None, INVALID, [0, 0])]
-#[case::nobody_named_with_the_joints(None, JOINTS_PIN, INVALID, [1, 0])]
-#[case::nobody_named_without(None, None, INVALID, [0, 0])]
+#[case::no_person_named_with_the_joints(None, JOINTS_PIN, INVALID, [1, 0])]
+#[case::no_person_named_without(None, None, INVALID, [0, 0])]
 #[case::without_a_row(Some(ADVISER), CREATORS_PIN, INVALID, [0, 0])]
 #[case::without_a_row_and_a_pin(Some(ADVISER), None, INVALID, [0, 0])]
 #[case::stranger(Some(STRANGER), CREATORS_PIN, UNKNOWN, [0, 0])]
@@ -110,49 +110,49 @@ impl Desk {
 async fn the_pin_is_that_of_who_acts(
     #[case] person: Option<i32>,
     #[case] pin: Option<&str>,
-    #[case] told: Option<&str>,
+    #[case] expected: Option<&str>,
     #[case] tries: [usize; 2],
 ) {
-    let desk = Desk::new().await;
-    desk.pins().await;
-    assert_eq!(desk.cancel(1, person, pin, "").await.as_deref(), told);
-    assert_eq!(desk.tries().await, tries);
-    assert_eq!(desk.env.take_messages().await.len(), usize::from(told.is_none()));
+    let fixture = OrderFixture::new().await;
+    fixture.pins().await;
+    assert_eq!(fixture.cancel(1, person, pin, "").await.as_deref(), expected);
+    assert_eq!(fixture.tries().await, tries);
+    assert_eq!(fixture.env.take_messages().await.len(), usize::from(expected.is_none()));
 }
 
 /// Their own requirement is for the orders that they created.
 #[tokio::test]
 async fn whether_a_pin_is_required_is_the_creators() {
-    let desk = Desk::new().await;
-    desk.set_pin(JOINT, JOINTS_PIN).await;
-    assert_eq!(desk.cancel(1, Some(JOINT), None, "").await, None);
-    desk.set_pin(CREATOR, CREATORS_PIN).await;
-    desk.env.set(&format!("PERSON#{CREATOR}"), "PERSON", "pin_required", &json!(false)).await;
-    assert_eq!(desk.cancel(2, Some(JOINT), None, "").await, None);
-    desk.set_pin(CREATOR, CREATORS_PIN).await;
-    desk.env.set(&format!("PERSON#{JOINT}"), "PERSON", "pin_required", &json!(false)).await;
-    assert_eq!(desk.cancel(3, Some(JOINT), None, "").await.as_deref(), INVALID);
-    assert_eq!(desk.cancel(3, Some(JOINT), JOINTS_PIN, "").await, None);
+    let fixture = OrderFixture::new().await;
+    fixture.set_pin(JOINT, JOINTS_PIN).await;
+    assert_eq!(fixture.cancel(1, Some(JOINT), None, "").await, None);
+    fixture.set_pin(CREATOR, CREATORS_PIN).await;
+    fixture.env.set(&format!("PERSON#{CREATOR}"), "PERSON", "pin_required", &json!(false)).await;
+    assert_eq!(fixture.cancel(2, Some(JOINT), None, "").await, None);
+    fixture.set_pin(CREATOR, CREATORS_PIN).await;
+    fixture.env.set(&format!("PERSON#{JOINT}"), "PERSON", "pin_required", &json!(false)).await;
+    assert_eq!(fixture.cancel(3, Some(JOINT), None, "").await.as_deref(), INVALID);
+    assert_eq!(fixture.cancel(3, Some(JOINT), JOINTS_PIN, "").await, None);
 }
 
 #[tokio::test]
 async fn one_persons_lock_is_not_anothers() {
-    let desk = Desk::new().await;
-    desk.pins().await;
+    let fixture = OrderFixture::new().await;
+    fixture.pins().await;
     for _ in 0..5 {
-        assert_eq!(desk.cancel(1, Some(JOINT), Some("0000"), "").await.as_deref(), INVALID);
+        assert_eq!(fixture.cancel(1, Some(JOINT), Some("0000"), "").await.as_deref(), INVALID);
     }
-    assert_eq!(desk.cancel(1, Some(JOINT), JOINTS_PIN, "").await.as_deref(), LOCKED);
-    assert_eq!(desk.cancel(1, Some(STRANGER), None, "").await.as_deref(), UNKNOWN);
-    assert_eq!(desk.cancel(1, Some(CREATOR), CREATORS_PIN, "").await, None);
-    assert_eq!(desk.tries().await, [0, 5]);
+    assert_eq!(fixture.cancel(1, Some(JOINT), JOINTS_PIN, "").await.as_deref(), LOCKED);
+    assert_eq!(fixture.cancel(1, Some(STRANGER), None, "").await.as_deref(), UNKNOWN);
+    assert_eq!(fixture.cancel(1, Some(CREATOR), CREATORS_PIN, "").await, None);
+    assert_eq!(fixture.tries().await, [0, 5]);
 }
 
 /// What was told stays so, and the event names who created the order.
 #[tokio::test]
-async fn who_may_act_is_as_the_feed_last_said() {
-    let desk = Desk::new().await;
-    assert_eq!(desk.cancel(1, Some(JOINT), None, "k").await, None);
+async fn the_latest_feed_message_decides_who_may_act() {
+    let fixture = OrderFixture::new().await;
+    assert_eq!(fixture.cancel(1, Some(JOINT), None, "k").await, None);
     let steps = [
         (2, json!(null), [true, true]),
         (3, json!([]), [false, false]),
@@ -162,20 +162,20 @@ async fn who_may_act_is_as_the_feed_last_said() {
         (5, json!([ADVISER]), [false, true]),
     ];
     for (order, (version, authorized, may)) in (2..).zip(steps) {
-        desk.feed(&(1..10).map(|order| change(order, version, &authorized)).collect::<Vec<_>>()).await;
+        fixture.feed(&(1..10).map(|order| change(order, version, &authorized)).collect::<Vec<_>>()).await;
         let mut found = Vec::new();
         for person in [JOINT, ADVISER] {
             // It is found, and no more.
-            desk.set_pin(CREATOR, CREATORS_PIN).await;
-            found.push(desk.cancel(order, Some(person), None, "").await.as_deref() == INVALID);
+            fixture.set_pin(CREATOR, CREATORS_PIN).await;
+            found.push(fixture.cancel(order, Some(person), None, "").await.as_deref() == INVALID);
         }
         assert_eq!(found, may, "{authorized} under version {version}");
     }
-    assert_eq!(desk.cancel(1, Some(JOINT), None, "k").await, None);
-    let message = desk.env.take_messages().await.remove(0);
-    let worker = Function::new("cancel-orders-worker", desk.env.environment()).await;
+    assert_eq!(fixture.cancel(1, Some(JOINT), None, "k").await, None);
+    let message = fixture.env.take_messages().await.remove(0);
+    let worker = Function::new("cancel-orders-worker", fixture.env.environment()).await;
     worker.invoke(batch(&[(message, 1)])).await;
-    let events = desk.env.events().await;
+    let events = fixture.env.events().await;
     let creators: Vec<_> = events.values().map(|event| &event["data"]["creator_id"]).collect();
     assert_eq!(creators, [CREATOR]);
 }
@@ -186,13 +186,13 @@ async fn who_may_act_is_as_the_feed_last_said() {
 #[case::too_many(26, 413)]
 #[tokio::test]
 async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
-    let desk = Desk::new().await;
+    let fixture = OrderFixture::new().await;
     let entries: Vec<Value> = (0..pins)
         .flat_map(|pin| [JOINT, CREATOR].map(|person| json!({ "OrderID": 2 * pin + i32::from(person == JOINT), "CreatorID": person, "PIN": pin.to_string() })))
         .collect();
     let orders: Vec<Value> = (0..2 * pins).map(|order| change(order, 2, &json!([JOINT]))).collect();
-    desk.feed(&orders).await;
-    desk.ask(&json!(entries), "").await.response(status);
+    fixture.feed(&orders).await;
+    fixture.ask(&json!(entries), "").await.response(status);
 }
 
 /// What is not of its form is kept apart, and harms nothing.
@@ -207,18 +207,18 @@ async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
 #[case("creator_id", &json!("7"))]
 #[tokio::test]
 async fn a_change_of_another_form_is_a_dead_letter(#[case] member: &str, #[case] value: &Value) {
-    let desk = Desk::new().await;
-    let before = desk.env.rows().await;
+    let fixture = OrderFixture::new().await;
+    let before = fixture.env.rows().await;
     let mut broken = change(1, 2, &json!(null));
     broken[member] = value.clone();
-    desk.feed(&[broken.clone()]).await;
-    let dead: BTreeSet<String> = drain(&desk.env.sqs, &desk.env.dlq_url).await.into_iter().collect();
+    fixture.feed(&[broken.clone()]).await;
+    let dead: BTreeSet<String> = drain(&fixture.env.sqs, &fixture.env.dlq_url).await.into_iter().collect();
     assert_eq!(dead, BTreeSet::from([broken.to_string()]));
-    assert_eq!(desk.env.rows().await, before);
+    assert_eq!(fixture.env.rows().await, before);
     // A later one is taken, in whatever way its integers are written, and with a byte order mark before it.
     let mut next = change(1, 2, &json!([8.0]));
     (next["order_id"], next["creator_id"], next["version"]) = (json!(1.0), json!(f64::from(CREATOR)), json!(2.0));
-    desk.feed_texts(std::iter::once(format!("\u{feff}{next}"))).await;
-    let row = &desk.env.rows().await[&(format!("{ORG}#ORDER#1"), "ORDER".to_owned())];
+    fixture.feed_texts(std::iter::once(format!("\u{feff}{next}"))).await;
+    let row = &fixture.env.rows().await[&(format!("{ORG}#ORDER#1"), "ORDER".to_owned())];
     assert_eq!((&row["version"], &row["authorized_ids"]), (&json!(2), &json!([8])));
 }

@@ -37,11 +37,11 @@ impl Worker for Obey {
     async fn apply(&self, message: Message<Word>, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         match message.instruction.0.as_str() {
             "succeed" => Ok(Completed { outcome: "SUCCESS", events: Vec::new() }),
-            "panic" => panic!("as told"),
+            "panic" => panic!("as instructed"),
             "hang" => std::future::pending().await,
             "retry" => Err(WorkerError::Transient("not yet".to_owned())),
-            "wonder" => Err(WorkerError::Unexpected("as told".to_owned())),
-            _ => Err(WorkerError::Permanent("as told".to_owned())),
+            "wonder" => Err(WorkerError::Unexpected("as instructed".to_owned())),
+            _ => Err(WorkerError::Permanent("as instructed".to_owned())),
         }
     }
 }
@@ -57,7 +57,7 @@ fn record(word: &str, receives: u32) -> Value {
 }
 
 #[tokio::test]
-async fn each_message_of_a_batch_has_its_own_fate() {
+async fn each_message_of_a_batch_has_its_own_disposition() {
     let env = TestEnv::new().await;
     let variables = env.environment().into_iter().chain([("AWS_LAMBDA_FUNCTION_NAME".to_owned(), "test".to_owned())]);
     let environment = Environment::given(Aws::from_env().unwrap(), variables.collect());
@@ -74,21 +74,21 @@ async fn each_message_of_a_batch_has_its_own_fate() {
     assert!(SystemTime::now() < deadline);
     let failed: Vec<_> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     assert_eq!(failed, ["hang", "retry", "wonder"]);
-    let mut buried: Vec<_> = drain(&env.sqs, &env.dlq_url)
+    let mut dead_letters: Vec<_> = drain(&env.sqs, &env.dlq_url)
         .await
         .iter()
         .map(|body| serde_json::from_str::<Value>(body).unwrap()["instruction"].as_str().unwrap().to_owned())
         .collect();
-    buried.sort();
-    assert_eq!(buried, ["break", "panic"]);
+    dead_letters.sort();
+    assert_eq!(dead_letters, ["break", "panic"]);
 
     // What cannot be is tried a few times, in case it was not all to be seen, and not to the last.
-    for (receives, is_buried) in [(2, false), (3, true)] {
+    for (receives, is_dead_lettered) in [(2, false), (3, true)] {
         let event = serde_json::from_value(json!({ "Records": [record("wonder", receives)] })).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(2);
         context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
         let response = run_batch(&Obey, &surroundings, LambdaEvent::new(event, context.clone())).await;
-        assert_eq!(response.batch_item_failures.is_empty(), is_buried);
-        assert_eq!(drain(&env.sqs, &env.dlq_url).await.len(), usize::from(is_buried));
+        assert_eq!(response.batch_item_failures.is_empty(), is_dead_lettered);
+        assert_eq!(drain(&env.sqs, &env.dlq_url).await.len(), usize::from(is_dead_lettered));
     }
 }

@@ -11,8 +11,8 @@ use tests::proxy::{self, Moment, Step};
 use tests::requests::increment_bulk;
 use tests::test_env::TestEnv;
 
-use super::workers::Bulks;
-use super::{Delivery, batch, bind_event, deliver_with_deaths};
+use super::workers::BulkFixture;
+use super::{Delivery, batch, bind_event, deliver_with_crashes};
 
 /// What every item of the bulk, and the operation, must have come to.
 async fn assert_all_issued(env: &TestEnv, bulk: &str, items: usize) {
@@ -49,20 +49,20 @@ async fn assert_all_issued(env: &TestEnv, bulk: &str, items: usize) {
 #[tokio::test]
 async fn five_thousand_items_get_a_card_each_whatever_dies() {
     const ITEMS: usize = 5000;
-    let bulks = Bulks::of_thousands().await;
+    let bulks = BulkFixture::of_thousands().await;
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;
-    let how = Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
-    let run = deliver_with_deaths(&bulks.env, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
-    println!("{} deliveries, {} deaths", run.deliveries, run.deaths);
-    assert!(run.deaths > 10);
+    let how = Delivery { batch: 1, copies: 2, moments: 40, crash: 0.25, ..Delivery::default() };
+    let run = deliver_with_crashes(&bulks.env, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
+    println!("{} deliveries, {} crashes", run.deliveries, run.crashes);
+    assert!(run.crashes > 10);
     assert_all_issued(&bulks.env, &bulk, ITEMS).await;
 }
 
 /// Rule 4: the worker dies after half a chunk; one of the cards is bound; the message comes again.
 #[tokio::test]
 async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(100).await;
     let plan = bulks.start(&bulk).await;
@@ -79,9 +79,9 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     })
     .await;
     let worker = Function::new("start-bulk-worker", env.environment_behind(&url)).await;
-    answer_of(&worker, &plan).await;
+    payload_of(&worker, &plan).await;
     let chunk = env.take_messages().await.remove(0);
-    answer_of(&worker, &chunk).await;
+    payload_of(&worker, &chunk).await;
     assert!(env.events().await.is_empty());
     let issued: Vec<u64> = env.rows().await.values().filter_map(|row| row["card_id"].as_u64()).collect();
     assert_eq!(issued.len(), 2 * 50);
@@ -90,7 +90,7 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     let bind = Function::new("bind-card", environment.clone()).await;
     bind.invoke(bind_event(issued[0], None, "k")).await.response(202);
     let binder = Function::new("bind-card-worker", environment.clone()).await;
-    answer_of(&binder, &env.take_messages().await[0]).await;
+    payload_of(&binder, &env.take_messages().await[0]).await;
     let card = |rows: BTreeMap<(String, String), Value>| {
         let is_card = |row: &&Value| row["card_id"] == issued[0] && row["sk"] == "CARD";
         rows.values().find(is_card).unwrap().clone()
@@ -104,15 +104,15 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     assert_all_issued(env, &bulk, 100).await;
 }
 
-async fn answer_of(function: &Function, message: &str) -> Value {
-    function.invoke(batch(&[(message.to_owned(), 1)])).await.answer()
+async fn payload_of(function: &Function, message: &str) -> Value {
+    function.invoke(batch(&[(message.to_owned(), 1)])).await.payload()
 }
 
 /// An increment that was committed, and died before it could say so; then its bulk is canceled. Repeated, it says
 /// what is true: its items are in.
 #[tokio::test]
 async fn an_increment_that_died_at_the_end_is_not_refused_later() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let broken = Arc::new(Mutex::new(true));
@@ -121,7 +121,7 @@ async fn an_increment_that_died_at_the_end_is_not_refused_later() {
         let ends_request = String::from_utf8_lossy(call.body).contains("ended_at");
         if moment == Moment::Before && call.target.ends_with("UpdateItem") && ends_request && *is_broken.lock().unwrap()
         {
-            return Step::Answer(500, "{}".to_owned());
+            return Step::Respond(500, "{}".to_owned());
         }
         Step::Pass
     })

@@ -15,8 +15,8 @@ use tests::requests::{cancel_bulk, increment_bulk};
 use tests::seed;
 use tests::test_env::TestEnv;
 
-use super::workers::Bulks;
-use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_deaths};
+use super::workers::BulkFixture;
+use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_crashes};
 
 pub const CANCELER: &str = "cancel-bulk-worker";
 
@@ -59,7 +59,7 @@ fn assert_results_agree(rows: &BTreeMap<(String, String), Value>, operation: &Va
 #[tokio::test]
 async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     const ITEMS: usize = 5000;
-    let bulks = Bulks::of_thousands().await;
+    let bulks = BulkFixture::of_thousands().await;
     let env = &bulks.env;
     let bulk = bulks.create(3000).await;
     let start = bulks.start(&bulk).await;
@@ -67,7 +67,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     bulks.grow(&bulk, 3000..ITEMS).await;
     env.events().await;
     let rows = env.rows().await;
-    let card = |number| Bulks::card_of(&rows, number);
+    let card = |number| BulkFixture::card_of(&rows, number);
     for number in 0..500 {
         let bound = seed::bound(card(number), CardStatus::Created, ACCOUNT, CUSTOMER);
         seed::put(&env.dynamodb, &env.table, ORG, &bound).await;
@@ -82,9 +82,9 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     }
     let named: Vec<String> = (1000..1300).chain(4000..4200).chain(9000..9100).map(external_id).collect();
     let partial = bulks.cancel(&bulk, Some(named)).await;
-    let how = || Delivery { batch: 1, copies: 2, moments: 40, death: 0.25, ..Delivery::default() };
-    let run = deliver_with_deaths(env, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
-    println!("PARTIAL: {} deliveries, {} deaths", run.deliveries, run.deaths);
+    let how = || Delivery { batch: 1, copies: 2, moments: 40, crash: 0.25, ..Delivery::default() };
+    let run = deliver_with_crashes(env, &[CANCELER, CANCELER], vec![partial.clone()], how(), Rng::with_seed(1)).await;
+    println!("PARTIAL: {} deliveries, {} crashes", run.deliveries, run.crashes);
     let events = env.events().await;
     let expected: BTreeMap<String, String> = (1000..1300)
         .map(|number| (number, "EXTERNAL_ID_AND_CARD_CANCELED"))
@@ -97,10 +97,10 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     assert_eq!((&end["data"]["canceled"], &end["data"]["failed"]), (&json!(500), &json!(100)));
 
     let full = bulks.cancel(&bulk, None).await;
-    let crew = [CANCELER, CANCELER, CANCELER];
-    let run = deliver_with_deaths(env, &crew, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
-    println!("FULL: {} deliveries, {} deaths", run.deliveries, run.deaths);
-    assert!(run.deaths > 10);
+    let workers = [CANCELER, CANCELER, CANCELER];
+    let run = deliver_with_crashes(env, &workers, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
+    println!("FULL: {} deliveries, {} crashes", run.deliveries, run.crashes);
+    assert!(run.crashes > 10);
     let events = env.events().await;
     let expected: BTreeMap<String, String> = (0..ITEMS)
         .map(|number| {
@@ -148,7 +148,7 @@ pub fn row_of(events: &BTreeMap<String, Value>, event_type: &str) -> Value {
 #[tokio::test]
 async fn of_binds_and_a_cancel_one_wins_each_card() {
     const CARDS: usize = 200;
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(CARDS).await;
     let start = bulks.start(&bulk).await;
@@ -157,7 +157,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
     let rows = env.rows().await;
     let bind = Function::new("bind-card", env.environment()).await;
     for number in 0..CARDS {
-        let event = bind_event(Bulks::card_of(&rows, number), None, &format!("bind-{number}"));
+        let event = bind_event(BulkFixture::card_of(&rows, number), None, &format!("bind-{number}"));
         bind.invoke(event).await.response(202);
     }
     let messages = env.take_messages().await;
@@ -167,13 +167,13 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
     let worker = Function::new(CANCELER, env.environment()).await;
     worker.invoke(batch(&[(cancel.clone(), 1)])).await;
     let chunks = env.take_messages().await;
-    let how = || Delivery { batch: 5, moments: 8, death: 0.1, ..Delivery::default() };
+    let how = || Delivery { batch: 5, moments: 8, crash: 0.1, ..Delivery::default() };
     let binders = ["bind-card-worker", "bind-card-worker"];
-    let binding = deliver_with_deaths(env, &binders, messages, how(), Rng::with_seed(3));
+    let binding = deliver_with_crashes(env, &binders, messages, how(), Rng::with_seed(3));
     let canceling = async {
         let bound = async || env.rows().await.values().filter(|row| row["status"] == "CREATED").count();
         while bound().await < CARDS / 8 {}
-        deliver_with_deaths(env, &[CANCELER, CANCELER], chunks, how(), Rng::with_seed(4)).await
+        deliver_with_crashes(env, &[CANCELER, CANCELER], chunks, how(), Rng::with_seed(4)).await
     };
     let (binding, canceling) = join(binding, canceling).await;
 
@@ -201,7 +201,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
             other => panic!("{other}"),
         }
     }
-    println!("{bound} bound, {} canceled, {} deaths", CARDS - bound, binding.deaths + canceling.deaths);
+    println!("{bound} bound, {} canceled, {} crashes", CARDS - bound, binding.crashes + canceling.crashes);
     assert!((1..CARDS).contains(&bound), "not a race");
     assert_eq!((codes.len(), outcomes.len(), events.len()), (CARDS, CARDS, 2 * CARDS + 1));
     assert_eq!(row(&rows, |row| row["sk"] == "BULK")["canceled"], CARDS - bound);
@@ -212,7 +212,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
 #[tokio::test]
 async fn of_a_start_and_a_cancel_nothing_is_left() {
     const ITEMS: usize = 1000;
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(ITEMS).await;
     let environment = env.environment();
@@ -223,9 +223,9 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
         messages.extend(env.take_messages().await);
     }
     assert_eq!(messages.len(), 20);
-    let how = Delivery { batch: 1, moments: 20, death: 0.1, ..Delivery::default() };
-    let crew = ["start-bulk-worker", "start-bulk-worker", CANCELER, CANCELER];
-    let run = deliver_with_deaths(env, &crew, messages, how, Rng::with_seed(4)).await;
+    let how = Delivery { batch: 1, moments: 20, crash: 0.1, ..Delivery::default() };
+    let workers = ["start-bulk-worker", "start-bulk-worker", CANCELER, CANCELER];
+    let run = deliver_with_crashes(env, &workers, messages, how, Rng::with_seed(4)).await;
 
     let (events, rows) = (env.events().await, env.rows().await);
     let codes = codes(&events, &cid(&cancel));
@@ -234,7 +234,7 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
         .filter(|event| event["event_type"] == "create")
         .map(|event| event["data"]["external_id"].as_str().unwrap().to_owned())
         .collect();
-    println!("{} issued, {} deaths", issued.len(), run.deaths);
+    println!("{} issued, {} crashes", issued.len(), run.crashes);
     let expected: BTreeMap<String, String> = (0..ITEMS)
         .map(external_id)
         .map(|id| {
@@ -262,14 +262,14 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
 #[case::before_the_message("AmazonSQS.SendMessage", Moment::Before)]
 #[tokio::test]
 async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] target: &'static str, #[case] at: Moment) {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(150).await;
     let broken = Arc::new(Mutex::new(true));
     let is_broken = Arc::clone(&broken);
     let url = proxy::start(move |call, moment| {
         if *is_broken.lock().unwrap() && moment == at && call.target.ends_with(target) {
-            return Step::Answer(500, "{}".to_owned());
+            return Step::Respond(500, "{}".to_owned());
         }
         Step::Pass
     })
@@ -292,7 +292,7 @@ async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] tar
 /// The longest IDs that there are, of the characters that take the most room everywhere.
 #[tokio::test]
 async fn a_thousand_of_the_longest_names_fit() {
-    let bulks = Bulks::of_thousands().await;
+    let bulks = BulkFixture::of_thousands().await;
     let env: &TestEnv = &bulks.env;
     let bulk = bulks.create(1).await;
     let long = |number: usize| format!("{number:04}{}", ["😀", "\u{ffff}", "\u{10ffff}"][number % 3].repeat(251));

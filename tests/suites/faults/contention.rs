@@ -13,7 +13,7 @@ use tests::seed;
 use tests::test_env::{TestEnv, drain};
 
 use super::cancels::{CANCELER, cid, codes, row, row_of};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, batch, failed};
 
 /// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as
@@ -33,13 +33,13 @@ pub async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str
         *left -= 1;
         // The rest of the call is left undone with it: each statement has an answer of its own.
         let refused = json!({ "Error": { "Code": code, "Message": "m" } });
-        Step::Answer(200, json!({ "Responses": vec![refused; statements.len()] }).to_string())
+        Step::Respond(200, json!({ "Responses": vec![refused; statements.len()] }).to_string())
     })
     .await
 }
 
 /// Has all of the bulk canceled, and planned; answers the correlation ID and the message of the first chunk.
-pub async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
+pub async fn planned(bulks: &BulkFixture, bulk: &str) -> (Value, String) {
     let plan = bulks.cancel(bulk, None).await;
     let worker = Function::new(CANCELER, bulks.env.environment()).await;
     worker.invoke(batch(&[(plan.clone(), 1)])).await;
@@ -52,7 +52,7 @@ pub async fn planned(bulks: &Bulks, bulk: &str) -> (Value, String) {
 #[case::internal("InternalServerError")]
 #[tokio::test]
 async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static str) {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let bulk = bulks.create(30).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(3), Arc::new(Mutex::new(2)), code).await;
@@ -73,16 +73,16 @@ pub async fn wait_for_others(env: &TestEnv) {
 /// What others hold at every try comes back, until hardly any is left. Then it is given up: nobody tries any more, and
 /// once all who did have ended, it is refused.
 #[tokio::test]
-async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
-    let bulks = Bulks::new().await;
+async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
     let comes_back = async |worker: &Function, receives: u32| {
-        let answer = worker.invoke(batch(&[(chunk.clone(), receives)])).await.answer();
-        assert_eq!(failed(&answer), BTreeSet::from([0]));
+        let response = worker.invoke(batch(&[(chunk.clone(), receives)])).await.payload();
+        assert_eq!(failed(&response), BTreeSet::from([0]));
         assert!(env.events().await.is_empty());
     };
     let is_given_up = async || env.rows().await.values().any(|row| row.get("held_since").is_some());
@@ -111,8 +111,8 @@ async fn an_item_that_is_held_for_ever_is_refused_in_the_end() {
 
 /// A delivery that had read nothing when another gave the chunk up comes through after all, and says what it did.
 #[tokio::test]
-async fn who_cancels_what_another_gave_up_is_who_says_so() {
-    let bulks = Bulks::new().await;
+async fn a_delivery_that_cancels_what_another_gave_up_reports_it() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
@@ -127,13 +127,13 @@ async fn who_cancels_what_another_gave_up_is_who_says_so() {
     let slow = Function::new(CANCELER, env.environment_behind(&url)).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let giving_up = Function::new(CANCELER, env.environment_behind(&url)).await;
-    let (answer, ()) = futures_util::future::join(slow.invoke(batch(&[(chunk.clone(), 1)])), async {
+    let (response, ()) = futures_util::future::join(slow.invoke(batch(&[(chunk.clone(), 1)])), async {
         giving_up.invoke(batch(&[(chunk.clone(), 4)])).await;
         assert!(env.rows().await.values().any(|row| row.get("held_since").is_some()));
         given_up.send(true).unwrap();
     })
     .await;
-    answer.acknowledged();
+    response.acknowledged();
     let codes = codes(&env.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
@@ -141,7 +141,7 @@ async fn who_cancels_what_another_gave_up_is_who_says_so() {
 /// A try that canceled the item, but whose answer was lost, before others held it to the last.
 #[tokio::test]
 async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
@@ -153,10 +153,10 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
         tries += usize::from(moment == Moment::Before);
         match (tries, moment) {
             (1, Moment::Before) => Step::Pass,
-            (1, Moment::After) => Step::Answer(500, "{}".to_owned()),
+            (1, Moment::After) => Step::Respond(500, "{}".to_owned()),
             _ => {
                 let held = json!({ "Error": { "Code": "TransactionConflict", "Message": "m" } });
-                Step::Answer(200, json!({ "Responses": [held] }).to_string())
+                Step::Respond(200, json!({ "Responses": [held] }).to_string())
             }
         }
     })
@@ -172,7 +172,7 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
 /// A card that was issued after the plan and canceled by a delivery that died, before others held its item to the last.
 #[tokio::test]
 async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let starter = Function::new("start-bulk-worker", env.environment()).await;
@@ -181,17 +181,17 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     let start_chunk = env.take_messages().await.remove(0);
     let (cid, chunk) = planned(&bulks, &bulk).await;
     starter.invoke(batch(&[(start_chunk, 1)])).await;
-    let card = Bulks::card_of(&env.rows().await, 0);
+    let card = BulkFixture::card_of(&env.rows().await, 0);
 
     // All but its result is done.
     let url = proxy::start(|call, moment| {
         let is_result = moment == Moment::Before && call.target.ends_with("PutItem");
-        if is_result { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+        if is_result { Step::Respond(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
     let dying = Function::new(CANCELER, env.environment_behind(&url)).await;
-    let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    let response = dying.invoke(batch(&[(chunk.clone(), 1)])).await.payload();
+    assert_eq!(failed(&response), BTreeSet::from([0]));
     assert_eq!(row(&env.rows().await, |row| row["sk"] == "CARD" && row["card_id"] == card)["status"], "CANCELED");
 
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
@@ -209,14 +209,14 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
 
 /// An answer that does not bring the row does not mean that there is none.
 #[tokio::test]
-async fn a_card_that_an_answer_leaves_out_is_looked_for() {
-    let bulks = Bulks::new().await;
+async fn a_card_missing_from_a_response_is_read_again() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
     env.events().await;
-    let card = Bulks::card_of(&env.rows().await, 1);
+    let card = BulkFixture::card_of(&env.rows().await, 1);
     let bound = seed::bound(card, CardStatus::Created, ACCOUNT, CUSTOMER);
     seed::put(&env.dynamodb, &env.table, ORG, &bound).await;
     let (cid, chunk) = planned(&bulks, &bulk).await;
@@ -224,7 +224,7 @@ async fn a_card_that_an_answer_leaves_out_is_looked_for() {
         if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
             // The first in the order of external IDs.
             let refused = json!({ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } });
-            return Step::Answer(200, json!({ "Responses": [refused, {}] }).to_string());
+            return Step::Respond(200, json!({ "Responses": [refused, {}] }).to_string());
         }
         Step::Pass
     })

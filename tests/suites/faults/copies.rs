@@ -14,7 +14,7 @@ use tests::test_env::drain;
 
 use super::cancels::CANCELER;
 use super::rows::{fill, operation_of, row_at, take};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 use super::{batch, failed};
 
 /// Items of the bulk. A page of a plan is what DynamoDB answers at once: 1 MB, which some 490 of these are.
@@ -77,7 +77,7 @@ impl Seen {
         let entries: &[Value] = request["Entries"].as_array().map_or(&single, Vec::as_slice);
         let bodies: Vec<&str> = entries.iter().map(|entry| entry["MessageBody"].as_str().unwrap()).collect();
         if self.fails(&step_of(bodies[0])) {
-            return Step::Answer(500, "{}".to_owned());
+            return Step::Respond(500, "{}".to_owned());
         }
         for body in bodies {
             match step_of(body).split_once(r#""chunk":{"number":"#) {
@@ -87,8 +87,8 @@ impl Seen {
         }
         let taken = |entry: &Value| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" });
         let taken: Vec<Value> = entries.iter().map(taken).collect();
-        let answer = json!({ "Successful": taken, "Failed": [], "MessageId": "m", "MD5OfMessageBody": "0" });
-        Step::Answer(200, answer.to_string())
+        let response = json!({ "Successful": taken, "Failed": [], "MessageId": "m", "MD5OfMessageBody": "0" });
+        Step::Respond(200, response.to_string())
     }
 
     /// Draws whether this try fails. Each call has draws of its own, so the order of those beside it does not matter.
@@ -105,7 +105,7 @@ fn draws_of(first: &str) -> Rng {
 /// A plan whose pages come back now and then: each comes to its own chunks and to one next page, however often.
 #[tokio::test]
 async fn copies_of_a_page_do_not_multiply() {
-    let bulks = Bulks::of_thousands().await;
+    let bulks = BulkFixture::of_thousands().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     take(env, &format!("BULK#{bulk}"), &format!("I#{}", external_id(0))).await;
@@ -123,10 +123,10 @@ async fn copies_of_a_page_do_not_multiply() {
 
     let (mut waiting, mut deliveries) = (VecDeque::from([(plan, 1)]), 0);
     while let Some((message, receives)) = waiting.pop_front() {
-        let answer = worker.invoke(batch(&[(message.clone(), receives)])).await;
-        let answer = answer.answer();
+        let response = worker.invoke(batch(&[(message.clone(), receives)])).await;
+        let response = response.payload();
         deliveries += 1;
-        if failed(&answer).contains(&0) {
+        if failed(&response).contains(&0) {
             waiting.push_back((message, receives + 1));
         }
         let mut seen = seen.lock().unwrap();

@@ -26,12 +26,12 @@ async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
     .await;
     let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
     killer.set(Box::new(endpoint.killer())).ok().unwrap();
-    assert_eq!(endpoint.invoke(bind_event(1, None, "k")).await, Invocation::Died);
+    assert_eq!(endpoint.invoke(bind_event(1, None, "k")).await, Invocation::Crashed);
     assert_eq!(env.rows().await.len(), 2);
     assert!(env.take_messages().await.is_empty());
 
-    let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
-    assert_eq!(answer["statusCode"], 202);
+    let response = endpoint.invoke(bind_event(1, None, "k")).await.payload();
+    assert_eq!(response["statusCode"], 202);
     assert_eq!(env.rows().await.len(), 2);
     assert_eq!(env.take_messages().await.len(), 1);
 }

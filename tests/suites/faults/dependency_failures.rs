@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::cancels::CANCELER;
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, accept, batch, bind_event, env_with, failed};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
         }
         let request: Value = serde_json::from_slice(call.body).unwrap();
         let entries = request["Entries"].as_array().unwrap();
-        let answers: Vec<_> = entries
+        let responses: Vec<_> = entries
             .iter()
             .map(|entry| {
                 let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
@@ -39,15 +39,15 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
                 }
             })
             .collect();
-        let answer = json!({ "FailedEntryCount": 1, "Entries": answers });
-        Step::Answer(200, answer.to_string())
+        let response = json!({ "FailedEntryCount": 1, "Entries": responses });
+        Step::Respond(200, response.to_string())
     })
     .await;
     let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let position = messages.iter().position(|body| body.contains(r#""card_id":2,"#)).unwrap();
     let deliveries: Vec<_> = messages.iter().map(|body| (body.clone(), 1)).collect();
-    let answer = worker.invoke(batch(&deliveries)).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::from([position]));
+    let response = worker.invoke(batch(&deliveries)).await.payload();
+    assert_eq!(failed(&response), BTreeSet::from([position]));
 
     *refuse.lock().unwrap() = false;
     worker.invoke(batch(&[(messages[position].clone(), 2)])).await.acknowledged();
@@ -70,7 +70,7 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
         if moment == Moment::Before && call.target.ends_with("UpdateItem") && faults > 0 {
             faults -= 1;
             let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "m" });
-            return Step::Answer(status, body.to_string());
+            return Step::Respond(status, body.to_string());
         }
         Step::Pass
     })
@@ -97,7 +97,7 @@ async fn a_reissue_survives_conflicts(
                 "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "message": "m",
                 "CancellationReasons": [{ "Code": "None" }, { "Code": code, "Message": "m" }],
             });
-            return Step::Answer(400, body.to_string());
+            return Step::Respond(400, body.to_string());
         }
         Step::Pass
     })
@@ -114,17 +114,17 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
     let messages = accept(&env, &[(1, None)]).await;
     let url = proxy::start(|call, moment| {
         if moment == Moment::Before && call.target.ends_with("UpdateItem") {
-            return Step::Answer(500, "{}".to_owned());
+            return Step::Respond(500, "{}".to_owned());
         }
         Step::Pass
     })
     .await;
     let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
-    let answer = worker.invoke(batch(&[(messages[0].clone(), 4)])).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    let response = worker.invoke(batch(&[(messages[0].clone(), 4)])).await.payload();
+    assert_eq!(failed(&response), BTreeSet::from([0]));
     assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
-    let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::new());
+    let response = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.payload();
+    assert_eq!(failed(&response), BTreeSet::new());
     assert_eq!(drain(&env.sqs, &env.dlq_url).await, messages);
 }
 
@@ -142,15 +142,15 @@ async fn a_dependency_that_fails_is_a_503() {
     let env = env_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|call, moment| {
         if moment == Moment::Before && call.target == "AmazonSQS.SendMessage" {
-            return Step::Answer(503, "{}".to_owned());
+            return Step::Respond(503, "{}".to_owned());
         }
         Step::Pass
     })
     .await;
     let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
-    let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
-    assert_eq!(answer["statusCode"], 503);
-    assert_eq!(answer["headers"]["retry-after"], "1");
+    let response = endpoint.invoke(bind_event(1, None, "k")).await.payload();
+    assert_eq!(response["statusCode"], 503);
+    assert_eq!(response["headers"]["retry-after"], "1");
 }
 
 /// The same message twice at once, and the other copy's transaction falls between the two reads of one.
@@ -188,12 +188,12 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
     let worker = Function::new("bind-card-worker", env.environment_behind(&url)).await;
     let started = Instant::now();
     let both = [(messages[0].clone(), 1), ("junk".to_owned(), 1)];
-    let answer = worker.invoke(batch(&both)).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    let response = worker.invoke(batch(&both)).await.payload();
+    assert_eq!(failed(&response), BTreeSet::from([0]));
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
     // Applied, but not published: on the last try it is kept, not let go.
-    let answer = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::new());
+    let response = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.payload();
+    assert_eq!(failed(&response), BTreeSet::new());
     assert_eq!(drain(&env.sqs, &env.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
 }
 
@@ -204,14 +204,14 @@ async fn a_table_that_hangs_is_a_503_in_time() {
     let url = proxy::start(|_, _| Step::Hang).await;
     let endpoint = Function::new("bind-card", env.environment_behind(&url)).await;
     let started = Instant::now();
-    let answer = endpoint.invoke(bind_event(1, None, "k")).await.answer();
-    assert_eq!(answer["statusCode"], 503);
+    let response = endpoint.invoke(bind_event(1, None, "k")).await.payload();
+    assert_eq!(response["statusCode"], 503);
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
 }
 
 /// The first request of a key is carried out while the second is still looking at the card.
 #[tokio::test]
-async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first() {
+async fn a_retry_after_the_card_has_changed_gets_the_first_response() {
     let env = env_with(&[seed::unbound(1)]).await;
     let url = proxy::start(|call, moment| {
         let card = call.target.ends_with("GetItem") && String::from_utf8_lossy(call.body).contains("#CARD#1\"");
@@ -227,15 +227,15 @@ async fn a_repetition_that_comes_too_late_to_be_allowed_is_answered_as_the_first
         worker.invoke(batch(&[(messages[0].clone(), 1)])).await
     };
     let (second, _) = tokio::join!(second, first);
-    let answer = second.answer();
-    assert_eq!(answer["statusCode"], 202, "{answer}");
+    let response = second.payload();
+    assert_eq!(response["statusCode"], 202, "{response}");
     assert_eq!(env.rows().await.len(), 2);
 }
 
 /// Of a batch of statements IAM refuses each by itself, in an answer that is a success.
 #[tokio::test]
 async fn what_a_statement_was_refused_for_is_in_the_reason() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let bulk = bulks.create(3).await;
     let plan = bulks.cancel(&bulk, None).await;
     let url = proxy::start(|call, moment| {
@@ -244,14 +244,14 @@ async fn what_a_statement_was_refused_for_is_in_the_reason() {
         }
         let request: Value = serde_json::from_slice(call.body).unwrap();
         let refused = |_: &Value| json!({ "TableName": "t", "Error": { "Code": "AccessDenied", "Message": "no" } });
-        let answers: Vec<Value> = request["Statements"].as_array().unwrap().iter().map(refused).collect();
-        Step::Answer(200, json!({ "Responses": answers }).to_string())
+        let responses: Vec<Value> = request["Statements"].as_array().unwrap().iter().map(refused).collect();
+        Step::Respond(200, json!({ "Responses": responses }).to_string())
     })
     .await;
     let worker = Function::new(CANCELER, bulks.env.environment_behind(&url)).await.patient();
     worker.invoke(batch(&[(plan, 1)])).await.acknowledged();
     let chunk = bulks.env.take_messages().await.remove(0);
-    let answer = worker.invoke(batch(&[(chunk, 1)])).await.answer();
-    assert_eq!(failed(&answer).len(), 1);
+    let response = worker.invoke(batch(&[(chunk, 1)])).await.payload();
+    assert_eq!(failed(&response).len(), 1);
     assert!(worker.log().contains("statements were left undone: AccessDenied"), "{}", worker.log());
 }

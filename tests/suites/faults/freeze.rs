@@ -4,7 +4,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
-use tests::link::{Death, Link};
+use tests::link::{Disconnect, Link};
 use tests::payloads::batch;
 use tests::seed;
 use tests::test_env::TestEnv;
@@ -32,7 +32,7 @@ async fn link() -> Link {
 #[rstest]
 #[tokio::test]
 async fn a_worker_handles_its_next_messages(
-    #[values(Death::Reset, Death::Silence)] death: Death,
+    #[values(Disconnect::Reset, Disconnect::Silent)] how: Disconnect,
     #[values(1, 3, 10, 20)] count: usize,
 ) {
     let cards: Vec<_> = (1..=1 + count as u64).map(seed::unbound).collect();
@@ -42,18 +42,18 @@ async fn a_worker_handles_its_next_messages(
     let (before, after) = messages.split_at(count);
     let link = link().await;
     let worker = function("bind-card-worker", &env, &["DYNAMODB"], &link).await;
-    let all_done = Invocation::Answered(json!({ "batchItemFailures": [] }));
+    let all_done = Invocation::Responded(json!({ "batchItemFailures": [] }));
     assert_eq!(worker.invoke(batch(before)).await, all_done);
     assert!(link.alive() >= count, "{} connections", link.alive());
-    let done = worker.invoke_after_freeze(|| link.die(death), batch(after)).await;
+    let done = worker.invoke_after_freeze(|| link.disconnect(how), batch(after)).await;
     assert_eq!(done, all_done, "{}", worker.log());
     assert_eq!(env.events().await.len(), cards.len());
 }
 
 #[rstest]
 #[tokio::test]
-async fn an_endpoint_answers_its_next_request(
-    #[values(Death::Reset, Death::Silence)] death: Death,
+async fn an_endpoint_serves_its_next_request(
+    #[values(Disconnect::Reset, Disconnect::Silent)] how: Disconnect,
     #[values(1, 3, 10, 20)] count: usize,
     #[values(&["SQS"], &["SQS", "DYNAMODB"])] services: &[&str],
 ) {
@@ -66,14 +66,14 @@ async fn an_endpoint_answers_its_next_request(
     assert!(link.alive() >= count.min(MOST_AT_ONCE), "{} connections", link.alive());
     let mut again = request(before + 1..=before + 1);
     again["headers"]["idempotency-key"] = "another".into();
-    let answer = endpoint.invoke_after_freeze(|| link.die(death), again).await;
-    all_canceled(&answer, &endpoint);
+    let response = endpoint.invoke_after_freeze(|| link.disconnect(how), again).await;
+    all_canceled(&response, &endpoint);
 }
 
 #[track_caller]
-fn all_canceled(answer: &Invocation, endpoint: &Function) {
-    let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
-    assert_eq!(answer["statusCode"], 200, "{answer} {}", endpoint.log());
-    let results: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+fn all_canceled(response: &Invocation, endpoint: &Function) {
+    let Invocation::Responded(response) = response else { panic!("{response:?}") };
+    assert_eq!(response["statusCode"], 200, "{response} {}", endpoint.log());
+    let results: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
 }

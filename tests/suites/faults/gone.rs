@@ -12,7 +12,7 @@ use tests::test_env::TestEnv;
 use super::cancels::{CANCELER, row, row_of};
 use super::contention::planned;
 use super::rows::{operation_of, reasons_of_dead_letters, row_at, take};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, accept, batch, bind_event, env_with, failed};
 
 const NEW_CARD: u64 = 1;
@@ -28,9 +28,9 @@ async fn cards() -> TestEnv {
 async fn deliver(env: &TestEnv, worker: &str, message: &str) {
     let worker = Function::new(worker, env.environment()).await;
     for receives in 1..=5 {
-        let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await;
-        let answer = answer.answer();
-        if failed(&answer).is_empty() {
+        let response = worker.invoke(batch(&[(message.to_owned(), receives)])).await;
+        let response = response.payload();
+        if failed(&response).is_empty() {
             return;
         }
     }
@@ -64,7 +64,7 @@ async fn a_bind_whose_operation_is_gone_changes_no_card(#[case] reissued: Option
 
 #[tokio::test]
 async fn a_full_cancel_whose_operation_is_gone_does_not_seal() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let bulk = bulks.create(3).await;
     let plan = bulks.cancel(&bulk, None).await;
     assert_does_nothing(&bulks.env, CANCELER, &plan).await;
@@ -73,7 +73,7 @@ async fn a_full_cancel_whose_operation_is_gone_does_not_seal() {
 /// Items with a card, and items without.
 #[tokio::test]
 async fn a_chunk_of_a_cancel_whose_operation_is_gone_cancels_nothing() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let bulk = bulks.create(2).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
@@ -87,7 +87,7 @@ async fn a_chunk_of_a_cancel_whose_operation_is_gone_cancels_nothing() {
 #[rstest]
 #[tokio::test]
 async fn a_start_whose_operation_is_gone_issues_nothing(#[values(false, true)] is_planned: bool) {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let bulk = bulks.create(3).await;
     let mut message = bulks.start(&bulk).await;
     if is_planned {
@@ -112,7 +112,7 @@ async fn a_bind_that_was_done_is_accepted_again_though_its_operation_is_gone(#[c
     let env = cards().await;
     let message = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
     deliver(&env, "bind-card-worker", &message).await;
-    let told = facts(env.events().await);
+    let before = facts(env.events().await);
     let rows = env.rows().await;
     take(&env, &operation_of(&message), "OP").await;
 
@@ -121,7 +121,7 @@ async fn a_bind_that_was_done_is_accepted_again_though_its_operation_is_gone(#[c
     deliver(&env, "bind-card-worker", &again).await;
     let events = env.events().await;
     assert_eq!(row_of(&events, "bind_card")["status"], "SUCCESS");
-    assert_eq!(facts(events), told);
+    assert_eq!(facts(events), before);
     assert_eq!(reasons_of_dead_letters(&env).await, Vec::<String>::new());
     let cards = |rows: BTreeMap<(String, String), Value>| -> BTreeMap<_, _> {
         rows.into_iter().filter(|((_, sk), _)| sk == "CARD").collect()
@@ -151,8 +151,8 @@ async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
     let mut other = bind_event(NEW_CARD, then, "key-0");
     other["headers"]["x-customer-id"] = json!(customer.to_string());
     let endpoint = Function::new("bind-card", env.environment()).await;
-    let answer = endpoint.invoke(other).await.answer();
-    assert!(answer["statusCode"] == 409 || answer["statusCode"] == 422, "{answer}");
+    let response = endpoint.invoke(other).await.payload();
+    assert!(response["statusCode"] == 409 || response["statusCode"] == 422, "{response}");
     assert_eq!(env.rows().await, rows, "something is recorded");
     assert_eq!(env.take_messages().await, Vec::<String>::new());
 }
@@ -160,7 +160,7 @@ async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
 /// The start was accepted, and finds its bulk sealed: whoever lives by events must hear of it.
 #[tokio::test]
 async fn a_start_that_comes_too_late_is_refused_in_an_event() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(3).await;
     let start = bulks.start(&bulk).await;
@@ -186,9 +186,9 @@ async fn a_start_that_comes_too_late_is_refused_in_an_event() {
 
 /// So must whoever waits for the end of a start that is done: once, when all its cards are issued.
 #[tokio::test]
-async fn the_end_of_a_start_is_told_once_all_cards_are_issued() {
+async fn a_start_is_published_as_ended_once_all_cards_are_issued() {
     const ITEMS: usize = 150;
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(ITEMS).await;
     let plan = bulks.start(&bulk).await;

@@ -55,8 +55,8 @@ async fn ask(endpoint: &Function, org: &str, entries: Vec<Value>, key: Option<&s
     let request = cancel_orders(&json!(entries)).claim("tenant_id", org);
     let request = if let Some(key) = key { request.key(key) } else { request };
     let results = endpoint.invoke(request.event()).await.response(200);
-    let told = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
-    results.as_array().unwrap().iter().map(told).collect()
+    let errors = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
+    results.as_array().unwrap().iter().map(errors).collect()
 }
 
 async fn one(endpoint: &Function, org: &str, person: i32, pin: &str) -> Option<String> {
@@ -65,7 +65,7 @@ async fn one(endpoint: &Function, org: &str, person: i32, pin: &str) -> Option<S
 
 /// The commonest PINs, one after another, of everybody: 300 are told to be wrong, and then nothing is told of any.
 #[tokio::test]
-async fn spraying_over_many_persons_ends_with_the_hours_room() {
+async fn spraying_over_many_persons_ends_at_the_hourly_limit() {
     const PERSONS: i32 = 80;
     let env = TestEnv::new().await;
     feed_orders(&env, ORG, 1..PERSONS + 3).await;
@@ -81,19 +81,19 @@ async fn spraying_over_many_persons_ends_with_the_hours_room() {
     let early = HOUR / 10 - OffsetDateTime::now_utc().unix_timestamp().rem_euclid(HOUR);
     let endpoint = Function::new("cancel-orders", env.environment()).await.skewed(early).patient();
 
-    let mut told = Vec::new();
+    let mut errors = Vec::new();
     assert_eq!(one(&endpoint, ORG, PERSONS + 1, PIN).await, None);
     for pin in 0..5 {
         for persons in [1..41, 41..PERSONS + 1] {
             let guesses: Vec<_> = persons.map(|person| (person, format!("{pin}{pin}{pin}x"))).collect();
-            told.extend(guess(&endpoint, ORG, &guesses, None).await);
+            errors.extend(guess(&endpoint, ORG, &guesses, None).await);
         }
     }
     // 300 are not a whole number of forties.
     for person in 1..=PERSONS {
-        told.push(one(&endpoint, ORG, person, "last").await);
+        errors.push(one(&endpoint, ORG, person, "last").await);
     }
-    let count = |text: &str| told.iter().filter(|told| told.as_deref() == Some(text)).count();
+    let count = |text: &str| errors.iter().filter(|errors| errors.as_deref() == Some(text)).count();
     assert_eq!((count(WRONG), count(LOCKED)), (300, 480 - 300));
 
     // Whoever is next is told the same, right or wrong, and no try of theirs is used up.
@@ -110,7 +110,7 @@ async fn spraying_over_many_persons_ends_with_the_hours_room() {
 
 /// A request that is repeated with its key is told the same, and takes no more of the hour's room.
 #[tokio::test]
-async fn a_repeated_request_takes_no_more_of_the_hours_room() {
+async fn a_repeated_request_counts_once_against_the_hourly_limit() {
     let env = TestEnv::new().await;
     feed_orders(&env, ORG, 1..31).await;
     for person in 1..31 {
@@ -119,8 +119,8 @@ async fn a_repeated_request_takes_no_more_of_the_hours_room() {
     let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
     let guesses: Vec<_> = (1..31).map(|person| (person, "0000".to_owned())).collect();
     for _ in 0..12 {
-        let told: BTreeSet<_> = guess(&endpoint, ORG, &guesses, Some("k")).await.into_iter().collect();
-        assert_eq!(told, BTreeSet::from([Some(WRONG.to_owned())]));
+        let errors: BTreeSet<_> = guess(&endpoint, ORG, &guesses, Some("k")).await.into_iter().collect();
+        assert_eq!(errors, BTreeSet::from([Some(WRONG.to_owned())]));
     }
     let rows = env.rows().await;
     let (_, hour) = rows.iter().find(|((pk, _), _)| pk.contains("#PINS#")).unwrap();
@@ -156,7 +156,7 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
 
 /// Of a PIN that is told to be locked nobody learns whether it is right, from the room that the hour has left neither.
 #[tokio::test]
-async fn the_hours_room_does_not_tell_which_pin_is_right() {
+async fn the_hourly_limit_does_not_reveal_which_pin_is_right() {
     const PINS: i32 = 10;
     let env = TestEnv::new().await;
     let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
@@ -166,9 +166,9 @@ async fn the_hours_room_does_not_tell_which_pin_is_right() {
         set_pin(&env, org, 1).await;
         let pin = |order| if order == PINS { last.to_owned() } else { format!("000{order}") };
         let entry = |order| json!({ "OrderID": order, "CreatorID": 1, "PIN": pin(order) });
-        let told = ask(&endpoint, org, (1..=PINS).map(entry).collect(), None).await;
+        let errors = ask(&endpoint, org, (1..=PINS).map(entry).collect(), None).await;
         let expected = [[WRONG; 5], [LOCKED; 5]].concat();
-        assert_eq!(told.iter().flatten().collect::<Vec<_>>(), expected);
+        assert_eq!(errors.iter().flatten().collect::<Vec<_>>(), expected);
     }
     let rows = env.rows().await;
     let counted = |org: &str| {

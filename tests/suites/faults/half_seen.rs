@@ -16,12 +16,12 @@ use tokio::sync::watch;
 
 use super::cancels::{CANCELER, codes, row_of};
 use super::contention::{conflicting, planned, wait_for_others};
-use super::rows::{answer_now, is_about, operation_of, put_back, row_at, take};
-use super::workers::Bulks;
+use super::rows::{current_response, is_about, operation_of, put_back, row_at, take};
+use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, accept, batch, env_with, failed};
 
 fn handled() -> Invocation {
-    Invocation::Answered(json!({ "batchItemFailures": [] }))
+    Invocation::Responded(json!({ "batchItemFailures": [] }))
 }
 
 /// What two deliveries of a reissue, of card 2 by card 1, know of each other.
@@ -61,7 +61,7 @@ impl Reissue {
 
     /// Another worker, whose first call of this name waits until the first has done it. From then on, it is answered
     /// this of this card, as often as is left.
-    async fn second(&self, waits_at: &'static str, card: u64, answer: String, left: Arc<Mutex<usize>>) -> Function {
+    async fn second(&self, waits_at: &'static str, card: u64, response: String, left: Arc<Mutex<usize>>) -> Function {
         let (reached, done, pk) = (self.reached.clone(), self.done.subscribe(), format!("CARD#{card}"));
         let url = proxy::start(move |call, moment| {
             if moment == Moment::After {
@@ -74,7 +74,7 @@ impl Reissue {
             let mut left = left.lock().unwrap();
             if *done.borrow() && *left > 0 && is_about(call, "GetItem", &pk) {
                 *left -= 1;
-                return Step::Answer(200, answer.clone());
+                return Step::Respond(200, response.clone());
             }
             Step::Pass
         })
@@ -111,9 +111,9 @@ impl Reissue {
 #[case::at_the_first_look("GetItem")]
 #[case::after_a_conflict("TransactWriteItems")]
 #[tokio::test]
-async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] waits_at: &'static str) {
+async fn a_reissue_whose_new_card_is_visible_first_is_one_reissue(#[case] waits_at: &'static str) {
     let reissue = Reissue::accepted().await;
-    let old = answer_now(&reissue.env, "CARD#2", "CARD").await;
+    let old = current_response(&reissue.env, "CARD#2", "CARD").await;
     let left = Arc::new(Mutex::new(1));
     let (first, second) = (reissue.first().await, reissue.second(waits_at, 2, old, Arc::clone(&left)).await);
     let message = batch(&[(reissue.message.clone(), 1)]);
@@ -132,9 +132,9 @@ async fn a_reissue_of_which_the_new_card_is_seen_first_is_one_reissue(#[case] wa
 /// The old card is seen replaced by this very operation, and the new one still unbound: nothing is said of either
 /// before both are seen.
 #[tokio::test]
-async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_seen() {
+async fn a_reissue_is_published_only_once_both_cards_are_visible() {
     let reissue = Reissue::accepted().await;
-    let unbound = answer_now(&reissue.env, "CARD#1", "CARD").await;
+    let unbound = current_response(&reissue.env, "CARD#1", "CARD").await;
     let left = Arc::new(Mutex::new(usize::MAX));
     let (first, second) =
         (reissue.first().await, reissue.second("TransactWriteItems", 1, unbound, Arc::clone(&left)).await);
@@ -143,8 +143,8 @@ async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_see
         let other = second.invoke(message.clone()).await;
         let before = reissue.env.events().await;
         assert!(before.is_empty(), "said before both cards were seen: {before:#?}");
-        let answer = other.answer();
-        assert_eq!(failed(&answer), BTreeSet::from([0]));
+        let response = other.payload();
+        assert_eq!(failed(&response), BTreeSet::from([0]));
         let operation = row_at(&reissue.env, &operation_of(&reissue.message), "OP").await.unwrap();
         assert_eq!((&operation["state"], &operation["outcome"]), (&json!("PENDING"), &Value::Null));
         *left.lock().unwrap() = 0;
@@ -156,7 +156,7 @@ async fn a_reissue_of_which_the_old_card_is_seen_first_is_told_when_both_are_see
 }
 
 /// Starts the bulk; answers the messages of its chunks.
-async fn started(bulks: &Bulks, bulk: &str) -> Vec<String> {
+async fn started(bulks: &BulkFixture, bulk: &str) -> Vec<String> {
     let plan = bulks.start(bulk).await;
     let worker = Function::new("start-bulk-worker", bulks.env.environment()).await;
     assert_eq!(worker.invoke(batch(&[(plan, 1)])).await, handled());
@@ -168,10 +168,10 @@ async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<V
     let pk = format!("CARD#{card}");
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && is_about(call, "GetItem", &pk) {
-            return Step::Answer(200, "{}".to_owned());
+            return Step::Respond(200, "{}".to_owned());
         }
         if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
-            return of_statements.take().map_or(Step::Pass, |answer| Step::Answer(200, answer.to_string()));
+            return of_statements.take().map_or(Step::Pass, |response| Step::Respond(200, response.to_string()));
         }
         Step::Pass
     })
@@ -183,7 +183,7 @@ async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<V
 /// not missing.
 #[tokio::test]
 async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let start = started(&bulks, &bulk).await.remove(0);
@@ -194,13 +194,13 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
     wait_for_others(env).await;
     let starter = Function::new("start-bulk-worker", env.environment()).await;
     assert_eq!(starter.invoke(batch(&[(start, 1)])).await, handled());
-    let card = Bulks::card_of(&env.rows().await, 0);
+    let card = BulkFixture::card_of(&env.rows().await, 0);
     env.events().await;
 
     let canceler = blind(env, CANCELER, card, None).await;
-    let answer = canceler.invoke(batch(&[(chunk.clone(), 3)])).await.answer();
+    let response = canceler.invoke(batch(&[(chunk.clone(), 3)])).await.payload();
     let mut events = env.events().await;
-    if failed(&answer).contains(&0) {
+    if failed(&response).contains(&0) {
         assert!(events.is_empty(), "{events:#?}");
         let canceler = Function::new(CANCELER, env.environment()).await;
         assert_eq!(canceler.invoke(batch(&[(chunk, 4)])).await, handled());
@@ -214,20 +214,20 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
 /// The statement on a card is refused without a row, and the card cannot be seen either: it is tried again later.
 #[tokio::test]
 async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
     env.events().await;
-    let card = Bulks::card_of(&env.rows().await, 0);
+    let card = BulkFixture::card_of(&env.rows().await, 0);
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let refused = json!({ "Responses": [{ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } }] });
     let worker = blind(env, CANCELER, card, Some(refused)).await;
-    let answer = worker.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
+    let response = worker.invoke(batch(&[(chunk.clone(), 1)])).await.payload();
     let events = env.events().await;
     assert!(events.is_empty(), "{events:#?}");
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert_eq!(failed(&response), BTreeSet::from([0]));
     assert!(!env.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")), "something is stored already");
 
     let worker = Function::new(CANCELER, env.environment()).await;
@@ -240,13 +240,13 @@ async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
 /// A client that reads between the two rows of an issue sees the item as it was before.
 #[tokio::test]
 async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker"], vec![start]).await;
     let rows = env.rows().await;
-    let (unseen, seen) = (Bulks::card_of(&rows, 0), Bulks::card_of(&rows, 1));
+    let (unseen, seen) = (BulkFixture::card_of(&rows, 0), BulkFixture::card_of(&rows, 1));
     let card = take(env, &format!("CARD#{unseen}"), "CARD").await;
     let endpoint = Function::new("get-bulk", env.environment()).await;
     let shown = async || {
@@ -274,20 +274,20 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
 /// The worker issued the cards and died before it could say so. Who reads of a card in its event must be able to see
 /// it.
 #[tokio::test]
-async fn a_card_is_told_when_it_can_be_seen() {
-    let bulks = Bulks::new().await;
+async fn a_card_is_published_only_once_it_is_visible() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(2).await;
     let chunk = started(&bulks, &bulk).await.remove(0);
     let url = proxy::start(|call, _| {
         let is_event = call.target == "AWSEvents.PutEvents";
-        if is_event { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+        if is_event { Step::Respond(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
     let dying = Function::new("start-bulk-worker", env.environment_behind(&url)).await;
-    let answer = dying.invoke(batch(&[(chunk.clone(), 1)])).await.answer();
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
-    let unseen = Bulks::card_of(&env.rows().await, 0);
+    let response = dying.invoke(batch(&[(chunk.clone(), 1)])).await.payload();
+    assert_eq!(failed(&response), BTreeSet::from([0]));
+    let unseen = BulkFixture::card_of(&env.rows().await, 0);
     let card = take(env, &format!("CARD#{unseen}"), "CARD").await;
 
     let worker = Function::new("start-bulk-worker", env.environment()).await;
@@ -295,10 +295,10 @@ async fn a_card_is_told_when_it_can_be_seen() {
         let created = events.values().filter(|event| event["event_type"] == "create");
         created.map(|event| event["data"]["card_id"].as_u64().unwrap()).collect()
     };
-    let answer = worker.invoke(batch(&[(chunk.clone(), 2)])).await.answer();
+    let response = worker.invoke(batch(&[(chunk.clone(), 2)])).await.payload();
     let events = env.events().await;
     assert!(!told(&events).contains(&unseen), "told before it can be seen: {events:#?}");
-    assert_eq!(failed(&answer), BTreeSet::from([0]));
+    assert_eq!(failed(&response), BTreeSet::from([0]));
 
     put_back(env, card).await;
     assert_eq!(worker.invoke(batch(&[(chunk, 3)])).await, handled());

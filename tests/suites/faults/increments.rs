@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::batch;
 use super::cancels::CANCELER;
 use super::rows::{is_about, row_at};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 
 fn signal() -> watch::Sender<bool> {
     watch::Sender::new(false)
@@ -36,8 +36,8 @@ async fn assert_is_in(env: &TestEnv, bulk: &str, (first, second): (Invocation, I
 
 /// The second copy finds no operation, and then its bulk sealed: the first was told 201 in between.
 #[tokio::test]
-async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_as_the_first() {
-    let bulks = Bulks::new().await;
+async fn a_copy_that_reads_before_the_first_and_writes_after_the_seal_gets_the_same_response() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;
@@ -69,8 +69,8 @@ async fn a_copy_that_looks_before_the_first_and_acts_after_the_seal_is_answered_
 /// Both copies find no operation and the bulk open. The second finds the first's operation recorded and pending when it
 /// records its own, and the bulk sealed when it opens its batch.
 #[tokio::test]
-async fn a_copy_that_records_second_and_acts_after_the_seal_is_answered_as_the_first() {
-    let bulks = Bulks::new().await;
+async fn a_copy_that_records_second_and_writes_after_the_seal_gets_the_same_response() {
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;

@@ -32,7 +32,7 @@ mod workers;
 use shared::domain::card::Card;
 use tests::function::Function;
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch, failed};
-use tests::queue_simulator::{Delivery, deliver_with_deaths};
+use tests::queue_simulator::{Delivery, deliver_with_crashes};
 use tests::requests::bind_event;
 use tests::seed;
 use tests::test_env::TestEnv;
@@ -50,9 +50,9 @@ async fn env_with(cards: &[Card]) -> TestEnv {
 async fn accept(env: &TestEnv, binds: &[(u64, Option<u64>)]) -> Vec<String> {
     let endpoint = Function::new("bind-card", env.environment()).await;
     for (number, (card, reissued)) in binds.iter().enumerate() {
-        let answer = endpoint.invoke(bind_event(*card, *reissued, &format!("key-{number}"))).await;
-        let answer = answer.answer();
-        assert_eq!(answer["statusCode"], 202, "{answer}");
+        let response = endpoint.invoke(bind_event(*card, *reissued, &format!("key-{number}"))).await;
+        let response = response.payload();
+        assert_eq!(response["statusCode"], 202, "{response}");
     }
     let messages = env.take_messages().await;
     assert_eq!(messages.len(), binds.len());

@@ -12,10 +12,10 @@ use tests::proxy::{self, Moment, Step};
 use tests::requests::{Request, cancel_domestic_orders};
 use tests::test_env::{TestEnv, drain};
 
-use super::{Delivery, batch, deliver_with_deaths};
+use super::{Delivery, batch, deliver_with_crashes};
 
 const ORDERS: i32 = 40;
-const CREW: [&str; 4] = ["order-feed-worker", "cancel-orders-worker", "order-feed-worker", "cancel-orders-worker"];
+const WORKERS: [&str; 4] = ["order-feed-worker", "cancel-orders-worker", "order-feed-worker", "cancel-orders-worker"];
 
 fn change(order: i32, status: &str, version: u64) -> String {
     let mut change = feed(&domestic(order), status, version);
@@ -26,7 +26,7 @@ fn change(order: i32, status: &str, version: u64) -> String {
 pub async fn feed_orders(env: &TestEnv, orders: std::ops::RangeInclusive<i32>) {
     let how = Delivery::default();
     let orders = orders.map(|order| change(order, "ACTIVE", 1)).collect();
-    deliver_with_deaths(env, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
+    deliver_with_crashes(env, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
 }
 
 /// A request to cancel these, with a key.
@@ -53,8 +53,8 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
     let messages = accepted(&env).await;
     let market = (1..=ORDERS).map(|order| change(order, if order % 2 == 0 { "FILLED" } else { "CANCELED" }, 2));
     let all: Vec<String> = messages.into_iter().chain(market).flat_map(|body| vec![body; 3]).collect();
-    let how = Delivery { batch: 5, moments: 6, death: 0.3, ..Delivery::default() };
-    let run = deliver_with_deaths(&env, &CREW, all, how, Rng::with_seed(2)).await;
+    let how = Delivery { batch: 5, moments: 6, crash: 0.3, ..Delivery::default() };
+    let run = deliver_with_crashes(&env, &WORKERS, all, how, Rng::with_seed(2)).await;
     let rows = env.rows().await;
     let events = env.events().await;
     let mut requested = BTreeMap::new();
@@ -67,8 +67,8 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
         };
         assert_eq!(before, None, "{event} came twice");
     }
-    println!("{} deliveries, {} deaths, {} of {ORDERS} requested", run.deliveries, run.deaths, requested.len());
-    assert!(run.deaths > 0);
+    println!("{} deliveries, {} crashes, {} of {ORDERS} requested", run.deliveries, run.crashes, requested.len());
+    assert!(run.crashes > 0);
     for order in 1..=i64::from(ORDERS) {
         let row = &rows[&(format!("{ORG}#ORDER#{order}"), "ORDER".to_owned())];
         let noted = row["cancellations"].as_object().unwrap().values().next().unwrap();
@@ -108,7 +108,7 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
                 let failed =
                     |entry: &Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
                 let failed: Vec<_> = request["Entries"].as_array().unwrap().iter().map(failed).collect();
-                return Step::Answer(200, json!({ "Successful": [], "Failed": failed }).to_string());
+                return Step::Respond(200, json!({ "Successful": [], "Failed": failed }).to_string());
             }
         }
         Step::Pass
@@ -130,24 +130,24 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
 
 /// If SQS's answer is lost, that is a 500: what it took is unknown, until the request is repeated with its key.
 #[tokio::test]
-async fn an_unanswered_request_is_completed_by_its_repetition() {
+async fn a_request_without_a_response_is_completed_by_its_retry() {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=3).await;
     let url = proxy::start(|call, moment| {
         let is_send = call.target == "AmazonSQS.SendMessageBatch";
-        if is_send && moment == Moment::After { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+        if is_send && moment == Moment::After { Step::Respond(500, "{}".to_owned()) } else { Step::Pass }
     })
     .await;
     let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
-    let answer = endpoint.invoke(request(1..=3)).await.answer();
-    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(500), &json!("\"Internal server error.\"")));
+    let response = endpoint.invoke(request(1..=3)).await.payload();
+    assert_eq!((&response["statusCode"], &response["body"]), (&json!(500), &json!("\"Internal server error.\"")));
     let healthy = Function::new("cancel-orders", env.environment()).await;
     let results = healthy.invoke(request(1..=3)).await.response(200);
     assert!(results.as_array().unwrap().iter().all(|result| result["Success"] == true), "{results}");
     let how = Delivery::default();
     let messages = env.take_messages().await;
     assert!(messages.len() > 3);
-    deliver_with_deaths(&env, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
+    deliver_with_crashes(&env, &["cancel-orders-worker"], messages, how, Rng::with_seed(1)).await;
     assert_eq!(env.events().await.len(), 3);
 }
 

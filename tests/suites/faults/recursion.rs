@@ -10,12 +10,12 @@ use tests::commits::Commits;
 use tests::lineage;
 use tests::payloads::{ORG, Sent};
 use tests::proxy::{Call, Moment, Step};
-use tests::queue_simulator::{Delivery, KillableFunction, QueueSimulator, Run, messages_of};
+use tests::queue_simulator::{Delivery, KillableFunction, QueueSimulator, DeliveryStats, messages_of};
 use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{fill, operation_of, row_at};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 
 /// The most items of a bulk (contract).
 const ITEMS: usize = 100_000;
@@ -52,8 +52,8 @@ fn step(call: &Call<'_>, moment: Moment, chunks: &Taken) -> Step {
             of_each(|entry| json!({ "Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0" }))
         }
     };
-    let answer = json!({ "FailedEntryCount": 0, "Entries": taken, "Successful": taken, "Failed": [] });
-    Step::Answer(200, answer.to_string())
+    let response = json!({ "FailedEntryCount": 0, "Entries": taken, "Successful": taken, "Failed": [] });
+    Step::Respond(200, response.to_string())
 }
 
 /// Has so many workers take these messages and what comes of them. Returns how it went, and the chunks that were sent.
@@ -62,22 +62,22 @@ async fn work<T: Into<Sent>>(
     messages: Vec<T>,
     workers: usize,
     ready: impl Fn(KillableFunction) -> KillableFunction,
-) -> (Run, Vec<Sent>) {
-    let traffic = QueueSimulator::of(messages, Delivery { batch: 1, ..Delivery::default() }, Rng::with_seed(1));
+) -> (DeliveryStats, Vec<Sent>) {
+    let queues = QueueSimulator::of(messages, Delivery { batch: 1, ..Delivery::default() }, Rng::with_seed(1));
     let chunks = Taken::default();
     let run_worker = async |_: usize| {
         let chunks = Arc::clone(&chunks);
         let worker = KillableFunction::new(env, CANCELER, move |call, moment| step(call, moment, &chunks)).await;
-        traffic.run_worker(env, CANCELER, &ready(worker)).await;
+        queues.run_worker(env, CANCELER, &ready(worker)).await;
     };
     join_all((0..workers).map(run_worker)).await;
-    (traffic.run(), std::mem::take(&mut *chunks.lock().unwrap()))
+    (queues.stats(), std::mem::take(&mut *chunks.lock().unwrap()))
 }
 
 /// The largest bulk is canceled. Lambda stops that, if it may; then the operation is resumed as `bindery resume` does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
-    let mut bulks = Bulks::of_thousands().await;
+    let mut bulks = BulkFixture::of_thousands().await;
     // Its transactions are few, and seen at once.
     bulks.env.commits = Commits::default();
     let env = &bulks.env;

@@ -8,7 +8,7 @@ use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{operation_of, put_back, row_at, take};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 
 /// What `bindery resume` says of the operation: whether it did that, and its words.
 async fn resume(env: &TestEnv, operation: &str) -> (bool, String) {
@@ -16,8 +16,8 @@ async fn resume(env: &TestEnv, operation: &str) -> (bool, String) {
     let id = operation.strip_prefix("OP#").unwrap();
     let arguments = ["--json", "--yes", "--stack", "env", "resume", id, "--tenant", ORG];
     let output = operator::output(&arguments, "", &[("AWS_ENDPOINT_URL", &url)]).await;
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(printed).unwrap())
 }
 
 async fn state(env: &TestEnv, operation: &str) -> Value {
@@ -27,7 +27,7 @@ async fn state(env: &TestEnv, operation: &str) -> Value {
 /// Its chunks' messages are lost. It is planned again, and ends; what is done is done once.
 #[tokio::test]
 async fn a_cancel_that_was_begun_is_planned_again() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(3).await);
     for items in [None, Some(vec![external_id(0), external_id(1)])] {
         let plan = bulks.cancel(&bulk, items).await;
@@ -37,12 +37,12 @@ async fn a_cancel_that_was_begun_is_planned_again() {
         assert_eq!(env.take_messages().await.len(), 1, "the chunk, which is lost");
         assert_eq!(state(env, &operation).await, "RUNNING");
 
-        let (done, said) = resume(env, &operation).await;
-        assert!(done, "{said}");
+        let (done, printed) = resume(env, &operation).await;
+        assert!(done, "{printed}");
         bulks.work(&[CANCELER], env.take_messages().await).await;
         assert_eq!(state(env, &operation).await, "SUCCEEDED");
-        let (done, said) = resume(env, &operation).await;
-        assert!(!done && said.contains("has ended"), "{said}");
+        let (done, printed) = resume(env, &operation).await;
+        assert!(!done && printed.contains("has ended"), "{printed}");
     }
     assert_eq!(row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap()["canceled"], 3);
 }
@@ -50,12 +50,12 @@ async fn a_cancel_that_was_begun_is_planned_again() {
 /// Its endpoint died before it had stored all names. With fewer it would end, and the client's repetition be told so.
 #[tokio::test]
 async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(3).await);
     let operation = operation_of(&bulks.cancel(&bulk, Some(vec![external_id(0)])).await);
     take(env, &operation, "CHUNK#00000").await;
-    let (done, said) = resume(env, &operation).await;
-    assert!(!done && said.contains("repeat the request"), "{said}");
+    let (done, printed) = resume(env, &operation).await;
+    assert!(!done && printed.contains("repeat the request"), "{printed}");
     assert!(env.take_messages().await.is_empty());
     assert_eq!(state(env, &operation).await, "PENDING");
 }
@@ -63,7 +63,7 @@ async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
 /// The same key was used before, by an operation that expired since and named more: those names are not this one's.
 #[tokio::test]
 async fn names_of_an_expired_operation_are_not_counted() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(3).await);
     let plan = bulks.cancel(&bulk, Some(vec![external_id(0)])).await;
     let operation = operation_of(&plan);
@@ -79,8 +79,8 @@ async fn names_of_an_expired_operation_are_not_counted() {
     worker.invoke(super::batch(&[(plan, 1)])).await;
     env.take_messages().await;
 
-    let (done, said) = resume(env, &operation).await;
-    assert!(done, "{said}");
+    let (done, printed) = resume(env, &operation).await;
+    assert!(done, "{printed}");
     let messages = env.take_messages().await;
     assert!(messages.iter().any(|message| message.contains(r#""plan_named":{"chunks":1,"#)), "{messages:?}");
     bulks.work(&[CANCELER], messages).await;

@@ -37,12 +37,12 @@ pub async fn row_at(env: &TestEnv, pk: &str, sk: &str) -> Option<Value> {
 }
 
 /// Returns what DynamoDB answers now when it is asked for the row.
-pub async fn answer_now(env: &TestEnv, pk: &str, sk: &str) -> String {
+pub async fn current_response(env: &TestEnv, pk: &str, sk: &str) -> String {
     let key = json!({ "pk": { "S": format!("{ORG}#{pk}") }, "sk": { "S": sk } });
     let request = json!({ "TableName": env.table, "Key": key, "ConsistentRead": true });
-    let answer = call(env, "GetItem", &request).await;
-    assert!(answer.contains(pk), "{answer}");
-    answer
+    let response = call(env, "GetItem", &request).await;
+    assert!(response.contains(pk), "{response}");
+    response
 }
 
 /// Puts pending items into the bulk's first batch, as the endpoints would.
@@ -58,8 +58,8 @@ pub async fn fill(env: &TestEnv, bulk: &str, ids: impl Iterator<Item = String>) 
         let puts: Vec<Value> = ids.iter().map(put).collect();
         let mut request = json!({ "RequestItems": {} });
         request["RequestItems"][&env.table] = puts.into();
-        let answer: Value = serde_json::from_str(&call(env, "BatchWriteItem", &request).await).unwrap();
-        assert_eq!(answer["UnprocessedItems"], json!({}), "{answer}");
+        let response: Value = serde_json::from_str(&call(env, "BatchWriteItem", &request).await).unwrap();
+        assert_eq!(response["UnprocessedItems"], json!({}), "{response}");
     }
     env.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ids.len())).await;
 }
@@ -72,10 +72,10 @@ pub async fn call(env: &TestEnv, name: &str, request: &Value) -> String {
     let call = CLIENT.post(&env.dynamodb_url).header("x-amz-target", format!("DynamoDB_20120810.{name}"));
     let call = call.header("content-type", "application/x-amz-json-1.0").header("authorization", signed);
     let call = call.header("x-amz-date", "20261122T030405Z");
-    let answer = call.body(request.to_string()).send().await.unwrap();
-    let (status, answer) = (answer.status(), answer.text().await.unwrap());
-    assert_eq!(status, 200, "{answer}");
-    answer
+    let response = call.body(request.to_string()).send().await.unwrap();
+    let (status, response) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, 200, "{response}");
+    response
 }
 
 /// Whether the call asks for, or changes, one row whose partition key ends so.

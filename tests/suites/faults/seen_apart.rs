@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ACCOUNT, CUSTOMER, Delivery, ORG, accept, deliver_with_deaths, env_with};
+use super::{ACCOUNT, CUSTOMER, Delivery, ORG, accept, deliver_with_crashes, env_with};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::types::{
@@ -33,7 +33,7 @@ async fn a_reissue_delivered_twice_is_one_reissue_whichever_card_is_seen_first()
     env.commits.show_apart(APART, 1);
     for (number, message) in (1..).zip(messages) {
         let twice = vec![message.clone(), message];
-        deliver_with_deaths(&env, &["bind-card-worker"], twice, Delivery::default(), Rng::with_seed(number)).await;
+        deliver_with_crashes(&env, &["bind-card-worker"], twice, Delivery::default(), Rng::with_seed(number)).await;
     }
     println!("{} times a card was seen as it had been", env.commits.shown());
     assert!(env.commits.shown() > 0, "no copy met another");

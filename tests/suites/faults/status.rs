@@ -9,12 +9,12 @@ use tests::test_env::TestEnv;
 
 use super::batch;
 use super::cancels::CANCELER;
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 
 const ISSUER: &str = "start-bulk-worker";
 
 /// The bulk's status, and what cancels made of it, as it is read.
-async fn told(env: &TestEnv, bulk: &str) -> (Value, Value) {
+async fn statuses(env: &TestEnv, bulk: &str) -> (Value, Value) {
     let reader = Function::new("get-bulk", env.environment()).await;
     let read = reader.invoke(Request::to("get-bulk").at(bulk).event()).await.response(200);
     (read["status"].clone(), read["cancellation"]["state"].clone())
@@ -31,84 +31,84 @@ async fn step(env: &TestEnv, worker: &str, message: String) -> Vec<String> {
 
 #[tokio::test]
 async fn a_start_is_under_way_until_it_has_ended() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(3).await);
-    let told = || told(env, &bulk);
-    assert_eq!(told().await, (json!("CREATED"), Value::Null));
+    let statuses = || statuses(env, &bulk);
+    assert_eq!(statuses().await, (json!("CREATED"), Value::Null));
     let plan = bulks.start(&bulk).await;
-    assert_eq!(told().await.0, "CREATED", "nobody is at it");
+    assert_eq!(statuses().await.0, "CREATED", "nobody is at it");
     let chunks = step(env, ISSUER, plan.clone()).await;
-    assert_eq!((chunks.len(), told().await.0), (1, json!("RUNNING")));
+    assert_eq!((chunks.len(), statuses().await.0), (1, json!("RUNNING")));
     // A copy of the plan begins nothing again.
     let copies = step(env, ISSUER, plan.clone()).await;
-    assert_eq!((copies.len(), told().await.0), (0, json!("RUNNING")));
+    assert_eq!((copies.len(), statuses().await.0), (0, json!("RUNNING")));
     bulks.work(&[ISSUER], chunks).await;
-    assert_eq!(told().await, (json!("COMPLETED"), Value::Null));
+    assert_eq!(statuses().await, (json!("COMPLETED"), Value::Null));
     step(env, ISSUER, plan).await;
-    assert_eq!(told().await.0, "COMPLETED", "a late copy");
+    assert_eq!(statuses().await.0, "COMPLETED", "a late copy");
     bulks.grow(&bulk, 3..5).await;
-    assert_eq!(told().await.0, "CREATED", "it grew");
+    assert_eq!(statuses().await.0, "CREATED", "it grew");
     let again = bulks.start(&bulk).await;
     bulks.work(&[ISSUER], vec![again]).await;
-    assert_eq!(told().await.0, "COMPLETED");
+    assert_eq!(statuses().await.0, "COMPLETED");
 }
 
 #[tokio::test]
 async fn cancels_are_under_way_until_all_have_ended() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(4).await);
-    let told = || told(env, &bulk);
+    let statuses = || statuses(env, &bulk);
     let [one, another] = [0, 1].map(|number| bulks.cancel(&bulk, Some(vec![external_id(number)])));
     let (one, another) = (one.await, another.await);
-    assert_eq!(told().await.1, Value::Null, "nobody is at it");
+    assert_eq!(statuses().await.1, Value::Null, "nobody is at it");
     let (of_one, of_another) = (step(env, CANCELER, one).await, step(env, CANCELER, another).await);
-    assert_eq!(told().await, (json!("CREATED"), json!("RUNNING")));
+    assert_eq!(statuses().await, (json!("CREATED"), json!("RUNNING")));
     bulks.work(&[CANCELER], of_one).await;
-    assert_eq!(told().await.1, "RUNNING", "the other is at it");
+    assert_eq!(statuses().await.1, "RUNNING", "the other is at it");
     bulks.work(&[CANCELER], of_another).await;
-    assert_eq!(told().await, (json!("CREATED"), json!("PARTIAL")));
+    assert_eq!(statuses().await, (json!("CREATED"), json!("PARTIAL")));
     // The rest is issued, then all is canceled.
     let start = bulks.start(&bulk).await;
     bulks.work(&[ISSUER], vec![start]).await;
-    assert_eq!(told().await, (json!("COMPLETED"), json!("PARTIAL")));
+    assert_eq!(statuses().await, (json!("COMPLETED"), json!("PARTIAL")));
     let full = bulks.cancel(&bulk, None).await;
     let chunks = step(env, CANCELER, full).await;
-    assert_eq!(told().await, (json!("COMPLETED"), json!("RUNNING")));
+    assert_eq!(statuses().await, (json!("COMPLETED"), json!("RUNNING")));
     bulks.work(&[CANCELER], chunks).await;
-    assert_eq!(told().await, (json!("COMPLETED"), json!("FULL")));
+    assert_eq!(statuses().await, (json!("COMPLETED"), json!("FULL")));
 }
 
 /// A start that ends while a cancel is still at work on what it was too late for leaves nothing pending.
 #[tokio::test]
 async fn a_started_bulk_never_waits_for_a_start_again() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(2).await);
     let (start, cancel) = (bulks.start(&bulk).await, bulks.cancel(&bulk, None).await);
     let issuing = step(env, ISSUER, start).await;
     let canceling = step(env, CANCELER, cancel).await;
-    assert_eq!(told(env, &bulk).await, (json!("RUNNING"), json!("RUNNING")));
+    assert_eq!(statuses(env, &bulk).await, (json!("RUNNING"), json!("RUNNING")));
     // The items are canceled, and that is not counted: their events cannot be published.
     let lost = proxy::start(|call, _| if call.target.ends_with("PutEvents") { Step::Cut } else { Step::Pass }).await;
     let worker = Function::new(CANCELER, env.environment_behind(&lost)).await;
     worker.invoke(batch(&[(canceling[0].clone(), 1)])).await;
     bulks.work(&[ISSUER], issuing).await;
-    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("RUNNING")));
+    assert_eq!(statuses(env, &bulk).await, (json!("COMPLETED"), json!("RUNNING")));
     bulks.work(&[CANCELER], canceling).await;
-    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("FULL")));
+    assert_eq!(statuses(env, &bulk).await, (json!("COMPLETED"), json!("FULL")));
 }
 
 /// A cancel that changed nothing was a cancel; and with what it named, nothing of a bulk is pending.
 #[tokio::test]
 async fn what_was_canceled_before_it_was_issued_is_not_waited_for() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(2).await);
     let nothing = bulks.cancel(&bulk, Some(vec!["unknown".to_owned()])).await;
     bulks.work(&[CANCELER], vec![nothing]).await;
-    assert_eq!(told(env, &bulk).await, (json!("CREATED"), json!("PARTIAL")));
+    assert_eq!(statuses(env, &bulk).await, (json!("CREATED"), json!("PARTIAL")));
     let start = bulks.start(&bulk).await;
     bulks.work(&[ISSUER], vec![start]).await;
     bulks.grow(&bulk, 2..4).await;
     let late = bulks.cancel(&bulk, Some(vec![external_id(2), external_id(3)])).await;
     bulks.work(&[CANCELER], vec![late]).await;
-    assert_eq!(told(env, &bulk).await, (json!("COMPLETED"), json!("PARTIAL")));
+    assert_eq!(statuses(env, &bulk).await, (json!("COMPLETED"), json!("PARTIAL")));
 }

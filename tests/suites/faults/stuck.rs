@@ -8,7 +8,7 @@ use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
 use super::rows::{operation_of, take};
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 
 /// When an operation was accepted that should have ended long ago.
 const LONG_AGO: &str = "2026-11-22T03:04:05.678Z";
@@ -41,7 +41,7 @@ async fn done(worker: &Function, message: &Value) {
 #[case::cancel(CANCELER)]
 #[tokio::test]
 async fn an_operation_is_looked_at_until_it_has_ended(#[case] name: &str) {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = if name == CANCELER { bulks.cancel(&bulk, None).await } else { bulks.start(&bulk).await };
@@ -73,7 +73,7 @@ async fn an_operation_is_looked_at_until_it_has_ended(#[case] name: &str) {
 
 #[tokio::test]
 async fn an_operation_that_is_gone_is_not_looked_at_again() {
-    let bulks = Bulks::new().await;
+    let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
     let plan = bulks.cancel(&bulk, None).await;

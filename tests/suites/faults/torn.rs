@@ -9,10 +9,10 @@ use tests::operator;
 use tests::payloads::{ORG, external_id};
 use tests::test_env::TestEnv;
 
-use super::workers::Bulks;
+use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, bind_event};
 
-type Rows = BTreeMap<(String, String), Value>;
+type TableRows = BTreeMap<(String, String), Value>;
 
 /// What `bindery check` finds, what it counts, and whether it is content.
 struct Checked {
@@ -25,9 +25,9 @@ impl Checked {
     async fn of(env: &TestEnv) -> Self {
         let variables = [("AWS_ENDPOINT_URL_DYNAMODB", env.dynamodb_url.as_str())];
         let output = operator::output(&["--json", "check", "--table", &env.table], "", &variables).await;
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(![ACCOUNT, CUSTOMER].iter().any(|secret| said.contains(&secret.to_string())), "{said}");
-        let mut findings: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(![ACCOUNT, CUSTOMER].iter().any(|secret| printed.contains(&secret.to_string())), "{printed}");
+        let mut findings: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let end = findings.pop().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         Self { findings, end, is_content: output.status.success() }
     }
@@ -59,7 +59,7 @@ async fn delete(env: &TestEnv, row: &Value) {
 /// A table that has seen everything that Bindery does to cards.
 struct Table {
     env: TestEnv,
-    rows: Rows,
+    rows: TableRows,
     /// The cards of the first items, by number.
     cards: Vec<u64>,
 }
@@ -69,13 +69,13 @@ impl Table {
     /// canceled, the fifth's is bound by one of two. The sixth is canceled without a card, the last is pending. And a
     /// bulk that is canceled whole.
     async fn new() -> Self {
-        let bulks = Bulks::new().await;
+        let bulks = BulkFixture::new().await;
         let bulk = bulks.create(5).await;
         let start = bulks.start(&bulk).await;
         bulks.work(&["start-bulk-worker"], vec![start]).await;
         bulks.grow(&bulk, 5..7).await;
         let rows = bulks.env.rows().await;
-        let cards: Vec<u64> = (0..5).map(|number| Bulks::card_of(&rows, number)).collect();
+        let cards: Vec<u64> = (0..5).map(|number| BulkFixture::card_of(&rows, number)).collect();
         let endpoint = Function::new("bind-card", bulks.env.environment()).await;
         let bind = async |binds: &[(u64, Option<u64>, &str)]| {
             for (card, reissued, key) in binds {
@@ -92,7 +92,7 @@ impl Table {
         let second = bulks.create(2).await;
         let full = bulks.cancel(&second, None).await;
         bulks.work(&["cancel-bulk-worker"], [&cancels[..], &[full]].concat()).await;
-        let Bulks { env, .. } = bulks;
+        let BulkFixture { env, .. } = bulks;
         Self { rows: env.rows().await, env, cards }
     }
 
@@ -258,7 +258,7 @@ async fn what_a_restore_tears_apart_is_found() {
 async fn a_table_of_many_pages_is_read_to_its_end() {
     const CARDS: u16 = 1200;
     let (meter, url) = CapacityMeter::start().await;
-    let bulks = Bulks::on(TestEnv::with_table_at(&url).await).await;
+    let bulks = BulkFixture::on(TestEnv::with_table_at(&url).await).await;
     let bulk = bulks.create(CARDS.into()).await;
     let start = bulks.start(&bulk).await;
     bulks.work(&["start-bulk-worker", "start-bulk-worker"], vec![start]).await;

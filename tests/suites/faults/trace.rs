@@ -24,7 +24,7 @@ fn step(call: &Call<'_>, moment: Moment) -> Step {
         return Step::Pass;
     }
     let refusal = json!({ "__type": "com.amazonaws.sqs#InvalidParameterValue", "message": "not a trace header" });
-    Step::Answer(400, refusal.to_string())
+    Step::Respond(400, refusal.to_string())
 }
 
 async fn function(name: &str, env: &TestEnv, header: &str) -> Function {

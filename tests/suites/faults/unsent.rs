@@ -16,7 +16,7 @@ const ORDERS: i32 = 12;
 
 /// How a try of a call is treated.
 #[derive(Debug, Clone, Copy)]
-enum Try {
+enum SendOutcome {
     Taken,
     /// SQS names each of its messages as one that it did not take.
     EachRefused,
@@ -26,12 +26,12 @@ enum Try {
     Hang,
 }
 
-const THROTTLED: Try = Try::Refused(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled","message":"m"}"#);
-const DENIED: Try = Try::Refused(403, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"m"}"#);
-const UNKNOWN_REFUSAL: Try = Try::Refused(400, "{}");
-const FAILED: Try = Try::Refused(503, r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"m"}"#);
+const THROTTLED: SendOutcome = SendOutcome::Refused(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled","message":"m"}"#);
+const DENIED: SendOutcome = SendOutcome::Refused(403, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"m"}"#);
+const UNKNOWN_REFUSAL: SendOutcome = SendOutcome::Refused(400, "{}");
+const FAILED: SendOutcome = SendOutcome::Refused(503, r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"m"}"#);
 
-impl Try {
+impl SendOutcome {
     fn step(self, body: &[u8], moment: Moment) -> Step {
         match (self, moment) {
             (Self::Taken, _) | (Self::LostAfterTaken, Moment::Before) => Step::Pass,
@@ -40,9 +40,9 @@ impl Try {
                 let failed =
                     |entry: &Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
                 let failed: Vec<_> = request["Entries"].as_array().unwrap().iter().map(failed).collect();
-                Step::Answer(200, json!({ "Successful": [], "Failed": failed }).to_string())
+                Step::Respond(200, json!({ "Successful": [], "Failed": failed }).to_string())
             }
-            (Self::Refused(status, body), _) => Step::Answer(status, body.to_owned()),
+            (Self::Refused(status, body), _) => Step::Respond(status, body.to_owned()),
             (Self::Cut | Self::LostAfterTaken, _) => Step::Cut,
             (Self::Hang, _) => Step::Hang,
         }
@@ -50,7 +50,7 @@ impl Try {
 }
 
 /// The URL of a proxy that treats the call about order 1 in these ways, the last of them for ever; any other as `other` says.
-async fn proxy(of_the_first: &'static [Try], other: Try) -> String {
+async fn proxy(of_the_first: &'static [SendOutcome], other: SendOutcome) -> String {
     let mut tries = 0;
     proxy::start(move |call, moment| {
         if call.target != "AmazonSQS.SendMessageBatch" {
@@ -71,29 +71,29 @@ async fn ask(endpoint: &Function, keyed: bool) -> (u64, Value) {
     if !keyed {
         event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     }
-    let answer = endpoint.invoke(event).await.answer();
-    let status = answer["statusCode"].as_u64().unwrap();
-    assert_eq!(answer["headers"]["retry-after"].is_string(), status == 503, "{answer}");
-    (status, serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
+    let response = endpoint.invoke(event).await.payload();
+    let status = response["statusCode"].as_u64().unwrap();
+    assert_eq!(response["headers"]["retry-after"].is_string(), status == 503, "{response}");
+    (status, serde_json::from_str(response["body"].as_str().unwrap()).unwrap())
 }
 
 #[rstest]
 #[case::throttled(&[THROTTLED], THROTTLED, 503)]
 #[case::denied(&[DENIED], DENIED, 503)]
-#[case::of_two_calls_one_is_named(&[THROTTLED], Try::EachRefused, 503)]
-#[case::of_two_calls_one_is_taken(&[THROTTLED], Try::Taken, 500)]
-#[case::of_two_calls_one_is_unknown(&[THROTTLED], Try::Cut, 500)]
-#[case::unknown_before(&[Try::Cut, THROTTLED], THROTTLED, 500)]
-#[case::taken_before(&[Try::LostAfterTaken, THROTTLED], THROTTLED, 500)]
-#[case::named_after_that(&[Try::LostAfterTaken, Try::EachRefused], Try::EachRefused, 500)]
-#[case::refused_by_nobody_knows_whom(&[UNKNOWN_REFUSAL], UNKNOWN_REFUSAL, 500)]
+#[case::of_two_calls_one_is_named(&[THROTTLED], SendOutcome::EachRefused, 503)]
+#[case::of_two_calls_one_is_taken(&[THROTTLED], SendOutcome::Taken, 500)]
+#[case::of_two_calls_one_is_unknown(&[THROTTLED], SendOutcome::Cut, 500)]
+#[case::unknown_before(&[SendOutcome::Cut, THROTTLED], THROTTLED, 500)]
+#[case::taken_before(&[SendOutcome::LostAfterTaken, THROTTLED], THROTTLED, 500)]
+#[case::named_after_that(&[SendOutcome::LostAfterTaken, SendOutcome::EachRefused], SendOutcome::EachRefused, 500)]
+#[case::refused_for_an_unknown_reason(&[UNKNOWN_REFUSAL], UNKNOWN_REFUSAL, 500)]
 #[case::failed(&[FAILED], FAILED, 500)]
-#[case::cut(&[Try::Cut], Try::Cut, 500)]
-#[case::without_an_answer(&[Try::Hang], Try::Hang, 500)]
+#[case::cut(&[SendOutcome::Cut], SendOutcome::Cut, 500)]
+#[case::without_a_response(&[SendOutcome::Hang], SendOutcome::Hang, 500)]
 #[tokio::test]
-async fn what_was_sent_for_sure_is_told_apart(
-    #[case] of_the_first: &'static [Try],
-    #[case] other: Try,
+async fn only_a_request_that_sent_nothing_is_a_503(
+    #[case] of_the_first: &'static [SendOutcome],
+    #[case] other: SendOutcome,
     #[case] status: u64,
     #[values(true, false)] keyed: bool,
 ) {
@@ -116,13 +116,13 @@ async fn what_was_sent_for_sure_is_told_apart(
 
 /// A refusal that passes is none.
 #[rstest]
-#[case::taken_then(&[THROTTLED, Try::Taken], true)]
-#[case::named_then(&[THROTTLED, Try::EachRefused], false)]
+#[case::taken_then(&[THROTTLED, SendOutcome::Taken], true)]
+#[case::named_then(&[THROTTLED, SendOutcome::EachRefused], false)]
 #[tokio::test]
-async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: &'static [Try], #[case] is_sent: bool) {
+async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: &'static [SendOutcome], #[case] is_sent: bool) {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=ORDERS).await;
-    let url = proxy(of_the_first, Try::Taken).await;
+    let url = proxy(of_the_first, SendOutcome::Taken).await;
     let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let (status, results) = ask(&endpoint, true).await;
     assert_eq!((status, &results[0]["Success"], &results[11]["Success"]), (200, &json!(is_sent), &json!(true)));
@@ -144,11 +144,11 @@ async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body
     let endpoint = Function::new("cancel-orders", environment).await;
     let mut event = request(1..=ORDERS);
     event["headers"]["accept"] = json!(accept);
-    let answer = endpoint.invoke(event.clone()).await.answer();
-    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(503), &json!(body)), "{answer:#}");
-    assert!(answer["headers"]["retry-after"].is_string(), "{answer:#}");
+    let response = endpoint.invoke(event.clone()).await.payload();
+    assert_eq!((&response["statusCode"], &response["body"]), (&json!(503), &json!(body)), "{response:#}");
+    assert!(response["headers"]["retry-after"].is_string(), "{response:#}");
     // As often as it is repeated.
-    let again = endpoint.invoke(event).await.answer();
+    let again = endpoint.invoke(event).await.payload();
     assert_eq!((&again["statusCode"], &again["body"]), (&json!(503), &json!(body)), "{again:#}");
     let healthy = Function::new("cancel-orders", env.environment()).await;
     healthy.invoke(request(1..=ORDERS)).await.response(200);

@@ -35,7 +35,7 @@ fn all_but_the_second(body: &[u8]) -> String {
 /// the queue all the same.
 #[rstest]
 #[tokio::test]
-async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(true, false)] keyed: bool) {
+async fn an_entry_that_may_have_been_sent_is_not_reported_as_failed(#[values(true, false)] keyed: bool) {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=3).await;
     let mut tries = 0;
@@ -46,8 +46,8 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
         tries += usize::from(moment == Moment::Before);
         match (tries, moment) {
             (1, Moment::Before) => Step::Pass,
-            (1, Moment::After) => Step::Answer(500, "{}".to_owned()),
-            _ => Step::Answer(200, all_but_the_second(call.body)),
+            (1, Moment::After) => Step::Respond(500, "{}".to_owned()),
+            _ => Step::Respond(200, all_but_the_second(call.body)),
         }
     })
     .await;
@@ -56,13 +56,13 @@ async fn an_entry_that_may_have_been_sent_is_not_told_to_have_failed(#[values(tr
         event["headers"].as_object_mut().unwrap().remove("idempotency-key");
     }
     let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
-    let answer = endpoint.invoke(event.clone()).await.answer();
+    let response = endpoint.invoke(event.clone()).await.payload();
     let sent = env.take_messages().await;
     assert!(sent.iter().any(|message| message.contains(r#"{"order_id":2}"#)), "{sent:?}");
     assert_eq!(
-        (&answer["statusCode"], &answer["body"]),
+        (&response["statusCode"], &response["body"]),
         (&json!(500), &json!("\"Internal server error.\"")),
-        "{answer:#}"
+        "{response:#}"
     );
     if keyed {
         let healthy = Function::new("cancel-orders", env.environment()).await;
@@ -91,7 +91,7 @@ const WRONG: &str = "PIN is invalid.";
 const LOCKED: &str = "PIN is locked.";
 
 /// Answers what the client is told.
-fn told(invocation: Invocation) -> String {
+fn error_of(invocation: Invocation) -> String {
     let results = invocation.response(200);
     assert_eq!(results[0]["Success"], false, "{results}");
     results[0]["Errors"][0].as_str().unwrap().to_owned()
@@ -101,30 +101,30 @@ fn told(invocation: Invocation) -> String {
 async fn wrong_before_the_lock(env: &TestEnv) -> usize {
     let endpoint = Function::new("cancel-orders", env.environment()).await;
     for wrong in 0..10 {
-        let told = told(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
-        if told == LOCKED {
+        let error_of = error_of(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
+        if error_of == LOCKED {
             return wrong;
         }
-        assert_eq!(told, WRONG);
+        assert_eq!(error_of, WRONG);
     }
     panic!("it is never locked");
 }
 
 /// The SDK tries again a wrong PIN that was counted, but whose answer was lost.
 #[tokio::test]
-async fn a_wrong_pin_whose_answer_is_lost_counts_once() {
+async fn a_wrong_pin_whose_response_is_lost_counts_once() {
     let env = protected().await;
     let mut lost = 2;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::After && lost > 0 && is_about(call, "UpdateItem", &format!("PERSON#{CREATOR}")) {
             lost -= 1;
-            return Step::Answer(500, "{}".to_owned());
+            return Step::Respond(500, "{}".to_owned());
         }
         Step::Pass
     })
     .await;
     let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
-    assert_eq!(told(endpoint.invoke(guess("0001", None)).await), WRONG);
+    assert_eq!(error_of(endpoint.invoke(guess("0001", None)).await), WRONG);
     assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
 
@@ -134,7 +134,7 @@ async fn a_wrong_pin_that_is_repeated_with_its_key_counts_once() {
     let env = protected().await;
     let endpoint = Function::new("cancel-orders", env.environment()).await;
     for _ in 0..7 {
-        assert_eq!(told(endpoint.invoke(guess("0001", Some("k"))).await), WRONG);
+        assert_eq!(error_of(endpoint.invoke(guess("0001", Some("k"))).await), WRONG);
     }
     assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
@@ -147,10 +147,10 @@ async fn another_wrong_pin_with_the_same_key_counts_again() {
     let pins = ["0001", "0001", "0002", "0003", "0004", "0005"];
     let mut all = Vec::new();
     for pin in pins {
-        all.push(told(endpoint.invoke(guess(pin, Some("k"))).await));
+        all.push(error_of(endpoint.invoke(guess(pin, Some("k"))).await));
     }
     assert_eq!(all, [WRONG; 6]);
-    assert_eq!(told(endpoint.invoke(guess("0006", Some("k"))).await), LOCKED);
+    assert_eq!(error_of(endpoint.invoke(guess("0006", Some("k"))).await), LOCKED);
 }
 
 /// Both copies have verified their PIN before either's verdict is written.
@@ -170,6 +170,6 @@ async fn two_copies_at_once_count_their_pins(#[case] other: &str, #[case] left: 
     futures_util::future::join(one.start(), two.start()).await;
     let copies = futures_util::future::join(one.invoke(guess("0001", Some("k"))), two.invoke(guess(other, Some("k"))));
     let (one, two) = copies.await;
-    assert_eq!(BTreeSet::from([told(one), told(two)]), BTreeSet::from([WRONG.to_owned()]));
+    assert_eq!(BTreeSet::from([error_of(one), error_of(two)]), BTreeSet::from([WRONG.to_owned()]));
     assert_eq!(wrong_before_the_lock(&env).await, left);
 }

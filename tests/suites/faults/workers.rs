@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use tests::capacity::dynoxide;
 use tests::function::Function;
 use tests::payloads::external_id;
-use tests::queue_simulator::{Delivery, deliver_with_deaths};
+use tests::queue_simulator::{Delivery, deliver_with_crashes};
 use tests::requests::{self, Request};
 use tests::test_env::TestEnv;
 
 /// The functions of bulks, at work on one env.
-pub struct Bulks {
+pub struct BulkFixture {
     /// Where they work.
     pub env: TestEnv,
     create: Function,
@@ -21,7 +21,7 @@ pub struct Bulks {
     cancel: Function,
 }
 
-impl Bulks {
+impl BulkFixture {
     pub async fn new() -> Self {
         Self::on(TestEnv::new().await).await
     }
@@ -80,9 +80,9 @@ impl Bulks {
     }
 
     /// Has a crew handle these messages and what comes of them, and nothing goes wrong.
-    pub async fn work(&self, crew: &[&str], messages: Vec<String>) {
+    pub async fn work(&self, workers: &[&str], messages: Vec<String>) {
         let how = Delivery { batch: 1, ..Delivery::default() };
-        deliver_with_deaths(&self.env, crew, messages, how, Rng::with_seed(1)).await;
+        deliver_with_crashes(&self.env, workers, messages, how, Rng::with_seed(1)).await;
     }
 
     /// The item's card, of all rows.

@@ -78,7 +78,7 @@ impl Target {
     /// What the endpoint answers: status, body, headers.
     async fn answer(&self, endpoint: Endpoint, event: Value) -> (u64, String, Value) {
         match self.functions[endpoint.function].invoke(event.clone()).await {
-            Invocation::Answered(answer) => {
+            Invocation::Responded(answer) => {
                 let body = answer["body"].as_str().unwrap_or_default().to_owned();
                 (answer["statusCode"].as_u64().unwrap(), body, answer["headers"].clone())
             }

@@ -29,13 +29,13 @@ const MESSAGE: usize = 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// The memory that the template gives a function, in bytes.
-fn memory_size(template: &Template, function: &template::Function) -> u64 {
+fn memory_size(template: &Template, function: &template::FunctionResource) -> u64 {
     let of_all = &template.section("Globals")["Function"]["MemorySize"];
     function.properties.get("MemorySize").unwrap_or(of_all).as_u64().unwrap() * MIB
 }
 
 /// The function's only event: of the API, or of a queue.
-fn source(function: &template::Function) -> (&str, &Value) {
+fn source(function: &template::FunctionResource) -> (&str, &Value) {
     let events: Vec<_> = function.properties["Events"].as_object().unwrap().values().collect();
     let [event] = events[..] else { panic!("{} has {} events", function.name, events.len()) };
     (event["Type"].as_str().unwrap(), &event["Properties"])
@@ -62,7 +62,7 @@ impl Measured {
         let started = Instant::now();
         self.function.forget_peak().await;
         let invocation = self.function.invoke(event).await;
-        let Invocation::Answered(answer) = invocation else { panic!("{name}: {invocation:?}") };
+        let Invocation::Responded(answer) = invocation else { panic!("{name}: {invocation:?}") };
         let peak = self.function.memory().await.peak;
         let said = format!("{name}: {} MiB, {:?}, {}", peak / MIB, started.elapsed(), answer["statusCode"]);
         println!("{said}");

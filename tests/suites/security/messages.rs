@@ -93,7 +93,7 @@ async fn is_refused(worker: String) {
     for bodies in bodies.chunks(10) {
         let records: Vec<_> = bodies.iter().map(|body| (body.clone(), 1)).collect();
         let invocation = function.invoke(batch(&records)).await;
-        let Invocation::Answered(answer) = invocation else { panic!("{invocation:?} to {bodies:?}") };
+        let Invocation::Responded(answer) = invocation else { panic!("{invocation:?} to {bodies:?}") };
         // None is to come back: what cannot be read now never can.
         assert_eq!(failed(&answer), BTreeSet::new(), "{bodies:?}");
         let letters = target.env.sqs.receive_message().queue_url(&target.env.dlq_url).max_number_of_messages(10);

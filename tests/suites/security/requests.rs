@@ -293,8 +293,8 @@ async fn what_is_no_request_at_all_harms_nobody() {
             let invocation = function.invoke(payload.clone()).await;
             let is_refusal = match &invocation {
                 Invocation::Failed(_) => true,
-                Invocation::Answered(answer) => answer["statusCode"].as_u64().is_some_and(|status| status >= 400),
-                Invocation::Died | Invocation::Stopped => false,
+                Invocation::Responded(answer) => answer["statusCode"].as_u64().is_some_and(|status| status >= 400),
+                Invocation::Crashed | Invocation::Stopped => false,
             };
             assert!(is_refusal, "{}: {invocation:?} to {payload}", endpoint.function);
         }

@@ -44,7 +44,7 @@ impl Scene {
         let proxy =
             proxy::start(
                 move |_, _| {
-                    if *failing.lock().unwrap() { Step::Answer(500, "{}".to_owned()) } else { Step::Pass }
+                    if *failing.lock().unwrap() { Step::Respond(500, "{}".to_owned()) } else { Step::Pass }
                 },
             )
             .await;
@@ -65,7 +65,7 @@ impl Scene {
                 claims["jwt"]["claims"].as_object_mut().unwrap().extend(of_nobody);
                 event["headers"]["authorization"] = json!(format!("Bearer {TOKEN}"));
             }
-            let Invocation::Answered(answer) = function.invoke(event).await else { panic!("{}", endpoint.function) };
+            let Invocation::Responded(answer) = function.invoke(event).await else { panic!("{}", endpoint.function) };
             if endpoint.function != "get-card" {
                 self.answers += &answer.to_string();
             }
@@ -223,7 +223,7 @@ async fn without_keys_nobody_gets_in() {
                 continue;
             }
             let answer = Function::new(endpoint.function, environment).await.invoke(event.clone()).await;
-            let Invocation::Answered(answer) = answer else { panic!("{answer:?}") };
+            let Invocation::Responded(answer) = answer else { panic!("{answer:?}") };
             assert_eq!(answer["statusCode"], status, "{}: {issuer}", endpoint.function);
         }
     }
@@ -238,8 +238,8 @@ async fn an_issuer_without_tls_is_refused_at_the_start() {
             let mut environment = scene.env.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             let function = Function::new(endpoint.function, environment).await;
-            assert_eq!(function.invoke(good(endpoint).event()).await, Invocation::Died, "{}", endpoint.function);
-            let said = format!("environment variable AUTH_ISSUER: {issuer:?} is no https address");
+            assert_eq!(function.invoke(good(endpoint).event()).await, Invocation::Crashed, "{}", endpoint.function);
+            let said = format!("environment variable AUTH_ISSUER: {issuer:?} is neither an https URL");
             assert!(function.log().contains(&said), "{}: {}", endpoint.function, function.log());
         }
     }

@@ -145,7 +145,7 @@ fn bearing(endpoint: Endpoint, authorization: Value) -> Value {
 
 async fn status(function: &Function, event: Value) -> u64 {
     match function.invoke(event).await {
-        Invocation::Answered(answer) => answer["statusCode"].as_u64().unwrap(),
+        Invocation::Responded(answer) => answer["statusCode"].as_u64().unwrap(),
         other => panic!("{other:?}"),
     }
 }

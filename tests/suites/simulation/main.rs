@@ -16,12 +16,12 @@ fn seed() -> u64 {
 }
 
 async fn run(flow: Flow, faults: &[Fault], instructions: usize) -> Report {
-    let storm =
+    let simulation =
         Simulation { seed: seed(), flow, faults: faults.to_vec(), instructions, outage: Duration::from_secs(4) };
-    let report = storm.run().await;
+    let report = simulation.run().await;
     println!("{report}");
     let violations = violations(&report.evidence);
-    assert!(violations.is_empty(), "{storm:?}\n{}", violations.join("\n"));
+    assert!(violations.is_empty(), "{simulation:?}\n{}", violations.join("\n"));
     report
 }
 
@@ -34,12 +34,12 @@ async fn run(flow: Flow, faults: &[Fault], instructions: usize) -> Report {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_doubled_or_invented(#[case] flow: Flow, #[case] instructions: usize) {
     let report = run(flow, &Fault::ALL, instructions).await;
-    assert!(report.deaths() > 0 && report.met.len() > 5, "{report}");
+    assert!(report.crashes() > 0 && report.met.len() > 5, "{report}");
 }
 
 /// Copies of a message meet in the middle of a transaction, and nothing else goes wrong.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_transaction_is_not_taken_for_anything_else() {
+async fn half_a_transaction_is_not_mistaken_for_another_state() {
     run(Flow::Binds, &[Fault::SeenApart, Fault::Duplicates], 200).await;
 }
 
@@ -52,15 +52,15 @@ async fn an_outage_delays_and_loses_nothing(
 ) {
     let report = run(Flow::Everything, &[fault], 0).await;
     assert!(report.met[&fault] > 0);
-    let slowest = report.slowest_answer();
+    let slowest = report.slowest_response();
     assert!(slowest < Duration::from_secs(3), "a client waited {slowest:?}");
-    let told = report.told_to_come_back();
+    let told = report.retry_later_responses();
     assert!(told > 0 || fault == Fault::EventBridgeDown, "{told}");
 }
 
 /// The checker sees what it is there to see: each of these spoils a good run.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_what_should_not_be() {
+async fn the_checker_finds_every_violation() {
     let good = run(Flow::Everything, &[], 160).await.evidence;
     let spoilt = |what: &str, spoil: &dyn Fn(&mut Evidence)| {
         let mut evidence = good.clone();
@@ -121,10 +121,10 @@ async fn the_checker_sees_what_should_not_be() {
     });
     spoilt("a client that was told two things", &|evidence| {
         let accepted =
-            |record: &&mut tests::simulation::Record| matches!(record.ask, Ask::Bind { .. }) && record.yes().is_some();
+            |record: &&mut tests::simulation::Record| matches!(record.ask, Ask::Bind { .. }) && record.accepted_response().is_some();
         let record = evidence.records.iter_mut().find(accepted).unwrap();
-        let mut other = record.yes().unwrap().clone();
+        let mut other = record.accepted_response().unwrap().clone();
         other.operation = Some("00000000-0000-7000-8000-000000000000".to_owned());
-        record.answers.push(other);
+        record.responses.push(other);
     });
 }

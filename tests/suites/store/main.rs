@@ -1,4 +1,4 @@
-//! The table's conditional writes, against a real DynamoDB emulator. Each test has a table of its own.
+//! The table's conditional writes, tested against a DynamoDB emulator. Each test has its own table.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod pins;
@@ -74,7 +74,7 @@ async fn with_cards(cards: &[Card]) -> TestEnv {
 }
 
 #[tokio::test]
-async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
+async fn a_card_is_bound_once_and_its_mark_is_permanent() {
     let env = with_cards(&[seed::unbound(1)]).await;
     let store = env.store();
     let (mine, yours) = (new_acceptance(), new_acceptance());
@@ -82,7 +82,7 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
     assert_eq!(store.bind(&org(), mine, &bind(1, None), at(0)).await.unwrap(), bound);
     let after = env.rows().await;
 
-    // The same again says the same, with the first time, and writes nothing.
+    // A repeated bind returns the same effect with the first bind's time, and writes nothing.
     assert_eq!(store.bind(&org(), mine, &bind(1, None), at(60)).await.unwrap(), bound);
     assert_eq!(
         store.bind(&org(), yours, &bind(1, None), at(60)).await.unwrap(),
@@ -90,7 +90,7 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
     );
     assert_eq!(env.rows().await, after);
 
-    // Whatever becomes of the card, the mark stays mine.
+    // The mark stays this operation's, even after the card itself is replaced.
     assert!(matches!(
         {
             seed::put(&env.dynamodb, &env.table, ORG, &seed::unbound(2)).await;
@@ -103,7 +103,7 @@ async fn a_card_is_bound_once_and_knows_by_whom_for_ever() {
 }
 
 #[tokio::test]
-async fn another_organisations_card_is_no_card() {
+async fn the_card_of_another_organization_is_not_found() {
     let env = with_cards(&[seed::unbound(1)]).await;
     let effect = env.store().bind(&OTHER_ORG.parse().unwrap(), new_acceptance(), &bind(1, None), at(0)).await;
     assert_eq!(effect.unwrap(), BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None });
@@ -121,12 +121,12 @@ async fn a_reissue_is_all_or_nothing() {
     let after = env.rows().await;
 
     assert_eq!(store.bind(&org(), mine, &bind(2, Some(1)), at(60)).await.unwrap(), effect);
-    // Replaced once: another new card cannot replace it, and stays unbound.
+    // The old card is replaced already: a second new card cannot replace it, and stays unbound.
     assert_eq!(
         store.bind(&org(), yours, &bind(3, Some(1)), at(60)).await.unwrap(),
         BindEffect::Refused { code: BindRefusal::ReissuedCardAlreadyReplaced, card_status: Some(CardStatus::Unbound) }
     );
-    // Bound already: the card that it was to replace stays as it is.
+    // The new card is bound already: the card that it would replace does not change.
     assert!(matches!(
         store.bind(&org(), yours, &bind(2, Some(1)), at(60)).await.unwrap(),
         BindEffect::Refused { code: BindRefusal::CardNotUnbound, .. }
@@ -159,13 +159,13 @@ async fn an_operation_is_recorded_once_until_it_expires() {
     let first = operation(id, "one", at(0));
     assert!(matches!(store.record_operation(&first, at(0)).await.unwrap(), Recorded::New));
     let Recorded::Existing(found) = store.record_operation(&operation(id, "two", at(9)), at(9)).await.unwrap() else {
-        panic!("recorded twice");
+        panic!("the store recorded the operation a second time");
     };
     assert_eq!(*found, first);
     assert_eq!(store.operation(&org(), id, at(9)).await.unwrap(), Some(first));
     assert_eq!(store.operation(&OTHER_ORG.parse().unwrap(), id, at(9)).await.unwrap(), None);
 
-    // Expired, though DynamoDB has not deleted the row yet.
+    // An expired operation counts as absent, although DynamoDB has not deleted its row yet.
     let later = at(91 * 24 * 3600);
     assert_eq!(store.operation(&org(), id, later).await.unwrap(), None);
     assert!(matches!(store.record_operation(&operation(id, "two", later), later).await.unwrap(), Recorded::New));
@@ -181,7 +181,7 @@ async fn the_first_outcome_counts() {
         code: BindRefusal::CardNotUnbound,
         card_status: CardStatus::Created,
     };
-    // Never made here: an operation that is gone stays gone.
+    // An update never creates an operation: one that expired stays absent.
     assert!(matches!(store.end_bind(&org(), id, failure(1)).await, Err(StoreError::Broken { .. })));
     assert!(env.rows().await.is_empty());
 
@@ -192,7 +192,7 @@ async fn the_first_outcome_counts() {
     assert_eq!((stored.state, stored.ended_at), (OperationState::Failed, Some(at(1))));
 }
 
-/// Many batches are aborted by one write, those that were committed meanwhile excepted; none of them is committed later.
+/// One write aborts many batches, except those committed in the meantime. An aborted batch cannot be committed later.
 #[tokio::test]
 async fn batches_are_aborted_together() {
     let env = TestEnv::new().await;
@@ -205,7 +205,7 @@ async fn batches_are_aborted_together() {
     let bulk: Bulk = serde_json::from_value(bulk).unwrap();
     store.put_bulk(&org(), &bulk).await.unwrap();
     assert!(matches!(store.commit_batch(&org(), &bulk.bulk_id, 7, 0).await.unwrap(), Committed::Yes(_)));
-    // The bulk was read before that.
+    // This copy of the bulk was read before batch 7 was committed.
     let aborted = store.abort_batches(&org(), &bulk, (2..=400).collect()).await.unwrap();
     assert_eq!(aborted, (2..=400).filter(|batch| *batch != 7).collect());
     for batch in [2, 400] {
@@ -215,10 +215,10 @@ async fn batches_are_aborted_together() {
     assert_eq!(known, aborted);
 }
 
-/// However often, and in whatever order, and by however many at once it is noted what became of an order, it counts once;
-/// and an operation that the same key made at another time has notes of its own.
+/// An order's outcome counts once, however often, in whatever order and by however many callers at once it is noted.
+/// An operation that the same key created at another time has its own notes.
 #[tokio::test]
-async fn what_is_noted_of_an_order_counts_once() {
+async fn an_outcome_noted_again_counts_once() {
     let env = TestEnv::new().await;
     let store = env.store();
     let uid: Uuid = "6269c403-5b9f-47dd-b8c3-7ecbef8f686d".parse().unwrap();
@@ -232,7 +232,7 @@ async fn what_is_noted_of_an_order_counts_once() {
     note(0, Stage::Requested).await.unwrap();
     let stages = store.stages(&org, operation).await.unwrap();
     assert_eq!(stages, BTreeMap::from([(orders[0], Stage::Requested)]));
-    // A late copy of the request comes last.
+    // A late copy of the request's note comes last, and changes nothing.
     for stage in [canceled, canceled, Stage::Requested] {
         note(0, stage).await.unwrap();
     }
@@ -240,18 +240,18 @@ async fn what_is_noted_of_an_order_counts_once() {
     assert!(again.iter().all(Result::is_ok), "{again:?}");
     let stages = store.stages(&org, operation).await.unwrap();
     assert_eq!(stages, BTreeMap::from([(orders[0], canceled), (orders[2], refused)]));
-    let told = summary(OperationState::Running, &orders, &stages);
-    assert_eq!((told.state, told.total, told.done, told.succeeded), (OperationState::Running, 3, 2, 1));
+    let summed = summary(OperationState::Running, &orders, &stages);
+    assert_eq!((summed.state, summed.total, summed.done, summed.succeeded), (OperationState::Running, 3, 2, 1));
     note(1, refused).await.unwrap();
-    let told = summary(OperationState::Running, &orders, &store.stages(&org, operation).await.unwrap());
-    let end = (told.state, told.ended_at, told.done, told.succeeded);
+    let summed = summary(OperationState::Running, &orders, &store.stages(&org, operation).await.unwrap());
+    let end = (summed.state, summed.ended_at, summed.done, summed.succeeded);
     assert_eq!(end, (OperationState::Succeeded, Some(at(7)), 3, 1));
     let later = Acceptance { accepted_at: at(1), ..operation };
     assert!(store.stages(&org, later).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_broken_not_retried() {
+async fn a_row_that_cannot_be_parsed_is_not_retried() {
     let env = with_cards(&[seed::unbound(1)]).await;
     env.dynamodb
         .update_item()

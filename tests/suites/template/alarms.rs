@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use tests::template::{Function, Template, list, named};
+use tests::template::{FunctionResource, Template, list, named};
 
 use crate::file;
 
@@ -97,7 +97,7 @@ fn every_queue_is_watched() {
 fn every_function_is_watched() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
-    for Function { name, logical_id, properties } in template.functions() {
+    for FunctionResource { name, logical_id, properties } in template.functions() {
         let full_name = format!("${{AWS::StackName}}-{name}");
         let of_lambda =
             |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));

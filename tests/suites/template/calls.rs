@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tests::payloads::ORG;
 use tests::proxy::Call;
-use tests::template::{Function, Template, named};
+use tests::template::{FunctionResource, Template, named};
 use tests::variable;
 use tokio::process::Command;
 
@@ -94,7 +94,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
 }
 
 /// What the function was recorded to do, on the template's queues; and what Lambda does for it, which only AWS shows.
-fn all_done(template: &Template, function: &Function, recorded: BTreeSet<Done>) -> BTreeSet<Done> {
+fn all_done(template: &Template, function: &FunctionResource, recorded: BTreeSet<Done>) -> BTreeSet<Done> {
     let variables = template.environment(function);
     let queue = |suffix| variables.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, queue)| queue.clone());
     let on_its_queue = |done: Done| match STAND_INS.iter().find(|(name, _)| *name == done.resource) {
@@ -117,7 +117,7 @@ fn all_done(template: &Template, function: &Function, recorded: BTreeSet<Done>) 
 
 /// With a key of one's own: Lambda decrypts the variables, and each service what it has stored. A message that is sent
 /// takes a new data key.
-fn of_key(function: &Function, did: &BTreeSet<Done>) -> Vec<Done> {
+fn of_key(function: &FunctionResource, did: &BTreeSet<Done>) -> Vec<Done> {
     let with_key = ["dynamodb", "events", "secretsmanager", "sqs"];
     let mut services: BTreeSet<&str> = did.iter().map(|done| done.action.split(':').next().unwrap()).collect();
     services.retain(|service| with_key.contains(service));

@@ -17,7 +17,7 @@ use tests::requests::{self, Endpoint, Request};
 use tests::template::Template;
 use tests::test_env::TestEnv;
 use tests::variable;
-use tests::webhook::{self, Then, Webhook};
+use tests::webhook::{self, Webhook, WebhookResponse};
 use uuid::Uuid;
 
 /// An env of theirs, behind a recorder.
@@ -112,7 +112,7 @@ impl Office {
     async fn give_up(&self) {
         let worker = self.function("cancel-bulk-worker").await;
         let deliver = async |message: &str, receives: u32| {
-            let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await.answer();
+            let answer = worker.invoke(batch(&[(message.to_owned(), receives)])).await.payload();
             failed(&answer).len()
         };
         let plan = self.env.take_messages().await.remove(0);
@@ -181,8 +181,8 @@ impl Office {
     async fn webhook(&self) {
         let worker = self.function("webhook-worker").await;
         for (status, failed) in [(204, 0), (500, 1)] {
-            self.webhook.answers(Then::Status(status));
-            let answer = worker.invoke(batch(&[(webhook::event(1), 1)])).await.answer();
+            self.webhook.respond_with(WebhookResponse::Status(status));
+            let answer = worker.invoke(batch(&[(webhook::event(1), 1)])).await.payload();
             assert_eq!(answer["batchItemFailures"].as_array().unwrap().len(), failed, "{status}");
         }
     }
@@ -199,5 +199,5 @@ fn refuse(call: &Call<'_>) -> Step {
     let request: Value = serde_json::from_slice(call.body).unwrap();
     let held = json!({ "Error": { "Code": "TransactionConflict", "Message": "m" } });
     let responses = vec![held; request["Statements"].as_array().unwrap().len()];
-    Step::Answer(200, json!({ "Responses": responses }).to_string())
+    Step::Respond(200, json!({ "Responses": responses }).to_string())
 }

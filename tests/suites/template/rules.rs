@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use tests::template::{CHECKS_TOKENS, Function, Template, list, named};
+use tests::template::{CHECKS_TOKENS, FunctionResource, Template, list, named};
 
 use crate::file;
 
@@ -178,7 +178,7 @@ fn every_queue_is_among_the_outputs() {
 fn who_sends_to_its_own_queue_and_nobody_else_may_be_recursive() {
     let template = Template::read();
     let mut recursive = BTreeSet::new();
-    for Function { name, properties, .. } in template.functions() {
+    for FunctionResource { name, properties, .. } in template.functions() {
         let source = properties["Events"].get("Queue").map(|mapping| named(&mapping["Properties"]["Queue"]));
         let sends_to = |queue: &str| {
             let mut statements = template.statements(&named(&properties["Role"])).into_iter();
@@ -195,11 +195,11 @@ fn who_sends_to_its_own_queue_and_nobody_else_may_be_recursive() {
 fn every_function_has_a_role_and_a_log_group_of_its_own() {
     let template = Template::read();
     let functions = template.functions();
-    let distinct = |property: fn(&Function) -> String| functions.iter().map(property).collect::<BTreeSet<_>>().len();
+    let distinct = |property: fn(&FunctionResource) -> String| functions.iter().map(property).collect::<BTreeSet<_>>().len();
     assert_eq!(distinct(|function| named(&function.properties["Role"])), functions.len());
     assert_eq!(distinct(|function| named(&function.properties["LoggingConfig"]["LogGroup"])), functions.len());
     let groups = template.resources("AWS::Logs::LogGroup");
-    for Function { name, logical_id, properties } in &functions {
+    for FunctionResource { name, logical_id, properties } in &functions {
         assert_eq!(named(&properties["FunctionName"]), format!("${{AWS::StackName}}-{name}"));
         let group = groups.get(&named(&properties["LoggingConfig"]["LogGroup"]));
         let group = &group.unwrap_or_else(|| panic!("{name} has no log group"))["Properties"];

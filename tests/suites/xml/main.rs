@@ -99,7 +99,7 @@ async fn what_is_read_and_refused_is_what_libxml2_and_the_contract_say() {
         let mut wrong = Vec::new();
         for judged in all.iter().skip(copy).step_by(COPIES) {
             match function.invoke(judged.event()).await {
-                Invocation::Answered(answer) => wrong.extend(judged.wrong(&answer)),
+                Invocation::Responded(answer) => wrong.extend(judged.wrong(&answer)),
                 other => panic!("{other:?}"),
             }
         }

@@ -11,7 +11,7 @@ use tests::simulation::{Flow, Simulation};
 
 /// Gives random instructions in bad schedule, checks everything that there is afterwards, and prints a table.
 #[derive(Debug, Parser)]
-#[command(name = "storm")]
+#[command(name = "simulation")]
 struct Arguments {
     /// What everything that is drawn comes from; each further run takes the next number.
     #[arg(long, default_value_t = 1)]
@@ -35,14 +35,14 @@ struct Arguments {
 }
 
 /// What is tried, and what it is called.
-fn weathers(asked: &[Fault]) -> Vec<(String, Vec<Fault>)> {
+fn fault_sets(asked: &[Fault]) -> Vec<(String, Vec<Fault>)> {
     let alone = |fault: &Fault| (fault.to_string(), vec![*fault]);
     if !asked.is_empty() {
         return asked.iter().map(alone).collect();
     }
-    let mut weathers: Vec<_> = Fault::ALL.iter().chain(&Fault::OUTAGES).map(alone).collect();
-    weathers.push(("all but outages at once".to_owned(), Fault::ALL.to_vec()));
-    weathers
+    let mut fault_sets: Vec<_> = Fault::ALL.iter().chain(&Fault::OUTAGES).map(alone).collect();
+    fault_sets.push(("all but outages at once".to_owned(), Fault::ALL.to_vec()));
+    fault_sets
 }
 
 #[tokio::main]
@@ -51,16 +51,16 @@ async fn main() -> ExitCode {
     let flows = if arguments.flow.is_empty() { Flow::ALL.to_vec() } else { arguments.flow.clone() };
     let mut all_found = Vec::new();
     println!(
-        "| Fault | Flow | Runs | Instructions | Accepted | Deliveries | Faults met | Deaths | 503, slowest answer | Violations | Seconds |"
+        "| Fault | Flow | Runs | Instructions | Accepted | Deliveries | Faults met | Crashes | 503, slowest response | Violations | Seconds |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    for (name, faults) in weathers(&arguments.fault) {
+    for (name, faults) in fault_sets(&arguments.fault) {
         for flow in &flows {
             let mut sum = Sum::default();
             for seed in arguments.seed..arguments.seed + arguments.runs {
                 let (instructions, outage) = (arguments.instructions, Duration::from_secs(arguments.outage));
-                let storm = Simulation { seed, flow: *flow, faults: faults.clone(), instructions, outage };
-                let report = storm.run().await;
+                let simulation = Simulation { seed, flow: *flow, faults: faults.clone(), instructions, outage };
+                let report = simulation.run().await;
                 let found = violations(&report.evidence);
                 sum.add(&report, found.len());
                 all_found.extend(found.into_iter().map(|found| format!("seed {seed}, {flow}, {name}: {found}")));
@@ -81,7 +81,7 @@ struct Sum {
     accepted: usize,
     deliveries: usize,
     met: usize,
-    deaths: usize,
+    crashes: usize,
     unavailable: usize,
     slowest: Duration,
     violations: usize,
@@ -94,9 +94,9 @@ impl Sum {
         self.accepted += report.accepted();
         self.deliveries += report.run.deliveries;
         self.met += report.met.values().sum::<usize>();
-        self.deaths += report.deaths();
-        self.unavailable += report.told_to_come_back();
-        self.slowest = self.slowest.max(report.slowest_answer());
+        self.crashes += report.crashes();
+        self.unavailable += report.retry_later_responses();
+        self.slowest = self.slowest.max(report.slowest_response());
         self.violations += violations;
         self.took += report.took;
     }
@@ -104,9 +104,9 @@ impl Sum {
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { instructions, accepted, deliveries, met, deaths, unavailable, violations, .. } = self;
+        let Self { instructions, accepted, deliveries, met, crashes, unavailable, violations, .. } = self;
         let (slowest, seconds) = (self.slowest.as_secs_f64(), self.took.as_secs());
-        write!(f, "{instructions} | {accepted} | {deliveries} | {met} | {deaths} | ")?;
+        write!(f, "{instructions} | {accepted} | {deliveries} | {met} | {crashes} | ")?;
         write!(f, "{unavailable}, {slowest:.1} s | {violations} | {seconds}")
     }
 }

@@ -13,14 +13,14 @@ use shared::domain::card::Card;
 use shared::domain::consistency::status_by_marks;
 use uuid::Uuid;
 
-use super::{Answer, Ask, Evidence, ORGS, Record, pairs};
+use super::{Ask, ClientResponse, Evidence, ORGS, Record, pairs};
 
 /// What must never be, in words; empty if all is well.
 #[must_use]
 pub fn violations(evidence: &Evidence) -> Vec<String> {
     let mut checker = Checker { found: Vec::new(), expected: BTreeMap::new() };
     for org in ORGS {
-        let tenant = Tenant::of(org, evidence);
+        let tenant = TenantRows::of(org, evidence);
         checker.cards(&tenant);
         checker.bulks(&tenant);
         checker.orders(&tenant);
@@ -33,7 +33,7 @@ pub fn violations(evidence: &Evidence) -> Vec<String> {
 }
 
 /// The rows of one organisation, by what they are.
-struct Tenant<'a> {
+struct TenantRows<'a> {
     org: &'static str,
     cards: BTreeMap<&'a str, &'a Value>,
     /// By bulk: its header.
@@ -48,7 +48,7 @@ struct Tenant<'a> {
     results: BTreeMap<&'a str, Vec<&'a Value>>,
 }
 
-impl<'a> Tenant<'a> {
+impl<'a> TenantRows<'a> {
     fn of(org: &'static str, evidence: &'a Evidence) -> Self {
         let mut tenant = Self {
             org,
@@ -108,7 +108,7 @@ impl Checker {
     }
 
     /// Notes that there must be this event.
-    fn expect(&mut self, tenant: &Tenant<'_>, operation: &str, event_type: &str, item: &str, facts: Facts) {
+    fn expect(&mut self, tenant: &TenantRows<'_>, operation: &str, event_type: &str, item: &str, facts: Facts) {
         let accepted_at = tenant.operations.get(operation).and_then(|operation| operation["created_at"].as_str());
         let Some((id, accepted_at)) = operation.parse::<Uuid>().ok().zip(accepted_at) else {
             self.found.push(format!("{operation} is no operation"));
@@ -119,7 +119,7 @@ impl Checker {
     }
 
     /// Rules 4 and 5: a card's status is what its marks make of it, for no other system moves it here.
-    fn cards(&mut self, tenant: &Tenant<'_>) {
+    fn cards(&mut self, tenant: &TenantRows<'_>) {
         for (id, row) in &tenant.cards {
             let Ok(card) = Card::deserialize(*row) else { continue };
             // Cards that were bound before the run may be in other states.
@@ -136,7 +136,7 @@ impl Checker {
     }
 
     /// What every bulk's items have come to.
-    fn bulks(&mut self, tenant: &Tenant<'_>) {
+    fn bulks(&mut self, tenant: &TenantRows<'_>) {
         for bulk in tenant.bulks.keys() {
             for (name, item) in tenant.items_of(bulk) {
                 if let Some(by) = item["issued"]["by"].as_str() {
@@ -148,7 +148,7 @@ impl Checker {
     }
 
     /// An order's notes have all ended, at most one of them with success, and none is pending.
-    fn orders(&mut self, tenant: &Tenant<'_>) {
+    fn orders(&mut self, tenant: &TenantRows<'_>) {
         for (id, order) in &tenant.orders {
             self.check(order["pending"].is_null(), || format!("pending for ever: {order}"));
             let mut canceled = 0;
@@ -176,7 +176,7 @@ impl Checker {
     }
 
     /// What every operation says of itself is what it did.
-    fn operations(&mut self, tenant: &Tenant<'_>) {
+    fn operations(&mut self, tenant: &TenantRows<'_>) {
         for (id, operation) in &tenant.operations {
             match operation["kind"].as_str() {
                 Some("BIND_CARD") => self.bind(tenant, id, operation),
@@ -187,7 +187,7 @@ impl Checker {
         }
     }
 
-    fn bind(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+    fn bind(&mut self, tenant: &TenantRows<'_>, id: &str, operation: &Value) {
         let card = operation["card_id"].to_string();
         let is_mine = tenant.cards.get(card.as_str()).is_some_and(|card| card["bound"]["by"] == id);
         let has_ended = operation["outcome"].is_object();
@@ -199,7 +199,7 @@ impl Checker {
         }
     }
 
-    fn start(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+    fn start(&mut self, tenant: &TenantRows<'_>, id: &str, operation: &Value) {
         let bulk = operation["bulk_id"].as_str().unwrap();
         let (status, requested, issued) = match operation["state"].as_str() {
             Some("SUCCEEDED") => ("SUCCESS", operation["items_done"].clone(), operation["items_changed"].clone()),
@@ -217,7 +217,7 @@ impl Checker {
         }
     }
 
-    fn cancel(&mut self, tenant: &Tenant<'_>, id: &str, operation: &Value) {
+    fn cancel(&mut self, tenant: &TenantRows<'_>, id: &str, operation: &Value) {
         let bulk = operation["bulk_id"].as_str().unwrap();
         let mut told = BTreeMap::new();
         let results = tenant.results.get(id).into_iter().flatten();
@@ -277,10 +277,10 @@ impl Checker {
 
     /// What clients were told is true, and a key means one thing.
     fn records(&mut self, evidence: &Evidence) {
-        let mut of_key: HashMap<(&str, &str, &str), (&Ask, &Answer)> = HashMap::new();
+        let mut of_key: HashMap<(&str, &str, &str), (&Ask, &ClientResponse)> = HashMap::new();
         for record in &evidence.records {
-            self.answers(record);
-            let Some(yes) = record.yes().filter(|yes| yes.operation.is_some()) else { continue };
+            self.responses(record);
+            let Some(yes) = record.accepted_response().filter(|yes| yes.operation.is_some()) else { continue };
             self.outcome(evidence, record, yes.operation.as_deref());
             if let Some(key) = &record.key {
                 let first = of_key.entry((record.org, record.ask.endpoint(), key)).or_insert((&record.ask, yes));
@@ -291,26 +291,26 @@ impl Checker {
         }
     }
 
-    fn answers(&mut self, record: &Record) {
-        for answer in &record.answers {
-            let is_known = match answer.status {
+    fn responses(&mut self, record: &Record) {
+        for response in &record.responses {
+            let is_known = match response.status {
                 0 | 200..300 | 403 | 404 | 409 | 422 => true,
-                503 => answer.retry_after.is_some(),
+                503 => response.retry_after.is_some(),
                 // The contract's answer if SQS did not answer: it is not known what was done.
                 500 => matches!(record.ask, Ask::CancelOrders { .. }),
                 _ => false,
             };
-            self.check(is_known, || format!("an answer that should not be: {record:?}"));
+            self.check(is_known, || format!("an response that should not be: {record:?}"));
         }
         // A request to cancel orders none of which can be is not recorded, and may be answered otherwise later.
         let is_unrecorded =
-            |answer: &Answer| matches!(record.ask, Ask::CancelOrders { .. }) && answer.operation.is_none();
-        let mut yes = record.answers.iter().filter(|answer| answer.is_yes() && !is_unrecorded(answer));
+            |response: &ClientResponse| matches!(record.ask, Ask::CancelOrders { .. }) && response.operation.is_none();
+        let mut yes = record.responses.iter().filter(|response| response.is_success() && !is_unrecorded(response));
         if let Some(first) = yes.next() {
-            let is_same = |other: &Answer| other.operation == first.operation && other.status == first.status;
+            let is_same = |other: &ClientResponse| other.operation == first.operation && other.status == first.status;
             self.check(yes.all(is_same), || format!("answered differently: {record:?}"));
         }
-        let is_final = record.key.is_none() || record.answers.iter().any(Answer::is_definite);
+        let is_final = record.key.is_none() || record.responses.iter().any(ClientResponse::is_definite);
         self.check(is_final, || format!("never answered: {record:?}"));
     }
 

@@ -8,14 +8,14 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use super::instructions::{Ask, ORGS};
-use super::{Scene, skew};
+use super::{SimulationEnv, skew};
 use crate::function::Invocation;
 use crate::queue_simulator::KillableFunction;
 
 /// Calls of an endpoint for one request, each with a moment before and one after: where it may die.
 const MOMENTS: u32 = 8;
 /// How often a client that insists asks at most.
-const MOST_ANSWERS: usize = 40;
+const MOST_ATTEMPTS: usize = 40;
 
 /// An instruction, and all that was answered to it.
 #[derive(Debug, Clone)]
@@ -27,12 +27,12 @@ pub struct Record {
     /// Under which idempotency key.
     pub key: Option<String>,
     /// The answers, to the first request and to its repetitions.
-    pub answers: Vec<Answer>,
+    pub responses: Vec<ClientResponse>,
 }
 
 /// An answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ClientResponse {
     /// Its status; 0 if the endpoint died.
     pub status: u16,
     /// Its body.
@@ -45,7 +45,7 @@ pub struct Answer {
     pub took: Duration,
 }
 
-impl Answer {
+impl ClientResponse {
     /// Whether the endpoint said yes or no.
     #[must_use]
     pub fn is_definite(&self) -> bool {
@@ -54,7 +54,7 @@ impl Answer {
 
     /// Whether it said yes.
     #[must_use]
-    pub fn is_yes(&self) -> bool {
+    pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 }
@@ -62,18 +62,18 @@ impl Answer {
 impl Record {
     /// The first answer that says yes.
     #[must_use]
-    pub fn yes(&self) -> Option<&Answer> {
-        self.answers.iter().find(|answer| answer.is_yes())
+    pub fn accepted_response(&self) -> Option<&ClientResponse> {
+        self.responses.iter().find(|response| response.is_success())
     }
 
     fn is_open(&self) -> bool {
-        self.key.is_some() && !self.answers.iter().any(Answer::is_definite)
+        self.key.is_some() && !self.responses.iter().any(ClientResponse::is_definite)
     }
 }
 
 /// A client, with endpoints of its own.
 pub(super) struct Client<'a> {
-    scene: &'a Scene,
+    sim: &'a SimulationEnv,
     number: usize,
     rng: Rng,
     endpoints: HashMap<&'static str, KillableFunction>,
@@ -81,8 +81,8 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(scene: &'a Scene, number: usize, rng: Rng) -> Self {
-        Self { scene, number, rng, endpoints: HashMap::new(), records: Vec::new() }
+    pub(super) fn new(sim: &'a SimulationEnv, number: usize, rng: Rng) -> Self {
+        Self { sim, number, rng, endpoints: HashMap::new(), records: Vec::new() }
     }
 
     pub(super) fn into_records(self) -> Vec<Record> {
@@ -93,9 +93,9 @@ impl<'a> Client<'a> {
     pub(super) async fn work(&mut self, instructions: usize, is_over: &AtomicBool) {
         while self.records.len() < instructions || !is_over.load(Ordering::Relaxed) {
             let org = *self.rng.choice(&ORGS).unwrap();
-            let ask = self.scene.world.lock().unwrap().ask(org, &mut self.rng);
+            let ask = self.sim.shared.lock().unwrap().ask(org, &mut self.rng);
             let key = self.key();
-            let mut record = Record { org, ask, key, answers: Vec::new() };
+            let mut record = Record { org, ask, key, responses: Vec::new() };
             // Now and then it asks again though it was answered.
             for _ in 0..self.rng.usize(1..=3) {
                 self.send(&mut record).await;
@@ -107,16 +107,16 @@ impl<'a> Client<'a> {
                 }
             }
             self.records.push(record);
-            let said = self.scene.world.lock().unwrap().market_says(&mut self.rng);
-            self.scene.traffic.add(said);
+            let said = self.sim.shared.lock().unwrap().market_changes(&mut self.rng);
+            self.sim.queues.add(said);
         }
     }
 
     /// Repeats what was never answered yes or no, until it is. Without a key nobody can.
-    pub(super) async fn insist(&mut self) {
+    pub(super) async fn retry_open(&mut self) {
         let mut records = std::mem::take(&mut self.records);
         for record in records.iter_mut().filter(|record| record.is_open()) {
-            while record.is_open() && record.answers.len() < MOST_ANSWERS {
+            while record.is_open() && record.responses.len() < MOST_ATTEMPTS {
                 self.send(record).await;
             }
         }
@@ -136,33 +136,33 @@ impl<'a> Client<'a> {
     async fn send(&mut self, record: &mut Record) {
         let endpoint = record.ask.endpoint();
         if !self.endpoints.contains_key(endpoint) {
-            let seconds = skew(&self.scene.schedule, &mut self.rng);
-            self.endpoints.insert(endpoint, self.scene.exposed(endpoint, seconds).await);
+            let seconds = skew(&self.sim.schedule, &mut self.rng);
+            self.endpoints.insert(endpoint, self.sim.killable(endpoint, seconds).await);
         }
-        let kill_after = self.scene.traffic.kill_after(MOMENTS);
+        let kill_after = self.sim.queues.kill_after(MOMENTS);
         let event = record.ask.event(record.org, record.key.as_deref());
         let started = Instant::now();
-        let answer = read(self.endpoints[endpoint].invoke(event, kill_after).await, started.elapsed());
-        if answer.is_yes() {
-            let mut world = self.scene.world.lock().unwrap();
-            world.note(record.org, &record.ask, &answer.body, answer.operation.as_deref());
+        let response = read(self.endpoints[endpoint].invoke(event, kill_after).await, started.elapsed());
+        if response.is_success() {
+            let mut shared = self.sim.shared.lock().unwrap();
+            shared.note(record.org, &record.ask, &response.body, response.operation.as_deref());
         }
-        record.answers.push(answer);
-        self.scene.traffic.add(self.scene.env.take_messages().await);
+        record.responses.push(response);
+        self.sim.queues.add(self.sim.env.take_messages().await);
     }
 }
 
-fn read(invocation: Invocation, took: Duration) -> Answer {
-    let answer = match invocation {
-        Invocation::Answered(answer) => answer,
-        Invocation::Died => Value::Null,
+fn read(invocation: Invocation, took: Duration) -> ClientResponse {
+    let response = match invocation {
+        Invocation::Responded(response) => response,
+        Invocation::Crashed => Value::Null,
         Invocation::Stopped => panic!("no message invoked it"),
         Invocation::Failed(error) => panic!("{error}"),
     };
-    let header = |name: &str| answer["headers"][name].as_str().map(ToOwned::to_owned);
-    Answer {
-        status: answer["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()),
-        body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+    let header = |name: &str| response["headers"][name].as_str().map(ToOwned::to_owned);
+    ClientResponse {
+        status: response["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()),
+        body: response["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
         operation: header("location").map(|location| location.rsplit('/').next().unwrap().to_owned()),
         retry_after: header("retry-after"),
         took,

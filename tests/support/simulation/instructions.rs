@@ -115,7 +115,7 @@ impl Ask {
 
 /// What is known to everybody: which bulks there are, which cancellations were accepted, what the market said last.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct SharedState {
     flow: Flow,
     bulks: BTreeMap<&'static str, Vec<String>>,
     accepted: Vec<(&'static str, i32, String)>,
@@ -124,7 +124,7 @@ pub(super) struct World {
     ended: BTreeSet<(&'static str, i32)>,
 }
 
-impl World {
+impl SharedState {
     pub(super) fn new(flow: Flow) -> Self {
         Self { flow, bulks: BTreeMap::new(), accepted: Vec::new(), versions: BTreeMap::new(), ended: BTreeSet::new() }
     }
@@ -181,7 +181,7 @@ impl World {
     }
 
     /// What the order system says in between, sometimes of a cancellation that it refuses.
-    pub(super) fn market_says(&mut self, rng: &mut Rng) -> Vec<String> {
+    pub(super) fn market_changes(&mut self, rng: &mut Rng) -> Vec<String> {
         if !self.flow.has_orders() {
             return Vec::new();
         }

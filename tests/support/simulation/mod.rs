@@ -28,15 +28,15 @@ use shared::domain::card::{Card, CardStatus};
 use crate::capacity::dynoxide;
 use crate::fault_schedule::{Fault, FaultSchedule, LATEST_EFFECT};
 use crate::payloads::{ACCOUNT, CUSTOMER};
-use crate::queue_simulator::{Delivery, KillableFunction, QueueSimulator, Run, deliver_with_deaths};
+use crate::queue_simulator::{Delivery, KillableFunction, QueueSimulator, DeliveryStats, deliver_with_crashes};
 use crate::seed;
 use crate::test_env::{TestEnv, drain};
 
-pub use clients::{Answer, Record};
+pub use clients::{ClientResponse, Record};
 pub use instructions::{Ask, Flow, ORGS};
 
 use clients::Client;
-use instructions::World;
+use instructions::SharedState;
 
 /// Clients at once.
 const CLIENTS: usize = 4;
@@ -51,7 +51,7 @@ const MOST_REDRIVES: usize = 5;
 /// How long messages are on their way.
 const DELAY: Duration = Duration::from_millis(1500);
 /// When services go out of reach.
-const CALM_BEFORE: Duration = Duration::from_secs(1);
+const OUTAGE_MARGIN: Duration = Duration::from_secs(1);
 
 /// A run to be.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ pub struct Report {
     /// All there is to look at afterwards.
     pub evidence: Evidence,
     /// How messages were delivered.
-    pub run: Run,
+    pub run: DeliveryStats,
     /// Messages that ended as dead letters, and were sent back.
     pub sent_back: usize,
     /// How often each fault was met.
@@ -97,54 +97,54 @@ pub struct Report {
 }
 
 impl Report {
-    fn answers(&self) -> impl Iterator<Item = &Answer> {
-        self.evidence.records.iter().flat_map(|record| &record.answers)
+    fn responses(&self) -> impl Iterator<Item = &ClientResponse> {
+        self.evidence.records.iter().flat_map(|record| &record.responses)
     }
 
     /// Instructions that were accepted.
     #[must_use]
     pub fn accepted(&self) -> usize {
-        self.evidence.records.iter().filter(|record| record.yes().is_some()).count()
+        self.evidence.records.iter().filter(|record| record.accepted_response().is_some()).count()
     }
 
     /// Answers that told a client to come back.
     #[must_use]
-    pub fn told_to_come_back(&self) -> usize {
-        self.answers().filter(|answer| answer.retry_after.is_some()).count()
+    pub fn retry_later_responses(&self) -> usize {
+        self.responses().filter(|response| response.retry_after.is_some()).count()
     }
 
     /// Functions that died, endpoints too.
     #[must_use]
-    pub fn deaths(&self) -> usize {
-        self.run.deaths + self.answers().filter(|answer| answer.status == 0).count()
+    pub fn crashes(&self) -> usize {
+        self.run.crashes + self.responses().filter(|response| response.status == 0).count()
     }
 
     /// How long the slowest answer took.
     #[must_use]
-    pub fn slowest_answer(&self) -> Duration {
-        self.answers().map(|answer| answer.took).max().unwrap_or_default()
+    pub fn slowest_response(&self) -> Duration {
+        self.responses().map(|response| response.took).max().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { deliveries, deaths, .. } = self.run;
+        let DeliveryStats { deliveries, crashes, .. } = self.run;
         let (asked, accepted) = (self.evidence.records.len(), self.accepted());
         let events = self.evidence.events.len();
         write!(
             f,
-            "{asked} instructions, {accepted} accepted, {deliveries} deliveries, {deaths} deaths, {events} events, "
+            "{asked} instructions, {accepted} accepted, {deliveries} deliveries, {crashes} crashes, {events} events, "
         )?;
         write!(f, "{} sent back, {} s; met {:?}", self.sent_back, self.took.as_secs(), self.met)
     }
 }
 
 /// Where a run takes place.
-struct Scene {
+struct SimulationEnv {
     env: TestEnv,
     schedule: FaultSchedule,
-    traffic: QueueSimulator,
-    world: Mutex<World>,
+    queues: QueueSimulator,
+    shared: Mutex<SharedState>,
 }
 
 impl Simulation {
@@ -153,33 +153,33 @@ impl Simulation {
         let started = Instant::now();
         let mut rng = Rng::with_seed(self.seed);
         let env = TestEnv::with_table_at(&dynoxide().await).await;
-        let scene = Scene {
+        let sim = SimulationEnv {
             schedule: FaultSchedule::new(&self.faults, rng.u64(..), &env.commits),
             env,
-            traffic: QueueSimulator::open(self.delivery(), rng.fork()),
-            world: Mutex::new(World::new(self.flow)),
+            queues: QueueSimulator::open(self.delivery(), rng.fork()),
+            shared: Mutex::new(SharedState::new(self.flow)),
         };
-        seed_cards(&scene.env).await;
-        let opening = scene.world.lock().unwrap().market_opens();
-        deliver_with_deaths(&scene.env, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
-        let mut clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&scene, number, rng.fork())).collect();
+        seed_cards(&sim.env).await;
+        let opening = sim.shared.lock().unwrap().market_opens();
+        deliver_with_crashes(&sim.env, &["order-feed-worker"], opening, Delivery::default(), rng.fork()).await;
+        let mut clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&sim, number, rng.fork())).collect();
         let is_over = AtomicBool::new(!self.has_outage());
         let each = self.instructions.div_ceil(CLIENTS);
         let clients_work = async {
             join_all(clients.iter_mut().map(|client| client.work(each, &is_over))).await;
-            scene.schedule.calm();
-            scene.traffic.calm();
+            sim.schedule.stop();
+            sim.queues.stop();
             tokio::time::sleep(LATEST_EFFECT).await;
-            join_all(clients.iter_mut().map(Client::insist)).await;
-            scene.traffic.add(scene.world.lock().unwrap().market_closes());
-            scene.traffic.close();
+            join_all(clients.iter_mut().map(Client::retry_open)).await;
+            sim.queues.add(sim.shared.lock().unwrap().market_closes());
+            sim.queues.close();
         };
-        tokio::join!(clients_work, self.outages(&scene.schedule, &is_over), self.run_worker(&scene, rng.fork()));
+        tokio::join!(clients_work, self.outages(&sim.schedule, &is_over), self.run_worker(&sim, rng.fork()));
         let records = clients.into_iter().flat_map(Client::into_records).collect();
-        let (sent_back, dead) = self.finish(&scene).await;
-        let Scene { env, schedule, traffic, .. } = scene;
+        let (sent_back, dead) = self.finish(&sim).await;
+        let SimulationEnv { env, schedule, queues, .. } = sim;
         let evidence = Evidence { rows: env.rows().await, events: env.events().await, records, dead };
-        Report { evidence, run: traffic.run(), sent_back, met: schedule.met(), took: started.elapsed() }
+        Report { evidence, run: queues.stats(), sent_back, met: schedule.met(), took: started.elapsed() }
     }
 
     fn has_outage(&self) -> bool {
@@ -192,7 +192,7 @@ impl Simulation {
             batch: 5,
             copies: if has(Fault::Duplicates) { 2 } else { 1 },
             moments: 6,
-            death: if has(Fault::Deaths) { 0.15 } else { 0.0 },
+            crash: if has(Fault::Crashes) { 0.15 } else { 0.0 },
             // Five deliveries outlast an outage, as they do on AWS.
             // Or the endpoints, which look before they accept, would decide most races.
             delay: DELAY,
@@ -203,7 +203,7 @@ impl Simulation {
     /// Has services out of reach once; says when that is over.
     async fn outages(&self, schedule: &FaultSchedule, is_over: &AtomicBool) {
         if self.has_outage() {
-            tokio::time::sleep(CALM_BEFORE).await;
+            tokio::time::sleep(OUTAGE_MARGIN).await;
             schedule.set_down(true);
             tokio::time::sleep(self.outage).await;
             // On a busy machine it may be that nobody has called yet.
@@ -214,44 +214,44 @@ impl Simulation {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             schedule.set_down(false);
-            tokio::time::sleep(CALM_BEFORE).await;
+            tokio::time::sleep(OUTAGE_MARGIN).await;
             is_over.store(true, Ordering::Relaxed);
         }
     }
 
     /// Two workers of each kind, until nothing is left.
-    async fn run_worker(&self, scene: &Scene, mut rng: Rng) {
-        let crew: Vec<_> = self.flow.workers().iter().flat_map(|name| [*name, *name]).collect();
-        let crew = crew.into_iter().map(|name| (name, skew(&scene.schedule, &mut rng))).collect::<Vec<_>>();
-        join_all(crew.into_iter().map(async |(name, seconds)| {
-            let worker = scene.exposed(name, seconds).await;
-            scene.traffic.run_worker(&scene.env, name, &worker).await;
+    async fn run_worker(&self, sim: &SimulationEnv, mut rng: Rng) {
+        let workers: Vec<_> = self.flow.workers().iter().flat_map(|name| [*name, *name]).collect();
+        let workers = workers.into_iter().map(|name| (name, skew(&sim.schedule, &mut rng))).collect::<Vec<_>>();
+        join_all(workers.into_iter().map(async |(name, seconds)| {
+            let worker = sim.killable(name, seconds).await;
+            sim.queues.run_worker(&sim.env, name, &worker).await;
         }))
         .await;
     }
 
     /// Sends dead letters back, and hands on what was still under way, until nothing is left. Answers how many were
     /// dead, and which always will be.
-    async fn finish(&self, scene: &Scene) -> (usize, Vec<String>) {
+    async fn finish(&self, sim: &SimulationEnv) -> (usize, Vec<String>) {
         let mut sent_back = 0;
         for round in 0.. {
-            let dead = drain(&scene.env.sqs, &scene.env.dlq_url).await;
-            let late = scene.env.take_messages().await;
+            let dead = drain(&sim.env.sqs, &sim.env.dlq_url).await;
+            let late = sim.env.take_messages().await;
             if (dead.is_empty() && late.is_empty()) || round == MOST_REDRIVES {
                 return (sent_back, dead);
             }
             sent_back += dead.len();
-            scene.traffic.add(dead);
-            scene.traffic.add(late);
-            self.run_worker(scene, Rng::with_seed(self.seed)).await;
+            sim.queues.add(dead);
+            sim.queues.add(late);
+            self.run_worker(sim, Rng::with_seed(self.seed)).await;
         }
         unreachable!("rounds end above")
     }
 }
 
-impl Scene {
+impl SimulationEnv {
     /// A function out in the schedule, whose clock is wrong by so many seconds.
-    async fn exposed(&self, name: &str, skew_seconds: i64) -> KillableFunction {
+    async fn killable(&self, name: &str, skew_seconds: i64) -> KillableFunction {
         let schedule = self.schedule.clone();
         let function = KillableFunction::new(&self.env, name, move |call, moment| schedule.step(call, moment)).await;
         function.skewed(skew_seconds)

@@ -7,7 +7,7 @@ use super::*;
 
 const LIMIT: usize = 64;
 
-/// The names of the members, in order.
+/// Returns the names of the members, in order.
 fn read(content_type: Option<&str>, body: &str) -> Result<Option<Vec<String>>, Problem> {
     let mut request = http::Request::builder();
     if let Some(content_type) = content_type {
@@ -77,7 +77,7 @@ fn a_member_is_as_it_came(#[case] body: &str, #[case] expected: Option<&str>) {
     assert_eq!(json_object(&request, LIMIT * 2).unwrap().unwrap().text("m"), expected);
 }
 
-/// Small values and large ones are looked into by other means.
+/// Small and large values are checked by different code.
 #[rstest]
 #[case::small(1)]
 #[case::large(SMALL)]
@@ -101,7 +101,7 @@ fn a_member_is_there_and_of_its_type() {
     assert_eq!(members.value::<String>("b").as_deref(), Some("7"));
 }
 
-/// Text or bytes, as the gateway has it; up to its limit and no further.
+/// A body is text or bytes, as the gateway passes it, up to the limit.
 #[rstest]
 #[case::text(Body::Text("x".repeat(LIMIT)), Some(LIMIT))]
 #[case::bytes(Body::Binary(vec![0xff; LIMIT]), Some(LIMIT))]
@@ -127,7 +127,7 @@ fn a_body_that_could_not_be_read_is_refused(#[case] event: serde_json::Value, #[
 }
 
 #[test]
-fn an_empty_body_is_none_and_a_large_one_too_large() {
+fn an_empty_body_is_absent_and_a_large_one_is_rejected() {
     assert_eq!(read(None, ""), Ok(None));
     assert_eq!(read(None, &" ".repeat(LIMIT + 1)).unwrap_err().status(), 413);
 }
@@ -146,7 +146,7 @@ fn deep_nesting_is_refused_not_followed(#[case] depth: usize, #[case] padding: u
     assert_eq!(json_object(&request, usize::MAX).is_ok(), is_taken);
 }
 
-/// What a body with these members comes to: `None` if it is taken, else what its answer says.
+/// Returns the response for a rejected body, or `None` if the body is accepted.
 fn refusal(body: &str) -> Option<String> {
     let request = http::Request::builder().header("content-type", "application/json");
     let request = request.body(Body::Text(body.to_owned())).unwrap();
@@ -156,12 +156,13 @@ fn refusal(body: &str) -> Option<String> {
     })
 }
 
-/// `piece`, so often, in an array that is a member.
+/// Returns an object whose member is an array with this number of pieces.
 fn many(piece: &str, times: usize) -> String {
     format!("{{\"x\":[{}]}}", vec![piece; times].join(","))
 }
 
-/// The name and its array are two values, and each of these is so many. Small values and large ones count alike.
+/// The member's name and its array are two values, and each piece has the given number. Small and large values count
+/// alike.
 #[rstest]
 #[case::numbers("0", 1)]
 #[case::negative_numbers("-1", 1)]
@@ -173,12 +174,12 @@ fn many(piece: &str, times: usize) -> String {
 #[case::members(r#"{"":0}"#, 3)]
 #[case::members_that_are_texts(r#"{"":""}"#, 2)]
 #[case::objects_in_each_other(r#"{"":{"":{"":[0]}}}"#, 8)]
-fn so_many_values_are_read_and_no_more(#[case] piece: &str, #[case] values: usize) {
+fn values_are_read_up_to_the_limit(#[case] piece: &str, #[case] values: usize) {
     let most = (MAX_VALUES - 2) / values;
     assert_eq!(refusal(&many(piece, most)), None);
-    let said = refusal(&many(piece, most + 1)).unwrap();
-    assert!(said.contains(r#""pointer":"/x","detail":"has too many values"#), "{said}");
-    // The budget is the body's, not a member's.
+    let problem = refusal(&many(piece, most + 1)).unwrap();
+    assert!(problem.contains(r#""pointer":"/x","detail":"has too many values"#), "{problem}");
+    // The budget applies to the body, not to each member.
     let small = format!("[{}]", vec![piece; 100].join(","));
     let members =
         |count: usize| format!("{{{}}}", (0..count).map(|n| format!("\"{n}\":{small}")).collect::<Vec<_>>().join(","));
@@ -188,23 +189,23 @@ fn so_many_values_are_read_and_no_more(#[case] piece: &str, #[case] values: usiz
 }
 
 #[test]
-fn so_many_members_are_read_and_no_more() {
+fn members_are_read_up_to_the_limit() {
     let members = |count: usize| {
         let members: Vec<_> = (0..count).map(|number| format!("\"{number}\":\"\"")).collect();
         format!("{{{}}}", members.join(","))
     };
     assert_eq!(refusal(&members(MAX_VALUES)), None);
-    let said = refusal(&members(MAX_VALUES + 1)).unwrap();
-    assert!(said.contains(r#""pointer":"","detail":"has too many values"#), "{said}");
+    let problem = refusal(&members(MAX_VALUES + 1)).unwrap();
+    assert!(problem.contains(r#""pointer":"","detail":"has too many values"#), "{problem}");
 }
 
-/// A list of texts has a limit of its own, and an answer of its own.
+/// A list of strings has its own limit and its own error.
 #[test]
 fn texts_are_not_counted() {
     assert_eq!(refusal(&many(r#""a""#, 10 * MAX_VALUES)), None);
 }
 
-/// The most that the contract has: a thousand of the longest IDs, all members, and metadata of the smallest values.
+/// The largest body in the contract: a thousand of the longest IDs, all members, and metadata of the smallest values.
 #[test]
 fn all_that_the_contract_has_is_read() {
     let ids: Vec<_> = (0..1000).map(|number| format!("{number:\u{1f600}<255}")).collect();
@@ -221,14 +222,14 @@ fn all_that_the_contract_has_is_read() {
     }
 }
 
-/// An answer quotes a name that can be one, and as a pointer has it (RFC 6901).
+/// A response quotes a name of reasonable length, escaped as a JSON pointer (RFC 6901).
 #[rstest]
 #[case::a_pointer("a/b~c", "/a~1b~0c")]
 #[case::longest(&"n".repeat(255), &format!("/{}", "n".repeat(255)))]
 #[case::too_long(&"n".repeat(256), "")]
-fn a_name_that_is_no_name_is_not_quoted(#[case] name: &str, #[case] pointer: &str) {
-    let said = refusal(&format!("{{\"{name}\":[{}]}}", vec!["0"; MAX_VALUES].join(","))).unwrap();
-    assert!(said.contains(&format!("\"pointer\":\"{pointer}\"")), "{said}");
+fn a_name_that_is_too_long_is_not_quoted(#[case] name: &str, #[case] pointer: &str) {
+    let problem = refusal(&format!("{{\"{name}\":[{}]}}", vec!["0"; MAX_VALUES].join(","))).unwrap();
+    assert!(problem.contains(&format!("\"pointer\":\"{pointer}\"")), "{problem}");
     assert_eq!(refusal(&format!("{{\"{name}\":{{\"a\":0,\"a\":0}}}}")).unwrap().contains(name), !pointer.is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! Looking into the values of a JSON body, however many of whatever kind it has.
+//! Checks of the values in a JSON body, within a limit on their number.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,16 +9,17 @@ use serde_json::value::RawValue;
 
 use crate::http::problem::{Invalid, Problem};
 
-/// Most names and values of a body; texts are not counted. Ours: the contract needs 1,600 or so, nearly all of them in
-/// metadata of 3,200 bytes. The rest is for members that are passed over.
+/// Maximum names and values in a body; strings are not counted. Our limit: the contract needs about 1,600, nearly all
+/// of them in 3,200 bytes of metadata. The rest is for unknown members, which are ignored.
 ///
-/// Each may take a hundred times its own bytes. A text takes no more than it is long, and the list of external IDs has a
-/// limit of its own, which is answered as the contract has it.
+/// Each can take a hundred times its own size in memory. A string takes only its length, and the list of external IDs
+/// has its own limit, whose error the contract defines.
 pub const MAX_VALUES: usize = 20_000;
-/// Longest name that an answer quotes, in bytes. Ours: an answer must not be as large as its request.
+/// Maximum length of a name quoted in a response, in bytes. Our limit: a response must not be as large as its
+/// request.
 const MAX_QUOTED: usize = 255;
 
-/// How many names and values may still be read; `None` once that were too many.
+/// The number of names and values that may still be read. `None` once the limit is exceeded.
 pub(super) struct Budget(Cell<Option<usize>>);
 
 impl Budget {
@@ -26,19 +27,19 @@ impl Budget {
         Self(Cell::new(Some(MAX_VALUES)))
     }
 
-    /// One more is read.
+    /// Counts a name or value, and fails once the limit is exceeded.
     fn spend<E: Error>(&self) -> Result<(), E> {
         self.0.set(self.0.get().and_then(|left| left.checked_sub(1)));
         self.0.get().map(|_left| ()).ok_or_else(|| E::custom("too many values"))
     }
 
-    /// What is said of a member that could not be read; of the body, if it has no name.
+    /// Returns the problem to report for a member that could not be read, or for the body if `name` is empty.
     pub(super) fn refusal(&self, name: &str, error: &serde_json::Error) -> Problem {
         let name = Some(name).filter(|name| (1..=MAX_QUOTED).contains(&name.len()));
         let invalid = if self.0.get().is_none() {
             let pointer =
                 name.map_or_else(String::new, |name| format!("/{}", name.replace('~', "~0").replace('/', "~1")));
-            Invalid::body(pointer, format!("has too many values: a body may have {MAX_VALUES}, texts aside"))
+            Invalid::body(pointer, format!("has too many values: a body may have {MAX_VALUES}, not counting strings"))
         } else {
             let name = name.map_or_else(String::new, |name| format!("{name}: "));
             Invalid::body("", format!("is not valid JSON: {name}{error}"))
@@ -47,16 +48,17 @@ impl Budget {
     }
 }
 
-/// Largest text of a member that is looked into level by level, which takes as long as it is long times as deep. Ours.
+/// Maximum size of a member that is checked level by level, which takes time proportional to its size times its
+/// depth. Our limit.
 pub(super) const SMALL: usize = 4 * 1024;
-/// Deepest nesting of a member's value: as deep as `serde_json` follows, and clients' readers do.
+/// Maximum nesting of a member's value. `serde_json` and clients' parsers have the same limit.
 pub(super) const MAX_DEPTH: usize = 127;
 
-/// Whether no object in a value has two members of one name (contract: 400). Readers differ on which of the two counts, and
-/// cards are at stake.
+/// Checks that no object in a value has duplicate member names (contract: 400). Parsers differ on which duplicate
+/// counts, and a wrong choice would affect cards.
 ///
-/// Numbers may be larger than any of ours, and texts whatever JSON has, where nobody but the client reads them. Of a large
-/// value that is not so.
+/// In a small value that only the client reads, numbers may exceed our types' ranges, and strings may contain
+/// anything that JSON permits. In a large value they may not.
 pub(super) fn check(value: &str, budget: &Budget) -> serde_json::Result<()> {
     if value.len() > SMALL {
         return Strict(budget).deserialize(&mut serde_json::Deserializer::from_str(value));
@@ -79,7 +81,7 @@ pub(super) fn check(value: &str, budget: &Budget) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// The members of an object, in which no name may come twice.
+/// Returns the members of an object, and fails on duplicate names.
 pub(super) fn members<'a>(object: &'a str, budget: &Budget) -> serde_json::Result<BTreeMap<String, &'a RawValue>> {
     serde_json::Deserializer::from_str(object).deserialize_map(Members(budget))
 }
@@ -105,9 +107,9 @@ impl<'de> Visitor<'de> for Members<'_> {
     }
 }
 
-const TWICE: &str = "an object has two members of one name";
+const TWICE: &str = "an object has duplicate member names";
 
-/// Any JSON value in which no object has two members of one name, within the budget.
+/// A JSON value in which no object has duplicate member names, within the budget.
 #[derive(Clone, Copy)]
 struct Strict<'b>(&'b Budget);
 

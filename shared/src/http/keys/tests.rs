@@ -1,4 +1,4 @@
-//! Keys of issuers that are as they should be, and of others.
+//! Tests with keys of issuers that behave correctly, and of others.
 
 use lambda_http::http::StatusCode;
 use rstest::rstest;
@@ -11,7 +11,7 @@ mod issuer;
 
 use issuer::*;
 
-/// Any time of day.
+/// An arbitrary time of day.
 const START: SystemTime = SystemTime::UNIX_EPOCH;
 
 #[rstest]
@@ -27,16 +27,16 @@ async fn keys_come_in_any_framing(#[case] writing: Writing) {
 }
 
 #[rstest]
-#[case::without_end(without_end, "more than 65536 bytes")]
-#[case::too_large(too_large, "more than 65536 bytes")]
-#[case::cut_off(cut_off, "did not answer")]
+#[case::without_end(without_end, "larger than 65536 bytes")]
+#[case::too_large(too_large, "larger than 65536 bytes")]
+#[case::cut_off(cut_off, "did not respond")]
 #[case::too_slow(too_slow, "timed out")]
-#[case::elsewhere(elsewhere, "answered 302")]
-#[case::no_keys(no_keys, "not what it must be")]
-#[case::empty(empty, "no key that can be used")]
-#[case::broken(broken, "answered 500")]
+#[case::elsewhere(elsewhere, "responded with 302")]
+#[case::no_keys(no_keys, "malformed")]
+#[case::empty(empty, "no usable key")]
+#[case::broken(broken, "responded with 500")]
 #[tokio::test]
-async fn what_is_no_key_set_is_not_taken(#[case] writing: Writing, #[case] reason: &str) {
+async fn a_malformed_key_set_is_rejected(#[case] writing: Writing, #[case] reason: &str) {
     let issuer = Issuer::good(writing);
     let problem = issuer.keys().find("a", START).await.unwrap_err();
     assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -44,17 +44,17 @@ async fn what_is_no_key_set_is_not_taken(#[case] writing: Writing, #[case] reaso
 }
 
 #[rstest]
-#[case::other_issuer(r#"{"issuer":"ISSUER/","jwks_uri":"ISSUER/keys"}"#, "another issuer's")]
+#[case::other_issuer(r#"{"issuer":"ISSUER/","jwks_uri":"ISSUER/keys"}"#, "another issuer")]
 #[case::no_issuer(r#"{"jwks_uri":"ISSUER/keys"}"#, "missing field `issuer`")]
 #[case::no_address(r#"{"issuer":"ISSUER"}"#, "missing field `jwks_uri`")]
-#[case::not_encrypted(r#"{"issuer":"ISSUER","jwks_uri":"http://issuer.test/keys"}"#, "is no https address")]
-#[case::user(r#"{"issuer":"ISSUER","jwks_uri":"http://127.0.0.1@issuer.test/keys"}"#, "is no https address")]
-#[case::file(r#"{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}"#, "is no https address")]
-#[case::no_url(r#"{"issuer":"ISSUER","jwks_uri":"keys"}"#, "is no https address")]
-#[case::not_there(r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/other"}"#, "answered 404")]
-#[case::no_object("[]", "not what it must be")]
+#[case::not_encrypted(r#"{"issuer":"ISSUER","jwks_uri":"http://issuer.test/keys"}"#, "is neither an https URL")]
+#[case::user(r#"{"issuer":"ISSUER","jwks_uri":"http://127.0.0.1@issuer.test/keys"}"#, "is neither an https URL")]
+#[case::file(r#"{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}"#, "is neither an https URL")]
+#[case::no_url(r#"{"issuer":"ISSUER","jwks_uri":"keys"}"#, "is neither an https URL")]
+#[case::not_there(r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/other"}"#, "responded with 404")]
+#[case::no_object("[]", "malformed")]
 #[tokio::test]
-async fn what_is_no_discovery_document_is_not_followed(#[case] document: &'static str, #[case] reason: &str) {
+async fn a_malformed_discovery_document_is_rejected(#[case] document: &'static str, #[case] reason: &str) {
     let issuer = Issuer::start(document, of_length);
     let problem = issuer.keys().find("a", START).await.unwrap_err();
     assert!(problem.cause.as_ref().unwrap().contains(reason), "{problem:?}");
@@ -93,12 +93,12 @@ fn an_issuer_is_reached_by_tls_or_is_on_this_machine(#[case] url: &str) {
 #[case("")]
 fn another_issuer_is_refused_at_the_start(#[case] url: &str) {
     let error = Keys::of(url.to_owned()).unwrap_err().to_string();
-    assert_eq!(error, format!("{url:?} is no https address, nor an http address of this very machine"));
+    assert_eq!(error, format!("{url:?} is neither an https URL nor an http URL of this machine"));
 }
 
-/// A set with what issuers have in theirs besides.
+/// Real key sets also contain keys that we cannot use.
 #[test]
-fn a_key_that_is_of_no_use_leaves_the_others() {
+fn an_unusable_key_does_not_affect_the_others() {
     let good =
         |kid: &str| json!({ "kty": "RSA", "kid": kid, "alg": "RS256", "use": "sig", "n": "AAEAAQ", "e": "AQAB" });
     let but = |name: &str, value: Value| {
@@ -130,7 +130,7 @@ fn a_key_that_is_of_no_use_leaves_the_others() {
     let mut kids: Vec<&str> = keys.keys().map(String::as_str).collect();
     kids.sort_unstable();
     assert_eq!(kids, ["first", "last", "null"]);
-    assert_eq!(keys["first"], keys["last"], "zeros before a number are nothing");
+    assert_eq!(keys["first"], keys["last"], "leading zeros do not count");
 }
 
 #[rstest]
@@ -139,6 +139,6 @@ fn a_key_that_is_of_no_use_leaves_the_others() {
 #[case("{}")]
 #[case(r#"{"keys":{}}"#)]
 #[case(r#"{"keys":null}"#)]
-fn what_has_no_list_of_keys_is_no_set(#[case] document: &str) {
+fn a_document_without_a_list_of_keys_is_rejected(#[case] document: &str) {
     assert!(KeySet::read(document.as_bytes()).is_err());
 }

@@ -49,7 +49,7 @@ export async function handler(event, context) {
   try {
     const { operationId: operation_id, sent, replayed } = await answer(event, seen);
     if (sent) metrics.count("Accepted");
-    log("INFO", "request answered", started, { ...seen, operation_id, outcome: 202 });
+    log("INFO", "request handled", started, { ...seen, operation_id, outcome: 202 });
     const headers = { "content-type": "application/json", location: `${WAY_UP}operations/${operation_id}` };
     if (replayed) headers["idempotent-replayed"] = "true";
     return response(202, headers, seen, { operation_id, status: "PENDING" });

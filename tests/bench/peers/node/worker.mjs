@@ -103,15 +103,15 @@ async function settle(delivery, metrics) {
   }
   metrics.count("Failed");
   if (!isBroken && receive_count < MAX_RECEIVES) {
-    log("WARN", "not yet", started, { ...fields, outcome: "RETRY", reason: failure });
+    log("WARN", "will be retried", started, { ...fields, outcome: "RETRY", reason: failure });
     metrics.count("Retried");
     return false;
   }
-  log("ERROR", "given up", started, { ...fields, outcome: "DEAD_LETTER", reason: failure });
+  log("ERROR", "moving to the dead-letter queue", started, { ...fields, outcome: "DEAD_LETTER", reason: failure });
   try {
     await bury(id, body, failure);
   } catch (error) {
-    log("ERROR", "left for SQS to dead-letter", started, { message_id: id, error: error.message });
+    log("ERROR", "not sent to the dead-letter queue: SQS will move it", started, { message_id: id, error: error.message });
     return false;
   }
   metrics.count("DeadLettered");

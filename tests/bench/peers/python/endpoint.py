@@ -75,7 +75,7 @@ def handler(event: Row, context: Any) -> Row:
         return refuse(broken(error), seen, started, metrics)
     if sent:
         metrics.counts["Accepted"] += 1
-    log("INFO", "request answered", started, **seen, operation_id=operation_id, outcome=202)
+    log("INFO", "request handled", started, **seen, operation_id=operation_id, outcome=202)
     metrics.flush()
     headers = {"content-type": "application/json", "location": f"{WAY_UP}operations/{operation_id}"}
     if replayed:

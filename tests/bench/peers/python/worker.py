@@ -126,15 +126,15 @@ def settle(delivery: Delivery, metrics: Metrics) -> bool:
         log("INFO", "message handled", delivery.started, **fields, outcome=delivery.outcome)
         return True
     if not delivery.is_broken and delivery.receive_count < MAX_RECEIVES:
-        log("WARN", "not yet", delivery.started, **fields, outcome="RETRY", reason=reason)
+        log("WARN", "will be retried", delivery.started, **fields, outcome="RETRY", reason=reason)
         metrics.counts.update(["Retried", "Failed"])
         return False
-    log("ERROR", "given up", delivery.started, **fields, outcome="DEAD_LETTER", reason=reason)
+    log("ERROR", "moving to the dead-letter queue", delivery.started, **fields, outcome="DEAD_LETTER", reason=reason)
     metrics.counts["Failed"] += 1
     try:
         bury(delivery, reason)
     except (BotoCoreError, ClientError) as error:
-        log("ERROR", "left for SQS to dead-letter", delivery.started, message_id=delivery.id, error=str(error))
+        log("ERROR", "not sent to the dead-letter queue: SQS will move it", delivery.started, message_id=delivery.id, error=str(error))
         return False
     metrics.counts["DeadLettered"] += 1
     return True

@@ -1,4 +1,4 @@
-//! Of the bulk, its items, and the operations that go through them.
+//! Properties of the bulk, its items, and the operations on them.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use shared::domain::ids::{ExternalId, OperationId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 
 use super::{by, is_life};
-use crate::row::Transition;
-use crate::said::{are_out, said};
+use crate::hashed::Transition;
+use crate::expected_events::{are_published, expected_events};
 use crate::store::progress;
 use crate::world::{ItemRow, World};
 
-/// An item gets one card, or is canceled and never gets one; the marks are those of what was done.
+/// Checks that an item gets one card, or is canceled and never gets one, and that its marks match its history.
 pub fn items_move_forward(world: &World) -> bool {
     world.items.iter().all(|item| {
         let BulkItem { state, issued, canceled, .. } = &item.row;
@@ -29,13 +29,13 @@ pub fn items_move_forward(world: &World) -> bool {
     })
 }
 
-/// What a cancel stored of an item is what it did to it, or what kept it from that.
-pub fn results_are_so(world: &World) -> bool {
+/// Checks that the result a cancel stored for an item is what it did to it, or what prevented it.
+pub fn results_are_true(world: &World) -> bool {
     let mut results = world.results.iter();
-    results.all(|((id, _), result)| result.iter().all(|(code, item)| result_is_so(world, *id, code, item)))
+    results.all(|((id, _), result)| result.iter().all(|(code, item)| result_is_true(world, *id, code, item)))
 }
 
-fn result_is_so(world: &World, id: OperationId, code: CancelCode, named: &ItemRef) -> bool {
+fn result_is_true(world: &World, id: OperationId, code: CancelCode, named: &ItemRef) -> bool {
     let item = world.item(&named.external_id);
     let card = item.as_ref().and_then(|item| item.row.card_id).and_then(|card| world.cards.get(&card));
     let item_by = item.as_ref().and_then(|item| by(item, Transition::Canceled));
@@ -53,7 +53,7 @@ fn result_is_so(world: &World, id: OperationId, code: CancelCode, named: &ItemRe
     }
 }
 
-/// Of each operation that succeeded.
+/// Checks that each operation that succeeded has processed all its items.
 pub fn are_gone_through(world: &World) -> bool {
     succeeded(world).all(|operation| {
         let id = operation.operation_id;
@@ -67,7 +67,7 @@ pub fn are_gone_through(world: &World) -> bool {
                 let batches = &progress.batches;
                 !world.items.iter().any(|item| batches.contains(&item.row.batch) && pending(item))
             }
-            // Whatever was added to the bulk before or since.
+            // This includes whatever was added to the bulk before or since.
             Subject::CancelBulk { cancel_type: CancelType::Full, .. } => {
                 has_results_of(world, id, &in_batches(&world.bulk.batches))
             }
@@ -77,11 +77,11 @@ pub fn are_gone_through(world: &World) -> bool {
             _ => true,
         };
         let mut messages = world.messages.keys().filter(|message| message.operation_id == id);
-        all && messages.all(|message| said(world, message).is_some_and(|events| are_out(world, message, &events)))
+        all && messages.all(|message| expected_events(world, message).is_some_and(|events| are_published(world, message, &events)))
     })
 }
 
-/// Whether the results name each of these once, and nothing else.
+/// Returns whether the results name each of these items once, and nothing else.
 fn has_results_of(world: &World, id: OperationId, items: &BTreeSet<ExternalId>) -> bool {
     let results = world.results.range((id, 0)..=(id, u32::MAX)).flat_map(|(_, result)| result.iter());
     let mut named: Vec<_> = results.map(|(_, item)| &item.external_id).collect();
@@ -89,14 +89,14 @@ fn has_results_of(world: &World, id: OperationId, items: &BTreeSet<ExternalId>) 
     named.into_iter().eq(items)
 }
 
-/// Operations that succeeded say what they did; and the header is the sum of them.
+/// Checks that operations that succeeded report what they did, and that the header is their sum.
 pub fn are_counted(world: &World) -> bool {
     if !world.gone.is_empty() {
-        // What the operations that are gone did is in the header, and in no operation.
+        // What a missing operation did is in the header, but in no operation.
         return true;
     }
     let (mut issued, mut canceled) = (0, 0);
-    let operations_are_so = succeeded(world).all(|operation| {
+    let operations_are_correct = succeeded(world).all(|operation| {
         let (progress, id) = (progress(operation), operation.operation_id);
         let changed = match operation.subject {
             Subject::StartBulk { .. } => {
@@ -112,10 +112,10 @@ pub fn are_counted(world: &World) -> bool {
         };
         progress.items_changed as usize == changed && Some(progress.items_done) == progress.items_total
     });
-    operations_are_so && (world.bulk.issued, world.bulk.canceled) == (issued, canceled) && header_is_so(world)
+    operations_are_correct && (world.bulk.issued, world.bulk.canceled) == (issued, canceled) && header_is_correct(world)
 }
 
-fn header_is_so(world: &World) -> bool {
+fn header_is_correct(world: &World) -> bool {
     let bulk = &world.bulk;
     let items = || world.items.iter().filter(|item| bulk.batches.contains(&item.row.batch));
     let is_canceled = |item: &ItemRow| match item.row.card_id.and_then(|card| world.cards.get(&card)) {

@@ -1,4 +1,4 @@
-//! Of cards.
+//! Properties of cards.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,20 @@ use shared::domain::operation::Subject;
 use shared::message::BindCard;
 
 use super::{by, is_life};
-use crate::row::{Row, Tracked, Transition};
+use crate::hashed::{Hashed, Tracked, Transition};
 use crate::store::progress;
 use crate::workers::bind::seen;
 use crate::world::{Instruction, World};
 
-/// At most one success is told, and it is what was done.
+/// Checks that at most one success is published, and that it matches what was done.
 pub fn have_one_winner(world: &World) -> bool {
     world.cards.values().all(|card| {
         let done = [Transition::Bound, Transition::Canceled].into_iter().filter_map(|done| by(card, done)).count();
-        binds_told(world, card) + cancels_told(world, card) <= done && done <= 1
+        published_binds(world, card) + stored_cancels(world, card) <= done && done <= 1
     })
 }
 
-fn binds_told(world: &World, card: &Tracked<Card>) -> usize {
+fn published_binds(world: &World, card: &Tracked<Card>) -> usize {
     let is_success = |event: &Event| event.event_type == "bind_card" && event.data.effect() == Some(Effect::Applied);
     let binds = world.operations.values().filter(
         |operation| matches!(operation.subject, Subject::BindCard { card_id, .. } if card_id == card.row.card_id),
@@ -32,12 +32,12 @@ fn binds_told(world: &World, card: &Tracked<Card>) -> usize {
     binds.filter(|bind| published(bind.operation_id).any(|event| is_success(event))).count()
 }
 
-fn cancels_told(world: &World, card: &Tracked<Card>) -> usize {
+fn stored_cancels(world: &World, card: &Tracked<Card>) -> usize {
     let canceled = world.results.values().filter_map(|result| result.items.get(&CancelCode::ExternalIdAndCardCanceled));
     canceled.flatten().filter(|item| item.card_id == Some(card.row.card_id)).count()
 }
 
-/// The marks are those of what was done, the status is no contradiction, and nothing was done twice or undone.
+/// Checks that marks match the history, that the status fits, and that nothing was done twice or undone.
 pub fn move_forward(world: &World) -> bool {
     use Transition::{Bound, Canceled, Issued, Replaced};
     world.cards.values().all(|card| {
@@ -52,10 +52,10 @@ pub fn move_forward(world: &World) -> bool {
     })
 }
 
-/// Whoever is told of a card finds it as it was told.
+/// Checks that the cards an event reports are visible as reported.
 pub fn are_seen(world: &World) -> bool {
     world.bus.iter().all(|(operation, events)| {
-        let told = |event_type| {
+        let published = |event_type| {
             let is_so = |event: &Event| {
                 event.event_type == event_type && !matches!(event.data.effect(), Some(Effect::Refused(_)))
             };
@@ -63,15 +63,15 @@ pub fn are_seen(world: &World) -> bool {
         };
         let seen = |done| world.cards.values().filter(|card| card.history.contains(&(done, *operation))).count();
         ends_are_seen(world, *operation, events)
-            && told("create") <= seen(Transition::Issued)
-            && told("bind_card") <= seen(Transition::Bound)
-            && told("update") <= seen(Transition::Replaced)
+            && published("create") <= seen(Transition::Issued)
+            && published("bind_card") <= seen(Transition::Bound)
+            && published("update") <= seen(Transition::Replaced)
     })
 }
 
-/// That an operation on the bulk has ended is not told while the header may not show it.
-fn ends_are_seen(world: &World, id: OperationId, events: &BTreeSet<Row<Event>>) -> bool {
-    let is_end = |event: &Row<Event>| ["noname_bulk_start", "noname_bulk_cancellation"].contains(&event.event_type);
+/// Checks that the end of an operation is not published while the header may not show it.
+fn ends_are_seen(world: &World, id: OperationId, events: &BTreeSet<Hashed<Event>>) -> bool {
+    let is_end = |event: &Hashed<Event>| ["noname_bulk_start", "noname_bulk_cancellation"].contains(&event.event_type);
     let Some(operation) = world.operations.get(&id).filter(|_| events.iter().any(is_end)) else { return true };
     let changed = progress(operation).items_changed;
     match operation.subject {
@@ -80,7 +80,7 @@ fn ends_are_seen(world: &World, id: OperationId, events: &BTreeSet<Row<Event>>) 
     }
 }
 
-/// An operation that is to replace a card has done that if and only if it has bound the new one.
+/// Checks that an operation has replaced a card if and only if it has bound the new one.
 pub fn change_both_or_none(world: &World) -> bool {
     let mut binds = world.messages.keys().filter_map(|message| match &message.instruction {
         Instruction::Bind(BindCard { bind, .. }) => Some((message.operation_id, bind)),

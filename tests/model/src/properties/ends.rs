@@ -1,15 +1,15 @@
-//! Everything ends: what is accepted, and what follows from it.
+//! Everything ends: each accepted operation, and everything that follows from it.
 //!
-//! The checker's own `eventually` is of no use here: processes may die for ever. What is to be shown is that
-//! everything ends once they do not. Of each state in which nobody is at work:
+//! The checker's own `eventually` is of no use here, because processes may crash without end. What we show is that
+//! everything ends once they no longer crash. In each state in which no process is running:
 //!
-//! - If something is left to be begun, then each such thing, left to itself, comes to its end in a bounded number
-//!   of calls, and then less is left to be done ([`work`] falls). So from whatever has happened, in whatever order
-//!   the rest is gone through, there is an end.
-//! - If nothing is left, everything has ended, and all events are out.
+//! - If something is still to be started, each such task, run alone, finishes in a limited number of calls, and then
+//!   less is left to do ([`work`] decreases). So whatever has happened before, and in whatever order the rest runs,
+//!   there is an end.
+//! - If nothing is left, everything has ended, and all events are published.
 //!
-//! Processes that are at work beside each other end too: one makes a call again only if another has changed what it
-//! read, and changes come to an end because rows only move forward.
+//! Processes that run concurrently end too: one repeats a call only if another has changed what it read, and changes
+//! end because rows only move forward.
 
 use shared::domain::ids::OperationId;
 use shared::domain::operation::{Operation, OperationState, Subject};
@@ -18,11 +18,11 @@ use shared::message::{CancelBulk, CancelStep, StartBulk, StartStep};
 use super::has_row;
 use crate::market;
 use crate::model::Bindery;
-use crate::row::Row;
-use crate::said::{are_out, said, said_at_end};
-use crate::world::{Instruction, Place, Task, Told, World};
+use crate::hashed::Hashed;
+use crate::expected_events::{are_published, expected_end_event, expected_events};
+use crate::world::{Instruction, Place, Task, Response, World};
 
-/// Whether everything ends that has come so far.
+/// Checks that everything accepted so far ends.
 pub fn ends(model: &Bindery, world: &World) -> bool {
     let open = open(model, world);
     let left = |world: &World| self::open(model, world).iter().map(|task| work(model, world, task)).sum::<usize>();
@@ -30,16 +30,17 @@ pub fn ends(model: &Bindery, world: &World) -> bool {
     if open.is_empty() { has_ended(world) } else { open.iter().all(comes_nearer) }
 }
 
-/// What is left to be begun: messages that are in a queue, and requests whose clients know nothing.
+/// Returns the tasks still to be started: messages in a queue, and requests whose clients have no response.
 fn open(model: &Bindery, world: &World) -> Vec<Task> {
     let asked = model.scenario.asked.iter().filter(|asked| asked.is_keyed());
-    let unanswered = |id: &OperationId| world.told.get(id) == Some(&Told::Nothing);
-    let requests = asked.map(|asked| asked.operation.operation_id).filter(unanswered).map(Task::Request);
+    let without_response = |id: &OperationId| world.responses.get(id) == Some(&Response::None);
+    let requests = asked.map(|asked| asked.operation.operation_id).filter(without_response).map(Task::Request);
     let queued = world.messages.iter().filter(|(_, place)| **place == Place::Queue);
     requests.chain(queued.map(|(message, _)| Task::Message(message.clone()))).collect()
 }
 
-/// More than the work of all that the task can lead to: a plan sends a chunk for every item, and itself on.
+/// Returns an upper bound on the work that the task leads to: a plan sends a chunk for every item, and its own next
+/// message.
 fn work(model: &Bindery, world: &World, task: &Task) -> usize {
     match task {
         Task::Request(_) => 3 + model.scenario.start.named.values().map(Vec::len).sum::<usize>(),
@@ -58,8 +59,8 @@ fn work(model: &Bindery, world: &World, task: &Task) -> usize {
     }
 }
 
-/// Of an operation of orders, its notes of them say it.
-fn has_ended_by_itself(world: &World, operation: &Row<Operation>) -> bool {
+/// Returns whether the operation has ended. For an operation on orders, its records of them decide.
+fn has_ended_by_itself(world: &World, operation: &Hashed<Operation>) -> bool {
     let has_ended = matches!(operation.state, OperationState::Succeeded | OperationState::Failed);
     let is_of_orders = matches!(operation.subject, Subject::CancelOrders { .. });
     has_ended || is_of_orders && market::all_have_ended(world, operation)
@@ -68,11 +69,11 @@ fn has_ended_by_itself(world: &World, operation: &Row<Operation>) -> bool {
 fn has_ended(world: &World) -> bool {
     let is_sent =
         |id: &OperationId| world.messages.keys().any(|message| message.operation_id == *id && has_row(world, message));
-    let is_accepted = |id: &OperationId| world.told.get(id) == Some(&Told::Accepted) || is_sent(id);
+    let is_accepted = |id: &OperationId| world.responses.get(id) == Some(&Response::Accepted) || is_sent(id);
     let mut accepted = world.operations.values().filter(|operation| is_accepted(&operation.operation_id));
     accepted.all(|operation| has_ended_by_itself(world, operation))
         && world.messages.keys().filter(|message| has_row(world, message)).all(|message| {
-            let at_end = said_at_end(world, message);
-            said(world, message).is_some_and(|events| are_out(world, message, events.iter().chain(&at_end)))
+            let at_end = expected_end_event(world, message);
+            expected_events(world, message).is_some_and(|events| are_published(world, message, events.iter().chain(&at_end)))
         })
 }

@@ -11,7 +11,7 @@ use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan, Star
 use super::{Asked, Scenario, What, accepted_at, bind_subject, external_id, facts, operation_id, pending};
 use crate::orders::OrderNumber;
 use crate::pins::Pin;
-use crate::row::Row;
+use crate::hashed::Hashed;
 use crate::world::{Instruction, Place};
 
 impl Scenario {
@@ -83,7 +83,7 @@ impl Scenario {
     pub fn market(mut self, operation: u128, order: OrderNumber, status: OrderStatus) -> Self {
         let operation = self.start.operations[&operation_id(operation)].clone();
         let instruction = Instruction::ChangeOrder(change(order, 2, status));
-        self.start.messages.insert(Row::new(Message::of(&operation, instruction)), Place::Queue);
+        self.start.messages.insert(Hashed::new(Message::of(&operation, instruction)), Place::Queue);
         self
     }
 

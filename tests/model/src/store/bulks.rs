@@ -9,7 +9,7 @@ use shared::domain::ids::{CardId, ExternalId, OperationId};
 use shared::domain::operation::{Operation, Subject};
 
 use super::{Changed, Conflict, progress};
-use crate::row::{Row, Tracked, Transition};
+use crate::hashed::{Hashed, Tracked, Transition};
 use crate::transaction::Key;
 use crate::world::{ItemRow, World};
 
@@ -66,7 +66,7 @@ impl World {
     }
 
     /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
-    pub(crate) fn seal(&mut self, operation: OperationId) -> Row<Bulk> {
+    pub(crate) fn seal(&mut self, operation: OperationId) -> Hashed<Bulk> {
         if self.bulk.sealed_by.is_none() {
             self.bulk.edit(|bulk| bulk.sealed_by = Some(operation));
         }
@@ -114,7 +114,7 @@ impl World {
         let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return false };
         let (external_id, state) = (id.clone(), ItemState::Pending);
         let row = BulkItem { external_id, batch, state, card_id: None, issued: None, canceled: None };
-        self.items.insert(at, Row::new(Tracked { row, history: Vec::new() }));
+        self.items.insert(at, Hashed::new(Tracked { row, history: Vec::new() }));
         true
     }
 
@@ -172,7 +172,7 @@ impl World {
         let row = Card { card_id, status, facts, bound: None, replaced: None, canceled: None };
         let mut history = self.cards.get(&card_id).map(|card| card.history.clone()).unwrap_or_default();
         history.push((Transition::Issued, mark.by));
-        self.cards.insert(card_id, Row::new(Tracked { row, history }));
+        self.cards.insert(card_id, Hashed::new(Tracked { row, history }));
         let item = self.item_mut(id)?;
         item.apply(Transition::Issued, mark.by, |item| {
             (item.state, item.card_id, item.issued) = (ItemState::Issued, Some(card_id), Some(mark.clone()));

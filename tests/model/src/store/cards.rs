@@ -5,7 +5,7 @@ use shared::domain::card::{Bound, CardStatus, Mark, Replaced};
 use shared::domain::ids::CardId;
 
 use super::{Changed, Conflict};
-use crate::row::Transition;
+use crate::hashed::Transition;
 use crate::world::{CardRow, World};
 
 impl World {

@@ -6,7 +6,7 @@ mod cards;
 mod operations;
 
 pub use bulks::Committed;
-pub use operations::{AsItIs, ChunkState, Recorded, outcome, progress};
+pub use operations::{CurrentOperation, ChunkState, Recorded, outcome, progress};
 
 /// What came of a conditional write: done, or the row as it is, if there is one.
 pub type Changed<T> = Result<(), Option<T>>;

@@ -13,13 +13,13 @@ use shared::store::Counts;
 use super::Conflict;
 use crate::broken::Broken;
 use crate::process::Process;
-use crate::row::Row;
+use crate::hashed::Hashed;
 use crate::scenario::is_first_plan;
 use crate::transaction::Key;
 use crate::world::{AnyMessage, Place, Task, World};
 
 /// The operation as it is now, whether or not the change was (still) to be done; nothing if there is none.
-pub type AsItIs = Option<Row<Operation>>;
+pub type CurrentOperation = Option<Hashed<Operation>>;
 
 /// What became of recording an operation.
 #[derive(Debug, Clone, Hash)]
@@ -27,7 +27,7 @@ pub enum Recorded {
     /// It is new.
     New,
     /// One of its ID stood there.
-    Existing(Row<Operation>),
+    Existing(Hashed<Operation>),
 }
 
 /// How far a chunk of a cancel has come, for all that is stored.
@@ -40,7 +40,7 @@ pub enum ChunkState {
     /// It was given up, and all others who are at it know that.
     HeldForLong,
     /// All is said of it.
-    Done(Row<ChunkResult>),
+    Done(Hashed<ChunkResult>),
 }
 
 /// The outcome that is stored with a bind.
@@ -79,12 +79,12 @@ fn progress_mut(operation: &mut Operation) -> Option<&mut Progress> {
 
 impl World {
     /// `GetItem` operation.
-    pub(crate) fn operation(&self, operation: OperationId) -> AsItIs {
+    pub(crate) fn operation(&self, operation: OperationId) -> CurrentOperation {
         self.operations.get(&operation).cloned()
     }
 
     /// `PutItem` operation, if there is none of its ID.
-    pub(crate) fn record_operation(&mut self, operation: &Row<Operation>) -> Recorded {
+    pub(crate) fn record_operation(&mut self, operation: &Hashed<Operation>) -> Recorded {
         if let Some(existing) = self.operation(operation.operation_id) {
             return Recorded::Existing(existing);
         }
@@ -100,10 +100,10 @@ impl World {
 
     /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Answers the one that is stored;
     /// nothing if there is no such operation.
-    pub(crate) fn end_bind(&mut self, operation: OperationId, new: &Row<BindOutcome>) -> Option<Row<BindOutcome>> {
+    pub(crate) fn end_bind(&mut self, operation: OperationId, new: &Hashed<BindOutcome>) -> Option<Hashed<BindOutcome>> {
         let row = self.operations.get_mut(&operation)?;
         if let Some(stored) = outcome(row) {
-            return Some(Row::new(stored.clone()));
+            return Some(Hashed::new(stored.clone()));
         }
         row.edit(|operation| {
             operation.state = match **new {
@@ -124,7 +124,7 @@ impl World {
         &mut self,
         operation: OperationId,
         batches: &BTreeSet<u32>,
-    ) -> Result<Row<Operation>, Conflict> {
+    ) -> Result<Hashed<Operation>, Conflict> {
         self.are_free(operation)?;
         let row = self.begin_alone(operation, batches)?;
         self.note_under_way(operation);
@@ -136,7 +136,7 @@ impl World {
         &mut self,
         operation: OperationId,
         batches: &BTreeSet<u32>,
-    ) -> Result<Row<Operation>, Conflict> {
+    ) -> Result<Hashed<Operation>, Conflict> {
         let row = self.operations.get_mut(&operation).filter(|row| row.state == OperationState::Pending);
         let row = row.ok_or(Conflict)?;
         row.edit(|operation| {
@@ -149,7 +149,7 @@ impl World {
     }
 
     /// `UpdateItem` operation refuse.
-    pub(crate) fn refuse(&mut self, operation: OperationId, items: u32, now: Timestamp) -> AsItIs {
+    pub(crate) fn refuse(&mut self, operation: OperationId, items: u32, now: Timestamp) -> CurrentOperation {
         let pending = |operation: &Operation| operation.state == OperationState::Pending;
         self.update(operation, pending, |operation| {
             (operation.state, operation.ended_at) = (OperationState::Failed, Some(now));
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// `UpdateItem` operation chunks.
-    pub(crate) fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> AsItIs {
+    pub(crate) fn set_chunks(&mut self, operation: OperationId, chunks: u32, items: u32) -> CurrentOperation {
         let unset = |operation: &Operation| progress(operation).chunks.is_none();
         self.know_planned(operation, chunks);
         self.update(operation, unset, |operation| {
@@ -224,7 +224,7 @@ impl World {
     }
 
     /// `UpdateItem` operation count off. Even if it was counted off, if `again`.
-    pub(crate) fn complete_chunk(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> AsItIs {
+    pub(crate) fn complete_chunk(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> CurrentOperation {
         let Counts { items, changed, blank, failed } = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {
@@ -243,7 +243,7 @@ impl World {
         operation: OperationId,
         condition: impl FnOnce(&Operation) -> bool,
         update: impl FnOnce(&mut Operation),
-    ) -> AsItIs {
+    ) -> CurrentOperation {
         let row = self.operations.get_mut(&operation)?;
         if condition(row) {
             row.edit(update);
@@ -328,9 +328,9 @@ impl World {
         &mut self,
         operation: OperationId,
         chunk: u32,
-        result: &Row<ChunkResult>,
+        result: &Hashed<ChunkResult>,
         over: bool,
-    ) -> Row<ChunkResult> {
+    ) -> Hashed<ChunkResult> {
         self.held.remove(&(operation, chunk));
         let stored = self.results.entry((operation, chunk)).or_insert_with(|| result.clone());
         if over {

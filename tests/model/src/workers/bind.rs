@@ -13,13 +13,13 @@ use shared::message::{BindCard, Message};
 
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::transaction::Key;
 use crate::world::{CardRow, Instruction, World};
 
 /// Applies one instruction; answers its events.
-pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCard) -> Flow<Vec<Row<Event>>> {
+pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCard) -> Flow<Vec<Hashed<Event>>> {
     let BindCard { bind, card: facts } = instruction;
     let (id, now, context) = (message.operation_id, run.now()?, message.event_context());
     if run.is(Broken::PublishesBeforeWriting) {
@@ -29,29 +29,29 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCa
     }
     run.function("known", |run| known(run, message).map(|_| ()))?;
     let effect = run.function("bind", |run| self::bind(run, message.acceptance(), bind, now))?;
-    let (outcome, row) = (Row::new(BindOutcome::of(&effect, now)), Key::Operation(id));
+    let (outcome, row) = (Hashed::new(BindOutcome::of(&effect, now)), Key::Operation(id));
     let stored = if run.is(Broken::RefusalNotStored) && matches!(*outcome, BindOutcome::Failure { .. }) {
         // It ends the operation, but does not care what that says.
         run.write("UpdateItem operation", &row, |world| world.end_bind(id, &outcome).map(|_| outcome.clone()))?
     } else {
         run.write("UpdateItem operation", &row, |world| world.end_bind(id, &outcome))?
     };
-    let outcome = stored.ok_or(Stop::Broken(GONE))?;
+    let outcome = stored.ok_or(Interrupt::Permanent(GONE))?;
     let events = bind_events(&context, bind, facts, &outcome, &effect);
-    events.map(owned).map_err(|_| Stop::Broken("the stored outcome contradicts the card's marks"))
+    events.map(owned).map_err(|_| Interrupt::Permanent("the stored outcome contradicts the card's marks"))
 }
 
-fn owned(events: Vec<Event>) -> Vec<Row<Event>> {
-    events.into_iter().map(Row::new).collect()
+fn owned(events: Vec<Event>) -> Vec<Hashed<Event>> {
+    events.into_iter().map(Hashed::new).collect()
 }
 
-fn bind(run: &mut Run, acceptance: Acceptance, bind: &Bind, now: Timestamp) -> Flow<Row<BindEffect>> {
+fn bind(run: &mut Run, acceptance: Acceptance, bind: &Bind, now: Timestamp) -> Flow<Hashed<BindEffect>> {
     let mark = bind.mark(acceptance, now);
     let effect = match bind.reissued_card_id {
         None => bind_plain(run, acceptance, bind.card_id, &mark),
         Some(reissued) => run.retrying(|run| reissue(run, acceptance, bind, reissued, &mark)),
     };
-    effect.map(Row::new)
+    effect.map(Hashed::new)
 }
 
 /// One conditional write.
@@ -68,7 +68,7 @@ fn bind_plain(run: &mut Run, acceptance: Acceptance, card: CardId, mark: &Bound)
     }
     match check_card(card) {
         Err(code) => Ok(BindEffect::refused(code, card)),
-        Ok(_) => Err(Stop::Broken("refused a card that is UNBOUND")),
+        Ok(_) => Err(Interrupt::Permanent("refused a card that is UNBOUND")),
     }
 }
 
@@ -84,7 +84,7 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
             let at = old.and_then(|card| card.replaced.as_ref()).map_or(mark.at, |mark| mark.at);
             BindEffect::Bound { at, replaced: Some(replaced) }
         }),
-        before => before.map_err(|HalfSeen| Stop::Conflict)?,
+        before => before.map_err(|HalfSeen| Interrupt::Conflict)?,
     };
     if let Some(mut before) = before {
         if let (true, BindEffect::Bound { replaced: Some(replaced), .. }) = (run.is(Broken::EventOfStatus), &mut before)
@@ -101,14 +101,14 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
     if run.is(Broken::ReissueInTwoWrites) {
         let row = Key::Card(bind.card_id);
         let bound = run.write("UpdateItem card", &row, |world| world.bind_change(bind.card_id, mark))?;
-        bound.map_err(|_| Stop::Conflict)?;
+        bound.map_err(|_| Interrupt::Conflict)?;
         let replace = |world: &mut World| world.replace_change(reissued, bind, status, &replaced);
         let done = run.write("UpdateItem card (reissued)", &Key::Card(reissued), replace)?;
-        done.map_err(|_| Stop::Conflict)?;
+        done.map_err(|_| Interrupt::Conflict)?;
     } else {
         let marks = (mark, &replaced);
         let done = run.transact("TransactWriteItems reissue", |world| world.reissue(bind, reissued, status, marks))?;
-        done.map_err(|_| Stop::Conflict)?;
+        done.map_err(|_| Interrupt::Conflict)?;
     }
     let replaced = ReplacedCard { card_id: reissued, previous_status: old.status, facts: old.facts.clone() };
     Ok(BindEffect::Bound { at: mark.at, replaced: Some(replaced) })

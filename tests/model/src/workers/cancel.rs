@@ -18,8 +18,8 @@ use super::bind::seen;
 use super::plan::{self, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::store::{ChunkState, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
@@ -35,7 +35,7 @@ struct Cancel<'a> {
 }
 
 /// Takes one step of an operation; answers its events.
-pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &CancelBulk) -> Flow<Vec<Row<Event>>> {
+pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &CancelBulk) -> Flow<Vec<Hashed<Event>>> {
     let cancel = Cancel { message, instruction, now: run.now()? };
     match &instruction.step {
         CancelStep::PlanAll(cursor) => cancel.plan_all(run, cursor),
@@ -51,7 +51,7 @@ impl Cancel<'_> {
         Instruction::Cancel(CancelBulk { bulk_id: bulk_id.clone(), program_id: *program_id, step })
     }
 
-    fn plan_all(&self, run: &mut Run, from: &PlanCursor) -> Flow<Vec<Row<Event>>> {
+    fn plan_all(&self, run: &mut Run, from: &PlanCursor) -> Flow<Vec<Hashed<Event>>> {
         let id = self.message.operation_id;
         let begun = run.function("begin", |run| {
             let before = plan::known(run, self.message, from.after.is_none())?;
@@ -65,7 +65,7 @@ impl Cancel<'_> {
             };
             plan::mark_running(run, id, &bulk.batches)
         })?;
-        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        let begun = begun.ok_or(Interrupt::Permanent(GONE))?;
         let Some(batches) = running(run, &begun.operation) else {
             return self.end_if_complete(run, begun.operation);
         };
@@ -82,7 +82,7 @@ impl Cancel<'_> {
 
     /// The rows of the chunks of names never change, so that they are read is not a step. Here, a chunk is a
     /// name.
-    fn plan_named(&self, run: &mut Run, asked: &NamedPlan) -> Flow<Vec<Row<Event>>> {
+    fn plan_named(&self, run: &mut Run, asked: &NamedPlan) -> Flow<Vec<Hashed<Event>>> {
         let id = self.message.operation_id;
         let begun = run.function("begin", |run| {
             let before = plan::known(run, self.message, true)?;
@@ -91,7 +91,7 @@ impl Cancel<'_> {
             }
             plan::mark_running(run, id, &asked.batches)
         })?;
-        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        let begun = begun.ok_or(Interrupt::Permanent(GONE))?;
         let Some(mut batches) = running(run, &begun.operation) else {
             return self.end_if_complete(run, begun.operation);
         };
@@ -115,25 +115,25 @@ impl Cancel<'_> {
         self.end_if_complete(run, operation)
     }
 
-    fn chunk(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Vec<Row<Event>>> {
+    fn chunk(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Vec<Hashed<Event>>> {
         let id = self.message.operation_id;
-        let is_pending = |operation: Row<Operation>| operation.state == OperationState::Pending;
+        let is_pending = |operation: Hashed<Operation>| operation.state == OperationState::Pending;
         if run.function("known", |run| Ok(known(run, self.message)?.is_some_and(is_pending)))? {
-            return Err(Stop::Broken("the operation is not planned"));
+            return Err(Interrupt::Permanent("the operation is not planned"));
         }
         let stored = run.function("result", |run| {
             let items = match run.call("GetItem result", |world| world.chunk_state(id, chunk.number))? {
                 ChunkState::Done(stored) => return Ok(stored),
-                ChunkState::HeldOfLate if !run.is(Broken::HeldSaidAtOnce) => return Err(Stop::Back),
+                ChunkState::HeldOfLate if !run.is(Broken::HeldReportedAtOnce) => return Err(Interrupt::Retry),
                 ChunkState::HeldOfLate | ChunkState::HeldForLong => self.final_check(run, chunk)?,
                 ChunkState::Open => self.cancel(run, chunk)?,
             };
-            let (result, over) = (Row::new(ChunkResult { at: self.now, items }), run.is(Broken::ResultOverwritten));
+            let (result, over) = (Hashed::new(ChunkResult { at: self.now, items }), run.is(Broken::ResultOverwritten));
             let put = |world: &mut World| world.put_result(id, chunk.number, &result, over);
             run.write("PutItem result", &Key::Alone, put)
         })?;
         if !is_of(&stored, chunk) {
-            return Err(Stop::Broken("the chunk's result is that of other items"));
+            return Err(Interrupt::Permanent("the chunk's result is that of other items"));
         }
         // Made once, not again at every step.
         let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
@@ -151,7 +151,7 @@ impl Cancel<'_> {
             let Some((code, item)) = self.cancel_item(run, item)? else {
                 let id = self.message.operation_id;
                 run.write("PutItem held", &Key::Alone, |world| world.put_held(id, chunk.number))?;
-                return Err(Stop::Back);
+                return Err(Interrupt::Retry);
             };
             outcomes.entry(code).or_default().push(item);
         }
@@ -171,12 +171,12 @@ impl Cancel<'_> {
             let row = Key::Item(item.external_id.clone());
             let Some(changed) = run.contended("UPDATE item", &row, cancel)? else { return Ok(None) };
             let Err(newer) = changed else { return Ok(Some((CancelCode::ExternalIdCanceled, item))) };
-            let newer = newer.ok_or(Stop::Broken("the item has no row"))?;
+            let newer = newer.ok_or(Interrupt::Permanent("the item has no row"))?;
             item.card_id = newer.row.card_id;
             match next_action(&newer.row, self.message.acceptance()) {
                 CancelAction::Done(code) => return Ok(Some((code, item))),
                 CancelAction::CancelCard(card) => card,
-                CancelAction::CancelItem => return Err(Stop::Broken("an item was refused that could be canceled")),
+                CancelAction::CancelItem => return Err(Interrupt::Permanent("an item was refused that could be canceled")),
             }
         };
         let cancel = |world: &mut World| world.cancel_card(card, &mark, unguarded);
@@ -188,7 +188,7 @@ impl Cancel<'_> {
             None if run.is(Broken::CardToBeIsMissing) => Some(CancelCode::CardNotFoundForCancellation),
             None => return Ok(None),
         };
-        Ok(Some((code.ok_or(Stop::Broken("a card was refused that could be canceled"))?, item)))
+        Ok(Some((code.ok_or(Interrupt::Permanent("a card was refused that could be canceled"))?, item)))
     }
 
     /// What became of the items of a chunk that was given up.
@@ -211,7 +211,7 @@ impl Cancel<'_> {
             card
         } else {
             let row = run.call("BatchGetItem items", |world| world.item(&item.external_id))?;
-            match next_action(&row.ok_or(Stop::Broken("the item has no row"))?.row, self.message.acceptance()) {
+            match next_action(&row.ok_or(Interrupt::Permanent("the item has no row"))?.row, self.message.acceptance()) {
                 CancelAction::Done(code) => return Ok((code, item)),
                 CancelAction::CancelCard(card) if !run.is(Broken::HeldLooksAtItemAlone) => card,
                 CancelAction::CancelCard(_) | CancelAction::CancelItem => return refused(item),
@@ -230,8 +230,8 @@ impl Cancel<'_> {
     }
 
     /// Ends the operation if all is done; if it has ended, says so in an event.
-    fn end_if_complete(&self, run: &mut Run, mut operation: Row<Operation>) -> Flow<Vec<Row<Event>>> {
-        if run.is(Broken::EndSaidOnce) && operation.state == OperationState::Succeeded {
+    fn end_if_complete(&self, run: &mut Run, mut operation: Hashed<Operation>) -> Flow<Vec<Hashed<Event>>> {
+        if run.is(Broken::EndReportedOnce) && operation.state == OperationState::Succeeded {
             return Ok(Vec::new());
         }
         if operation.state == OperationState::Running && progress(&operation).is_complete() {
@@ -242,7 +242,7 @@ impl Cancel<'_> {
         Ok(end_event(self.message, self.instruction, &operation).into_iter().collect())
     }
 
-    fn end(&self, run: &mut Run, operation: &Row<Operation>) -> Flow<Row<Operation>> {
+    fn end(&self, run: &mut Run, operation: &Hashed<Operation>) -> Flow<Hashed<Operation>> {
         let (id, now, progress) = (operation.operation_id, self.now, progress(operation));
         let bulk = run.call("GetItem bulk", |world| world.bulk.clone())?;
         let after = bulk_after(&bulk, id, cancel_type(operation), progress);
@@ -266,7 +266,7 @@ impl Cancel<'_> {
         // Somebody else who found it complete may have ended it.
         let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
         if operation.state != OperationState::Succeeded {
-            return Err(Stop::Conflict);
+            return Err(Interrupt::Conflict);
         }
         see_end(run).map(|()| operation)
     }
@@ -274,8 +274,8 @@ impl Cancel<'_> {
 
 /// Whether a result is of these items.
 fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
-    let told: BTreeSet<_> = result.iter().map(|(_, item)| &item.external_id).collect();
-    told == chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing).collect()
+    let in_result: BTreeSet<_> = result.iter().map(|(_, item)| &item.external_id).collect();
+    in_result == chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing).collect()
 }
 
 /// What is known of a chunk's items before any is tried: that some are not there.
@@ -299,11 +299,11 @@ fn cancel_type(operation: &Operation) -> CancelType {
 }
 
 /// What is said of a chunk's items.
-pub fn events(message: &Message<Instruction>, instruction: &CancelBulk, result: &ChunkResult) -> Vec<Row<Event>> {
+pub fn events(message: &Message<Instruction>, instruction: &CancelBulk, result: &ChunkResult) -> Vec<Hashed<Event>> {
     let CancelBulk { bulk_id, program_id, .. } = instruction;
     let event = |(code, item): (CancelCode, &ItemRef)| {
         let data = NonameCancellationData::new(bulk_id.clone(), *program_id, item, code);
-        Row::new(message.event_context().event(result.at, &item.external_id, EventData::NonameCancellation(data)))
+        Hashed::new(message.event_context().event(result.at, &item.external_id, EventData::NonameCancellation(data)))
     };
     result.iter().map(event).collect()
 }
@@ -313,7 +313,7 @@ pub fn end_event(
     message: &Message<Instruction>,
     instruction: &CancelBulk,
     operation: &Operation,
-) -> Option<Row<Event>> {
+) -> Option<Hashed<Event>> {
     let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &operation.subject else {
         return None;
     };
@@ -329,5 +329,5 @@ pub fn end_event(
         failed: progress.items_failed,
     };
     let data = EventData::NonameBulkCancellation(data);
-    Some(Row::new(message.event_context().event(operation.ended_at?, bulk_id, data)))
+    Some(Hashed::new(message.event_context().event(operation.ended_at?, bulk_id, data)))
 }

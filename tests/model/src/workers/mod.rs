@@ -12,8 +12,8 @@ use shared::message::Message;
 
 use crate::broken::Broken;
 use crate::market;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::world::{AnyMessage, Instruction, World};
 
 /// What is said of an operation that is updated and has no row.
@@ -21,15 +21,15 @@ const GONE: &str = "the operation has no row";
 
 /// Finds that the operation has a row, and is still the one that the message is of: its key may have been used again.
 /// Nothing is done for one that is not. Answers the operation, if that was asked.
-pub fn known(run: &mut Run, message: &Message<Instruction>) -> Flow<Option<Row<Operation>>> {
+pub fn known(run: &mut Run, message: &Message<Instruction>) -> Flow<Option<Hashed<Operation>>> {
     if run.is(Broken::EffectBeforeOperation) {
         return Ok(None);
     }
     let read = |world: &mut World| world.operation(message.operation_id);
     let found = if run.world.may_miss { run.call("GetItem operation", read)? } else { read(run.world) };
     let any = run.is(Broken::AnyAcceptance);
-    let is_this = |operation: &Row<Operation>| any || operation.acceptance() == message.acceptance();
-    found.filter(is_this).map(Some).ok_or(Stop::Broken(GONE))
+    let is_this = |operation: &Hashed<Operation>| any || operation.acceptance() == message.acceptance();
+    found.filter(is_this).map(Some).ok_or(Interrupt::Permanent(GONE))
 }
 
 /// Handles a message: applies it, publishes its events, and lets it go.
@@ -41,16 +41,16 @@ pub fn handle(run: &mut Run, message: &AnyMessage) -> Flow<()> {
         Instruction::CancelOrder(order) => market::request(run, message, *order),
         Instruction::ChangeOrder(change) => market::change(run, message, change),
     })?;
-    if run.is(Broken::LetsGoBeforePublishing) {
-        run.call("DeleteMessage", |world| world.let_go(message))?;
+    if run.is(Broken::AcksBeforePublishing) {
+        run.call("DeleteMessage", |world| world.delete_message(message))?;
         return publish_all(run, message.operation_id, &events);
     }
     publish_all(run, message.operation_id, &events)?;
-    run.call("DeleteMessage", |world| world.let_go(message))
+    run.call("DeleteMessage", |world| world.delete_message(message))
 }
 
 /// Publishes each of these. The bus takes or refuses each on its own, so each is a call.
-fn publish_all(run: &mut Run, operation: OperationId, events: &[Row<Event>]) -> Flow<()> {
+fn publish_all(run: &mut Run, operation: OperationId, events: &[Hashed<Event>]) -> Flow<()> {
     run.function("publish all", |run| {
         for event in events {
             run.call("PutEvents", |world| world.publish(operation, event))?;

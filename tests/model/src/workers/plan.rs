@@ -11,9 +11,9 @@ use shared::store::Counts;
 
 use super::{GONE, publish_all};
 use crate::broken::Broken;
-use crate::process::{Flow, How, Run, Stop};
-use crate::row::Row;
-use crate::store::{AsItIs, progress};
+use crate::process::{Flow, CallOutcome, Run, Interrupt};
+use crate::hashed::Hashed;
+use crate::store::{CurrentOperation, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
 
@@ -21,8 +21,8 @@ use crate::world::{Instruction, ItemRow, World};
 const PAGE_ITEMS: usize = 1;
 
 /// The operation that a write, or a read, answered.
-pub fn found(operation: AsItIs) -> Flow<Row<Operation>> {
-    operation.ok_or(Stop::Broken(GONE))
+pub fn found(operation: CurrentOperation) -> Flow<Hashed<Operation>> {
+    operation.ok_or(Interrupt::Permanent(GONE))
 }
 
 /// The batches that an operation is about.
@@ -44,14 +44,14 @@ pub fn count(items: usize) -> u32 {
 #[derive(Debug, Clone, Hash)]
 pub struct Begun {
     /// The operation.
-    pub operation: Row<Operation>,
+    pub operation: Hashed<Operation>,
     /// So many chunks were known to be planned then. For the properties alone.
     known: u32,
 }
 
 impl Begun {
     /// This operation, as it was found.
-    pub fn new(world: &World, operation: Row<Operation>) -> Self {
+    pub fn new(world: &World, operation: Hashed<Operation>) -> Self {
         let known = world.planned.get(&operation.operation_id).copied().flatten().unwrap_or_default();
         Self { operation, known }
     }
@@ -76,7 +76,7 @@ pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> F
     }
     let any = run.is(Broken::AnyAcceptance);
     let is_this = |begun: &Begun| any || begun.operation.acceptance() == message.acceptance();
-    found.filter(is_this).map(Some).ok_or(Stop::Broken(GONE))
+    found.filter(is_this).map(Some).ok_or(Interrupt::Permanent(GONE))
 }
 
 /// Begins an operation on the bulk. Answers it as it is then, whoever began it; nothing if there is none.
@@ -94,7 +94,7 @@ pub fn mark_running(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> 
     let found = run.call("GetItem operation begun", found)?;
     match found {
         // The rows are held by others: the code tries again.
-        Some(begun) if begun.operation.state == OperationState::Pending => Err(Stop::Conflict),
+        Some(begun) if begun.operation.state == OperationState::Pending => Err(Interrupt::Conflict),
         found => Ok(found),
     }
 }
@@ -104,8 +104,8 @@ pub fn see_end(run: &mut Run) -> Flow<()> {
     if run.is(Broken::EndBeforeHeader) {
         return Ok(());
     }
-    run.call_so("TransactGetItems end", |how, world| {
-        (how == How::Well && !world.prepared.contains_key(&Key::Bulk)).then_some(())
+    run.call_so("TransactGetItems end", |outcome, world| {
+        (outcome == CallOutcome::Success && !world.prepared.contains_key(&Key::Bulk)).then_some(())
     })
 }
 
@@ -128,7 +128,7 @@ impl Plan<'_> {
         from: &PlanCursor,
         chunk: impl Fn(u32, PlannedItem) -> Option<Instruction>,
         further: impl Fn(PlanCursor) -> Instruction,
-    ) -> Flow<Option<Row<Operation>>> {
+    ) -> Flow<Option<Hashed<Operation>>> {
         let again = run.is(Broken::PlansAgain);
         let planned = progress(&self.begun.operation).planned.as_ref().filter(|_| !again);
         let mut cursor = if again { from.clone() } else { from.clone().go_on(planned) };
@@ -167,10 +167,10 @@ impl Plan<'_> {
     fn note(&self, run: &mut Run, cursor: &PlanCursor) -> Flow<bool> {
         let (id, Some(after)) = (self.message.operation_id, cursor.after.clone()) else { return Ok(true) };
         let planned = Planned { chunks: cursor.chunks, items: cursor.items, after };
-        run.call_so("UpdateItem operation planned", |how, world| {
-            let is_time_left = match how {
-                How::Well => true,
-                How::Late => false,
+        run.call_so("UpdateItem operation planned", |outcome, world| {
+            let is_time_left = match outcome {
+                CallOutcome::Success => true,
+                CallOutcome::OutOfTime => false,
                 _ => return None,
             };
             world.note_planned(id, &planned).then_some(is_time_left)
@@ -183,7 +183,7 @@ impl Plan<'_> {
         run: &mut Run,
         steps: Vec<Instruction>,
         (chunks, items): (u32, u32),
-    ) -> Flow<Row<Operation>> {
+    ) -> Flow<Hashed<Operation>> {
         let id = self.message.operation_id;
         let set = |run: &mut Run| {
             let row = Key::Operation(id);
@@ -202,7 +202,7 @@ impl Plan<'_> {
         run.function("send all", |run| {
             for step in steps {
                 let chunk = chunk_number(&step);
-                let next = Row::new(self.message.next(step));
+                let next = Hashed::new(self.message.next(step));
                 run.call("SendMessage", |world| {
                     world.planned_again |= chunk.is_some_and(|chunk| chunk < known);
                     world.send(&next);
@@ -225,16 +225,16 @@ fn chunk_number(step: &Instruction) -> Option<u32> {
 pub fn publish_and_complete_chunk(
     run: &mut Run,
     operation: OperationId,
-    events: &[Row<Event>],
+    events: &[Hashed<Event>],
     chunk: u32,
     counts: Counts,
-) -> Flow<Row<Operation>> {
+) -> Flow<Hashed<Operation>> {
     let complete_chunk = |run: &mut Run| {
-        let (again, row) = (run.is(Broken::CountsOffAgain), Key::Operation(operation));
+        let (again, row) = (run.is(Broken::CompletesAgain), Key::Operation(operation));
         let complete_chunk = |world: &mut World| world.complete_chunk(operation, chunk, counts, again);
         run.write("UpdateItem operation count off", &row, complete_chunk)
     };
-    if run.is(Broken::CountsOffBeforePublishing) {
+    if run.is(Broken::CompletesBeforePublishing) {
         let counted = found(complete_chunk(run)?)?;
         publish_all(run, operation, events)?;
         return Ok(counted);

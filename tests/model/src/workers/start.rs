@@ -12,8 +12,8 @@ use shared::store::Counts;
 use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Stop};
-use crate::row::Row;
+use crate::process::{Flow, Run, Interrupt};
+use crate::hashed::Hashed;
 use crate::store::{Conflict, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
@@ -22,7 +22,7 @@ use crate::world::{Instruction, ItemRow, World};
 ///
 /// The code reads the bulk before each chunk too, for what never changes of it. That is not a step: it makes no
 /// difference when it is done. Answers the event of the end, if it has come.
-pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartBulk) -> Flow<Vec<Row<Event>>> {
+pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartBulk) -> Flow<Vec<Hashed<Event>>> {
     let now = run.now()?;
     match &instruction.step {
         StartStep::Plan(cursor) => plan(run, message, cursor, now),
@@ -31,7 +31,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartB
     }
 }
 
-fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: Timestamp) -> Flow<Vec<Row<Event>>> {
+fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: Timestamp) -> Flow<Vec<Hashed<Event>>> {
     let (id, row) = (message.operation_id, Key::Operation(message.operation_id));
     let (begun, batches) = run.function("begin", |run| {
         let bulk = run.call("GetItem bulk", |world| world.bulk.clone())?;
@@ -44,7 +44,7 @@ fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: T
         } else {
             plan::mark_running(run, id, &bulk.batches)?
         };
-        let begun = begun.ok_or(Stop::Broken(GONE))?;
+        let begun = begun.ok_or(Interrupt::Permanent(GONE))?;
         if begun.operation.state != OperationState::Running || is_planned(run, &begun.operation) {
             return Ok((begun, None));
         }
@@ -64,14 +64,14 @@ fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: T
     }
 }
 
-fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now: Timestamp) -> Flow<Vec<Row<Event>>> {
+fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now: Timestamp) -> Flow<Vec<Hashed<Event>>> {
     let id = message.operation_id;
     let known = known(run, message)?;
-    let known = known.or_else(|| run.world.operation(id)).ok_or(Stop::Broken(GONE))?;
+    let known = known.or_else(|| run.world.operation(id)).ok_or(Interrupt::Permanent(GONE))?;
     if !chunk.range.batches.is_subset(&progress(&known).batches) {
-        return Err(Stop::Broken("the operation is not planned so"));
+        return Err(Interrupt::Permanent("the operation is not planned so"));
     }
-    let start = Start::of(run.world, &known).ok_or(Stop::Broken(GONE))?;
+    let start = Start::of(run.world, &known).ok_or(Interrupt::Permanent(GONE))?;
     let mark = Mark::new(message.acceptance(), now);
     let items = run.function("issue", |run| run.retrying(|run| issue(run, &start, &chunk.range, &mark)))?;
     // Made once, not again at every step.
@@ -86,7 +86,7 @@ fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now:
 fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<ItemRow>> {
     let mut items = run.call("Query range", |world| world.items_of(range))?;
     if items.len() != range.items {
-        return Err(Stop::Broken("the range's items changed"));
+        return Err(Interrupt::Permanent("the range's items changed"));
     }
     let is_mine = |issued: &Mark| issued.by == mark.by && issued.accepted_at == mark.accepted_at;
     let mine = |item: &ItemRow| item.row.issued.as_ref().is_some_and(is_mine);
@@ -95,7 +95,7 @@ fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<I
     if !before.is_empty() && !run.is(Broken::CreateBeforeCard) {
         let are_there = |world: &mut World| before.iter().all(|card| world.cards.contains_key(card));
         if !run.call("BatchGetItem cards", are_there)? {
-            return Err(Stop::Conflict);
+            return Err(Interrupt::Conflict);
         }
     }
     for item in &mut items {
@@ -107,7 +107,7 @@ fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<I
         let issued = run.transact("TransactWriteItems issue", |world| {
             if unguarded { world.put_card(&id, &facts, mark).ok_or(Conflict) } else { world.issue(&id, &facts, mark) }
         })?;
-        *item = issued.map_err(|_| Stop::Conflict)?;
+        *item = issued.map_err(|_| Interrupt::Conflict)?;
     }
     Ok(items)
 }
@@ -116,21 +116,21 @@ fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<I
 fn end_if_complete(
     run: &mut Run,
     message: &Message<Instruction>,
-    mut operation: Row<Operation>,
+    mut operation: Hashed<Operation>,
     now: Timestamp,
-) -> Flow<Vec<Row<Event>>> {
+) -> Flow<Vec<Hashed<Event>>> {
     if operation.state == OperationState::Running && progress(&operation).is_complete() {
         operation = run.function("end", |run| run.retrying(|run| end(run, &operation, now)))?;
     } else if operation.state == OperationState::Succeeded {
         see_end(run)?;
     }
-    if run.is(Broken::EndOfStartUntold) {
+    if run.is(Broken::EndOfStartUnpublished) {
         return Ok(Vec::new());
     }
     Ok(end_event(run.world, message, &operation).into_iter().collect())
 }
 
-fn end(run: &mut Run, operation: &Row<Operation>, now: Timestamp) -> Flow<Row<Operation>> {
+fn end(run: &mut Run, operation: &Hashed<Operation>, now: Timestamp) -> Flow<Hashed<Operation>> {
     let (id, issued) = (operation.operation_id, progress(operation).items_changed);
     let mut ended = operation.clone();
     ended.edit(|operation| (operation.state, operation.ended_at) = (OperationState::Succeeded, Some(now)));
@@ -146,20 +146,20 @@ fn end(run: &mut Run, operation: &Row<Operation>, now: Timestamp) -> Flow<Row<Op
     // Somebody else who found it complete may have ended it.
     let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
     if operation.state != OperationState::Succeeded {
-        return Err(Stop::Conflict);
+        return Err(Interrupt::Conflict);
     }
     see_end(run).map(|()| operation)
 }
 
 /// What is said of the whole operation, once it has ended. (Of the bulk, only what does not change then is in it.)
-pub fn end_event(world: &World, message: &Message<Instruction>, operation: &Operation) -> Option<Row<Event>> {
-    start_event(&message.event_context(), operation, &world.bulk).map(Row::new)
+pub fn end_event(world: &World, message: &Message<Instruction>, operation: &Operation) -> Option<Hashed<Event>> {
+    start_event(&message.event_context(), operation, &world.bulk).map(Hashed::new)
 }
 
 /// What is true of all cards of one start.
 #[derive(Debug, Clone, Hash)]
 pub struct Start {
-    bulk: Row<Bulk>,
+    bulk: Hashed<Bulk>,
     issuing_date: Date,
     expiration_date: Date,
 }
@@ -181,6 +181,6 @@ impl Start {
 }
 
 /// The event of the item's card, if this operation issued it.
-pub fn event(message: &Message<Instruction>, start: &Start, item: &BulkItem) -> Option<Row<Event>> {
-    create_event(&message.event_context(), &start.bulk, item, start.issuing_date, start.expiration_date).map(Row::new)
+pub fn event(message: &Message<Instruction>, start: &Start, item: &BulkItem) -> Option<Hashed<Event>> {
+    create_event(&message.event_context(), &start.bulk, item, start.issuing_date, start.expiration_date).map(Hashed::new)
 }

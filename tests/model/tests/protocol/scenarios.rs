@@ -1,7 +1,7 @@
 //! What the tests look at.
 
 use model::reached;
-use model::scenario::{Odd, Scenario, bind};
+use model::scenario::{Fault, Scenario, bind};
 use shared::domain::order::OrderStatus;
 
 /// Two binds of one card.
@@ -94,19 +94,19 @@ pub fn start() -> Scenario {
 pub fn plan() -> Scenario {
     let reached = [reached::TWICE_AT_ONCE, reached::A_PLAN_IS_MET];
     let bulk = Scenario::new("a plan", 2).item("a").item("b").item("c").cancel(1).plans_alone();
-    bulk.one_clock().late_copies().odd(Odd::Late).reaches(reached)
+    bulk.one_clock().late_copies().fault(Fault::OutOfTime).reaches(reached)
 }
 
 /// A start of two items that an operator has planned again at any time, while chunks are done and it ends.
 pub fn resumed_start() -> Scenario {
     let reached = [reached::ISSUED, reached::PLANNED_ANEW];
-    Scenario::new("a resumed start", 2).item("a").item("b").start(1).odd(Odd::Resumed).one_clock().reaches(reached)
+    Scenario::new("a resumed start", 2).item("a").item("b").start(1).fault(Fault::Resumed).one_clock().reaches(reached)
 }
 
 /// A FULL cancel that an operator has planned again at any time.
 pub fn resumed_cancel() -> Scenario {
     let reached = [reached::CANCELED, reached::PLANNED_ANEW];
-    Scenario::new("a resumed cancel", 2).item("a").item("b").cancel(1).odd(Odd::Resumed).one_clock().reaches(reached)
+    Scenario::new("a resumed cancel", 2).item("a").item("b").cancel(1).fault(Fault::Resumed).one_clock().reaches(reached)
 }
 
 /// A start, while the bulk grows at its front.
@@ -141,7 +141,7 @@ pub fn keyed_increment() -> Scenario {
 pub fn orders() -> Scenario {
     Scenario::new("orders", 2)
         .cancel_orders(1, &[1, 2], None)
-        .odd(Odd::Sending)
+        .fault(Fault::Sending)
         .one_clock()
         .reaches([reached::NOT_SENT])
 }
@@ -228,5 +228,5 @@ pub fn full_and_partial() -> Scenario {
 /// Rows that are held until a chunk is given up.
 pub fn held() -> Scenario {
     let bulk = Scenario::new("held", 3).item("a").start(1).cancel(2).planned();
-    bulk.one_clock().odd(Odd::Held).reaches([reached::SAID_TO_BE_HELD, reached::A_CARD_IS_CANCELED])
+    bulk.one_clock().fault(Fault::Held).reaches([reached::REPORTED_HELD, reached::A_CARD_IS_CANCELED])
 }

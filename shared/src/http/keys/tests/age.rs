@@ -1,4 +1,4 @@
-//! Keys in the course of time, with an issuer that withdraws one and fails.
+//! Tests of keys over time, with an issuer that withdraws a key and then fails.
 
 use lambda_http::http::StatusCode;
 use rstest::rstest;
@@ -10,27 +10,27 @@ use super::issuer::*;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn keys_are_asked_for_when_they_are_needed_and_not_at_will() {
+async fn keys_are_fetched_when_needed_and_not_at_a_clients_will() {
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
     for _ in 0..3 {
         assert!(keys.find("a", START).await.unwrap().is_some());
-        // It was asked for a moment ago, and there was none.
+        // The set was fetched a moment ago, without this key.
         assert_eq!(keys.find("b", START).await, Ok(None));
     }
     assert_eq!(issuer.times_asked(), 1);
     let later = START + FETCH_INTERVAL;
     assert!(keys.find("a", later).await.unwrap().is_some());
-    assert_eq!(issuer.times_asked(), 1, "a key that is known is not asked for again");
+    assert_eq!(issuer.times_asked(), 1, "a known key is not fetched again");
     assert_eq!(keys.find("b", later).await, Ok(None));
     assert_eq!(keys.find("b", later).await, Ok(None));
-    assert_eq!(issuer.times_asked(), 2, "one that is not known is, once in a while");
+    assert_eq!(issuer.times_asked(), 2, "an unknown key is fetched, once per interval");
     assert!(keys.find("a", later + REFRESH_AGE).await.unwrap().is_some());
-    assert_eq!(issuer.times_asked(), 3, "old ones are asked for anew");
+    assert_eq!(issuer.times_asked(), 3, "old keys are fetched again");
 }
 
-/// Which tokens are good: one of a key that was withdrawn, and one of its successor.
+/// Returns whether the withdrawn key and its successor are found.
 async fn found(keys: &Keys, now: SystemTime) -> [Result<bool, StatusCode>; 2] {
     let find = async |kid| keys.find(kid, now).await.map(|key| key.is_some()).map_err(|problem| problem.status());
     [find("a").await, find("b").await]
@@ -38,13 +38,13 @@ async fn found(keys: &Keys, now: SystemTime) -> [Result<bool, StatusCode>; 2] {
 
 const UNKNOWN: Result<bool, StatusCode> = Err(StatusCode::SERVICE_UNAVAILABLE);
 
-/// After all moments looked at.
+/// A time after all the times that the tests look at.
 const LATER: Duration = Duration::from_secs(200_000);
 
-/// However the issuer fails once it has withdrawn a key, that is trusted no longer than its age. What it signs with now
-/// nobody can know.
+/// However the issuer fails after withdrawing a key, that key is trusted only up to the maximum age. The issuer's new
+/// key cannot be known until then.
 #[rstest]
-#[case::without_an_answer(DISCOVERY, hung_up)]
+#[case::without_a_response(DISCOVERY, hung_up)]
 #[case::broken(DISCOVERY, broken)]
 #[case::garbage(DISCOVERY, no_keys)]
 #[case::too_large(DISCOVERY, too_large)]
@@ -62,7 +62,7 @@ async fn a_withdrawn_key_dies_with_its_age(#[case] discovery: &'static str, #[ca
     issuer.becomes(discovery, writing);
     is_trusted_no_longer_than_its_age(&keys).await;
     issuer.becomes(DISCOVERY, other_keys);
-    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "it is there again");
+    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "the issuer works again");
 }
 
 #[tokio::test]
@@ -71,12 +71,12 @@ async fn a_withdrawn_key_dies_with_its_age_though_its_issuer_is_silent() {
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
     issuer.becomes(DISCOVERY, silent);
-    // Nobody sits out what does not come.
+    // The paused clock skips the timeouts.
     tokio::time::pause();
     is_trusted_no_longer_than_its_age(&keys).await;
     tokio::time::resume();
     issuer.becomes(DISCOVERY, other_keys);
-    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "it is there again");
+    assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "the issuer works again");
 }
 
 async fn is_trusted_no_longer_than_its_age(keys: &Keys) {
@@ -84,7 +84,7 @@ async fn is_trusted_no_longer_than_its_age(keys: &Keys) {
     assert_eq!(found(keys, START + REFRESH_AGE).await, [Ok(true), UNKNOWN]);
     let end = START + MAX_KEYS_AGE;
     assert_eq!(found(keys, end - SECOND).await, [Ok(true), UNKNOWN]);
-    // When it may ask and when it may not, for as long as it stays so.
+    // Covers times when a fetch is permitted and when it is not, for as long as the failure lasts.
     for after in [0, 1, 4, 5, 6, 59, 60, 61, 3600, 7200, 7201, 14_400, 86_400] {
         assert_eq!(found(keys, end + after * SECOND).await, [UNKNOWN, UNKNOWN], "{after} s after the end");
     }
@@ -103,7 +103,7 @@ async fn a_withdrawn_key_is_gone_as_soon_as_the_issuer_says_so() {
     assert_eq!(found(&keys, later + 2 * RETRY_INTERVAL).await, [Ok(false), Ok(true)]);
 }
 
-/// The old address goes on with the old keys, as caches do.
+/// The old address still serves the old keys, as caches do.
 #[tokio::test]
 async fn keys_that_moved_are_found_where_they_are_now() {
     let (old, new) = (Issuer::good(of_length), Issuer::good(other_keys));
@@ -116,9 +116,9 @@ async fn keys_that_moved_are_found_where_they_are_now() {
     assert_eq!((old.times_asked(), new.times_asked()), (1, 1));
 }
 
-/// A clock that was put back makes no key younger.
+/// A clock that was set back does not make keys younger.
 #[tokio::test]
-async fn keys_of_a_time_to_come_are_asked_for_anew() {
+async fn keys_fetched_in_the_future_are_fetched_again() {
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START + MAX_KEYS_AGE).await;
@@ -129,7 +129,7 @@ async fn keys_of_a_time_to_come_are_asked_for_anew() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_there_too_late_is_asked_again() {
+async fn an_issuer_that_starts_late_is_asked_again() {
     let issuer = Issuer::good(hung_up);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;

@@ -1,4 +1,4 @@
-//! An issuer on this machine, in all framings that HTTP has, and in all states that an issuer can be in.
+//! An issuer on this machine, with all of HTTP's framings and all states that an issuer can be in.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::super::{FETCH_TIMEOUT, Keys, MAX_DOCUMENT_BYTES};
 pub(super) const DISCOVERY: &str = r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}"#;
 pub(super) const KEYS: &str = r#"{"keys":[{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}]}"#;
 
-/// What the server writes to whoever asks for the keys.
+/// A function that writes the response to a request for the keys.
 pub(super) type Writing = fn(&mut TcpStream) -> std::io::Result<()>;
 
 pub(super) fn of_length(stream: &mut TcpStream) -> std::io::Result<()> {
@@ -38,7 +38,7 @@ pub(super) fn of_old(stream: &mut TcpStream) -> std::io::Result<()> {
 
 pub(super) fn without_end(stream: &mut TcpStream) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
-    // Until it hangs up.
+    // Writes until the client disconnects.
     loop {
         write!(stream, "400\r\n{}\r\n", " ".repeat(0x400))?;
     }
@@ -86,7 +86,7 @@ pub(super) fn broken(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 pub(super) fn silent(stream: &mut TcpStream) -> std::io::Result<()> {
-    // Keeps the connection.
+    // Leaves the connection open.
     std::mem::forget(stream.try_clone()?);
     Ok(())
 }
@@ -95,11 +95,11 @@ pub(super) fn hung_up(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.shutdown(Shutdown::Both)
 }
 
-/// An issuer whose discovery document is this, with its own address in the place of `ISSUER`.
+/// An issuer that serves this discovery document, with its own URL in place of `ISSUER`.
 pub(super) struct Issuer {
     pub(super) url: String,
-    answers: Arc<Mutex<(&'static str, Writing)>>,
-    /// How often it was asked for keys.
+    served: Arc<Mutex<(&'static str, Writing)>>,
+    /// The number of requests for the keys.
     asked: Arc<AtomicUsize>,
 }
 
@@ -107,14 +107,14 @@ impl Issuer {
     pub(super) fn start(discovery: &'static str, writing: Writing) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/a", listener.local_addr().unwrap());
-        let issuer = Self { url, answers: Arc::new(Mutex::new((discovery, writing))), asked: Arc::default() };
-        let (url, answers, asked) = (issuer.url.clone(), Arc::clone(&issuer.answers), Arc::clone(&issuer.asked));
+        let issuer = Self { url, served: Arc::new(Mutex::new((discovery, writing))), asked: Arc::default() };
+        let (url, served, asked) = (issuer.url.clone(), Arc::clone(&issuer.served), Arc::clone(&issuer.asked));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let asked_for = read_head(&stream);
-                let (discovery, writing) = *answers.lock().unwrap();
-                // What cannot be written is not wanted any more.
+                let (discovery, writing) = *served.lock().unwrap();
+                // Write errors are ignored: the client has disconnected.
                 if asked_for == "GET /a/.well-known/openid-configuration HTTP/1.1" {
                     let document = discovery.replace("ISSUER", &url);
                     let _ = write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{document}");
@@ -133,13 +133,13 @@ impl Issuer {
         Self::start(DISCOVERY, writing)
     }
 
-    /// Its keys, of which none has been fetched.
+    /// Returns the issuer's keys, before any fetch.
     pub(super) fn keys(&self) -> Keys {
         Keys::of(self.url.clone()).unwrap()
     }
 
     pub(super) fn becomes(&self, discovery: &'static str, writing: Writing) {
-        *self.answers.lock().unwrap() = (discovery, writing);
+        *self.served.lock().unwrap() = (discovery, writing);
     }
 
     pub(super) fn times_asked(&self) -> usize {
@@ -147,7 +147,7 @@ impl Issuer {
     }
 }
 
-/// The first line of a request.
+/// Returns the first line of a request.
 fn read_head(stream: &TcpStream) -> String {
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap_or_default);
     let first = lines.next().unwrap_or_default();

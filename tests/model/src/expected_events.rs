@@ -1,4 +1,4 @@
-//! What is to be said of what was done: the events that a table as it is calls for.
+//! The events that the current table calls for.
 
 use shared::domain::bind::{BindEffect, BindRefusal, bound_by, replaced_by};
 use shared::domain::bulk::ItemState;
@@ -8,20 +8,20 @@ use shared::domain::operation::Operation;
 use shared::message::{BindCard, CancelStep, Message, StartStep};
 
 use crate::market;
-use crate::row::Row;
+use crate::hashed::Hashed;
 use crate::store::outcome;
 use crate::workers::bind::seen;
 use crate::workers::{cancel, start};
 use crate::world::{AnyMessage, Instruction, World};
 
-/// What is to be said of a message's work, made of the table as it is; `None` if that is not decided yet.
-pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
+/// Returns the events of a message's work, derived from the current table. `None` if they are not decided yet.
+pub fn expected_events(world: &World, message: &AnyMessage) -> Option<Vec<Hashed<Event>>> {
     let operation = world.operations.get(&message.operation_id)?;
     if operation.acceptance() != message.acceptance() {
         return None;
     }
     match &message.instruction {
-        Instruction::Bind(bind) => said_of_bind(world, message, operation, bind),
+        Instruction::Bind(bind) => expected_of_bind(world, message, operation, bind),
         Instruction::Start(instruction) => match &instruction.step {
             StartStep::Plan(_) | StartStep::Watch(_) => Some(Vec::new()),
             StartStep::Chunk(chunk) => {
@@ -38,17 +38,17 @@ pub fn said(world: &World, message: &AnyMessage) -> Option<Vec<Row<Event>>> {
                 Some(cancel::events(message, instruction, result))
             }
         },
-        Instruction::CancelOrder(order) => market::said_of_request(world, message, *order),
-        Instruction::ChangeOrder(change) => market::said_of_change(world, message, change),
+        Instruction::CancelOrder(order) => market::expected_of_request(world, message, *order),
+        Instruction::ChangeOrder(change) => market::expected_of_change(world, message, change),
     }
 }
 
-fn said_of_bind(
+fn expected_of_bind(
     world: &World,
     message: &Message<Instruction>,
     operation: &Operation,
     BindCard { bind, card: facts }: &BindCard,
-) -> Option<Vec<Row<Event>>> {
+) -> Option<Vec<Hashed<Event>>> {
     let outcome = outcome(operation)?;
     let card = |id: CardId| seen(world.cards.get(&id));
     let acceptance = operation.acceptance();
@@ -58,11 +58,11 @@ fn said_of_bind(
         None => BindEffect::Refused { code: BindRefusal::CardNotFound, card_status: None },
     };
     let events = bind_events(&message.event_context(), bind, facts, outcome, &effect).ok()?;
-    Some(events.into_iter().map(Row::new).collect())
+    Some(events.into_iter().map(Hashed::new).collect())
 }
 
-/// What is to be said of the whole operation, if it has ended and there is something.
-pub fn said_at_end(world: &World, message: &AnyMessage) -> Option<Row<Event>> {
+/// Returns the event of the operation's end, if it has ended and has one.
+pub fn expected_end_event(world: &World, message: &AnyMessage) -> Option<Hashed<Event>> {
     let operation = world.operations.get(&message.operation_id)?;
     match &message.instruction {
         Instruction::Cancel(instruction) => cancel::end_event(message, instruction, operation),
@@ -71,8 +71,8 @@ pub fn said_at_end(world: &World, message: &AnyMessage) -> Option<Row<Event>> {
     }
 }
 
-/// Whether all of these are.
-pub fn are_out<'a>(world: &World, message: &AnyMessage, events: impl IntoIterator<Item = &'a Row<Event>>) -> bool {
+/// Returns whether all of these events are published.
+pub fn are_published<'a>(world: &World, message: &AnyMessage, events: impl IntoIterator<Item = &'a Hashed<Event>>) -> bool {
     let out = world.bus.get(&message.operation_id);
     events.into_iter().all(|event| out.is_some_and(|out| out.contains(event)))
 }
