@@ -1,6 +1,6 @@
-"""A bulk of cards by httpx: created, started, one card bound, the rest canceled; then its events.
+"""Creates and starts a bulk of cards with httpx, binds one card, cancels the rest, and reads the events.
 
-`source target/local/env` first. Needs what requirements.txt names.
+Run `source target/local/env` first. Needs the packages in requirements.txt.
 """
 
 import calendar
@@ -26,43 +26,43 @@ api = httpx.Client(
 
 
 def seconds_to_wait(retry_after: str, otherwise: float) -> float:
-    """The seconds that `Retry-After` asks for: as a number, or as a date (RFC 9110, 10.2.3), which is in GMT."""
+    """Returns the seconds that `Retry-After` asks for, as a number or as a date in GMT (RFC 9110, 10.2.3)."""
     if retry_after.isdecimal():
         return float(retry_after)
     date = parsedate_tz(retry_after)
     return max(0.0, calendar.timegm(date[:6]) - time.time()) if date else otherwise
 
 
-def ask(method: str, path: str, **options: Any) -> Any:
-    """The answer's body. What may work later is asked again, when the answer says so."""
+def request(method: str, path: str, **options: Any) -> Any:
+    """Returns the response's body. Retries a request that may succeed later, when `Retry-After` says so."""
     for attempt in range(1, TRIES + 1):
         wait = 0.2 * 2**attempt
         try:
-            answer = api.request(method, path, **options)
+            response = api.request(method, path, **options)
         except httpx.TransportError:
-            # Whether it took effect is unknown. An instruction's key makes it safe to say it again.
+            # It is unknown whether the request took effect. The instruction's key makes it safe to repeat.
             if attempt == TRIES:
                 raise
         else:
-            if answer.status_code not in (429, 503) or attempt == TRIES:
+            if response.status_code not in (429, 503) or attempt == TRIES:
                 break
-            wait = seconds_to_wait(answer.headers.get("Retry-After", ""), wait)
+            wait = seconds_to_wait(response.headers.get("Retry-After", ""), wait)
         time.sleep(wait)
-    if answer.is_error:
-        raise SystemExit(f"{method} {path}: {answer.status_code} {answer.text}")
-    return answer.json()
+    if response.is_error:
+        raise SystemExit(f"{method} {path}: {response.status_code} {response.text}")
+    return response.json()
 
 
 def instruct(name: str, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
-    """Every instruction has a key of its own: sent again, it is the same operation."""
-    return ask(method, path, headers={"Idempotency-Key": f'"{CID}-{name}"', **(headers or {})}, **options)
+    """Sends an instruction with its own key: if it is sent again, the operation is the same."""
+    return request(method, path, headers={"Idempotency-Key": f'"{CID}-{name}"', **(headers or {})}, **options)
 
 
 def follow(accepted: dict[str, Any]) -> None:
     """Waits for the operation's end."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        operation = ask("GET", f"/operations/{accepted['operation_id']}")
+        operation = request("GET", f"/operations/{accepted['operation_id']}")
         if operation["status"] == "FAILED":
             raise SystemExit(f"the operation failed: {operation}")
         if operation["status"] == "SUCCEEDED":
@@ -73,19 +73,19 @@ def follow(accepted: dict[str, Any]) -> None:
 
 
 def events(count: int) -> dict[str, Any]:
-    """So many events, by their IDs: they come at least once, in any order."""
+    """Returns this many events, by ID. Events are delivered at least once, in any order."""
     sqs, url, found = boto3.client("sqs"), os.environ["EVENTS_QUEUE_URL"], {}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found) < count and time.monotonic() < deadline:
-        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=10)
-        for message in answer.get("Messages", []):
+        response = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, VisibilityTimeout=10)
+        for message in response.get("Messages", []):
             event = json.loads(message["Body"])["detail"]
-            # The local stack's queue has everybody's events. Yours would have yours alone.
+            # The local stack's queue has the events of all clients. Your own queue would have only yours.
             if event["cid"] == CID:
                 found[event["event_id"]] = event
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     if len(found) < count:
-        raise SystemExit(f"only {len(found)} events came within {PATIENCE_SECONDS} s")
+        raise SystemExit(f"only {len(found)} events arrived within {PATIENCE_SECONDS} s")
     return found
 
 
@@ -94,7 +94,7 @@ bulk = instruct("create", "POST", "/cards/v1/bulks", json=new)["id"]
 print("bulk", bulk)
 follow(instruct("start", "POST", f"/cards/v1/bulks/{bulk}/start"))
 
-card = ask("GET", f"/cards/v1/bulks/{bulk}")["items"][0]["card_id"]
+card = request("GET", f"/cards/v1/bulks/{bulk}")["items"][0]["card_id"]
 customer = {"x-account-id": os.environ["BINDERY_ACCOUNT"], "x-customer-id": os.environ["BINDERY_CUSTOMER"]}
 follow(instruct("bind", "PUT", f"/wallet/v2/cards/{card}/noname/bind", headers=customer))
 

@@ -1,7 +1,7 @@
 //! `bindery api`: closes the endpoints that accept instructions, and opens them again.
 //!
-//! The functions' resource policies show which endpoints these are: API Gateway may invoke a function only by the methods
-//! of its routes. Endpoints with GET routes only are readers, and stay open. A closed endpoint has a reserved
+//! The functions' resource policies show which endpoints these are: API Gateway may invoke a function only by the
+//! methods of its routes. Endpoints with GET routes only are readers, and stay open. A closed endpoint has a reserved
 //! concurrency of 0: Lambda does not run its function, and API Gateway responds 503.
 
 use aws_sdk_lambda::Client;

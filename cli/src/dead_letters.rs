@@ -1,8 +1,9 @@
 //! `bindery dead-letters` and `bindery redrive`: print dead letters, and send them back.
 //!
-//! Each message is first sent to its queue, and then deleted from the dead-letter queue. If the command dies in between,
-//! the message is in both queues. That does no harm: a message that is applied again changes nothing more. (SQS's own
-//! redrive can only move all messages. It also needs a destination, because the workers dead-letter messages themselves.)
+//! Each message is first sent to its queue, and then deleted from the dead-letter queue. If the command dies in
+//! between, the message is in both queues. That does no harm: a message that is applied again changes nothing more.
+//! (SQS's own redrive can only move all messages. It also needs a destination, because the workers dead-letter
+//! messages themselves.)
 
 use std::collections::HashSet;
 

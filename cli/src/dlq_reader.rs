@@ -111,7 +111,8 @@ impl<'a> DlqReader<'a> {
     }
 }
 
-/// Returns when the message was sent: by a worker to the dead-letter queue, or to its first queue if SQS moved it since.
+/// Returns when the message was sent: by a worker to the dead-letter queue, or to its first queue if SQS moved it
+/// since.
 pub fn sent_at(message: &Message) -> Option<OffsetDateTime> {
     let milliseconds = message.attributes()?.get(&MessageSystemAttributeName::SentTimestamp)?.parse::<i128>().ok()?;
     OffsetDateTime::from_unix_timestamp_nanos(milliseconds * 1_000_000).ok()

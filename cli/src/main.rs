@@ -74,9 +74,9 @@ enum Command {
     /// workers first if the table is in use. If an operation's row is missing, only one of the rows that refer to it is
     /// reported. With --json, each finding is one line, and the last line is the summary.
     ///
-    /// The command reads the whole table consistently, at one read unit per 4 KB. It then reads the rows that other rows
-    /// refer to, at one unit each. A million cards of bulks cost some 2.2 million read units, and a million binds cost
-    /// as many.
+    /// The command reads the whole table consistently, at one read unit per 4 KB. It then reads the rows that other
+    /// rows refer to, at one unit each. A million cards of bulks cost some 2.2 million read units, and a million
+    /// binds cost as many.
     Check(check::Check),
 }
 

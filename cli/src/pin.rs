@@ -47,8 +47,8 @@ impl Set {
     }
 }
 
-/// Reads the PIN: twice from a terminal, without echo, or else from the first line of standard input. The PIN is never an
-/// argument, because other users of the machine could see it.
+/// Reads the PIN: twice from a terminal, without echo, or else from the first line of standard input. The PIN is
+/// never an argument, because other users of the machine could see it.
 fn read() -> Result<String, CliError> {
     if io::stdin().is_terminal() {
         return ask_twice(|prompt| rpassword::prompt_password(prompt));

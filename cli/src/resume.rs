@@ -1,7 +1,7 @@
 //! `bindery resume`: plans an operation on a bulk again after its messages were lost.
 //!
-//! The plan starts over and sends a message for every chunk. Chunks that are done change nothing more. They only publish
-//! their results again, as on any repeated delivery.
+//! The plan starts over and sends a message for every chunk. Chunks that are done change nothing more. They only
+//! publish their results again, as on any repeated delivery.
 
 use clap::Args;
 use serde_json::json;

@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_printed() {
+    fn no_terminal_control_sequence_is_printed() {
         for c in control_characters() {
             let text = format!("a{c}b");
             let printed = [escaped(&text), json(&json!({ &text: [text] }))];

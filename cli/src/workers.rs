@@ -33,14 +33,14 @@ pub struct Workers {
 enum Change {
     /// Stops all workers and waits until each has stopped. Instructions wait in their queues, for up to 10 days.
     ///
-    /// Batches that were received before are completed. A later deployment that changes a worker's event source mapping
-    /// starts that worker again, because `CloudFormation` sets only what differs from the last template. To keep workers
-    /// stopped across deployments, deploy with `Paused=true`.
+    /// Batches that were received before are completed. A later deployment that changes a worker's event source
+    /// mapping starts that worker again, because `CloudFormation` sets only what differs from the last template. To
+    /// keep workers stopped across deployments, deploy with `Paused=true`.
     Stop(Except),
     /// Starts all workers and waits until each receives messages.
     ///
-    /// If you deployed with `Paused=true`, also deploy with `Paused=false`. Otherwise, a later deployment that changes a
-    /// worker's event source mapping stops that worker again.
+    /// If you deployed with `Paused=true`, also deploy with `Paused=false`. Otherwise, a later deployment that
+    /// changes a worker's event source mapping stops that worker again.
     Start(Except),
 }
 

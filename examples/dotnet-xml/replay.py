@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Sends what a .NET client sends to cancel orders, byte for byte, and compares the answers byte for byte.
+"""Sends a .NET client's recorded requests to cancel orders, and compares the responses byte for byte.
 
-Requests are as DataContractSerializer writes them, and so are the answers that it reads: names, order and spelling of
-every namespace, member and null count. `source target/local/env` first. Plays the broker's order system besides, and is
-a tenant of its own, so that it can be run again. Needs what ../requirements.txt names.
+Requests and responses are as DataContractSerializer writes and reads them: the names, order and spelling of every
+namespace, member and null matter. The script also acts as the broker's order system. It uses a new tenant, so it can be
+run again. Run `source target/local/env` first. Needs the packages in ../requirements.txt.
 """
 
 import json
@@ -28,19 +28,19 @@ ORDERS = (
     ({"order_id": 12346}, CREATOR_WITH_PIN, "ACTIVE"),
     ({"order_id": 12348}, CREATOR_WITH_PIN, "ACTIVE"),
 )
-# The recording, the status, and whether there is an operation, whose ID is the one thing that is generated.
+# Recording, status, and whether the response has an operation. Only the operation's ID is generated.
 EXCHANGES = (("1-seed", 200, True), ("2-refused", 200, True), ("3-empty", 200, False), ("4-unreadable", 400, False))
 PATIENCE_SECONDS = 60
 
 
 def command(*arguments: str, text: str = "") -> str:
-    """What a command prints."""
+    """Returns what a command prints."""
     environment = {**os.environ, "BINDERY_TENANT": TENANT}
     return subprocess.run(arguments, env=environment, input=text, text=True, check=True, stdout=subprocess.PIPE).stdout
 
 
 def feed() -> None:
-    """Tells of the orders, as the order system does, and waits until they are known."""
+    """Sends the orders to the feed, as the order system does, and waits until Bindery has stored them."""
     sqs, dynamodb = boto3.client("sqs"), boto3.client("dynamodb")
     for order, creator, status in ORDERS:
         change = {"org_id": TENANT, **order, "creator_id": creator, "status": status, "version": 1}
@@ -52,21 +52,22 @@ def feed() -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "Item" not in dynamodb.get_item(TableName=os.environ["TABLE_NAME"], Key=key, ConsistentRead=True):
             if time.monotonic() > deadline:
-                raise SystemExit(f"order {name} was not taken in within {PATIENCE_SECONDS} s")
+                raise SystemExit(f"order {name} was not stored within {PATIENCE_SECONDS} s")
             time.sleep(0.2)
 
 
 def replay(name: str, status: int, is_operation: bool, token: str) -> None:
-    """Sends the recorded request; the answer must be the recorded one."""
+    """Sends the recorded request and checks that the response is the recorded one."""
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/xml"}
     headers["Content-Type"] = "application/xml; charset=utf-8"
     request = (HERE / f"{name}-request.xml").read_bytes()
-    expected = (HERE / f"{name}-answer.xml").read_bytes()
+    expected = (HERE / f"{name}-response.xml").read_bytes()
     url = os.environ["BINDERY_URL"] + "/api/orders/cancellations"
-    answer = httpx.post(url, content=request, headers=headers, timeout=30)
-    got = (answer.status_code, answer.headers["Content-Type"], "Location" in answer.headers, answer.content)
+    response = httpx.post(url, content=request, headers=headers, timeout=30)
+    got = (response.status_code, response.headers["Content-Type"], "Location" in response.headers, response.content)
     if got != (status, "application/xml; charset=utf-8", is_operation, expected):
-        raise SystemExit(f"{name}: expected\n{status} {expected.decode()}\nand got\n{answer.status_code} {answer.text}")
+        received = f"{response.status_code} {response.text}"
+        raise SystemExit(f"{name}: expected\n{status} {expected.decode()}\nand got\n{received}")
     print(f"{name}: {len(request)} bytes sent, {len(expected)} bytes as recorded")
 
 

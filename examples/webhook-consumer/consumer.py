@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Takes Bindery's events by webhook: verifies who sent each, and handles each once.
+"""Receives Bindery's events by webhook, verifies the sender of each, and handles each once.
 
-An event comes at least once, and in any order. Its ID is the same each time: IDs are remembered in SQLite, in the same
-transaction as what the event does, so that neither can happen without the other.
+An event is delivered at least once, in any order. Its ID is the same each time. The consumer stores IDs in SQLite, in
+the same transaction as the event's effect, so that neither can happen without the other.
 
     WEBHOOK_SECRETS="whsec_..." ./consumer.py --port 8080
 
-While keys are rotated, name both, separated by a space.
+While you rotate keys, give both, separated by a space.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
-# EventBridge takes no larger event.
+# EventBridge's limit for an event.
 MAX_BODY_BYTES = 1024 * 1024
-# How long IDs are remembered. Bindery keeps events for 90 days, to be published again.
+# How long IDs are stored. Bindery archives events for 90 days, so it can replay them that long.
 REMEMBERED_DAYS = 90
 
 
 class Consumer:
-    """What is done with an event; replace `handle` by what yours is to do."""
+    """Handles each event once. Replace `handle` with your own code."""
 
     def __init__(self, secrets: list[str], database: Path | str) -> None:
         self.webhooks = [Webhook(secret) for secret in secrets]
@@ -38,7 +38,7 @@ class Consumer:
             connection.execute("CREATE TABLE IF NOT EXISTS events (event_type TEXT, data TEXT)")
 
     def take(self, headers: Mapping[str, str], body: bytes) -> HTTPStatus:
-        """What to answer. Whatever is not 2xx, or an exception, has the event come again later."""
+        """Returns the status to respond with. After an exception or a status other than 2xx, it is redelivered."""
         if not any(self._is_signed(webhook, headers, body) for webhook in self.webhooks):
             return HTTPStatus.UNAUTHORIZED
         event = json.loads(body)
@@ -51,12 +51,12 @@ class Consumer:
         return HTTPStatus.NO_CONTENT
 
     def handle(self, connection: sqlite3.Connection, event: dict[str, Any]) -> None:
-        """Does what there is to do about the event, in the transaction that remembers its ID."""
+        """Applies the event's effect, in the transaction that stores its ID."""
         row = [event["event_type"], json.dumps(event["data"])]
         connection.execute("INSERT INTO events VALUES (?, ?)", row)
 
     def _connect(self) -> sqlite3.Connection:
-        # Left by an exception, it changes nothing. The next writer waits.
+        # An exception rolls the transaction back. Concurrent writers wait for up to 5 s.
         return sqlite3.connect(self.database, timeout=5)
 
     @staticmethod
@@ -64,12 +64,12 @@ class Consumer:
         try:
             webhook.verify(body, dict(headers), json_parse=False)
             return True
-        except Exception:  # A signature that is none has the library raise all kinds.
+        except Exception:  # The library raises many kinds of exceptions for a malformed signature.
             return False
 
 
 def serve(consumer: Consumer, port: int) -> None:
-    """Serves, until it is stopped."""
+    """Serves requests until the process is stopped."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -79,16 +79,16 @@ def serve(consumer: Consumer, port: int) -> None:
             length = self.headers.get("Content-Length", "")
             if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
                 self.close_connection = True
-                return self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                return self._respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             body = self.rfile.read(int(length))
             try:
                 status = consumer.take(dict(self.headers), body)
             except Exception as error:
                 self.log_error("%r", error)
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
-            self._answer(status)
+            self._respond(status)
 
-        def _answer(self, status: HTTPStatus) -> None:
+        def _respond(self, status: HTTPStatus) -> None:
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -97,9 +97,9 @@ def serve(consumer: Consumer, port: int) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=8080, help="on 127.0.0.1, behind whatever ends TLS")
+    parser.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1, behind a TLS proxy")
     parser.add_argument("--database", type=Path, default=Path("events.sqlite"))
     arguments = parser.parse_args()
     serve(Consumer(os.environ["WEBHOOK_SECRETS"].split(), arguments.database), arguments.port)

@@ -1,4 +1,4 @@
-"""python -m unittest, in this folder."""
+"""Tests of consumer.py. Run `python -m unittest` in this folder."""
 
 import json
 import sqlite3
@@ -18,7 +18,7 @@ EVENT = {"event_id": "1be7080a-4d6f-5cee-9da5-d4acc3344e9c", "event_type": "bind
 
 
 def request(*secrets: str, event: dict[str, Any] = EVENT, age: timedelta = timedelta()) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a delivery, as Bindery sends it: one signature by each of its keys."""
+    """Returns the headers and the body of a delivery, with a signature by each key, as Bindery sends it."""
     body, at = json.dumps(event), datetime.now(UTC) - age
     signatures = [Webhook(secret).sign(event["event_id"], at, body) for secret in secrets]
     headers = {"Webhook-Id": event["event_id"], "Webhook-Timestamp": str(int(at.timestamp()))}
@@ -26,23 +26,23 @@ def request(*secrets: str, event: dict[str, Any] = EVENT, age: timedelta = timed
 
 
 class ConsumerTest(unittest.TestCase):
-    """Each with a database of its own."""
+    """Tests of the consumer, each with its own database."""
 
     def setUp(self) -> None:
-        """A new database."""
+        """Creates a new database."""
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.database = Path(directory.name) / "events.sqlite"
         self.consumer = Consumer([SECRET], self.database)
 
     def handled(self) -> int:
-        """How many events have been handled."""
+        """Returns the number of handled events."""
         return sqlite3.connect(self.database).execute("SELECT count(*) FROM events").fetchone()[0]
 
     def test_an_event_is_handled_once(self) -> None:
-        """However often it comes."""
+        """An event that is delivered again, with a new time and signature, is not handled again."""
         for age in range(3):
-            # Each attempt has a time and a signature of its own.
+            # Each attempt has its own time and signature.
             delivery = request(SECRET, age=timedelta(seconds=age))
             self.assertEqual(self.consumer.take(*delivery), HTTPStatus.NO_CONTENT)
         self.assertEqual(self.handled(), 1)
@@ -50,8 +50,8 @@ class ConsumerTest(unittest.TestCase):
         self.assertEqual(self.consumer.take(*other), HTTPStatus.NO_CONTENT)
         self.assertEqual(self.handled(), 2)
 
-    def test_an_event_is_handled_once_at_once(self) -> None:
-        """By threads that race."""
+    def test_concurrent_deliveries_are_handled_once(self) -> None:
+        """Concurrent deliveries of an event are handled once."""
         delivery = request(SECRET)
         threads = [threading.Thread(target=self.consumer.take, args=delivery) for _ in range(16)]
         for thread in threads:
@@ -60,32 +60,32 @@ class ConsumerTest(unittest.TestCase):
             thread.join()
         self.assertEqual(self.handled(), 1)
 
-    def test_an_event_that_could_not_be_handled_is_not_remembered(self) -> None:
-        """It comes again, and is handled then."""
+    def test_an_event_whose_handling_failed_is_not_stored(self) -> None:
+        """The next delivery of an event that failed is handled."""
         broken = {key: value for key, value in EVENT.items() if key != "data"}
         with self.assertRaises(KeyError):
             self.consumer.take(*request(SECRET, event=broken))
         self.consumer.take(*request(SECRET))
         self.assertEqual(self.handled(), 1)
 
-    def test_what_is_not_signed_is_refused(self) -> None:
-        """Nor what is signed for something else."""
+    def test_invalid_signatures_are_refused(self) -> None:
+        """A wrong key, body, ID or signature is refused, and so is a delivery without a signature."""
         headers, body = request(SECRET)
         signature = headers["Webhook-Signature"]
-        spoilt = [
+        invalid = [
             (request(OTHER)[0], body),
             (headers, body + b" "),
             ({**headers, "Webhook-Id": "another"}, body),
             *(({**headers, "Webhook-Signature": wrong}, body) for wrong in ("", "v1,", "v1", "v2," + signature[3:])),
             ({}, body),
         ]
-        for number, delivery in enumerate(spoilt):
+        for number, delivery in enumerate(invalid):
             with self.subTest(number):
                 self.assertEqual(self.consumer.take(*delivery), HTTPStatus.UNAUTHORIZED)
         self.assertEqual(self.handled(), 0)
 
-    def test_what_is_old_or_from_the_future_is_refused(self) -> None:
-        """By more than five minutes."""
+    def test_old_and_future_deliveries_are_refused(self) -> None:
+        """Deliveries may be five minutes old or early, and no more."""
         for minutes, expected in (
             (4, HTTPStatus.NO_CONTENT),
             (6, HTTPStatus.UNAUTHORIZED),
@@ -95,12 +95,12 @@ class ConsumerTest(unittest.TestCase):
             self.assertEqual(self.consumer.take(*delivery), expected, minutes)
 
     def test_keys_are_rotated(self) -> None:
-        """Without an event being refused."""
-        # Bindery signs with both keys: a consumer that knows either can verify.
+        """No event is refused during a rotation of keys."""
+        # Bindery signs with both keys, so a consumer that knows either can verify.
         both = request(SECRET, OTHER)
         for secrets in ([SECRET], [OTHER], [OTHER, SECRET]):
             self.assertEqual(Consumer(secrets, self.database).take(*both), HTTPStatus.NO_CONTENT)
-        # And one that knows both takes what either has signed.
+        # A consumer that knows both accepts an event signed with either.
         for secret in (SECRET, OTHER):
             knows_both = Consumer([OTHER, SECRET], self.database)
             self.assertEqual(knows_both.take(*request(secret)), HTTPStatus.NO_CONTENT)

@@ -1,14 +1,14 @@
-//! How the AWS clients are made: one HTTP client, one set of time limits, credentials and addresses
-//! from the environment.
+//! AWS clients that share an HTTP client, with time limits, and with credentials and endpoints from the environment.
 //!
-//! `aws-config` is left out on purpose. A Lambda function finds its credentials and region in the
-//! environment and nowhere else; the crate's other sources (profiles, SSO, instance metadata) would
-//! cost a megabyte of every function's binary and time of every cold start.
+//! `aws-config` is not used on purpose. A Lambda function gets its credentials and region only from the environment.
+//! The crate's other sources (profiles, SSO, instance metadata) would add a megabyte to every function's binary and
+//! time to every cold start.
 
 use std::time::Duration;
 use std::{error::Error, iter::successors};
 
 use aws_credential_types::Credentials;
+use aws_sdk_eventbridge::Client as EventBridge;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -22,30 +22,30 @@ use futures_util::future::{BoxFuture, join_all};
 use crate::config::{self, ConfigError};
 use crate::connections;
 
-// A call must give up before its function does, or all that is seen is "Task timed out". The shortest
+// A call must fail before its function times out, otherwise the only message is "Task timed out". The shortest
 // function timeout in use is 3 seconds (infra/samconfig.toml).
 
-/// Longest time to connect.
+/// Maximum time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest time for one try of a call.
+/// Maximum time for one attempt of a call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
-/// Longest time for a call with all its tries.
+/// Maximum time for a call with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
-/// Tries of one call; the SDK waits between them with jitter.
+/// Maximum attempts of a call. The SDK waits between them with jitter.
 const MAX_ATTEMPTS: u32 = 3;
-/// Longest wait before the second try, doubled before the third. The SDK's own second would leave no
-/// time for a third try.
+/// Maximum wait before the second attempt, doubled before the third. The SDK's default of one second would leave no
+/// time for a third attempt.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
-/// Longest time to connect in advance: if AWS is slow, the first event may as well wait for it.
+/// Maximum time for connecting in advance. If AWS is slow, the first event can wait for the connection instead.
 const WARM_UP_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What a function calls with every event: how to connect to it. (Not an enum, or every function would link the clients
-/// of all services.)
+/// A service that a function calls with every event, so that the function connects to it in advance. An enum would
+/// make every function link the clients of all services.
 #[derive(Debug, Clone, Copy)]
 pub struct Service(fn(&Aws) -> BoxFuture<'_, ()>);
 
-/// Sends the call as a ping, over the connections that all clients share. It must be one that answers nothing: an answer
-/// that cannot be read would have the SDK drop its connection.
+/// Opens the shared connection with a ping. Use an operation without an output shape: the SDK closes the connection
+/// when it cannot parse a response.
 macro_rules! service {
     ($name:ident, $what:literal, $sdk:ident, $client:ident, $call:expr) => {
         impl Service {
@@ -61,14 +61,14 @@ macro_rules! service {
     };
 }
 
-service!(DYNAMODB, "`DynamoDB`.", aws_sdk_dynamodb, dynamodb, |client: aws_sdk_dynamodb::Client| client
+service!(DYNAMODB, "Connects to `DynamoDB`.", aws_sdk_dynamodb, dynamodb, |client: aws_sdk_dynamodb::Client| client
     .untag_resource()
     .resource_arn("-"));
-service!(SQS, "SQS.", aws_sdk_sqs, sqs, |client: aws_sdk_sqs::Client| client.change_message_visibility());
-service!(EVENTBRIDGE, "`EventBridge`.", aws_sdk_eventbridge, eventbridge, |client: aws_sdk_eventbridge::Client| client
+service!(SQS, "Connects to SQS.", aws_sdk_sqs, sqs, |client: aws_sdk_sqs::Client| client.change_message_visibility());
+service!(EVENTBRIDGE, "Connects to `EventBridge`.", aws_sdk_eventbridge, eventbridge, |client: EventBridge| client
     .enable_rule());
 
-/// What all AWS clients of a function share.
+/// The configuration that all AWS clients of a function share.
 #[derive(Debug, Clone)]
 pub struct Aws {
     http_client: SharedHttpClient,
@@ -78,11 +78,11 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// From the variables that Lambda sets. `AWS_ENDPOINT_URL`, or `AWS_ENDPOINT_URL_DYNAMODB`, `_SQS`
-    /// and `_EVENTBRIDGE`, lead to another address than AWS's own, as in all SDKs.
+    /// Creates the configuration from the variables that Lambda sets. As in all SDKs, `AWS_ENDPOINT_URL`, or
+    /// `AWS_ENDPOINT_URL_DYNAMODB`, `_SQS` and `_EVENTBRIDGE`, override AWS's endpoints.
     ///
     /// # Errors
-    /// Names the missing variables.
+    /// Returns the names of the missing variables.
     pub fn from_env() -> Result<Self, ConfigError> {
         let [region, key, secret] = config::required(["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])?;
         Ok(Self {
@@ -93,7 +93,7 @@ impl Aws {
         })
     }
 
-    /// Returns AWS as this HTTP client has it, for tests. Each call is tried once.
+    /// Returns a configuration for tests that uses this HTTP client and makes each call once.
     #[must_use]
     pub fn behind(http_client: SharedHttpClient) -> Self {
         Self {
@@ -112,8 +112,9 @@ fn http_client() -> SharedHttpClient {
 }
 
 impl Aws {
-    /// Connects to these services before the first event, which would otherwise wait for as many TLS handshakes: the
-    /// dearest part of a cold start. Whatever fails here is left to the first call. `WARM_UP=off` leaves all of it.
+    /// Connects to these services before the first event. Otherwise that event would wait for as many TLS handshakes,
+    /// the most expensive part of a cold start. Errors are ignored: the first call connects then. `WARM_UP=off`
+    /// disables this.
     pub async fn warm_up(&self, services: &[Service]) {
         if config::optional("WARM_UP").as_deref() == Some("off") {
             return;
@@ -125,14 +126,14 @@ impl Aws {
     }
 }
 
-/// Makes of a call the one that does nothing: AWS's services answer `GET /ping` to anybody, for nothing.
+/// Rewrites the request as `GET /ping`, to which AWS endpoints respond without credentials and free of charge.
 fn as_ping(request: &mut HttpRequest) {
     let uri = format!("{}/ping", request.uri().trim_end_matches('/'));
     for header in ["content-length", "content-type", "x-amz-target"] {
         request.headers_mut().remove(header);
     }
     *request.body_mut() = SdkBody::empty();
-    // What cannot be set leaves a call that names nothing, and so does nothing either.
+    // If this fails, the request names no operation, and so has no effect either.
     let _ = request.set_uri(uri);
     let _ = request.set_method("GET");
 }
@@ -141,7 +142,7 @@ fn endpoint(service: &str) -> Option<String> {
     config::optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| config::optional("AWS_ENDPOINT_URL"))
 }
 
-/// Why a call got no answer, in a few words that carry nothing of its content.
+/// Returns the reason why a call got no response, in a few words without any of its content.
 pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::TimeoutError(_) => "timed out".to_owned(),
@@ -149,13 +150,13 @@ pub(crate) fn transport_reason<E, R>(error: &SdkError<E, R>) -> String {
             format!("not sent: {}", failure.as_connector_error().map(|error| causes(error)).unwrap_or_default())
         }
         SdkError::ConstructionFailure(_) => "the request could not be made".to_owned(),
-        _ => "no usable answer".to_owned(),
+        _ => "no usable response".to_owned(),
     }
 }
 
-/// Whether a call, tried once, has done nothing for sure: it could not be made, there was no connection to send it over, or
-/// the service answered that it refuses it. What else there is, a failure of the service's own included, may have come after
-/// the deed.
+/// Returns whether a call of one attempt definitely had no effect: it could not be built, there was no connection for
+/// it, or the service rejected it. Any other failure, even an error of the service's own, may have happened after the
+/// effect.
 pub(crate) fn did_nothing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,
@@ -169,7 +170,7 @@ pub(crate) fn did_nothing<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
     }
 }
 
-/// What an error says, and then what caused it.
+/// Returns the messages of an error and of its causes.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -211,10 +212,10 @@ macro_rules! client {
     };
 }
 
-client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "A client of `DynamoDB`.");
-client!(sqs, aws_sdk_sqs, "SQS", "A client of SQS.");
-client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "A client of Secrets Manager.");
-client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "A client of `EventBridge`.");
+client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "Returns a client of `DynamoDB`.");
+client!(sqs, aws_sdk_sqs, "SQS", "Returns a client of SQS.");
+client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "Returns a client of Secrets Manager.");
+client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "Returns a client of `EventBridge`.");
 
 #[cfg(test)]
 impl Aws {
@@ -233,15 +234,16 @@ mod tests {
 
     use super::*;
 
-    /// The address of a server that accepts one connection, reads something, and answers this; then it keeps silent.
-    fn server(answer: Option<&'static str>) -> String {
+    /// Returns the address of a server that accepts one connection, reads something, writes this response and then
+    /// sends nothing more.
+    fn server(response: Option<&'static str>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
             let _ = connection.read(&mut [0; 10_000]);
-            match answer {
-                Some(answer) => connection.write_all(answer.as_bytes()).unwrap(),
+            match response {
+                Some(response) => connection.write_all(response.as_bytes()).unwrap(),
                 None => std::thread::sleep(OPERATION_TIMEOUT * 2),
             }
         });
@@ -255,10 +257,13 @@ mod tests {
     #[case::silent_before_tls(format!("https://{}", server(None)), true)]
     #[case::silent(format!("http://{}", server(None)), false)]
     #[case::closed(format!("http://{}", server(Some(""))), false)]
-    #[case::cut_off(format!("http://{}", server(Some("HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{"))), false)]
+    #[case::cut_off(
+    format!("http://{}", server(Some("HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\n{"))),
+    false
+)]
     #[case::no_http(format!("http://{}", server(Some("hello"))), false)]
     #[tokio::test]
-    async fn what_needs_a_connection_did_nothing_without_one(#[case] url: String, #[case] did_nothing: bool) {
+    async fn a_call_without_a_connection_did_nothing(#[case] url: String, #[case] did_nothing: bool) {
         let aws = Aws::for_tests();
         let config = aws.sqs().config().to_builder().endpoint_url(url).retry_config(RetryConfig::disabled()).build();
         let client = aws_sdk_sqs::Client::from_conf(config);

@@ -1,7 +1,7 @@
-//! Cutting many entries into calls that AWS takes: each has a limit of entries, and one of bytes.
+//! Division of entries into calls within AWS's limits on entries and bytes.
 
-/// Cuts the entries, in their order, into calls of at most `most` entries and `bytes` bytes. One that is
-/// larger than that is a call of its own, for AWS to refuse.
+/// Divides the entries, in their order, into calls of at most `most` entries and `bytes` bytes. An entry larger than
+/// that becomes a call of its own, which AWS rejects.
 pub(crate) fn calls<T>(entries: &[T], most: usize, bytes: usize, size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut calls = Vec::new();
     let (mut start, mut sum) = (0, 0);
@@ -27,7 +27,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn calls_keep_the_limits_and_lose_nothing(sizes in prop::collection::vec(0_usize..1000, 0..60)) {
+        fn calls_are_within_the_limits_and_complete(sizes in prop::collection::vec(0_usize..1000, 0..60)) {
             let calls = calls(&sizes, 10, 2500, |size| *size);
             for call in &calls {
                 prop_assert!(!call.is_empty() && call.len() <= 10 && call.iter().sum::<usize>() <= 2500);

@@ -1,4 +1,4 @@
-//! The time of day, and how much of an invocation's time is left.
+//! The current time, and the time left of an invocation.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,24 +6,25 @@ use time::OffsetDateTime;
 
 use crate::domain::time::Timestamp;
 
-/// No deadline lies further ahead than Lambda's longest timeout (AWS limit).
+/// Maximum time until a deadline: Lambda's longest timeout (AWS limit).
 const MAX_TIME: Duration = Duration::from_secs(15 * 60);
-/// What an invocation may take whose runtime names no believable deadline: `cargo lambda` says 1970.
+/// Time of an invocation whose runtime reports no plausible deadline. `cargo lambda` reports 1970.
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
-/// Now.
+/// Returns the current time.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::new(OffsetDateTime::now_utc())
 }
 
-/// Seconds since 1970, with their fraction; without end on a clock that stands before, so that nothing is valid then.
+/// Returns the seconds since 1970, with their fraction. If the clock is set before 1970, returns infinity, so that no
+/// token is valid.
 #[must_use]
 pub fn epoch_seconds() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64())
 }
 
-/// How long an invocation may still take whose deadline is this many milliseconds after 1970.
+/// Returns the time left of an invocation with this deadline, in milliseconds since 1970.
 #[must_use]
 pub fn time_left(deadline_ms: u64) -> Duration {
     time_between(SystemTime::now(), deadline_ms)
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_in_1970_is_no_deadline() {
+    fn an_implausible_deadline_is_ignored() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         assert_eq!(time_between(now, 1_000_002_000), Duration::from_secs(2));
         assert_eq!(time_between(now, 0), DEFAULT_TIME);

@@ -1,22 +1,22 @@
-//! The environment that a function starts in.
+//! Environment variables of a function.
 
 use std::env;
 
-/// What is wrong with a function's environment.
+/// An error in a function's environment.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Variables that it needs and does not have.
+    /// Required variables that are missing or empty.
     #[error("missing or empty environment variables: {}", .0.join(", "))]
     Missing(Vec<String>),
-    /// A variable that does not hold what it should.
+    /// A variable whose value is not a number.
     #[error("environment variable {0} is not a number")]
     NotANumber(String),
 }
 
-/// The values of these environment variables.
+/// Returns the values of these environment variables.
 ///
 /// # Errors
-/// Names **all** that are missing or empty, so that a deployment is mended in one go.
+/// Returns the names of **all** variables that are missing or empty, so that one deployment can fix them all.
 pub fn required<const N: usize>(names: [&'static str; N]) -> Result<[String; N], ConfigError> {
     let values = names.map(|name| env::var(name).unwrap_or_default());
     let missing: Vec<_> =
@@ -24,7 +24,7 @@ pub fn required<const N: usize>(names: [&'static str; N]) -> Result<[String; N],
     if missing.is_empty() { Ok(values) } else { Err(ConfigError::Missing(missing)) }
 }
 
-/// The value of an environment variable that may be missing; an empty one counts as missing.
+/// Returns the value of an optional environment variable. An empty one counts as missing.
 #[must_use]
 pub fn optional(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_all_that_are_missing() {
+    fn the_error_names_all_missing_variables() {
         assert_eq!(
             required(["PATH", "BINDERY_NO_SUCH_1", "BINDERY_NO_SUCH_2"]).unwrap_err().to_string(),
             "missing or empty environment variables: BINDERY_NO_SUCH_1, BINDERY_NO_SUCH_2"

@@ -1,9 +1,9 @@
-//! An HTTP client that trusts no connection once one has failed.
+//! An HTTP client that discards all connections once one has failed.
 //!
 //! Lambda freezes a process between two events, and its connections can die meanwhile
-//! (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>: an extended idle time). The process
-//! cannot know before it uses them, and a call's tries could all meet dead ones. So the first try that fails takes all
-//! connections with it that were there then: the next one has a new connection.
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>: an extended idle time). The
+//! process cannot detect that before it uses them, and all attempts of a call could meet dead connections. So the
+//! first failed attempt discards all connections that existed then, and the next attempt opens a new one.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
-/// Returns a client whose connections are those of a client that `make` makes, until one fails, and then those of
-/// another.
+/// Returns a client that uses the connections of a client created by `make`, and replaces that client when a request
+/// fails.
 pub fn renewed(make: fn() -> SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(Renewed(Arc::new(Mutex::new(Pool { client: make(), number: 0, make }))))
 }
@@ -23,10 +23,10 @@ pub fn renewed(make: fn() -> SharedHttpClient) -> SharedHttpClient {
 #[derive(Debug, Clone)]
 struct Renewed(Arc<Mutex<Pool>>);
 
-/// A client, with its connections.
+/// A client and its connections.
 struct Pool {
     client: SharedHttpClient,
-    /// How many there were before.
+    /// The number of pools before this one.
     number: u64,
     make: fn() -> SharedHttpClient,
 }
@@ -48,7 +48,7 @@ impl HttpClient for Renewed {
     }
 }
 
-/// A connector of one pool.
+/// A connector that uses one pool.
 #[derive(Debug)]
 struct Connector {
     inner: SharedHttpConnector,
@@ -58,34 +58,34 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let unanswered = Unanswered { pool: Some(self.pool.clone()), number: self.number };
-        let answer = self.inner.call(request);
+        let pending = PendingRequest { pool: Some(self.pool.clone()), number: self.number };
+        let response = self.inner.call(request);
         HttpConnectorFuture::new(async move {
-            let answer = answer.await?;
-            unanswered.end();
-            Ok(answer)
+            let response = response.await?;
+            pending.end();
+            Ok(response)
         })
     }
 }
 
-/// A request that waits for its answer. When it goes without one, because it failed or its time was over, so does the
-/// pool that it was sent from.
-struct Unanswered {
+/// A request that is waiting for its response. If it is dropped without one, because it failed or timed out, its pool
+/// is discarded.
+struct PendingRequest {
     pool: Option<Renewed>,
     number: u64,
 }
 
-impl Unanswered {
+impl PendingRequest {
     fn end(mut self) {
         self.pool = None;
     }
 }
 
-impl Drop for Unanswered {
+impl Drop for PendingRequest {
     fn drop(&mut self) {
         let Some(Renewed(pool)) = &self.pool else { return };
         let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of several that fail at once, the first is enough.
+        // If several requests fail at once, the first one discards the pool.
         if pool.number == self.number {
             pool.client = (pool.make)();
             pool.number += 1;

@@ -1,7 +1,7 @@
-//! What a function is made of: the variables of its environment, and the clients of what they name.
+//! A function's environment: its variables, and the clients that they configure.
 //!
-//! A function asks for all that it needs, and whatever is missing is noted. So an error names **all** missing variables, and
-//! a deployment is corrected in one go.
+//! A function requests all that it needs, and missing variables are recorded. So an error names **all** missing
+//! variables, and one deployment can fix them all.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,17 +14,17 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::store::Store;
 
-/// The suffix of a worker's name after its endpoint's, or its queue's.
+/// The suffix of a worker's name, which follows the name of its endpoint or queue.
 const WORKER_SUFFIX: &str = "-worker";
 
-/// A function's environment.
+/// The environment of a function.
 #[derive(Debug)]
 pub struct Environment {
-    /// AWS, as the environment names it.
+    /// The configuration of the AWS clients.
     pub aws: Aws,
-    /// Counts for the whole function.
+    /// The metrics of the whole function.
     pub metrics: Metrics,
-    /// The variables, if they are not the process's.
+    /// The variables, if they are not the process's own.
     given: Option<BTreeMap<String, String>>,
     errors: Mutex<Errors>,
 }
@@ -39,12 +39,12 @@ impl Environment {
     /// Returns the environment of this process.
     ///
     /// # Errors
-    /// Names the missing variables of AWS's.
+    /// Returns the names of AWS's variables that are missing.
     pub fn of_process() -> Result<Self, ConfigError> {
         Ok(Self::new(Aws::from_env()?, None))
     }
 
-    /// Returns an environment of these variables, for tests.
+    /// Creates an environment with these variables, for tests.
     #[must_use]
     pub fn given(aws: Aws, variables: BTreeMap<String, String>) -> Self {
         Self::new(aws, Some(variables))
@@ -58,10 +58,10 @@ impl Environment {
         environment
     }
 
-    /// Makes what a function is.
+    /// Creates a function's parts with `make`.
     ///
     /// # Errors
-    /// Names all variables that were asked for and are missing; else the error of `make`.
+    /// Returns the names of all requested variables that are missing, otherwise the error of `make`.
     pub fn make<T>(&self, make: impl FnOnce(&Self) -> Result<T, Error>) -> Result<T, Error> {
         let result = make(self);
         let Errors { missing, not_numbers } = &*self.errors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl Environment {
         }
     }
 
-    /// Returns a variable's value; an empty one counts as missing, and is noted.
+    /// Returns a variable's value. An empty one counts as missing, and is recorded.
     #[must_use]
     pub fn text(&self, name: &str) -> String {
         let value = match &self.given {
@@ -85,7 +85,7 @@ impl Environment {
         })
     }
 
-    /// Returns the number that a variable holds.
+    /// Returns a variable's value as a number. Another value is recorded as an error.
     #[must_use]
     pub fn number(&self, name: &str) -> u32 {
         let text = self.text(name);
@@ -95,13 +95,13 @@ impl Environment {
         })
     }
 
-    /// Returns the table.
+    /// Returns the store for the function's table.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.aws.dynamodb(), self.text("TABLE_NAME"))
     }
 
-    /// Returns the bus. What is published on it is counted.
+    /// Returns the event bus. Published events are counted in the metrics.
     #[must_use]
     pub fn bus(&self) -> EventBus {
         EventBus::new(self.aws.eventbridge(), self.text("EVENT_BUS_NAME"), self.metrics.clone())
@@ -165,27 +165,27 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_all_that_is_missing() {
-        let asked = |environment: &Environment| {
+    fn an_error_names_all_missing_variables() {
+        let request = |environment: &Environment| {
             let _ = (environment.store(), environment.queue("bind-card"), environment.number("N"));
         };
         let complete = [("TABLE_NAME", "t"), ("BIND_CARD_QUEUE_URL", "q"), ("N", "7")];
-        assert_eq!(error(&environment(&[&METRICS[..], &complete].concat()), asked), None);
+        assert_eq!(error(&environment(&[&METRICS[..], &complete].concat()), request), None);
         let missing =
             "missing or empty environment variables: AWS_LAMBDA_FUNCTION_NAME, TABLE_NAME, BIND_CARD_QUEUE_URL, N";
         let incomplete = environment(&[("STACK_NAME", "stack"), ("TABLE_NAME", "")]);
-        assert_eq!(error(&incomplete, asked).as_deref(), Some(missing));
+        assert_eq!(error(&incomplete, request).as_deref(), Some(missing));
     }
 
     #[test]
-    fn a_number_that_is_none_is_an_error() {
+    fn an_invalid_number_is_an_error() {
         let environment = environment(&[&METRICS[..], &[("N", "x")]].concat());
         let made = error(&environment, |environment| assert_eq!(environment.number("N"), 0));
         assert_eq!(made.as_deref(), Some("environment variable N is not a number"));
     }
 
     #[test]
-    fn the_errors_of_making_are_returned_if_nothing_is_missing() {
+    fn the_error_of_make_is_returned_if_nothing_is_missing() {
         let made = environment(&METRICS).make(|_| Err::<(), _>("the issuer".into()));
         assert_eq!(made.unwrap_err().to_string(), "the issuer");
     }

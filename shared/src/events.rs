@@ -1,7 +1,7 @@
 //! Publishing on the event bus.
 //!
-//! `PutEvents` answers 200 even when entries of it failed. Each entry's own answer is looked at, and
-//! each event's fate told to the caller, who lets a message go only when all its events are out.
+//! `PutEvents` responds with 200 even if some entries failed. So each entry's own result is checked and returned for
+//! its event. A message is acknowledged only if all its events are published.
 
 use std::time::{Duration, Instant};
 
@@ -14,25 +14,25 @@ use crate::batching;
 use crate::domain::event::Event;
 use crate::metrics::Metrics;
 
-/// What all events name as their source, for the rules on the bus.
+/// The source of all events, which the rules on the bus match.
 const SOURCE: &str = "bindery";
-/// Entries of one call (AWS limit).
+/// Maximum entries in a call (AWS limit).
 const MAX_ENTRIES: usize = 10;
-/// Bytes of one call (AWS limit), of which we use no more than this.
+/// Maximum bytes in a call. This does not exceed the AWS limit.
 const MAX_BYTES: usize = 256 * 1024;
-/// What an entry counts beyond its own texts, generously.
+/// Upper bound of an entry's size beyond its detail.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
-/// Calls at the same time: those of a chunk of a bulk.
+/// Maximum concurrent calls: those of a chunk of a bulk.
 const CONCURRENT_CALLS: usize = 10;
-/// Rounds in which entries that failed are put again.
+/// Maximum rounds. Rounds after the first put only failed entries.
 const MAX_ROUNDS: u32 = 3;
-/// Longest wait before the second round; doubled for each further one, and drawn at random below that.
+/// Maximum wait before the second round. It doubles with each round, and the actual wait is random.
 const ROUND_WAIT: Duration = Duration::from_millis(50);
 
-/// No function runs longer (AWS limit).
+/// Maximum duration of any function (AWS limit).
 const LONGEST_RUN: Duration = Duration::from_secs(15 * 60);
 
-/// The bus, through one client.
+/// The event bus and its client.
 #[derive(Debug, Clone)]
 pub struct EventBus {
     client: Client,
@@ -40,42 +40,42 @@ pub struct EventBus {
     metrics: Metrics,
 }
 
-/// The event is not, or may not be, on the bus. Publishing it again does no harm.
+/// The error for an event that may not be on the bus. Publishing the event again is safe.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("EventBridge PutEvents: {0}")]
 pub struct PublishError(String);
 
 impl EventBus {
-    /// The bus of this name; what is published on it is counted.
+    /// Creates a bus from its name. Published events are counted in the metrics.
     #[must_use]
     pub const fn new(client: Client, name: String, metrics: Metrics) -> Self {
         Self { client, name, metrics }
     }
 
-    /// Publishes the events, and is done only when all of them are out. Whoever calls it limits its time.
+    /// Publishes the events, and returns only when all of them are published. The caller limits the time.
     ///
     /// # Errors
-    /// That of the first event that is not out, or may not be.
+    /// Returns the error of the first event that is not, or may not be, published.
     pub async fn publish_all(&self, events: &[Event]) -> Result<(), PublishError> {
         self.publish(events, Instant::now() + LONGEST_RUN).await.into_iter().collect()
     }
 
-    /// Publishes the events, in as few calls as they fit in, and answers each one's fate in their
-    /// order. What is not out at `until` is given up.
+    /// Publishes the events in as few calls as possible, and returns a result for each, in their order. Attempts stop
+    /// at `until`.
     pub async fn publish(&self, events: &[Event], until: Instant) -> Vec<Result<(), PublishError>> {
-        let fates = self.put_all(events, until).await;
-        let published = events.iter().zip(&fates).filter(|(_, fate)| fate.is_ok());
+        let results = self.put_all(events, until).await;
+        let published = events.iter().zip(&results).filter(|(_, result)| result.is_ok());
         published.for_each(|(event, _)| self.metrics.published(event));
-        fates
+        results
     }
 
     async fn put_all(&self, events: &[Event], until: Instant) -> Vec<Result<(), PublishError>> {
-        let mut fates = vec![Err(PublishError("no answer in time".to_owned())); events.len()];
+        let mut results = vec![Err(PublishError("timed out".to_owned())); events.len()];
         let mut open = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
             match self.entry(event) {
                 Ok(entry) => open.push((index, entry)),
-                Err(error) => fates[index] = Err(error),
+                Err(error) => results[index] = Err(error),
             }
         }
         for round in 0..MAX_ROUNDS {
@@ -92,15 +92,15 @@ impl EventBus {
             let mut puts = stream::iter(calls).map(|call| self.put(call)).buffer_unordered(CONCURRENT_CALLS);
             loop {
                 match tokio::time::timeout_at(until.into(), puts.next()).await {
-                    Ok(Some(answers)) => answers.into_iter().for_each(|(index, fate)| fates[index] = fate),
+                    Ok(Some(put)) => put.into_iter().for_each(|(index, result)| results[index] = result),
                     Ok(None) => break,
-                    Err(_elapsed) => return fates,
+                    Err(_elapsed) => return results,
                 }
             }
             drop(puts);
-            open.retain(|(index, _)| fates[*index].is_err());
+            open.retain(|(index, _)| results[*index].is_err());
         }
-        fates
+        results
     }
 
     fn entry(&self, event: &Event) -> Result<PutEventsRequestEntry, PublishError> {
@@ -122,11 +122,11 @@ impl EventBus {
                 return call.iter().map(|(index, _)| (*index, Err(PublishError(reason.clone())))).collect();
             }
         };
-        let fate = |position: usize| match output.entries().get(position) {
-            Some(answer) if answer.error_code().is_none() && answer.event_id().is_some() => Ok(()),
-            Some(answer) => Err(PublishError(answer.error_code().unwrap_or("no event ID").to_owned())),
-            None => Err(PublishError("no answer for the entry".to_owned())),
+        let result = |position: usize| match output.entries().get(position) {
+            Some(entry) if entry.error_code().is_none() && entry.event_id().is_some() => Ok(()),
+            Some(entry) => Err(PublishError(entry.error_code().unwrap_or("no event ID").to_owned())),
+            None => Err(PublishError("no result for the entry".to_owned())),
         };
-        call.iter().enumerate().map(|(position, (index, _))| (*index, fate(position))).collect()
+        call.iter().enumerate().map(|(position, (index, _))| (*index, result(position))).collect()
     }
 }

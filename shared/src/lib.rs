@@ -1,25 +1,26 @@
-//! What Bindery's functions share.
+//! Code shared by Bindery's functions.
 //!
-//! - [`domain`]: the rules of the business and the facts they speak of. Pure: no I/O, no clock, no randomness.
-//! - [`message`]: what travels through the queues; [`number`]: how others write integers.
-//! - [`environment`] (and [`config`]), [`clock`], [`telemetry`]: the environment a function starts in, its time, and its logs;
-//!   `metrics`: what it counts.
-//! - The edges, of which a function links what it uses:
-//!   `store` (DynamoDB), `queue` (SQS), `events` (EventBridge), `secret` (Secrets Manager), `pin` (how PINs are kept), `http` (an endpoint),
-//!   `worker` (a queue's worker; `plan`: one that goes through a bulk).
-//! - [`partners`]: which rows belong together, for who looks at the whole table.
+//! - [`domain`]: the business rules, and the facts that they are about. Pure: no I/O, no clock, no randomness.
+//! - [`message`]: messages in the queues. [`number`]: integers in the forms that other systems write.
+//! - [`environment`] (and [`config`]), [`clock`], [`telemetry`] and [`metrics`]: a function's environment, time, logs
+//!   and metrics.
+//! - [`store`] (DynamoDB), [`queue`] (SQS), [`events`] (EventBridge), [`secret`] (Secrets Manager) and [`aws`]: the
+//!   AWS services. A function links only those that it uses.
+//! - [`http`]: code of endpoints. [`worker`]: code of workers. [`plan`]: code of workers that process a bulk.
+//!   [`pin`]: hashing of PINs.
+//! - [`partners`]: references between rows, for tools that inspect the whole table.
 //!
-//! What belongs to one function alone does not belong here.
+//! Code that only one function uses belongs to that function's crate.
 
-/// What a function ends with that cannot start, or cannot reach Lambda. The runtime's own error type.
+/// The error of a function that cannot start, or cannot reach Lambda. It is the runtime's own error type.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs this until it ends, on this thread alone: a function handles one event at a time.
+/// Runs a future to completion on this thread. A function handles one event at a time.
 pub(crate) fn block_on(run: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run)
 }
 
-/// A byte order mark, which some serializers write before a text.
+/// A byte order mark, which some serializers write at the start of a text.
 pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 pub mod clock;

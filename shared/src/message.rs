@@ -1,8 +1,7 @@
-//! What travels through the queues: one envelope, around the instruction of each worker.
+//! Messages in the queues: an envelope around each worker's instruction.
 //!
-//! A message says everything that its worker needs, so that a redelivery means the same as the first
-//! delivery. Members that this version does not know make a message *broken*: guessing at a newer
-//! sender's meaning could move cards.
+//! A message contains everything that its worker needs, so that a redelivery means the same as the first delivery. A
+//! message with unknown members is invalid, because guessing a newer sender's meaning could affect cards.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -21,7 +20,7 @@ use crate::domain::operation::Operation;
 use crate::domain::order::OrderRef;
 use crate::domain::time::Timestamp;
 
-/// The one version of the envelope and of all instructions in it.
+/// The version of the envelope and of all instructions in it. There is only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version1;
 
@@ -42,13 +41,13 @@ impl<'de> Deserialize<'de> for Version1 {
     }
 }
 
-/// What a worker is to do.
+/// An instruction for a worker.
 pub trait Instruction: Serialize + DeserializeOwned + Send + Sync {
-    /// The kind that its messages name. It is the name of the queue, too.
+    /// The kind of its messages, which is also the name of the queue.
     const KIND: &'static str;
 }
 
-/// The kind of a message: that of its instruction, and no other.
+/// The kind of a message, which must be its instruction's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageKind<T>(PhantomData<T>);
 
@@ -71,28 +70,28 @@ impl<'de, T: Instruction> Deserialize<'de> for MessageKind<T> {
     }
 }
 
-/// The envelope.
+/// The envelope of an instruction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(serialize = "T: Instruction", deserialize = "T: Instruction"))]
 pub struct Message<T> {
-    /// The version of the form.
+    /// The version of the message.
     pub version: Version1,
-    /// What the instruction is.
+    /// The kind of the instruction.
     pub kind: MessageKind<T>,
     /// The tenant, from the token of the request.
     pub org_id: OrgId,
-    /// The operation that the instruction belongs to. Its row was written before the message was sent.
+    /// The operation of the instruction. Its row was written before the message was sent.
     pub operation_id: OperationId,
     /// The correlation ID of the request.
     pub cid: CorrelationId,
-    /// When the operation was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
-    /// What to do.
+    /// The instruction for the worker.
     pub instruction: T,
 }
 
 impl<T> Message<T> {
-    /// The first message of a recorded operation.
+    /// Creates the first message of a recorded operation.
     #[must_use]
     pub fn of(operation: &Operation, instruction: T) -> Self {
         Self {
@@ -106,13 +105,13 @@ impl<T> Message<T> {
         }
     }
 
-    /// Returns which operation it belongs to, as it was accepted.
+    /// Returns the operation's ID and its time of acceptance.
     #[must_use]
     pub const fn acceptance(&self) -> Acceptance {
         Acceptance { operation_id: self.operation_id, accepted_at: self.accepted_at }
     }
 
-    /// A further message of the same operation.
+    /// Creates another message of the same operation.
     #[must_use]
     pub fn next<U>(&self, instruction: U) -> Message<U> {
         let Self { version, org_id, operation_id, cid, accepted_at, .. } = self;
@@ -127,7 +126,7 @@ impl<T> Message<T> {
         }
     }
 
-    /// What the events of this message's operation share.
+    /// Returns the data that the events of this message's operation share.
     #[must_use]
     pub fn event_context(&self) -> EventContext {
         let Self { org_id, operation_id, cid, accepted_at, .. } = self;
@@ -140,13 +139,13 @@ impl<T> Message<T> {
     }
 }
 
-/// For the bind-card worker.
+/// A message for the bind-card worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BindCard {
-    /// The instruction.
+    /// The instruction to bind the card.
     pub bind: Bind,
-    /// The card's facts, for the event of a bind that finds no card any more.
+    /// The card's facts, for the event of a bind whose card no longer exists.
     pub card: CardFacts,
 }
 
@@ -154,13 +153,13 @@ impl Instruction for BindCard {
     const KIND: &'static str = "bind-card";
 }
 
-/// For the start-bulk worker.
+/// A message for the start-bulk worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartBulk {
-    /// The bulk.
+    /// The bulk's ID.
     pub bulk_id: BulkId,
-    /// What to do about it.
+    /// The step to carry out.
     pub step: StartStep,
 }
 
@@ -172,38 +171,38 @@ impl Instruction for StartBulk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartStep {
-    /// Cut the bulk into chunks and send their messages.
+    /// Divides the bulk into chunks and sends their messages.
     Plan(PlanCursor),
-    /// Issue the cards of one chunk.
+    /// Issues the cards of one chunk.
     Chunk(StartChunk),
-    /// See whether the operation has ended.
+    /// Checks that the operation has ended.
     Watch(Watch),
 }
 
-/// A look at an operation that should end.
+/// A check that an operation has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watch {}
 
-/// Some of a start's items.
+/// A chunk of a start's items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartChunk {
-    /// Its number in the operation, from 0.
+    /// The chunk's number in the operation, from 0.
     pub number: u32,
-    /// Where they are.
+    /// The range of the chunk's items.
     pub range: Range,
 }
 
-/// For the cancel-bulk worker.
+/// A message for the cancel-bulk worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelBulk {
-    /// The bulk.
+    /// The bulk's ID.
     pub bulk_id: BulkId,
-    /// Its program, for the events.
+    /// The bulk's card program, for the events.
     pub program_id: ProgramId,
-    /// What to do about it.
+    /// The step to carry out.
     pub step: CancelStep,
 }
 
@@ -215,44 +214,44 @@ impl Instruction for CancelBulk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelStep {
-    /// FULL: cut the bulk into chunks and send their messages.
+    /// Divides the bulk into chunks and sends their messages, for a FULL cancel.
     PlanAll(PlanCursor),
-    /// PARTIAL: look for the items that were named, and send their chunks' messages.
+    /// Reads the named items and sends their chunks' messages, for a PARTIAL cancel.
     PlanNamed(NamedPlan),
-    /// Cancel one chunk.
+    /// Cancels the items of one chunk.
     Chunk(CancelChunk),
-    /// See whether the operation has ended.
+    /// Checks that the operation has ended.
     Watch(Watch),
 }
 
-/// What a client named.
+/// The items that a client named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NamedPlan {
-    /// How many chunks of names were stored with the operation.
+    /// The number of chunks of names stored with the operation.
     pub chunks: u32,
-    /// The bulk's batches when it was asked.
+    /// The bulk's batches when the request was accepted.
     pub batches: BTreeSet<u32>,
 }
 
-/// Some of a cancel's items.
+/// A chunk of a cancel's items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelChunk {
-    /// Its number in the operation, from 0.
+    /// The chunk's number in the operation, from 0.
     pub number: u32,
     /// The items, as the plan found them.
     pub items: Vec<ItemRef>,
-    /// Names that are none of the bulk's items.
+    /// Names that match no item of the bulk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<ExternalId>,
 }
 
-/// For the cancel-orders worker.
+/// A message for the cancel-orders worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelOrder {
-    /// The order.
+    /// The order to cancel.
     pub order: OrderRef,
 }
 
@@ -301,16 +300,18 @@ mod tests {
     #[case("/instruction/bind/card_id", json!(9_007_199_254_740_992_u64))]
     #[case("/instruction/bind", json!({ "card_id": 7, "account_id": 8, "customer_id": 9, "pin": 1 }))]
     #[case("/instruction", json!({}))]
-    #[case("/instruction/card", json!({ "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z",
-        "expiration_date": "2032-11-22T00:00:00Z", "colour": "red" }))]
-    fn anything_else_is_broken(#[case] pointer: &str, #[case] value: Value) {
+    #[case("/instruction/card", json!({
+    "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z",
+    "expiration_date": "2032-11-22T00:00:00Z", "colour": "red",
+}))]
+    fn anything_else_is_invalid(#[case] pointer: &str, #[case] value: Value) {
         let mut message = golden();
         *message.pointer_mut(pointer).unwrap() = value;
         assert!(serde_json::from_value::<Message<BindCard>>(message).is_err());
     }
 
     #[test]
-    fn a_member_of_an_unknown_name_is_broken() {
+    fn an_unknown_member_is_invalid() {
         let mut message = golden();
         message["priority"] = json!(1);
         assert!(serde_json::from_value::<Message<BindCard>>(message).is_err());
@@ -318,7 +319,9 @@ mod tests {
 
     #[rstest]
     #[case("plan_all", json!({ "chunks": 0, "items": 0 }))]
-    #[case("plan_all", json!({ "chunks": 1, "items": 9, "open": [{ "id": "a", "batch": 1, "card": 7 }], "after": "b" }))]
+    #[case("plan_all", json!({
+        "chunks": 1, "items": 9, "open": [{ "id": "a", "batch": 1, "card": 7 }], "after": "b",
+    }))]
     #[case("plan_named", json!({ "chunks": 10, "batches": [1, 4] }))]
     #[case("chunk", json!({ "number": 0, "items": [{ "id": "#" }, { "id": "b", "card": 7 }], "missing": ["a"] }))]
     fn the_form_of_a_cancel_is_fixed(#[case] step: &str, #[case] content: Value) {

@@ -1,12 +1,12 @@
-//! Metrics: one line of `CloudWatch`'s embedded metric format for each set of dimensions, on standard output,
-//! once per invocation.
+//! Metrics: one line of `CloudWatch`'s embedded metric format for each set of dimensions, on standard output, once
+//! per invocation.
 //!
-//! They count what became of instructions. Dimensions are the stack, the function, and of refusals their code: no
-//! tenant, no ID, nothing that grows with use, because every combination is billed as a metric of its own.
-//! What a tenant did is in the logs.
+//! They count the outcomes of instructions. The dimensions are the stack, the function and, for refusals, the code.
+//! There is no tenant, no ID, and nothing else that grows with use, because every combination is billed as a separate
+//! metric. The logs show what each tenant did.
 //!
-//! Events are published at least once, and so they are counted: after a crash some count twice. What counts
-//! exactly once are operations, in the table.
+//! Events are published at least once, and are counted as often: after a crash, some count twice. Only operations, in
+//! the table, count exactly once.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,12 +18,12 @@ use crate::clock;
 use crate::domain::event::{Effect, Event};
 use crate::domain::time::Timestamp;
 
-/// Where the metrics stand in `CloudWatch`.
+/// The metrics' namespace in `CloudWatch`.
 const NAMESPACE: &str = "Bindery";
-/// Values of one metric in a line (limit of the format); the rest of an invocation's times is left out.
+/// Maximum values of a metric in a line (limit of the format). Further durations of the same invocation are dropped.
 const MAX_VALUES: usize = 100;
 
-/// What an invocation counts. Clones count together.
+/// The counts of an invocation, which clones share.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     stack: String,
@@ -33,59 +33,60 @@ pub struct Metrics {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// By the metric's name.
+    /// Counts by the metric's name.
     plain: BTreeMap<&'static str, u32>,
-    /// By code.
+    /// Counts of refusals by code.
     refused: BTreeMap<String, u32>,
-    /// Milliseconds, by when the instruction was accepted: its last event counts.
+    /// Milliseconds until the last event of an instruction, by the instruction's time of acceptance.
     to_event: BTreeMap<Timestamp, u64>,
 }
 
 impl Metrics {
-    /// Returns the metrics of this function of this stack.
+    /// Creates the metrics of this function of this stack.
     #[must_use]
     pub fn new(stack: String, function: String) -> Self {
         Self { stack, function, counts: Arc::default() }
     }
 
-    /// So many instructions were accepted.
+    /// Counts accepted instructions.
     pub fn accepted(&self, count: u32) {
         self.count("Accepted", count);
     }
 
-    /// So many instructions, or effects of them, were refused for this reason.
+    /// Counts instructions, or effects of them, that were refused for this reason.
     pub fn refused(&self, code: impl ToString, count: u32) {
         self.with(|counts| *counts.refused.entry(code.to_string()).or_default() += count);
     }
 
-    /// So many PINs were tried, and wrong or locked, whatever becomes of their request. Of refused entries, several may have one PIN, and some have none.
+    /// Counts PIN attempts that were wrong or locked, regardless of their request's outcome. Several refused entries
+    /// may share a PIN, and some have none.
     pub fn refused_pins(&self, count: u32) {
         self.count("RefusedPins", count);
     }
 
-    /// A request was answered 5xx, or a message was not finished. (Lambda takes both for success.)
+    /// Counts a request with a 5xx response, or a message that was not acknowledged. (Lambda counts both as success.)
     pub fn failed(&self) {
         self.count("Failed", 1);
     }
 
-    /// A message comes back after the visibility timeout.
+    /// Counts a message that will be retried after the visibility timeout.
     pub fn retried(&self) {
         self.count("Retried", 1);
         self.failed();
     }
 
-    /// A message went into the dead-letter queue.
+    /// Counts a message that was sent to the dead-letter queue.
     pub fn dead_lettered(&self) {
         self.count("DeadLettered", 1);
         self.failed();
     }
 
-    /// An operation should have ended, and has not.
+    /// Counts an operation that should have ended but has not.
     pub fn stuck(&self) {
         self.count("StuckOperations", 1);
     }
 
-    /// An event is on the bus.
+    /// Counts a published event.
     pub fn published(&self, event: &Event) {
         let now = clock::now();
         match event.data.effect() {
@@ -97,10 +98,10 @@ impl Metrics {
         self.with(|counts| counts.to_event.insert(event.accepted_at, waited));
     }
 
-    /// Writes what was counted since the last time; nothing, if nothing was.
+    /// Writes the counts since the last call, if there are any.
     pub fn flush(&self) {
         let lines = self.lines(clock::now());
-        // Metrics that cannot be written must not fail an instruction.
+        // An error while writing metrics must not fail an instruction.
         let _ = std::io::stdout().lock().write_all(lines.as_bytes());
     }
 
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_not_written_again() {
+    fn counts_are_written_once() {
         let metrics = metrics();
         metrics.accepted(0);
         assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");

@@ -1,5 +1,5 @@
-//! Which module may use which: rules use no events and nothing outside `domain`, and no modules of one folder use each
-//! other in a circle.
+//! Tests of the dependencies between modules: rules use no events and nothing outside `domain`, and the modules of a
+//! folder have no cyclic dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 
-/// Modules of one folder, each with those of the same folder that it uses.
+/// The modules of a folder, each with the modules of the same folder that it uses.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 fn folder(name: &str) -> PathBuf {
@@ -24,7 +24,7 @@ fn code_of(path: &Path) -> String {
     code.split("#[cfg(test)]").next().unwrap().to_owned()
 }
 
-/// Returns the first names of the paths behind each such prefix: `a` of `a::b`, both of `{a, b::c}`.
+/// Returns the first name of each path with this prefix: `a` for `a::b`, and both for `{a, b::c}`.
 fn names_behind(code: &str, prefix: &str) -> BTreeSet<String> {
     let is_name = |one: char| one.is_ascii_alphanumeric() || one == '_';
     let first = |path: &str| path.trim().split(|one| !is_name(one)).next().unwrap_or_default().to_owned();
@@ -44,7 +44,7 @@ fn names_behind(code: &str, prefix: &str) -> BTreeSet<String> {
     names
 }
 
-/// Returns what a folder's `mod.rs` takes from its modules for others, each name with its module.
+/// Returns the names that a folder's `mod.rs` re-exports, each with its module.
 fn reexports(code: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for statement in code.split("pub use ").skip(1) {
@@ -55,8 +55,8 @@ fn reexports(code: &str) -> BTreeMap<String, String> {
     found
 }
 
-/// Returns the modules of a folder, and which of each other they use: by name, or by what `mod.rs` takes from them. What
-/// `mod.rs` defines itself belongs to none of them.
+/// Returns the modules of a folder, each with the others that it uses, directly or through the re-exports of
+/// `mod.rs`. Definitions in `mod.rs` itself belong to no module.
 fn uses_in(name: &str) -> Uses {
     let mut uses = Uses::new();
     for entry in fs::read_dir(folder(name)).unwrap() {
@@ -80,7 +80,7 @@ fn uses_in(name: &str) -> Uses {
     uses
 }
 
-/// Returns modules that use each other in a circle, if there are some.
+/// Returns modules that use each other in a circle, if there are any.
 fn circle(mut uses: Uses) -> Vec<String> {
     while let Some(name) = uses.iter().find(|(_, used)| used.is_empty()).map(|(name, _)| name.clone()) {
         uses.remove(&name);
@@ -88,7 +88,7 @@ fn circle(mut uses: Uses) -> Vec<String> {
             used.remove(&name);
         }
     }
-    // Each that is left uses one that is left, so this comes round.
+    // Each remaining module uses a remaining one, so the path closes.
     let mut path: Vec<String> = uses.keys().take(1).cloned().collect();
     while let Some(next) = path.last().and_then(|last| uses[last].first()) {
         if let Some(at) = path.iter().position(|name| name == next) {
@@ -102,10 +102,10 @@ fn circle(mut uses: Uses) -> Vec<String> {
 #[rstest]
 #[case("domain", 15)]
 #[case("http", 12)]
-fn no_modules_of_a_folder_use_each_other_in_a_circle(#[case] folder: &str, #[case] uses_at_least: usize) {
+fn modules_of_a_folder_have_no_cyclic_dependencies(#[case] folder: &str, #[case] uses_at_least: usize) {
     let uses = uses_in(folder);
     let found: usize = uses.values().map(BTreeSet::len).sum();
-    assert!(found >= uses_at_least, "only {found} uses are found: {uses:?}");
+    assert!(found >= uses_at_least, "only {found} uses were found: {uses:?}");
     assert_eq!(circle(uses), [""; 0]);
 }
 
@@ -119,7 +119,7 @@ fn rules_use_no_events_and_nothing_outside() {
 }
 
 #[test]
-fn a_circle_is_found_however_it_is_written() {
+fn a_circle_is_found_in_any_notation() {
     let code = "use super::b::{B, c};\nuse crate::x::{d::{D, e}, f};\nfn g() { super::h::i() }";
     assert_eq!(names_behind(code, "super::").into_iter().collect::<Vec<_>>(), ["b", "h"]);
     assert_eq!(names_behind(code, "crate::x::").into_iter().collect::<Vec<_>>(), ["d", "f"]);

@@ -1,14 +1,14 @@
-//! Integers as other systems' serializers write them.
+//! Integers in the forms that other systems' serializers write.
 //!
-//! JSON has one kind of number: `5`, `5.0` and `5e0` are the same. They are read from their text, since a floating-point
-//! number would round `9007199254740991.4`, and a version that is not one would be taken for one.
+//! JSON has only one type of number: `5`, `5.0` and `5e0` are equal. Integers are parsed from their text, because a
+//! floating-point number would round `9007199254740991.4` to an integer.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// An integer, however JSON writes it. It can be read from JSON alone.
+/// An integer in any form that JSON permits. It can be deserialized only from JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Integer<T>(pub T);
 
@@ -20,7 +20,7 @@ impl<'de, T: TryFrom<i128, Error: Display>> Deserialize<'de> for Integer<T> {
     }
 }
 
-/// Returns the number that this text of JSON says, if it is one without a fraction, and not too large for this type.
+/// Returns the integer that this JSON text represents, or `None` if it has a fraction or does not fit the type.
 #[must_use]
 pub fn whole(text: &str) -> Option<i128> {
     let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -34,7 +34,7 @@ pub fn whole(text: &str) -> Option<i128> {
     if significant.is_empty() {
         return Some(0);
     }
-    // The zeros at the end are left to the exponent, which may take them away again.
+    // The trailing zeros are added to the exponent, which may be negative.
     let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
     let exponent = exponent.parse::<i64>().ok()?.checked_add(zeros)?.checked_sub(i64::try_from(after.len()).ok()?)?;
     let power = 10_i128.checked_pow(u32::try_from(exponent).ok()?)?;
@@ -75,7 +75,7 @@ mod tests {
     #[case::list("[5]", None)]
     #[case::nothing("", None)]
     #[case::no_digit("-", None)]
-    fn a_number_is_read_as_the_integer_that_it_is(#[case] text: &str, #[case] expected: Option<i128>) {
+    fn any_form_of_an_integer_is_read(#[case] text: &str, #[case] expected: Option<i128>) {
         assert_eq!(whole(text), expected);
     }
 
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_of_an_integer_is_read(number in any::<i64>(), zeros in 0..30_usize) {
+        fn any_written_integer_is_read(number in any::<i64>(), zeros in 0..30_usize) {
             let padding = "0".repeat(zeros);
             let expected = Some(i128::from(number));
             prop_assert_eq!(whole(&number.to_string()), expected);
@@ -109,7 +109,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_has_it_panic(text in "[0-9eE.+-]{0,40}") {
+        fn no_text_causes_a_panic(text in "[0-9eE.+-]{0,40}") {
             let _ = whole(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! Which rows refer to which, and what the [rules](crate::domain::consistency) say of them.
+//! References between rows, and the findings of the [rules](crate::domain::consistency) about them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,12 +10,12 @@ use crate::domain::operation::{Operation, Subject};
 use crate::domain::time::Timestamp;
 use crate::store::{Row, RowKey};
 
-/// A row that others refer to cannot be read. It is told of by itself, and nothing is said of the others.
+/// An unreadable row that others refer to. It has its own finding, and causes none for the others.
 struct Unreadable;
 
 type Found<T> = Result<Option<T>, Unreadable>;
 
-/// The rows that a row refers to. Those of items are asked for with their bulk.
+/// Returns the rows that a row refers to. For items, see [`of_item`].
 #[must_use]
 pub fn of_row(key: &RowKey, row: &Row) -> Vec<RowKey> {
     match (key, row) {
@@ -41,7 +41,7 @@ pub fn of_row(key: &RowKey, row: &Row) -> Vec<RowKey> {
     }
 }
 
-/// The rows that an item refers to.
+/// Returns the rows that an item refers to.
 #[must_use]
 pub fn of_item(org: &OrgId, row: &Row) -> Vec<RowKey> {
     let Row::Item(item) = row else { return Vec::new() };
@@ -59,12 +59,12 @@ fn item_key(org: &OrgId, card: &Card) -> Option<RowKey> {
     Some(RowKey::Item(org.clone(), bulk, item))
 }
 
-/// The operations that a bulk's header has as under way.
+/// Returns the operations that a bulk's header lists as running.
 fn under_way(bulk: &Bulk) -> impl Iterator<Item = OperationId> {
     bulk.starting.iter().chain(&bulk.canceling).copied()
 }
 
-/// The rows that others refer to, as far as they are there.
+/// The existing rows that others refer to.
 #[derive(Debug)]
 pub struct Partners(HashMap<RowKey, Row>);
 
@@ -75,12 +75,12 @@ impl From<HashMap<RowKey, Row>> for Partners {
 }
 
 impl Partners {
-    /// Adds more of them.
+    /// Adds more rows.
     pub fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
-    /// The operations that canceled the cards among them.
+    /// Returns the operations that canceled the cards among these rows.
     #[must_use]
     pub fn cancels(&self, org: &OrgId) -> HashSet<RowKey> {
         let canceled = self.0.values().filter_map(|row| match row {
@@ -110,14 +110,14 @@ impl Partners {
         self.get(key, |row| if let Row::Operation(operation) = row { Some(&**operation) } else { None })
     }
 
-    /// What the rule says of an organisation's counter, and the highest card of its bulks.
+    /// Returns the finding about an organisation's counter, given the highest card of its bulks.
     #[must_use]
     pub fn findings_of_counter(&self, key: &RowKey, highest: CardId) -> Option<Finding> {
         let last = self.get(key, |row| if let Row::Counter(last) = row { Some(*last) } else { None });
         last.ok().and_then(|last| consistency::counter(highest, last))
     }
 
-    /// What the rules say of a row. Of items, see [`Self::findings_of_item`].
+    /// Returns the findings about a row. For items, see [`Self::findings_of_item`].
     #[must_use]
     pub fn findings(&self, key: &RowKey, row: &Row, now: Timestamp) -> Vec<Finding> {
         match (key, row) {
@@ -156,7 +156,7 @@ impl Partners {
         consistency::bind(operation, card, reissued).into_iter().collect()
     }
 
-    /// What the rules say of an item of this bulk.
+    /// Returns the findings about an item of this bulk.
     #[must_use]
     pub fn findings_of_item(&self, bulk: &Bulk, key: &RowKey, row: &Row, now: Timestamp) -> Vec<Finding> {
         let (RowKey::Item(org, ..), Row::Item(item)) = (key, row) else { return Vec::new() };
@@ -171,7 +171,8 @@ impl Partners {
         marks.iter().filter_map(rule).collect()
     }
 
-    /// The counts with an item, if that counts; `None` if that cannot be known.
+    /// Adds an item to the counts, if it belongs to a committed batch. Returns `None` if a row that this requires is
+    /// unreadable.
     #[must_use]
     pub fn add(
         &self,

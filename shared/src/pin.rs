@@ -1,7 +1,7 @@
-//! How PINs are kept: as Argon2id of an HMAC, whose key (the pepper) is not in the table.
+//! Hashing of PINs: Argon2id of an HMAC whose key (the pepper) is not in the table.
 //!
-//! With the table alone, four digits cannot be searched. The pepper can never change: it would make every PIN
-//! invalid.
+//! With the table alone, an attacker cannot search for a four-digit PIN. The pepper must never change, because that
+//! would invalidate every PIN.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,45 +17,46 @@ use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::order::PersonId;
 use crate::secret::{self, Client, SecretError};
 
-/// Bytes of a try's ID: enough for no two to be the same.
+/// Length of an attempt's ID in bytes, long enough for IDs to be unique.
 const TRY_ID_BYTES: usize = 16;
 
-/// The secret that PINs are mixed with before they are hashed.
+/// A secret that PINs are combined with before they are hashed.
 #[derive(Clone)]
 pub struct Pepper(hmac::Key);
 
 impl Pepper {
-    /// This secret.
+    /// Creates a pepper from this secret.
     #[must_use]
     pub fn new(secret: &str) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
-    /// What is kept of the person's PIN: a PHC string, with a new salt each time.
+    /// Returns the hash of the person's PIN to store: a PHC string with a new random salt.
     ///
     /// # Errors
-    /// If there is no randomness to be had.
+    /// Returns an error if there is no source of randomness.
     pub fn hash(&self, org: &OrgId, person: PersonId, pin: &str) -> Result<String, argon2::password_hash::Error> {
         let mixed = self.mix(org, person, pin);
         Ok(Argon2::default().hash_password(mixed.as_ref())?.to_string())
     }
 
-    /// Whether this is the PIN of which that is kept. Takes the same time for every PIN.
+    /// Returns whether `pin` matches the stored hash, in time independent of `pin`.
     #[must_use]
     pub fn verify(&self, org: &OrgId, person: PersonId, pin: &str, hash: &str) -> bool {
         Argon2::default().verify_password(self.mix(org, person, pin).as_ref(), hash).is_ok()
     }
 
-    /// Returns the ID of a try of a PIN: the same whenever the operation tries it. Without the pepper nobody can find out
-    /// which PIN it was.
+    /// Returns the ID of a PIN attempt, which is the same whenever the operation tries the PIN. Without the pepper,
+    /// the PIN cannot be found from the ID.
     #[must_use]
     pub fn try_id(&self, org: &OrgId, person: PersonId, operation: OperationId, pin: &str) -> String {
-        // Begins like nothing that `mix` is given.
+        // No input of `mix` begins with this prefix.
         let tag = hmac::sign(&self.0, format!("try\n{org}\n{person}\n{operation}\n{pin}").as_bytes());
         URL_SAFE_NO_PAD.encode(&tag.as_ref()[..TRY_ID_BYTES])
     }
 
-    /// Bound to the person, so that no row's hash is good for another's. No part but the last can hold a line feed.
+    /// Returns the PIN combined with the person, so that a hash is not valid in another person's row. Only the PIN
+    /// can contain a line feed.
     fn mix(&self, org: &OrgId, person: PersonId, pin: &str) -> hmac::Tag {
         hmac::sign(&self.0, format!("{org}\n{person}\n{pin}").as_bytes())
     }
@@ -67,7 +68,7 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// The pepper, as Secrets Manager has it: read when it is first needed, and kept from then on.
+/// The pepper in Secrets Manager, which is read when it is first needed and then cached.
 #[derive(Debug, Clone)]
 pub struct PepperSecret {
     client: Client,
@@ -76,16 +77,16 @@ pub struct PepperSecret {
 }
 
 impl PepperSecret {
-    /// Returns the pepper of this secret.
+    /// Creates a reader of this secret.
     #[must_use]
     pub fn new(client: Client, name: String) -> Self {
         Self { client, name, pepper: Arc::default() }
     }
 
-    /// Returns the pepper. If it cannot be read, it is read again the next time.
+    /// Returns the pepper. If reading it fails, the next call reads it again.
     ///
     /// # Errors
-    /// [`SecretError`].
+    /// Returns [`SecretError`].
     pub async fn get(&self) -> Result<&Pepper, SecretError> {
         let read = async || Ok(Pepper::new(&secret::read(&self.client, &self.name).await?));
         let pepper = self.pepper.get_or_try_init(read).await;
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_is_its_owners_alone() {
+    fn a_hash_matches_only_its_owners_pin() {
         let (pepper, org) = (Pepper::new("secret"), "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap());
         let hash = pepper.hash(&org, 7, "1234").unwrap();
         // OWASP's Password Storage Cheat Sheet: at least 19 MiB, 2 iterations, 1 lane.
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_try_is_known_by_all_that_it_is() {
+    fn an_attempts_id_depends_on_all_its_parts() {
         let (pepper, org) = (Pepper::new("secret"), "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap());
         let operation = |number| OperationId::from_uuid(uuid::Uuid::from_u128(number));
         let id = pepper.try_id(&org, 7, operation(1), "1234");

@@ -1,12 +1,12 @@
-//! Planning an operation on a whole bulk: what the workers of such operations share.
+//! Planning an operation on a whole bulk: code shared by the workers of such operations.
 //!
-//! A plan goes through the bulk page by page. After each page it notes on the operation how far it has come, once SQS has
-//! the messages of the page's chunks. So a delivery that dies, or whose messages SQS does not take, costs one page sent
-//! twice, and a second delivery of the same plan sends nothing that the first is known to have sent. A plan goes on in the
-//! invocation that it began in while there is time, and then in a message of its own.
+//! A plan processes the bulk page by page. After each page, once SQS has the messages of the page's chunks, it
+//! records its progress with the operation. If a delivery dies, or SQS does not accept its messages, at most one page
+//! is sent twice. A second delivery of the same plan sends nothing that is recorded as sent. A plan continues in the
+//! same invocation while there is time, and then in a message of its own.
 //!
-//! No delivery lets its message go because another is further: they may be two deliveries of one message, and letting go
-//! would delete it for both. It goes on from there instead.
+//! A delivery never acknowledges its message because another delivery is ahead. Both may be deliveries of the same
+//! message, and acknowledging it would delete it for both. The delivery continues from the recorded progress instead.
 
 use std::time::{Duration, Instant};
 
@@ -20,24 +20,25 @@ use crate::queue::Queue;
 use crate::store::Store;
 use crate::worker::{Completed, DeliveryInfo, WorkerError};
 
-/// Items of a page. One Query answers no more than 1 MB of them (AWS limit), so with long external IDs it is fewer.
+/// Items in a page. A Query returns at most 1 MB (AWS limit), so with long external IDs there are fewer.
 const PAGE_ITEMS: usize = 2000;
-/// The part of an invocation's time after which no page is begun, as a divisor. The messages beside a plan's in its batch
-/// are let go when it has ended; and a page takes a fraction of a second.
+/// Fraction of an invocation's time after which no further page starts, as a divisor. The other messages of the batch
+/// are acknowledged only when the plan's delivery has ended. A page takes a fraction of a second.
 const SHARE_OF_TIME: u32 = 2;
 
-/// After how long an operation is looked at, and looked at again: the longest that SQS delays a message (AWS limit).
+/// Interval after which an operation is checked, and checked again. It is the maximum delay of a message (AWS limit).
 pub const WATCH_AFTER: Duration = Duration::from_secs(15 * 60);
-/// After how long an operation should have ended. Ours: one on the largest bulk takes minutes.
+/// Time within which an operation should end. Our limit: an operation on the largest bulk takes minutes.
 const LONGEST_OPERATION: Duration = Duration::from_secs(60 * 60);
 
-/// The operation that the message belongs to, as it was accepted then.
+/// Returns the message's operation, with the message's time of acceptance.
 ///
-/// A worker asks for it before it changes anything: what it does must be told, and can be only if it is known. An operation
-/// has no row if the table was restored to a time before it; and one that was accepted again since is another.
+/// A worker calls this before it changes anything, because it must be able to report its changes, which requires the
+/// operation. The operation has no row if the table was restored to an earlier time. An operation with the same ID
+/// that was accepted again since then is a different one.
 ///
 /// # Errors
-/// [`WorkerError::Permanent`] if it has no row.
+/// Returns [`WorkerError::Permanent`] if the operation has no row.
 pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Operation, WorkerError> {
     let operation = store.operation(&message.org_id, message.operation_id, clock::now()).await?;
     match operation {
@@ -47,20 +48,22 @@ pub async fn operation_of<T>(store: &Store, message: &Message<T>) -> Result<Oper
     }
 }
 
-/// Has somebody look whether the operation has ended, some time from now: `watch` is what the message says.
+/// Sends a delayed message, `watch`, whose worker checks that the operation has ended.
 ///
-/// A worker does so before its operation begins. However its messages may be lost then, the operation is not forgotten.
+/// A worker calls this before its operation begins, so that the operation is not forgotten even if its messages are
+/// lost.
 ///
 /// # Errors
-/// [`WorkerError::Transient`] if SQS did not take the message.
+/// Returns [`WorkerError::Transient`] if SQS did not accept the message.
 pub async fn watch_later<T: Instruction>(queue: &Queue, message: &Message<T>, watch: T) -> Result<(), WorkerError> {
     Ok(queue.send_later(&message.next(watch), WATCH_AFTER).await?)
 }
 
-/// Looks whether the operation has ended. One that has not is looked at again, and is counted if it should have.
+/// Checks whether the operation has ended. If it has not, schedules another check, and counts the operation in the
+/// metrics if it should have ended.
 ///
 /// # Errors
-/// [`WorkerError::Transient`] if SQS did not take the message of the next look.
+/// Returns [`WorkerError::Transient`] if SQS did not accept the message of the next check.
 pub async fn watch<T: Instruction>(
     queue: &Queue,
     metrics: &Metrics,
@@ -68,64 +71,65 @@ pub async fn watch<T: Instruction>(
     operation: &Operation,
     watch: T,
 ) -> Result<Completed, WorkerError> {
-    let applied = |outcome| Ok(Completed { outcome, events: Vec::new() });
+    let completed = |outcome| Ok(Completed { outcome, events: Vec::new() });
     match operation.state {
         OperationState::Pending | OperationState::Running => {}
-        OperationState::Succeeded | OperationState::Failed => return applied("ENDED"),
+        OperationState::Succeeded | OperationState::Failed => return completed("ENDED"),
     }
     watch_later(queue, message, watch).await?;
     let age = Duration::from_millis(clock::now().milliseconds_since(operation.created_at));
     if age < LONGEST_OPERATION {
-        return applied("NOT_ENDED");
+        return completed("NOT_ENDED");
     }
     metrics.stuck();
-    applied("STUCK")
+    completed("STUCK")
 }
 
-/// That the operation is not one of the worker's.
+/// Returns the error for an operation of a kind that this worker does not handle.
 #[must_use]
 pub fn other_kind() -> WorkerError {
     WorkerError::Permanent("the operation is of another kind".to_owned())
 }
 
-/// So many items, as operations count them.
+/// Converts a number of items to the type that operations use.
 ///
 /// # Errors
-/// [`WorkerError::Permanent`] beyond 32 bits.
+/// Returns [`WorkerError::Permanent`] if the number exceeds 32 bits.
 pub fn count(items: usize) -> Result<u32, WorkerError> {
     u32::try_from(items).map_err(|error| WorkerError::Permanent(error.to_string()))
 }
 
-/// A delivery of a plan.
+/// A plan in one delivery of its message.
 #[derive(Debug)]
 pub struct Plan<'a, T> {
-    /// Reads the bulk's items; keeps how far the plan has come.
+    /// The store, which has the bulk's items and the plan's progress.
     pub store: &'a Store,
     /// The worker's own queue.
     pub queue: &'a Queue,
     /// The plan's message.
     pub message: &'a Message<T>,
-    /// The bulk.
+    /// The bulk's ID.
     pub bulk: &'a BulkId,
-    /// How far the operation had come when the delivery began. Its batches are those that count, and the same whenever the
-    /// plan is made again: then so are the chunks.
+    /// The operation's progress when the delivery began. Only items of its batches count. They never change, so that
+    /// repeating the plan yields the same chunks.
     pub progress: &'a Progress,
-    /// Which delivery it is, and how long it can be.
+    /// The delivery's number and its time limit.
     pub delivery: DeliveryInfo,
 }
 
 impl<T: Instruction> Plan<'_, T> {
-    /// Cuts the bulk's items into chunks and sends their messages, made by `chunk`: from this cursor on, or from where the
-    /// operation's row says. After the last page notes on the operation how many chunks there are, and answers it. If time
-    /// runs out before, sends the message of the plan's next page, made by `further`, and answers nothing.
+    /// Divides the bulk's items into chunks and sends their messages, created by `chunk`. Starts at this cursor or at
+    /// the progress in the operation's row. After the last page, records the number of chunks with the operation and
+    /// returns it. If time runs out before that, sends the message of the plan's next page, created by `next_page`,
+    /// and returns `None`.
     ///
     /// # Errors
-    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    /// Returns [`WorkerError::Transient`] or [`WorkerError::Permanent`].
     pub async fn go(
         &self,
         from: &PlanCursor,
         chunk: impl Fn(u32, Vec<PlannedItem>) -> Option<T>,
-        further: impl Fn(PlanCursor) -> T,
+        next_page: impl Fn(PlanCursor) -> T,
     ) -> Result<Option<Operation>, WorkerError> {
         let (org, operation, batches) = (&self.message.org_id, self.message.operation_id, &self.progress.batches);
         let until = Instant::now() + self.delivery.timeout / SHARE_OF_TIME;
@@ -140,13 +144,13 @@ impl<T: Instruction> Plan<'_, T> {
             if !page.more {
                 return Ok(Some(self.store.set_chunks(org, operation, next.chunks, next.items).await?));
             }
-            // Of a page of which nothing counts, nothing is noted.
+            // For a page that yields no chunk, no progress is recorded.
             if let Some(planned) = planned {
                 self.store.note_planned(org, operation, &planned).await?;
             }
             if Instant::now() >= until {
-                // Sent last, and by itself: what was planned before it is noted.
-                self.queue.send(&self.message.next(further(next))).await?;
+                // This message is sent last and alone, after the progress before it is recorded.
+                self.queue.send(&self.message.next(next_page(next))).await?;
                 return Ok(None);
             }
             cursor = next;

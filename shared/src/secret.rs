@@ -3,15 +3,15 @@
 pub use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 
-/// The secret cannot be read.
+/// The error for a secret that cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("Secrets Manager GetSecretValue: {0}")]
 pub struct SecretError(String);
 
-/// The secret's text, by its name or ARN.
+/// Returns the secret's text, by its name or ARN.
 ///
 /// # Errors
-/// [`SecretError`] if it cannot be read, or has no text.
+/// Returns [`SecretError`] if the secret cannot be read or has no text.
 pub async fn read(client: &Client, name: &str) -> Result<String, SecretError> {
     let output = client.get_secret_value().secret_id(name).send().await.map_err(|error| {
         SecretError(error.code().map_or_else(|| crate::aws::transport_reason(&error), ToOwned::to_owned))

@@ -1,7 +1,8 @@
-//! Logs: one JSON object a line on standard output, which Lambda hands to CloudWatch.
+//! Logs: one JSON object per line on standard output, which Lambda sends to CloudWatch.
 //!
-//! Lines that matter carry `request_id` or `message_id` and `kind`, `operation_id`, `tenant`, `cid`, `outcome` and
-//! `duration_ms`. None carries a token, a PIN, an account or a customer ID, or a request's body.
+//! The lines about requests and messages have `request_id` or `message_id` and `kind`, `operation_id`, `tenant`,
+//! `cid`, `outcome` and `duration_ms`. No line contains a token, a PIN, an account ID, a customer ID or a request's
+//! body.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -9,11 +10,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config;
 
-/// Starts logging. Once, first thing in `main`.
+/// Starts logging. Call this once, first in `main`.
 ///
-/// The level is Lambda's own setting (`AWS_LAMBDA_LOG_LEVEL`), else `RUST_LOG`, else INFO. It holds for our
-/// own code; libraries never say more than INFO, because below that the runtime logs whole events and
-/// the SDK whole requests, tokens and all.
+/// The level is Lambda's own setting (`AWS_LAMBDA_LOG_LEVEL`), otherwise `RUST_LOG`, otherwise INFO. Levels below
+/// INFO apply only to this crate. At those levels, the runtime would log whole events and the SDK whole requests,
+/// including tokens.
 pub fn init() {
     let level = level_of(config::optional("AWS_LAMBDA_LOG_LEVEL").or_else(|| config::optional("RUST_LOG")).as_deref());
     let targets = Targets::new().with_default(level.min(LevelFilter::INFO)).with_target("shared", level);
@@ -21,9 +22,9 @@ pub fn init() {
     tracing_subscriber::registry().with(targets).with(lines).init();
 }
 
-/// The level of this name; INFO if there is none or no such level.
+/// Returns the level with this name, or INFO if the name is missing or unknown.
 fn level_of(name: Option<&str>) -> LevelFilter {
-    // To `LevelFilter`, an empty name is ERROR.
+    // `LevelFilter` parses an empty name as ERROR.
     name.filter(|name| !name.is_empty()).and_then(|name| name.parse().ok()).unwrap_or(LevelFilter::INFO)
 }
 

@@ -2,17 +2,17 @@
 
 use crate::config;
 
-/// Returns the trace header of this invocation, which the runtime puts into the environment.
+/// Returns the trace header of this invocation, which the runtime stores in the environment.
 ///
-/// SQS refuses a message whose `AWSTraceHeader` is not "a correctly formatted X-Ray trace header string"
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>). No instruction may fail
-/// for that, so a header that may not be one is left out.
+/// SQS rejects a message whose `AWSTraceHeader` is not "a correctly formatted X-Ray trace header string"
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>). No instruction may
+/// fail for that reason, so a header that may be malformed is omitted.
 #[must_use]
 pub fn header() -> Option<String> {
     config::optional("_X_AMZN_TRACE_ID").filter(|header| is_well_formed(header))
 }
 
-/// Whether it has a root, and every member has its form
+/// Returns whether the header has a root, and every member is well formed
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>, "Tracing header").
 fn is_well_formed(header: &str) -> bool {
     let members: Option<Vec<_>> = header.split(';').map(|member| member.split_once('=')).collect();
@@ -20,13 +20,13 @@ fn is_well_formed(header: &str) -> bool {
         "Root" => is_root(value),
         "Parent" => is_hex(value, 16),
         "Sampled" => matches!(*value, "0" | "1" | "?"),
-        // Lambda's own, and what there may be later.
+        // Lambda's own members, and future ones.
         _ => header.len() <= MAX_LENGTH && member_text(name) && member_text(value),
     };
     members.is_some_and(|members| members.iter().any(|(name, _)| *name == "Root") && members.iter().all(is_known))
 }
 
-/// Longest header that is passed on. Ours.
+/// Maximum length of a header that is passed on. Our limit.
 const MAX_LENGTH: usize = 500;
 
 fn is_root(value: &str) -> bool {
@@ -62,7 +62,7 @@ mod tests {
     #[case("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=yes", false)]
     #[case("Root=1-5759e988-bd862e3fe1be46a994272793;Self=\u{7f}", false)]
     #[case("arn::myarn", false)]
-    fn only_what_x_ray_would_read_is_passed_on(#[case] header: &str, #[case] well_formed: bool) {
+    fn only_a_well_formed_header_is_passed_on(#[case] header: &str, #[case] well_formed: bool) {
         assert_eq!(is_well_formed(header), well_formed);
     }
 }

@@ -218,7 +218,7 @@ struct Delivery {
     /// The message's kind, if it is known.
     kind: Option<String>,
     /// The fields for the log, known once the message is read.
-    about: Option<LogFields>,
+    fields: Option<LogFields>,
     result: Result<Completed, WorkerError>,
 }
 
@@ -234,17 +234,23 @@ async fn deliver<W: Worker>(worker: &W, record: SqsMessage, info: DeliveryInfo, 
                 Some(kind) => format!("a {kind} message in the queue of {}", W::NAME),
                 None => format!("unreadable message: {reason}"),
             };
-            return Delivery { record, started, kind: other, about: None, result: Err(WorkerError::Permanent(reason)) };
+            return Delivery {
+                record,
+                started,
+                kind: other,
+                fields: None,
+                result: Err(WorkerError::Permanent(reason)),
+            };
         }
     };
-    let (kind, about) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
+    let (kind, fields) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
     let applying = AssertUnwindSafe(async { worker.apply(message, info).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(WorkerError::Permanent("the worker panicked".to_owned())),
         Err(_elapsed) => Err(WorkerError::Transient("no time was left".to_owned())),
     };
-    Delivery { record, started, kind, about, result }
+    Delivery { record, started, kind, fields, result }
 }
 
 async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: Instant) {
@@ -302,7 +308,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
         ) => Disposition::DeadLetter(reason),
     };
     log(&delivery, message_id, receive_count, &disposition);
-    let gone = match disposition {
+    let is_done = match disposition {
         Disposition::Ack(_) => true,
         Disposition::Retry(_, time) => {
             context.metrics.retried();
@@ -329,7 +335,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
     };
     let mut failure = BatchItemFailure::default();
     message_id.clone_into(&mut failure.item_identifier);
-    (!gone).then_some(failure)
+    (!is_done).then_some(failure)
 }
 
 /// Returns the error of a call that failed or did not end in time.
@@ -342,10 +348,10 @@ async fn in_time(call: impl Future<Output = Result<(), SendError>>, until: Insta
 }
 
 fn log(delivery: &Delivery, message_id: &str, receive_count: u32, disposition: &Disposition<'_>) {
-    let (kind, about) = (delivery.kind.as_deref(), delivery.about.as_ref());
-    let operation_id = about.and_then(|about| about.operation_id.as_deref());
-    let tenant = about.map(|about| about.tenant.as_str());
-    let cid = about.and_then(|about| about.cid.as_deref());
+    let (kind, fields) = (delivery.kind.as_deref(), delivery.fields.as_ref());
+    let operation_id = fields.and_then(|fields| fields.operation_id.as_deref());
+    let tenant = fields.map(|fields| fields.tenant.as_str());
+    let cid = fields.and_then(|fields| fields.cid.as_deref());
     let duration_ms = u64::try_from(delivery.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     match disposition {
         Disposition::Ack(outcome) => {

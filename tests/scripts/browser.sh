@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prints the command of a browser for the console's test: BINDERY_CHROMIUM, one that is installed, or else the one that an
-# npm package carries for Linux on x86_64, which is put under target/.
+# Prints the command of a browser for the console's test: BINDERY_CHROMIUM, an installed browser, or the one in an npm
+# package for Linux on x86_64, which is then installed under target/.
 #
-#   ./tests/scripts/browser.sh --installed    prints nothing rather than install one
+#   ./tests/scripts/browser.sh --installed    prints nothing instead of installing a browser
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 on_macos="/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -14,7 +14,7 @@ packages=$("$root/tests/npm/install" browser)
 files=$packages/unpacked
 mkdir -p "$files"
 TMPDIR=$files node "$packages/extract.mjs" >/dev/null
-# The package's own configuration looks for its fonts in /tmp. Without any, the browser crashes.
+# The package's own configuration looks for fonts in /tmp. Without fonts, the browser crashes.
 cat >"$files/fonts.conf" <<EOF
 <?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks infra/api's documents and infra/schemas: that they are valid, that references resolve, that examples fit.
+"""Checks that infra/api's documents and infra/schemas are valid, that references resolve, and that examples match.
 
-Linters check OpenAPI's document besides, and AsyncAPI's own parser its: see tests/npm. Neither linter reads XML.
-The pages are held to the document, too: every request that a page shows.
+Linters also check the OpenAPI document, and AsyncAPI's own parser checks the AsyncAPI document (tests/npm). The linters
+do not read XML. The script also compares every request shown in a page with the OpenAPI document.
 """
 
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
 OPENAPI, ASYNCAPI = INFRA / "api/openapi.yaml", INFRA / "api/asyncapi.yaml"
 SCHEMAS = sorted((INFRA / "schemas").rglob("*.json"))
-# What is an example may be anything, nulls and all.
+# Members whose values are examples, which may contain anything, including nulls.
 EXAMPLES = {"example", "examples", "value", "payload"}
 NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 
@@ -30,13 +30,13 @@ documents = {path: yaml.safe_load(path.read_text()) for path in (OPENAPI, ASYNCA
 documents |= {path: json.loads(path.read_text()) for path in SCHEMAS}
 found: list[str] = []
 counts = {"references": 0, "examples": 0, "requests in pages": 0}
-# Pages whose requests are typed into a shell.
+# Pages that show requests as shell commands.
 PAGES = (ROOT / "README.md", INFRA / "api/README.md")
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
 def nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """All objects of a document, with their places, but those in examples."""
+    """Yields all objects of a document with their places, except those in examples."""
     if isinstance(node, dict):
         yield place, node
         for name, value in node.items():
@@ -48,7 +48,7 @@ def nodes(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def resolve(path: Path, reference: str) -> Any:
-    """What a reference in this file leads to."""
+    """Returns the target of a reference in this file."""
     file, _, pointer = reference.partition("#")
     node = documents[(path.parent / file).resolve() if file else path]
     for token in unquote(pointer).split("/")[1:]:
@@ -58,7 +58,10 @@ def resolve(path: Path, reference: str) -> Any:
 
 
 def references(path: Path) -> None:
-    """Every reference resolves, and nothing is null: a comma in a text makes a member of what follows it."""
+    """Checks that references resolve and that no value is null.
+
+    YAML turns text after an unquoted comma into a member without a value.
+    """
     for place, node in nodes(documents[path]):
         found.extend(f"{path.name}{place}: {name!r} is null" for name, value in node.items() if value is None)
         if "$ref" in node:
@@ -66,11 +69,11 @@ def references(path: Path) -> None:
             try:
                 resolve(path, node["$ref"])
             except (KeyError, IndexError, ValueError):
-                found.append(f"{path.name}{place}: {node['$ref']} leads nowhere")
+                found.append(f"{path.name}{place}: {node['$ref']} does not exist")
 
 
 def uri(path: Path) -> str:
-    """The name of a file in the registry."""
+    """Returns the name of a file in the registry."""
     return f"file:///{path.relative_to(INFRA)}"
 
 
@@ -78,7 +81,7 @@ registry = jsonschema_rs.Registry([(uri(path), document) for path, document in d
 
 
 def fits(path: Path, place: str, schema: str, value: Any) -> None:
-    """An example at this place fits the schema at that one."""
+    """Checks that an example at this place matches a schema of the file."""
     counts["examples"] += 1
     validator = jsonschema_rs.Draft202012Validator(
         {"$ref": f"{uri(path)}#{schema}"}, registry=registry, validate_formats=True
@@ -88,7 +91,7 @@ def fits(path: Path, place: str, schema: str, value: Any) -> None:
 
 
 def followed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema that references and a null beside it stand around."""
+    """Returns the schema without references to it and without a null alternative."""
     if "$ref" in schema:
         return followed(resolve(OPENAPI, schema["$ref"]))
     if "oneOf" in schema:
@@ -97,16 +100,17 @@ def followed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_xml(schema: dict[str, Any], element: ElementTree.Element, name: str, namespace: str) -> Any:
-    """The value that an element stands for; it has this name, unless its schema says another, and all its members.
+    """Returns the value of an element. Raises a ValueError if its name is wrong or a member is missing.
 
-    DataContractSerializer reads members in the order of their names, and drops one that comes out of it.
+    The expected name is `name`, unless the schema defines another. DataContractSerializer reads members in alphabetical
+    order, and ignores a member out of order.
     """
     schema = followed(schema)
     xml = schema.get("xml", {})
     namespace = xml.get("namespace", namespace)
     wanted = f"{{{namespace}}}{xml.get('name', name)}"
     if element.tag != wanted:
-        raise ValueError(f"{element.tag} stands where {wanted} must")
+        raise ValueError(f"{element.tag} instead of {wanted}")
     if element.get(NIL) == "true":
         return None
     text = element.text or ""
@@ -128,7 +132,7 @@ def from_xml(schema: dict[str, Any], element: ElementTree.Element, name: str, na
 
 
 def xml_example(place: str, schema: dict[str, Any], text: str) -> None:
-    """An example in XML is what .NET writes, and means what fits the schema."""
+    """Checks that an XML example is what .NET writes, and that its value matches the schema."""
     try:
         value = from_xml(schema, ElementTree.fromstring(text), "", "")
     except (ElementTree.ParseError, ValueError, KeyError) as error:
@@ -138,12 +142,12 @@ def xml_example(place: str, schema: dict[str, Any], text: str) -> None:
 
 
 def schema_of(place: str) -> str:
-    """The pointer to a place's schema: slashes of paths and media types are escaped; what a URI cannot hold is not."""
+    """Returns the pointer to a place's schema, with the braces escaped that a URI must not contain."""
     return f"{place}/schema".replace("{", "%7B").replace("}", "%7D")
 
 
 def openapi_examples() -> None:
-    """Every example of the OpenAPI document fits the schema that stands beside it; XML is shown wherever it is sent."""
+    """Checks that every OpenAPI example matches its schema, and that every XML media type has an example."""
     for place, node in nodes(documents[OPENAPI]):
         if "schema" not in node:
             continue
@@ -160,7 +164,7 @@ def openapi_examples() -> None:
 
 
 def asyncapi_examples() -> None:
-    """Every message of the AsyncAPI document has examples, and they fit its file's schema."""
+    """Checks that every message of the AsyncAPI document has examples that match its schema file."""
     for name, message in documents[ASYNCAPI]["components"]["messages"].items():
         file = (ASYNCAPI.parent / message["payload"]["schema"]["$ref"]).resolve()
         if file.name != f"{name}.schema.json":
@@ -170,7 +174,7 @@ def asyncapi_examples() -> None:
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any], list[dict[str, Any]]]]:
-    """Each operation of the OpenAPI document: its method, its path, what it is, and all its parameters."""
+    """Yields each operation of the OpenAPI document: method, path, operation and parameters."""
     for path, item in documents[OPENAPI]["paths"].items():
         for method in METHODS:
             if method in item:
@@ -180,7 +184,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any], list[dict[str, Any]
 
 
 def requests(page: Path) -> Iterator[list[str]]:
-    """The words of each command by curl in a page's blocks for the shell; variables stay as they are."""
+    """Yields the words of each curl command in a page's shell blocks, without expanding variables."""
     for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S):
         block = re.sub(r" +# .*$", "", block, flags=re.M).replace("\\\n", " ")
         lexer = shlex.shlex(block, posix=True, punctuation_chars="\n;|&")
@@ -196,7 +200,7 @@ def requests(page: Path) -> Iterator[list[str]]:
 
 
 def request_of_page(page: Path, words: list[str]) -> None:
-    """Holds a request to its operation: parameters, headers, and the body."""
+    """Compares a request with its operation: parameters, headers and body."""
     place = f"{page.relative_to(ROOT)}: {' '.join(words)[:100]}"
     options = {"-H": [], "-d": [], "-X": []}
     for option, value in zip(words, words[1:], strict=False):
@@ -208,30 +212,30 @@ def request_of_page(page: Path, words: list[str]) -> None:
     alike = (one for one in operations() if re.fullmatch(re.sub(r"{\w+}", "[^/]+", f"{one[0]} {one[1]}"), route))
     one = next(alike, None)
     if one is None:
-        found.append(f"{place}: no operation is at {route}")
+        found.append(f"{place}: there is no operation {route}")
         return
     _, template, operation, parameters = one
     headers = {header.partition(":")[0].lower() for header in options["-H"]}
     known = {one["name"].lower() for one in parameters if one["in"] == "header"}
     required = {one["name"].lower() for one in parameters if one["in"] == "header" and one.get("required")}
-    # `$token` is a header in a variable of the shell.
+    # `$token` is a shell variable that contains a header.
     usual = {"authorization", "$token", "content-type", "accept"}
     if unknown := headers - known - usual:
-        found.append(f"{place}: {sorted(unknown)} are no headers of {method} {template}")
+        found.append(f"{place}: {sorted(unknown)} are not headers of {method} {template}")
     if missing := required - headers:
         found.append(f"{place}: {sorted(missing)} are required")
     if unknown := {name for name, _ in parse_qsl(query)} - {one["name"] for one in parameters if one["in"] == "query"}:
-        found.append(f"{place}: {sorted(unknown)} are no parameters of {method} {template}")
+        found.append(f"{place}: {sorted(unknown)} are not parameters of {method} {template}")
     body_of_page(place, f"/paths/{escaped(template)}/{method.lower()}", operation, options)
 
 
 def escaped(path: str) -> str:
-    """A path or a media type as a part of a pointer."""
+    """Escapes a path or a media type for use in a pointer."""
     return path.replace("~", "~0").replace("/", "~1")
 
 
 def body_of_page(place: str, pointer: str, operation: dict[str, Any], options: dict[str, list[str]]) -> None:
-    """The body of a page's request is one that the operation takes. Each variable in it is a number."""
+    """Checks that the operation accepts the body of a page's request. Each variable in it stands for a number."""
     kinds = [value.partition(": ")[2] for value in options["-H"] if value.lower().startswith("content-type")]
     if not options["-d"]:
         if operation.get("requestBody", {}).get("required"):
@@ -244,21 +248,21 @@ def body_of_page(place: str, pointer: str, operation: dict[str, Any], options: d
     elif kinds[0].endswith("json"):
         fits(OPENAPI, f" ({place})", schema_of(f"{pointer}/requestBody/content/{escaped(kinds[0])}"), json.loads(body))
     else:
-        # Members of an entry come in any order, and need not be there.
+        # An entry's members are optional and in any order.
         entries = followed(content[kinds[0]]["schema"])
         names = set(followed(entries["items"])["properties"])
         root = ElementTree.fromstring(body)
-        said = {child.tag.rpartition("}")[2] for entry in root for child in entry}
-        if root.tag != f"{{{entries['xml']['namespace']}}}{entries['xml']['name']}" or not said or said - names:
-            found.append(f"{place}: {root.tag}, {sorted(said - names)}")
+        used = {child.tag.rpartition("}")[2] for entry in root for child in entry}
+        if root.tag != f"{{{entries['xml']['namespace']}}}{entries['xml']['name']}" or not used or used - names:
+            found.append(f"{place}: {root.tag}, {sorted(used - names)}")
 
 
 def pages() -> None:
-    """Every request of the pages is one that the document has."""
+    """Checks that every request in the pages matches an operation of the document."""
     for page in PAGES:
         shown = list(requests(page))
         if not shown:
-            found.append(f"{page.relative_to(ROOT)}: no request by curl")
+            found.append(f"{page.relative_to(ROOT)}: no curl request")
         counts["requests in pages"] += len(shown)
         for words in shown:
             request_of_page(page, words)
@@ -274,7 +278,7 @@ if not found:
     openapi_examples()
     asyncapi_examples()
     pages()
-# With nothing to check it would be content, too.
+# Also fail if there was nothing to check.
 if found or not all(counts.values()):
     raise SystemExit("\n".join(found) or f"FAILED: {counts}")
 print(f"ok: {len(documents)} files, " + ", ".join(f"{count} {what}" for what, count in counts.items()))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that nothing compiles twice: that whatever is built has its dependencies with the same features.
+"""Checks that no dependency compiles twice, that is, with different features in different builds.
 
-Cargo gives a dependency the features that the selected packages want, and compiles it once for each set of them. Here
-every package by itself must want what the whole workspace wants; shared/workspace-hack adds what is missing. Then the
-files are compared that `./infra/local/up` and the tests really use; both must have been built.
+Cargo enables the features of a dependency that the selected packages request, and compiles it once for each set of
+features. So every package must request the same features as the whole workspace; shared/workspace-hack adds those that
+are missing. The script then compares the files that `./infra/local/up` and the tests use. Both must have been built.
 """
 
 import json
@@ -11,9 +11,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Test dependencies count in the workspace, whose tests are built; by itself a package is built without.
+# The workspace is built with test dependencies, because its tests are built. A single package is built without them.
 TREE = ["cargo", "tree", "--locked", "--prefix", "none", "--format", "{p}|{f}"]
-# What `up` builds, what the operator's tool adds, and what the tests add, as ./tests/run has it.
+# The builds of `up`, of the operator's tool, and of the tests, as in ./tests/run.
 BUILDS = (
     ["build", "--package", "local-runner"],
     ["build", "--package", "bindery"],
@@ -22,23 +22,23 @@ BUILDS = (
 
 
 def cargo(*arguments: str) -> str:
-    """What cargo prints."""
+    """Runs cargo, and returns its output."""
     return subprocess.run(arguments, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def features(*selection: str) -> dict[str, set[str]]:
-    """The features of each dependency; several sets, if it is built for this machine's build scripts too."""
+    """Returns each dependency's sets of features. A dependency of build scripts may have several sets."""
     found: dict[str, set[str]] = {}
     for line in cargo(*TREE, *selection).splitlines():
         package, _, wanted = line.partition("|")
-        # What is ours has its path behind the version.
+        # Our own packages have a path after the version.
         if "(/" not in package and "|" in line:
             found.setdefault(" ".join(package.split()[:2]), set()).add(wanted.removesuffix(" (*)"))
     return found
 
 
 def selections() -> list[list[str]]:
-    """What is built: packages by themselves, tests as tests; and what a plain `cargo test` builds."""
+    """Returns the selections that are built: each package, tests with their dependencies, and a plain `cargo test`."""
     metadata = json.loads(cargo("cargo", "metadata", "--locked", "--no-deps", "--format-version", "1"))
     packages = [(package["name"], Path(package["manifest_path"])) for package in metadata["packages"]]
     found: list[list[str]] = [[]]
@@ -52,18 +52,18 @@ def selections() -> list[list[str]]:
 
 
 def libraries(*build: str) -> dict[str, set[str]]:
-    """The files of each dependency in this build."""
+    """Returns the files of each dependency in this build."""
     found: dict[str, set[str]] = {}
     for line in cargo("cargo", *build, "--locked", "--quiet", "--message-format=json").splitlines():
         message = json.loads(line)
         if message["reason"] == "compiler-artifact" and message["package_id"].startswith("registry+"):
-            # Of a build script, the same may be there twice: for this machine and for the target.
+            # A build script's dependency may be listed twice: for this machine and for the target.
             found.setdefault(message["package_id"], set()).update(message["filenames"])
     return found
 
 
 def main() -> None:
-    """Both checks."""
+    """Runs both checks."""
     wrong = []
     whole = features("--workspace")
     for selection in selections():

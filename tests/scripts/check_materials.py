@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checks the bills of materials that infra/materials writes: valid, the same each time, true to Cargo.lock.
+"""Checks that the bills of materials from infra/materials are valid, reproducible, and match Cargo.lock.
 
-For the functions and for the operator's tool. A copy that is spoilt must be noticed.
+Checks those of the functions and of the operator's tool. To test the check itself, it must detect corrupt copies.
 """
 
 import json
@@ -17,7 +17,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "target" / "materials.cdx.json"
 TARGET = "aarch64-unknown-linux-gnu"
-# What must be in it, how; and what tests and other packages alone have.
+# Packages that must be listed, with their scope, and packages that only tests or other packages use.
 SCOPES = {"aws-sdk-dynamodb": "required", "ring": "required", "serde_derive": "excluded", "cc": "excluded"}
 NOT_THERE = ("proptest", "tests", "chrono", "openssl-sys")
 schema = JsonStrictValidator(SchemaVersion.V1_6)
@@ -28,13 +28,13 @@ locked = {
 
 
 def written(*packages: str) -> str:
-    """What infra/materials writes."""
+    """Returns the bill that infra/materials writes."""
     subprocess.run([ROOT / "infra/materials", TARGET, FILE, *packages], check=True)
     return FILE.read_text()
 
 
 def faults(text: str) -> list[str]:
-    """What is wrong with a bill."""
+    """Returns the errors in a bill."""
     if (error := schema.validate_str(text)) is not None:
         return [f"it is not valid: {error}"]
     bill: dict[str, Any] = json.loads(text)
@@ -42,18 +42,18 @@ def faults(text: str) -> list[str]:
     scopes = {one["name"]: one["scope"] for one in bill["components"]}
     needed = {ref for one in bill["dependencies"] for ref in one["dependsOn"]}
     found = [f"{name} is not {scope}" for name, scope in SCOPES.items() if scopes.get(name) != scope]
-    found += [f"{name} is not part of it" for name in NOT_THERE if name in scopes]
-    found += [f"{ref} is not told of" for ref in needed - parts.keys()]
-    found += [f"nothing needs {ref}" for ref in parts.keys() - needed]
+    found += [f"{name} does not belong in it" for name in NOT_THERE if name in scopes]
+    found += [f"{ref} is missing" for ref in needed - parts.keys()]
+    found += [f"no component depends on {ref}" for ref in parts.keys() - needed]
     for ref, one in parts.items():
         checksums = [given["content"] for given in one.get("hashes", [])] or [None]
         if checksums != [locked.get((one["name"], one["version"]))]:
-            found.append(f"{ref} is not as Cargo.lock has it")
+            found.append(f"{ref} differs from Cargo.lock")
     return found
 
 
-def spoilt(text: str) -> list[str]:
-    """Copies that are invalid, incomplete, or of something else."""
+def corrupt_copies(text: str) -> list[str]:
+    """Returns copies that are invalid, have a wrong hash, or lack a component."""
     bill = json.loads(text)
     without = bill | {"components": bill["components"][1:]}
     return [
@@ -67,8 +67,9 @@ wrong = []
 for packages in ((), ("bindery",)):
     text = written(*packages)
     wrong += faults(text)
-    wrong += ["it is another the second time"] * (written(*packages) != text)
-    wrong += [f"spoilt copy {number} was not noticed" for number, copy in enumerate(spoilt(text)) if not faults(copy)]
+    wrong += ["it differs when written again"] * (written(*packages) != text)
+    copies = enumerate(corrupt_copies(text))
+    wrong += [f"corrupt copy {number} was not detected" for number, copy in copies if not faults(copy)]
 for fault in wrong:
     print(f"infra/materials: {fault}", file=sys.stderr)
 sys.exit(bool(wrong))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Lints the roles' policies by parliament: unknown actions, resources and conditions that an action does not have.
+"""Lints the roles' policies with parliament.
 
-They are as CloudFormation makes them: the template's tests write them (tests/npm/iam).
+Finds unknown actions, and resources and conditions that an action does not support. The policies are those that
+CloudFormation creates, as written by the template's tests (tests/npm/iam).
 """
 
 import json
@@ -9,11 +10,11 @@ import sys
 import warnings
 from pathlib import Path
 
-# That it uses pkg_resources is known.
+# parliament uses pkg_resources, which is deprecated.
 warnings.simplefilter("ignore")
 import parliament  # noqa: E402
 
-# By role, remark and what it is about: CloudWatch knows no narrower resource for it.
+# Accepted findings: role, issue and detail. CloudWatch supports no narrower resource for this action.
 KNOWN = {("DeploymentRole", "RESOURCE_STAR", "['cloudwatch:DescribeAlarms']")}
 
 roles = json.loads(Path(sys.argv[1]).read_text())
@@ -24,7 +25,7 @@ for role, statements in roles.items():
 for role, issue, detail in sorted(found - KNOWN):
     print(f"{role}: {issue}: {detail}")
 for remark in sorted(KNOWN - found):
-    print(f"no longer so: {': '.join(remark)}")
+    print(f"no longer found: {': '.join(remark)}")
 if found != KNOWN or not roles:
     sys.exit(1)
-print(f"ok: {len(roles)} roles, and what is known of {len(KNOWN)}")
+print(f"ok: {len(roles)} roles, {len(KNOWN)} accepted findings")

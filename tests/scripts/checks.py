@@ -1,4 +1,4 @@
-"""What the checks in this folder share: saying what holds, waiting for it, tokens, and HTTP servers on 127.0.0.1."""
+"""Helpers that the scripts in this folder share: checks, waiting, access tokens, and HTTP servers on 127.0.0.1."""
 
 import os
 import shlex
@@ -20,19 +20,19 @@ HOP_BY_HOP = {"connection", "content-length", "host", "transfer-encoding"}
 
 
 def check(what: str, holds: object) -> None:
-    """Prints what holds, or ends the program."""
+    """Prints `what` if it holds, and otherwise ends the program."""
     if not holds:
         raise SystemExit(f"FAILED: {what}")
     print(f"ok: {what}", flush=True)
 
 
 def eventually(what: str, ask: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-    """Returns the first answer that counts as true."""
+    """Calls `ask` until it returns a true value, and returns that value. Ends the program after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if answer := ask():
+        if value := ask():
             check(what, True)
-            return answer
+            return value
         time.sleep(0.2)
     raise SystemExit(f"FAILED: {what} within {seconds} s")
 
@@ -45,7 +45,7 @@ def token(*arguments: str) -> str:
 
 @dataclass
 class Request:
-    """A request that a server of [`serving`] got. Header names are in lower case."""
+    """A request received by a server of `serving`. Header names are in lower case."""
 
     method: str
     path: str
@@ -55,7 +55,7 @@ class Request:
 
 @dataclass
 class Response:
-    """What it responds."""
+    """The response to a request."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Response:
 
 @contextmanager
 def serving(respond: Callable[[Request], Response]) -> Iterator[str]:
-    """Runs an HTTP server on 127.0.0.1 that responds by this function, and yields its URL."""
+    """Runs an HTTP server on 127.0.0.1 that responds with this function's result, and yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def handle_request(self) -> None:
@@ -92,11 +92,11 @@ def serving(respond: Callable[[Request], Response]) -> Iterator[str]:
 
 
 def forward(request: Request, base_url: str) -> Response:
-    """Returns what the server at this URL responds to the request."""
+    """Forwards the request to the server at this URL, and returns its response."""
     to = urlsplit(base_url)
     connection = HTTPConnection(to.hostname or "", to.port, timeout=30)
     headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
     connection.request(request.method, to.path + request.path, request.body, headers)
-    answer = connection.getresponse()
-    passed_on = {name: value for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP}
-    return Response(answer.status, passed_on, answer.read())
+    response = connection.getresponse()
+    passed_on = {name: value for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP}
+    return Response(response.status, passed_on, response.read())

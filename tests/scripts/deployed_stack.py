@@ -1,4 +1,4 @@
-"""The stack whose variables are set, as its clients and its operators use it: a tenant of its own, and the tool."""
+"""Uses the stack whose variables are set as clients and operators do, with a new tenant and the operator's tool."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tenant_events import TenantEvents
 STACK = os.environ["BINDERY_STACK"]
 TABLE = os.environ["TABLE_NAME"]
 TENANT = f"TN-{uuid.uuid4()}"
-# Numbers that occur nowhere else.
+# Numbers that are used nowhere else.
 ACCOUNT, CUSTOMER = "400155667788", "700155667788"
 PATIENCE_SECONDS = 90
 BINARIES = (ROOT / os.environ.get("CARGO_TARGET_DIR", "target")) / "debug"
@@ -26,13 +26,13 @@ sqs, functions = boto3.client("sqs"), boto3.client("lambda")
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs the operator's tool, with nobody to ask."""
+    """Runs the operator's tool without a terminal."""
     command, environment = [BINARIES / "bindery", *arguments], {**os.environ, **variables}
     return subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def bindery(*arguments: str) -> str:
-    """Returns what the operator's tool prints."""
+    """Returns the output of the operator's tool, which must succeed."""
     done = run(*arguments)
     check(f"bindery {' '.join(arguments[:4])}", done.returncode == 0 or print(done.stderr))
     return done.stdout
@@ -45,7 +45,7 @@ def send(method: str, path: str, **options: Any) -> requests.Response:
 
 
 def call(method: str, path: str, expected: int, **options: Any) -> Any:
-    """Returns the response's body, which must have this status."""
+    """Sends a request whose response must have this status, and returns the response's body."""
     response = send(method, path, **options)
     if response.status_code != expected:
         raise SystemExit(f"FAILED: {method} {path}: {response.status_code} {response.text}")
@@ -53,17 +53,17 @@ def call(method: str, path: str, expected: int, **options: Any) -> Any:
 
 
 def bind_path(card: int) -> str:
-    """Returns where the card is bound."""
+    """Returns the path at which the card is bound."""
     return f"/wallet/v2/cards/{card}/noname/bind"
 
 
 def bind(card: int) -> str:
-    """Has the card bound, and returns the operation."""
+    """Binds the card, and returns the operation."""
     return call("PUT", bind_path(card), 202)["operation_id"]
 
 
 def issue(events: TenantEvents, count: int) -> list[int]:
-    """Has so many cards issued."""
+    """Issues this many cards, and returns their IDs."""
     body = {"program_id": 1, "external_ids": [f"card-{number}" for number in range(count)]}
     bulk = call("POST", "/cards/v1/bulks", 201, json=body)["id"]
     call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
@@ -78,12 +78,12 @@ def issue(events: TenantEvents, count: int) -> list[int]:
                 ends.append(event["data"]["issued"])
         return len(cards) == count and ends == [count]
 
-    eventually(f"{count} cards are issued, and the start is done", all_are_there, PATIENCE_SECONDS)
+    eventually(f"{count} cards are issued, and the start has ended", all_are_there, PATIENCE_SECONDS)
     return sorted(cards)
 
 
 def take_bound(events: TenantEvents, wanted: set[int], among_others: bool = False) -> None:
-    """Waits for these cards' events of being bound."""
+    """Waits for the events of these cards' binds."""
     bound: set[int] = set()
 
     def all_are_bound() -> bool:
@@ -98,7 +98,7 @@ def take_bound(events: TenantEvents, wanted: set[int], among_others: bool = Fals
 
 
 def state_of(operation: str) -> str:
-    """Returns what the operator's tool says of the operation."""
+    """Returns the operation's state, as the operator's tool prints it."""
     return json.loads(bindery("--json", "operation", operation, "--tenant", TENANT))["state"]
 
 
@@ -108,7 +108,7 @@ def url_of(queue: str) -> str:
 
 
 def depth(queue: str) -> int:
-    """Returns how many messages the queue has, as CloudWatch counts them."""
+    """Returns the number of waiting messages, which is also CloudWatch's metric."""
     name = "ApproximateNumberOfMessages"
     return int(sqs.get_queue_attributes(QueueUrl=url_of(queue), AttributeNames=[name])["Attributes"][name])
 
@@ -122,7 +122,7 @@ def mappings() -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def binds_wait() -> Iterator[None]:
-    """Stops the worker of binds for a while."""
+    """Stops the worker of binds within the context."""
     uuid_of_mapping = mappings()["bind-card-worker"]["UUID"]
     functions.update_event_source_mapping(UUID=uuid_of_mapping, Enabled=False)
     yield
@@ -130,7 +130,7 @@ def binds_wait() -> Iterator[None]:
 
 
 def refusing(words: bytes) -> Any:
-    """Yields the address of an AWS that refuses to send messages with these words."""
+    """Yields the URL of a proxy to AWS that refuses to send messages containing these words."""
 
     def respond(request: Request) -> Response:
         is_sent = request.headers.get("x-amz-target") == "AmazonSQS.SendMessage"

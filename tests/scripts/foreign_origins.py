@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tries, as pages of other sites in a real browser ($BINDERY_CHROMIUM), to use the local stack whose variables are set.
+"""Tries to use the local stack whose variables are set from pages of other origins in a real browser.
 
-Called by ./tests/run. The pages ask every port at which the stack's processes listen, the emulator's Lambda Runtime
-APIs among them, in every way that a page has; programs are answered as ever. And `up` does not take a stranger's server
-for its own.
+Called by ./tests/run. The browser is $BINDERY_CHROMIUM. The pages send requests to every port on which the stack's
+processes listen, including the emulator's Lambda Runtime APIs, in every way that a page can. Programs must still get
+responses. The script also checks that `up` does not mistake another server for its own.
 """
 
 import base64
@@ -29,15 +29,15 @@ from stack.settings import Settings, StackError
 SETTINGS = Settings.from_environment()
 AWS = urlsplit(os.environ["AWS_ENDPOINT_URL"])
 CONSOLE = os.environ["BINDERY_CONSOLE_URL"]
-# A name of somebody else's that points here: by then, so does each name below it.
+# A foreign name that resolves to this machine, as after DNS rebinding. So does each name below it.
 NAME = "bindery.example"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", f"--host-resolver-rules=MAP {NAME} 127.0.0.1"]
-# All that lead here. On Linux the last one does, too.
+# Names and addresses that reach this machine. The last one does on Linux.
 HOSTS = ("127.0.0.1", "localhost", f"x{uuid.uuid4().hex[:6]}.localhost", NAME, "0.0.0.0")
 QUEUE = f"canary-{uuid.uuid4()}"
 LISTENS = "0A"  # in /proc/net/tcp
-# What a page can do without asking, at some addresses; and what it learns. Some answers would never end.
+# Does everything that a page can do without a permission, and returns what it learns. Some responses never end.
 ATTACK = """async ({bases, paths, functions, queueUrl, sockets}) => {
     const learned = [], SECONDS = 60;
     const remove = new URLSearchParams({Action: "DeleteQueue", Version: "2012-11-05", QueueUrl: queueUrl});
@@ -46,10 +46,10 @@ ATTACK = """async ({bases, paths, functions, queueUrl, sockets}) => {
     const soon = begin => new Promise(done => { setTimeout(done, SECONDS * 1000); begin(done); });
     const ask = async (url, options = {}) => {
         try {
-            const answer = await fetch(url, {...options, signal: AbortSignal.timeout(SECONDS * 1000)});
-            if (answer.type !== "opaque") learned.push(`${url}: ${answer.status}`);
+            const response = await fetch(url, {...options, signal: AbortSignal.timeout(SECONDS * 1000)});
+            if (response.type !== "opaque") learned.push(`${url}: ${response.status}`);
         } catch (error) {
-            if (error.name === "TimeoutError") learned.push(`${url}: it waits`);
+            if (error.name === "TimeoutError") learned.push(`${url}: timed out`);
         }
     };
     const load = (name, url) => soon(done => {
@@ -79,7 +79,7 @@ ATTACK = """async ({bases, paths, functions, queueUrl, sockets}) => {
     const run = async (base, way, body) => {
         const url = `${base}/2015-03-31/functions`;
         if (way === "form") {
-            // A field that is JSON when its name, "=" and its value are put together.
+            // A field whose name, "=" and value form JSON together.
             await submit("text/plain", url, [[body.slice(0, -1) + ', "x": "', '"}']]);
         } else {
             await ask(url, {method: "POST", mode: way, body});
@@ -104,44 +104,44 @@ ATTACK = """async ({bases, paths, functions, queueUrl, sockets}) => {
 
 
 def by_program(path: str, method: str = "POST", service: str = "lambda", **options: Any) -> Any:
-    """What the emulator answers to a program, which signs as an SDK does."""
+    """Sends a request as a program does, signed like an SDK's, and returns the emulator's response."""
     signed = "AWS4-HMAC-SHA256 Credential=test/20261129/eu-central-1/{}/aws4_request, SignedHeaders=host, Signature=x"
     headers = {"Authorization": signed.format(service), **options.pop("headers", {})}
-    answer = requests.request(method, AWS.geturl() + path, headers=headers, timeout=30, **options)
-    answer.raise_for_status()
-    return answer.json()
+    response = requests.request(method, AWS.geturl() + path, headers=headers, timeout=30, **options)
+    response.raise_for_status()
+    return response.json()
 
 
 def sqs(call: str, request: dict[str, str]) -> Any:
-    """The same, of SQS."""
+    """Sends a request to SQS as a program does, and returns the response."""
     headers = {"X-Amz-Target": f"AmazonSQS.{call}", "Content-Type": "application/x-amz-json-1.0"}
     return by_program("/", service="sqs", headers=headers, data=json.dumps(request))
 
 
 def listening() -> list[tuple[str, int]]:
-    """Every address and port at which a process of the stack listens."""
+    """Returns every address and port on which a process of the stack listens."""
     if not Path("/proc/net/tcp").exists():
         return [("127.0.0.1", port) for port in SETTINGS.ports]
     groups = {(SETTINGS.directory / f"{name}.pid").read_text() for name in processes.SERVERS}
     sockets = set[str]()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            # After the name, which may hold anything: state, parent, group.
+            # Fields after the name, which may contain anything: state, parent, group.
             if (process / "stat").read_text().rpartition(")")[2].split()[2] in groups:
                 sockets |= {os.readlink(file) for file in (process / "fd").iterdir()}
         except OSError:
-            continue  # It has ended.
+            continue  # The process has ended.
     found = set[tuple[str, int]]()
     for line in [line.split() for file in ("tcp", "tcp6") for line in Path("/proc/net", file).read_text().splitlines()]:
         if line[3] == LISTENS and f"socket:[{line[9]}]" in sockets:
             address, port = line[1].split(":")
-            # As the kernel has it, in the machine's order of bytes.
+            # The kernel writes addresses in the machine's byte order.
             found.add((".".join(str(byte) for byte in reversed(bytes.fromhex(address))), int(port, 16)))
     return sorted(found)
 
 
 def evil_function(marker: Path) -> dict[str, str]:
-    """What makes a function that leaves a mark on this machine; one for each way to send it."""
+    """Returns requests to create a function that writes a file on this machine, one for each way to send it."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("x.py", f"def handler(event, context):\n    open({str(marker)!r}, 'w').close()\n")
@@ -151,13 +151,13 @@ def evil_function(marker: Path) -> dict[str, str]:
 
 
 @contextmanager
-def somebodys_server() -> Iterator[int]:
-    """A server of somebody else's: pages, and redirections to wherever it likes. Answers its port."""
+def foreign_server() -> Iterator[int]:
+    """Runs a foreign server with a page, and with redirects to any URL. Yields its port."""
 
     def respond(request: Request) -> Response:
         to = parse_qs(urlsplit(request.path).query).get("to")
         moved = {"Location": to[0]} if to else {}
-        page = b"<!doctype html><title>Somebody's</title><body>"
+        page = b"<!doctype html><title>Foreign</title><body>"
         return Response(302 if to else 200, {"Content-Type": "text/html", **moved}, page)
 
     with serving(respond) as url:
@@ -165,7 +165,7 @@ def somebodys_server() -> Iterator[int]:
 
 
 class Attack:
-    """One page's tries, and what became of the stack."""
+    """The attempts of a page, and checks that they had no effect on the stack."""
 
     def __init__(self, directory: Path) -> None:
         self.marker = directory / "a-page-was-here"
@@ -178,25 +178,25 @@ class Attack:
         self.paths += ["/stream", urlsplit(os.environ["BINDERY_URL"]).path + "/cards/v1/cards/1"]
 
     def by(self, page: Page, *bases: str) -> list[str]:
-        """What the page learns there."""
+        """Runs the attack from the page, and returns what the page learns."""
         functions = {base: evil_function(self.marker) for base in bases}
-        # After a dozen that have failed, a browser lets WebSockets wait.
+        # A browser delays WebSockets after a dozen have failed, so only some are tried.
         sockets = [base + self.socket for base in bases if HOSTS[0] in base or base.endswith(f":{AWS.port}")]
         options = {"paths": self.paths, "functions": functions, "queueUrl": self.queue_url, "sockets": sockets}
         return page.evaluate(ATTACK, {"bases": bases, **options})
 
     def nothing_done(self, what: str) -> None:
-        """No function was made, none has run, and the queue is there."""
+        """Checks that no function was created or has run, and that the queue still exists."""
         functions = by_program("/2015-03-31/functions?MaxItems=9999", "GET")["Functions"]
         check(f"{what}: no function was created", "evil-" not in json.dumps(functions))
-        check(f"{what}: none has run", not self.marker.exists())
+        check(f"{what}: no function has run", not self.marker.exists())
         queues = sqs("ListQueues", {"QueueNamePrefix": QUEUE}).get("QueueUrls")
-        check(f"{what}: the queue is there", queues == [self.queue_url])
+        check(f"{what}: the queue still exists", queues == [self.queue_url])
 
 
 def other_origins(browser: Browser, attack: Attack, ports: list[int]) -> None:
-    """A page of another origin, be it of another site or of this machine, learns nothing and does nothing."""
-    with somebodys_server() as theirs:
+    """Checks that a page of another origin, even one on this machine, learns and changes nothing."""
+    with foreign_server() as theirs:
         for host in (NAME, "localhost"):
             page = browser.new_page()
             page.goto(f"http://{host}:{theirs}/")
@@ -208,29 +208,29 @@ def other_origins(browser: Browser, attack: Attack, ports: list[int]) -> None:
         delete = f"/?Action=DeleteQueue&Version=2012-11-05&QueueUrl={quote(attack.queue_url)}"
         for name in HOSTS:
             page = browser.new_page()
-            # As if it were typed, or a link in a mail: the browser says that no page has asked.
+            # As if the URL were typed or linked in a mail: the browser reports that no page sent the request.
             page.goto(f"http://{NAME}:{theirs}/?to={quote(f'http://{name}:{AWS.port}{delete}')}")
             page.close()
         attack.nothing_done("a link in a mail")
 
 
 def rebound(browser: Browser, attack: Attack, ports: list[int]) -> None:
-    """A page whose name was made to point here is of the server's own origin, and reads that it may not."""
+    """Checks that a page after DNS rebinding, which has the server's own origin, only gets 403 responses."""
     for port in ports:
         page = browser.new_page()
         base = f"http://{NAME}:{port}"
-        answer = page.goto(base)
-        check(f"by another name, port {port} refuses", answer and answer.status == 403)
-        check("and the page is of that name", page.evaluate("origin") == base)
+        response = page.goto(base)
+        check(f"port {port} refuses a foreign name", response and response.status == 403)
+        check("and the page has that origin", page.evaluate("origin") == base)
         learned = attack.by(page, base)
         wrong = [what for what in learned if not what.endswith(": 403")]
-        check("to which all else is refused", learned and not wrong or print(*wrong, sep="\n"))
+        check("whose other requests are refused", learned and not wrong or print(*wrong, sep="\n"))
         page.close()
-    attack.nothing_done("a page by another name")
+    attack.nothing_done("a page of a foreign name")
 
 
 def refused_everywhere(ports: list[int]) -> None:
-    """What a browser says of a page is refused at every port, by whatever name it asks."""
+    """Checks that every port refuses the headers that a browser sends for a foreign page."""
     cases = [("Host", NAME), ("Host", "127.0.0.1.bindery.example"), ("Host", "0.0.0.0"), ("Host", "localhost.")]
     cases += [("Origin", "null"), ("Origin", f"http://{NAME}"), ("Origin", "http://127.0.0.1:1")]
     cases += [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")]
@@ -238,17 +238,17 @@ def refused_everywhere(ports: list[int]) -> None:
         for method in ("GET", "POST", "OPTIONS"):
             for name, value in cases:
                 value = f"{value}:{port}" if name == "Host" else value
-                answer = requests.request(method, f"http://127.0.0.1:{port}/", headers={name: value}, timeout=10)
-                if answer.status_code != 403 or "Access-Control-Allow-Origin" in answer.headers:
-                    raise SystemExit(f"FAILED: {method} with {name}: {value} is answered at port {port}: {answer}")
+                response = requests.request(method, f"http://127.0.0.1:{port}/", headers={name: value}, timeout=10)
+                if response.status_code != 403 or "Access-Control-Allow-Origin" in response.headers:
+                    raise SystemExit(f"FAILED: {method} with {name}: {value} is not refused at port {port}: {response}")
     check(f"{len(cases)} headers of pages are refused at each of {len(ports)} ports", cases)
 
 
-def programs_are_answered() -> None:
-    """curl, Node's fetch, and requests by the names that the emulator gives its services."""
+def programs_get_responses() -> None:
+    """Checks requests by curl, by Node's fetch, and with the names that the emulator gives its services."""
     token = {"Authorization": f"Bearer {os.environ['BINDERY_TOKEN']}"}
     card = f"/cards/v1/cards/{os.environ['BINDERY_CARD']}"
-    node = {"Sec-Fetch-Mode": "cors"}  # It says no more of itself.
+    node = {"Sec-Fetch-Mode": "cors"}  # Node sends no other header of this kind.
     api = urlsplit(os.environ["BINDERY_URL"]).path.split("/")[3]
     of_the_api = {"Host": f"{api}.execute-api.localhost:{AWS.port}"}
     url = AWS.geturl()
@@ -261,47 +261,50 @@ def programs_are_answered() -> None:
         ("the console", CONSOLE, {}),
         ("the console, typed into a browser", CONSOLE, {"Sec-Fetch-Site": "none"}),
     ]:
-        answer = requests.get(address, headers=headers, timeout=10)
-        check(f"a program is answered by {what}", answer.status_code == 200 or print(answer.text))
+        response = requests.get(address, headers=headers, timeout=10)
+        check(f"a program gets a response from {what}", response.status_code == 200 or print(response.text))
 
 
-def consoles_own() -> None:
-    """Its own page gets a token, and its proxy leads nowhere else."""
+def the_consoles_own_page_works() -> None:
+    """Checks that the console's own page gets a token, and that its proxy reaches only the API."""
     asked = {"tenant": os.environ["BINDERY_TENANT"], "account": "1", "scope": "cards:read"}
     mine = requests.post(f"{CONSOLE}/token", json=asked, headers={"Origin": CONSOLE}, timeout=10)
-    check("the page itself gets one", mine.json()["token"].startswith("eyJ"))
+    check("the console's page gets a token", mine.json()["token"].startswith("eyJ"))
     form = requests.post(f"{CONSOLE}/token", data=json.dumps(asked), headers={"Content-Type": "text/plain"}, timeout=10)
-    check("a form gets none", form.status_code == 415)
+    check("a form gets no token", form.status_code == 415)
     port = SETTINGS.ports[2]
     with socket.create_connection(("127.0.0.1", port)) as raw:
-        # No client sends this by itself.
+        # HTTP clients normalize this path, so send it directly.
         raw.sendall(f"GET /proxy/../../../_ministack/health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-        check("the proxy leads to the API alone", raw.recv(100).split()[1] in (b"400", b"404"))
+        check("the proxy reaches only the API", raw.recv(100).split()[1] in (b"400", b"404"))
 
 
-def up_notices() -> None:
-    """A server of somebody else's that has taken the port is not taken for the stack's own, whatever it answers."""
-    with somebodys_server() as port, tempfile.TemporaryDirectory() as directory:
+def up_reports_a_used_port() -> None:
+    """Checks that `up` does not mistake another server on its port for its own, whatever it responds."""
+    with foreign_server() as port, tempfile.TemporaryDirectory() as directory:
         settings = Settings(Path(directory), port)
         for what, start in (("before it starts", processes.check_ports), ("when it starts", processes.start)):
             try:
                 start(settings)
-                said = "nothing"
+                reported = "nothing"
             except StackError as error:
-                said = str(error)
+                reported = str(error)
             processes.stop(settings)
-            check(f"{what}, up says: {said}", said.startswith(f"port {port} is in use: stop what listens there"))
+            check(
+                f"{what}, up reports: {reported}",
+                reported.startswith(f"port {port} is in use: stop what listens there"),
+            )
 
 
 def main() -> None:
-    """All of it."""
+    """Runs all checks."""
     found = listening()
-    check(f"it listens at 127.0.0.1 alone: {found}", {address for address, _ in found} == {"127.0.0.1"})
+    check(f"the stack listens only on 127.0.0.1: {found}", {address for address, _ in found} == {"127.0.0.1"})
     ports = [port for _, port in found]
-    check("the stack's own three ports are among them", set(SETTINGS.ports) <= set(ports))
-    programs_are_answered()
-    consoles_own()
-    up_notices()
+    check("on its own three ports and others", set(SETTINGS.ports) <= set(ports))
+    programs_get_responses()
+    the_consoles_own_page_works()
+    up_reports_a_used_port()
     refused_everywhere(ports)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as directory:
         browser = playwright.chromium.launch(executable_path=os.environ["BINDERY_CHROMIUM"], args=FLAGS)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Drives the stack whose variables are set by a client that is generated from infra/api/openapi.yaml.
+"""Uses the stack whose variables are set with a client generated from infra/api/openapi.yaml.
 
-Called by ./tests/run. The client is a stranger's idea of what the document says: a step fails unless it has understood
-the answer, and says what it should. Of the order cancellations it has JSON alone: the generator knows no XML.
+Called by ./tests/run. The client is an independent interpretation of the document. A step fails unless the client
+parses the response, and the response is as expected. Orders are canceled in JSON only, because the generator does not
+support XML.
 """
 
 import json
@@ -27,12 +28,12 @@ FOLDER = ROOT / "target/generated"
 PACKAGE = "generated_bindery"
 TENANT = f"TN-{uuid.uuid4()}"
 PATIENCE_SECONDS = 60
-# What the generator says of the media types that it does not know.
+# The generator's warnings about media types that it does not support.
 UNKNOWN = re.compile(r"^Unsupported content type (text/json|application/xml|text/xml)$")
 
 
 def generate() -> None:
-    """Writes the client. What of the document the generator cannot make something of ends here."""
+    """Generates the client. Ends the program if the generator does not support a part of the document."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     config = FOLDER / "config.json"
     config.write_text(json.dumps({"post_hooks": [], "package_name_override": PACKAGE}))
@@ -41,7 +42,7 @@ def generate() -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     warnings = [line for line in done.stdout.splitlines() if re.match(r"Unsupported|Unable|Cannot|ERROR|Error", line)]
     if done.returncode or not all(UNKNOWN.match(line) for line in warnings):
-        raise SystemExit(f"FAILED: the client is not generated whole:\n{done.stdout}")
+        raise SystemExit(f"FAILED: the client was not generated completely:\n{done.stdout}")
 
 
 generate()
@@ -69,7 +70,7 @@ steps = 0
 
 
 def client(token: str) -> Any:
-    """The generated client, of the holder of this token."""
+    """Returns the generated client with this token."""
     new = import_module(f"{PACKAGE}.client").AuthenticatedClient
     return new(base_url=URL, token=token, raise_on_unexpected_status=True, timeout=httpx.Timeout(30))
 
@@ -78,7 +79,7 @@ API = client(TOKEN)
 
 
 def call(tag: str, name: str, *path: object, by: Any = API, **options: Any) -> Any:
-    """An operation's answer, by the generated function of this name."""
+    """Calls the generated function of this name, and returns the response."""
     module = import_module(f"{PACKAGE}.api.{tag}.{name}")
     return module.sync_detailed(*(str(part) for part in path), client=by, **options)
 
@@ -86,69 +87,69 @@ def call(tag: str, name: str, *path: object, by: Any = API, **options: Any) -> A
 def step(
     name: str, ask: Callable[[], Any], status: int, kind: type, holds: Callable[[Any], object] | None = None
 ) -> Any:
-    """An answer that the client understands as one of this kind; nothing, and a failure to tell, if it does not."""
+    """Returns the response if the client parses it as this kind. Otherwise records a failure and returns None."""
     global steps
     steps += 1
     try:
-        answer = ask()
-        is_good = answer.status_code == status and isinstance(answer.parsed, kind)
-        if is_good and (holds is None or holds(answer)):
+        response = ask()
+        is_good = response.status_code == status and isinstance(response.parsed, kind)
+        if is_good and (holds is None or holds(response)):
             print(f"ok: {name}", flush=True)
-            return answer
-        what = f"{int(answer.status_code)} {answer.content[:500]!r} understood as {type(answer.parsed).__name__}"
-    except Exception as error:  # Whatever a generated client raises, it did not understand.
+            return response
+        what = f"{int(response.status_code)} {response.content[:500]!r} parsed as {type(response.parsed).__name__}"
+    except Exception as error:  # A generated client may raise any exception when it cannot parse.
         what = f"{type(error).__name__}: {error}"
-    print(f"not understood: {name}: {what}", flush=True)
+    print(f"FAILED: {name}: {what}", flush=True)
     failed.append(name)
     return None
 
 
-def needs(answer: Any) -> Any:
-    """What later steps cannot do without."""
-    if answer is None:
+def needs(response: Any) -> Any:
+    """Returns a response that later steps need. Without it, ends the program."""
+    if response is None:
         end()
-    return answer
+    return response
 
 
 def end() -> None:
-    """Says how it was."""
-    print(f"{steps - len(failed)} of {steps} steps are understood by a client that is generated from our document")
+    """Prints the result and ends the program."""
+    print(f"{steps - len(failed)} of {steps} steps succeed with a client generated from our document")
     raise SystemExit(f"FAILED: {', '.join(failed)}" if failed else 0)
 
 
 def ended(operation_id: object) -> Any:
-    """The operation, as soon as it has ended."""
+    """Waits until the operation has ended, and returns it."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        answer = call("operations", "get_operation", operation_id)
-        if answer.parsed.status in ("SUCCEEDED", "FAILED") or time.monotonic() > deadline:
-            return answer
+        response = call("operations", "get_operation", operation_id)
+        if response.parsed.status in ("SUCCEEDED", "FAILED") or time.monotonic() > deadline:
+            return response
         time.sleep(0.3)
 
 
-def follow(name: str, answer: Any, path: str, kind: str = "", *codes: Any) -> None:
-    """Finds an operation by its answer's `Location`, and waits until it has succeeded, with results of these codes."""
-    operation_id = needs(answer).parsed.operation_id
+def follow(name: str, response: Any, path: str, kind: str = "", *codes: Any) -> None:
+    """Finds an operation by the `Location` of its response, and waits until it succeeds with results of these codes."""
+    operation_id = needs(response).parsed.operation_id
 
     def at_location() -> Any:
-        where = urljoin(URL + path, answer.headers["Location"])
+        where = urljoin(URL + path, response.headers["Location"])
         found = httpx.get(where, headers={"Authorization": f"Bearer {TOKEN}"}).json()
         return ended(found["operation_id"])
 
     is_it = lambda it: it.parsed.operation_id == operation_id  # noqa: E731
     step(f"{name}: the operation, at its Location", at_location, 200, models.Operation, is_it)
 
-    def is_done(answer: Any) -> bool:
-        results = answer.parsed.results
-        is_told = sorted(str(one.message_code) for one in results) == sorted(map(str, codes))
-        return answer.parsed.status == "SUCCEEDED" and is_told and {type(one).__name__ for one in results} <= {kind}
+    def is_done(response: Any) -> bool:
+        results = response.parsed.results
+        has_codes = sorted(str(one.message_code) for one in results) == sorted(map(str, codes))
+        return response.parsed.status == "SUCCEEDED" and has_codes and {type(one).__name__ for one in results} <= {kind}
 
     step(f"{name}: its results", lambda: ended(operation_id), 200, models.Operation, is_done)
 
 
-def has_nothing_null(answer: Any) -> bool:
-    """Nothing is null: what has no value is left out."""
-    return None not in json.loads(answer.content).values()
+def has_nothing_null(response: Any) -> bool:
+    """Returns whether no member is null, because members without a value are left out."""
+    return None not in json.loads(response.content).values()
 
 
 def create(name: str, holds: Callable[[Any], object], key: object = UNSET, **members: Any) -> Any:
@@ -167,23 +168,23 @@ def read(name: str, bulk: str, holds: Callable[[Any], object] | None = None, **p
     return step(name, lambda: call("noname", "get_bulk", bulk, **page), 200, models.BulkPage, holds)
 
 
-def is_plain(answer: Any) -> bool:
-    """A bulk of four, of which only what is required was said."""
-    got = answer.parsed
+def is_plain(response: Any) -> bool:
+    """Returns whether this is a bulk of four that was created with only the required members."""
+    got = response.parsed
     is_default = (got.pin_length, got.contactless_enabled, got.size, got.status) == (4, True, 4, "CREATED")
     rest = {name: getattr(got, name) for name in (*EVERY, "metadata", "cancellation") if name not in DEFAULTS}
     counts = (got.counts.items, got.counts.issued, got.counts.canceled)
-    return is_default and counts == (4, 0, 0) and set(rest.values()) == {UNSET} and has_nothing_null(answer)
+    return is_default and counts == (4, 0, 0) and set(rest.values()) == {UNSET} and has_nothing_null(response)
 
 
-def is_echoed(answer: Any) -> bool:
-    """A bulk as it was asked for."""
-    is_same = all(getattr(answer.parsed, name) == value for name, value in EVERY.items())
-    return is_same and answer.parsed.metadata.to_dict() == METADATA and has_nothing_null(answer)
+def is_echoed(response: Any) -> bool:
+    """Returns whether the bulk has the members of its request."""
+    is_same = all(getattr(response.parsed, name) == value for name, value in EVERY.items())
+    return is_same and response.parsed.metadata.to_dict() == METADATA and has_nothing_null(response)
 
 
 def bulks() -> str:
-    """Bulks are created, grow, and are started: the one that was."""
+    """Creates bulks, adds items to one and starts it. Returns its ID."""
     ids = ["a", "b", "c", "d"]
     every = {**EVERY, "metadata": models.Metadata.from_dict(METADATA), "external_ids": ids}
     create("create with every member", is_echoed, **every)
@@ -192,18 +193,18 @@ def bulks() -> str:
     first = needs(create("create", is_plain, key, external_ids=ids))
     bulk = first.parsed.id
 
-    def is_again(answer: Any) -> bool:
-        told = [one.headers.get("Idempotent-Replayed") for one in (first, answer)]
-        return told == [None, "true"] and answer.parsed.id == bulk
+    def is_again(response: Any) -> bool:
+        replayed = [one.headers.get("Idempotent-Replayed") for one in (first, response)]
+        return replayed == [None, "true"] and response.parsed.id == bulk
 
-    create("create, said again", is_again, key, external_ids=ids)
+    create("create, repeated", is_again, key, external_ids=ids)
     has_grown = lambda it: (it.parsed.size, it.parsed.status) == (5, "CREATED")  # noqa: E731
     step("increment", lambda: increment(bulk, "e"), 201, models.Bulk, has_grown)
     read("a bulk before its start", bulk, lambda it: {item.state for item in it.parsed.items} == {"PENDING"})
 
     start = lambda: call("noname", "start_bulk", bulk)  # noqa: E731
-    answer = step("start", start, 202, models.StartedBulk, lambda it: (it.parsed.id, it.parsed.size) == (bulk, 5))
-    follow("start", answer, f"/cards/v1/bulks/{bulk}/start")
+    response = step("start", start, 202, models.StartedBulk, lambda it: (it.parsed.id, it.parsed.size) == (bulk, 5))
+    follow("start", response, f"/cards/v1/bulks/{bulk}/start")
     issued = ("COMPLETED", 5, 0)
     counted = lambda it: (it.parsed.status, it.parsed.counts.issued, it.parsed.counts.canceled) == issued  # noqa: E731
     read("a bulk after its start", bulk, counted)
@@ -211,7 +212,7 @@ def bulks() -> str:
 
 
 def items(bulk: str) -> list[Any]:
-    """All items of a bulk, read in pages."""
+    """Returns all items of a bulk, read in pages."""
     page = needs(read("the first page of a bulk", bulk, limit=2))
     found = page.parsed.items
     while page.parsed.cursor is not UNSET:
@@ -221,10 +222,10 @@ def items(bulk: str) -> list[Any]:
 
 
 def card(name: str, card_id: int, *expected: Any) -> None:
-    """Reads a card, which must have this status, external ID, account, and card that replaces it."""
+    """Reads a card, which must have this status, external ID, account and replacing card."""
 
-    def holds(answer: Any) -> bool:
-        got = answer.parsed
+    def holds(response: Any) -> bool:
+        got = response.parsed
         days = [got.issuing_date, got.expiration_date]
         is_midnight = all((day.hour, str(day.tzinfo)) == (0, "UTC") for day in days)
         return is_midnight and (got.status, got.external_id, got.account_id, got.new_card_id) == expected
@@ -233,7 +234,7 @@ def card(name: str, card_id: int, *expected: Any) -> None:
 
 
 def cards(bulk: str) -> None:
-    """Cards are bound, one in place of another."""
+    """Binds cards, one of which replaces another."""
     old, new, *_ = (item.card_id for item in items(bulk))
     account, customer = os.environ["BINDERY_ACCOUNT"], int(os.environ["BINDERY_CUSTOMER"])
 
@@ -242,60 +243,61 @@ def cards(bulk: str) -> None:
         return call("noname", "post_v2_card_bind", card_id, **who, **body)
 
     card("a noname card", old, "UNBOUND", "a", UNSET, UNSET)
-    answer = step("bind", lambda: bind(old), 202, models.Accepted)
-    follow("bind", answer, f"/wallet/v2/cards/{old}/noname/bind", "BindResult", UNSET)
+    response = step("bind", lambda: bind(old), 202, models.Accepted)
+    follow("bind", response, f"/wallet/v2/cards/{old}/noname/bind", "BindResult", UNSET)
     card("a bound card", old, "CREATED", "a", int(account), UNSET)
     body = models.BindRequest(reissued_card_id=old)
-    answer = step("reissue", lambda: bind(new, body=body), 202, models.Accepted)
-    follow("reissue", answer, f"/wallet/v2/cards/{new}/noname/bind", "BindResult", UNSET)
+    response = step("reissue", lambda: bind(new, body=body), 202, models.Accepted)
+    follow("reissue", response, f"/wallet/v2/cards/{new}/noname/bind", "BindResult", UNSET)
     card("a reissued card", old, "REISSUED", "a", int(account), new)
-    is_told = lambda it: it.parsed.type_ == "urn:bindery:problem:card-not-unbound"  # noqa: E731
-    step("bind of a bound card", lambda: bind(new), 409, models.Problem, is_told)
+    is_named = lambda it: it.parsed.type_ == "urn:bindery:problem:card-not-unbound"  # noqa: E731
+    step("bind of a bound card", lambda: bind(new), 409, models.Problem, is_named)
 
 
 def cancel(name: str, bulk: str, cancel_type: str, ids: Any, *codes: str) -> None:
-    """Cancels items of a bulk, which come to these ends."""
+    """Cancels items of a bulk, with these result codes."""
     of_type = models.CancelBulkRequestCancelType(cancel_type)
     body = models.CancelBulkRequest(cancel_type=of_type, external_ids=ids)
-    answer = step(name, lambda: call("noname", "cancel_bulk", bulk, body=body), 202, models.Accepted)
-    follow(name, answer, f"/cards/v1/bulks/{bulk}/cancel", "CancellationResult", *codes)
+    response = step(name, lambda: call("noname", "cancel_bulk", bulk, body=body), 202, models.Accepted)
+    follow(name, response, f"/cards/v1/bulks/{bulk}/cancel", "CancellationResult", *codes)
 
 
 def cancels(bulk: str) -> None:
-    """Some items are canceled, and then all."""
+    """Cancels some items, and then all."""
     both, bound = "EXTERNAL_ID_AND_CARD_CANCELED", "INVALID_CARD_STATUS_FOR_CANCELLATION"
     cancel("cancel some", bulk, "PARTIAL", ["c", "no-such-item"], both, "EXTERNAL_ID_NOT_FOUND")
     is_in_part = lambda it: (it.parsed.status, it.parsed.cancellation.state) == ("COMPLETED", "PARTIAL")  # noqa: E731
-    read("a bulk that is canceled in part", bulk, is_in_part)
+    read("a partly canceled bulk", bulk, is_in_part)
     cancel("cancel all", bulk, "FULL", None, bound, bound, both, both, "ALREADY_CANCELED")
-    read("a bulk that was canceled", bulk, lambda it: it.parsed.counts.canceled == 3)
-    step("increment of a bulk that was canceled", lambda: increment(bulk, "f"), 409, models.Problem)
+    read("a canceled bulk", bulk, lambda it: it.parsed.counts.canceled == 3)
+    step("increment of a canceled bulk", lambda: increment(bulk, "f"), 409, models.Problem)
 
     other = needs(create("create another", has_nothing_null, external_ids=["a"])).parsed.id
     cancel("cancel before a start", other, "FULL", UNSET, "EXTERNAL_ID_CANCELED")
     is_over = lambda it: (it.parsed.status, it.parsed.cancellation.state) == ("COMPLETED", "FULL")  # noqa: E731
-    read("a bulk of which all is canceled", other, is_over)
+    read("a completely canceled bulk", other, is_over)
 
 
 def refusals() -> None:
-    """What is wrong is told so that the client understands it."""
+    """Checks that the client parses error responses."""
     body = models.CreateBulkRequest(program_id=1, external_ids=[])
     is_named = lambda it: it.parsed.errors[0].pointer == "/external_ids"  # noqa: E731
     step("create of nothing", lambda: call("noname", "create_bulk", body=body), 400, models.Problem, is_named)
-    none = models.CancelBulkRequest(cancel_type=models.CancelBulkRequestCancelType.PARTIAL, external_ids=[])
-    step("cancel of nothing", lambda: call("noname", "cancel_bulk", "any", body=none), 406, models.Problem)
+    empty = models.CancelBulkRequest(cancel_type=models.CancelBulkRequestCancelType.PARTIAL, external_ids=[])
+    step("cancel of nothing", lambda: call("noname", "cancel_bulk", "any", body=empty), 406, models.Problem)
     step("no such bulk", lambda: call("noname", "get_bulk", "no-such-bulk"), 404, models.Problem)
     step("a bad token", lambda: call("noname", "get_card", 1, by=client("none")), 401, models.GatewayMessage)
 
 
 def orders() -> None:
-    """Orders are canceled, in JSON."""
+    """Cancels orders in JSON."""
     entries = [models.CancellationCreation(order_id=1), models.CancellationCreation(), None]
-    told = ["Order was not found."], ["OrderID is required."], ["Cancellation instruction is missing."]
-    is_told = lambda it: [(one.success, one.errors) for one in it.parsed] == [(False, one) for one in told]  # noqa: E731
-    step("cancel orders", lambda: call("orders", "cancel_orders", body=entries), 200, list, is_told)
-    nobody = lambda: call("orders", "cancel_orders", body=entries, by=client("none"))  # noqa: E731
-    step("cancel orders by a bad token", nobody, 401, str)
+    errors = ["Order was not found."], ["OrderID is required."], ["Cancellation instruction is missing."]
+    expected = [(False, one) for one in errors]
+    has_errors = lambda it: [(one.success, one.errors) for one in it.parsed] == expected  # noqa: E731
+    step("cancel orders", lambda: call("orders", "cancel_orders", body=entries), 200, list, has_errors)
+    refused = lambda: call("orders", "cancel_orders", body=entries, by=client("none"))  # noqa: E731
+    step("cancel orders with a bad token", refused, 401, str)
 
 
 started = bulks()

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Runs cargo-mutants on the rules, on the readers and writers of orders, and on how an endpoint reads its requests.
+"""Runs cargo-mutants on the rules, on the readers and writers of orders, and on the reading of requests.
 
-Only unit and property tests decide. The modules are copied into a small workspace without AWS's SDK, so that a mutant
-is built in seconds, not in half a minute; what they use of the rest is replaced below. Arguments go to cargo-mutants:
+Only unit and property tests run. The modules are copied into a small workspace without the AWS SDK, so that a mutant
+builds in seconds instead of half a minute. The parts of other modules that they use are replaced below. Arguments go to
+cargo-mutants:
 
-    tests/scripts/mutants.py                      all of them (an hour and a half on two cores)
+    tests/scripts/mutants.py                      all mutants (an hour and a half on two cores)
     tests/scripts/mutants.py -f '**/person.rs'    one file
-    tests/scripts/mutants.py --in-diff FILE       what a diff changes
+    tests/scripts/mutants.py --in-diff FILE       the changes of a diff
 
 Needs cargo-mutants: cargo install --locked cargo-mutants.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / "target" / "mutants"
 
-# What is copied into each package, and the crates that it uses.
+# The files to copy into each package, and the crates that it uses.
 PACKAGES = {
     "shared": (["domain", "number.rs"], "serde serde_json thiserror time uuid"),
     "requests": (
@@ -33,7 +34,7 @@ PACKAGES = {
 SOURCES = {"shared": "shared/src", "requests": "shared/src", "cancel-orders": "functions/cancel-orders/src"}
 FOR_TESTS = "fastrand proptest rstest"
 
-# What stands in place of the rest.
+# Replacements for the other modules.
 REPLACED = {
     "shared/src/lib.rs": "pub mod domain;\npub mod number;\n",
     "cancel-orders/src/lib.rs": "mod entry;\npub mod entry_status;\npub mod wire;\n",
@@ -102,7 +103,7 @@ def manifest(package: str, crates: str) -> str:
 
 
 def copy() -> None:
-    """Makes the small workspace."""
+    """Creates the small workspace."""
     for package, (names, crates) in PACKAGES.items():
         shutil.rmtree(SCRATCH / package, ignore_errors=True)
         for name in names:
@@ -117,21 +118,21 @@ def copy() -> None:
     dependencies = dependencies_of((ROOT / "Cargo.toml").read_text())
     members = ", ".join(f'"{package}"' for package in PACKAGES)
     head = f'[workspace]\nresolver = "3"\nmembers = [{members}]\n'
-    # Nobody debugs a mutant.
+    # Debug information is not needed.
     (SCRATCH / "Cargo.toml").write_text(f"{head}\n{dependencies}\n\n[profile.dev]\ndebug = false\n")
     if not (SCRATCH / "Cargo.lock").exists():
         shutil.copyfile(ROOT / "Cargo.lock", SCRATCH / "Cargo.lock")
 
 
 def dependencies_of(manifest: str) -> str:
-    """Returns the workspace's dependencies; of its own packages, `shared` alone."""
+    """Returns the workspace's dependencies. Of its own packages, only `shared` is included."""
     section = re.search(r"\[workspace.dependencies\].*?(?=\n\[)", manifest, re.DOTALL).group()
     lines = section.split("\n")
     return "\n".join(line for line in lines if "path = " not in line or line.startswith("shared "))
 
 
 def main() -> int:
-    """Runs cargo-mutants there."""
+    """Runs cargo-mutants in the small workspace."""
     copy()
     command = ["cargo", "mutants", "--workspace", "--in-place", "--output", str(SCRATCH)]
     command += ["--config", str(ROOT / ".cargo/mutants.toml"), *sys.argv[1:]]

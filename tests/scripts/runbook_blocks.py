@@ -1,4 +1,4 @@
-"""Every block of the runbook runs, in order, and does what the page says of it."""
+"""Runs every block of the runbook, in order, and checks that it does what the page says."""
 
 import os
 import re
@@ -16,12 +16,12 @@ dynamodb = boto3.client("dynamodb")
 
 
 def rfc3339(at: float) -> str:
-    """Returns the second, in UTC."""
+    """Returns this time in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def is_restored() -> bool:
-    """Returns whether the restored table has the settings that no restore brings."""
+    """Returns whether the restored table has the settings that a restore does not copy."""
     live = dynamodb.describe_time_to_live(TableName=RESTORED)["TimeToLiveDescription"]["TimeToLiveStatus"]
     backups = dynamodb.describe_continuous_backups(TableName=RESTORED)["ContinuousBackupsDescription"]
     recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
@@ -32,29 +32,29 @@ def is_restored() -> bool:
 
 
 def delete_restored() -> bool:
-    """Deletes the restored table, and returns whether it was that one."""
+    """Deletes the restored table, and returns whether that table was deleted."""
     dynamodb.update_table(TableName=RESTORED, DeletionProtectionEnabled=False)
     return dynamodb.delete_table(TableName=RESTORED)["TableDescription"]["TableName"] == RESTORED
 
 
 def are_closed() -> bool:
-    """Returns whether the endpoints that accept instructions are closed, and no other."""
+    """Returns whether exactly those endpoints are closed that accept instructions."""
     return closed() == {name for name, row in endpoints().items() if row["accepts_instructions"]} != set()
 
 
-# What there must be after the block that has these words.
+# Conditions that must hold after the block that contains these words.
 OUTCOMES = {
     "workers stop": ("the workers have stopped", lambda: set(states().values()) == {"Disabled"}),
     "workers start": ("the workers run", lambda: set(states().values()) == {"Enabled"}),
     "api close": ("the endpoints are closed", are_closed),
     "api open": ("the endpoints are open", lambda: not closed()),
     "restore-table": ("the table is restored", is_restored),
-    "check --table": ("it fits together, and is not needed any more", delete_restored),
+    "check --table": ("the restored table is consistent, and is deleted", delete_restored),
 }
 
 
 def run_blocks(names: dict[str, str]) -> None:
-    """Runs every block with these variables, after the first, which is for all."""
+    """Runs every block with these variables. The first block is prepended to each of the others."""
     preparing, *blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "infra" / "RUNBOOK.md").read_text(), re.DOTALL)
     path = f"{BINARIES}:{ROOT / 'target' / 'tests-venv' / 'bin'}:{os.environ['PATH']}"
     now = rfc3339(time.time())
@@ -70,4 +70,4 @@ def run_blocks(names: dict[str, str]) -> None:
             what, holds = OUTCOMES[words]
             check(what, holds())
             seen.add(words)
-    check("all of it did something", seen == set(OUTCOMES))
+    check("every expected outcome was checked", seen == set(OUTCOMES))

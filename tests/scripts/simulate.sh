@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Random instructions in bad weather, for as long as you like: see ./tests/scripts/simulate.sh --help. Starts a stack of its own, like
-# ./tests/run, and stops it again.
+# Simulates random instructions under random faults, for as long as you like. --help lists the options. Starts its own
+# stack, like ./tests/run, and stops it afterwards.
 #
-#   ./tests/scripts/simulate.sh                                       every fault with every flow: the table of tests/results/SIMULATION.md
-#   ./tests/scripts/simulate.sh --seed 7 --flow bulks --fault deaths  one run, as it was drawn before
+#   ./tests/scripts/simulate.sh     every fault with every flow: the table of tests/results/SIMULATION.md
+#   ./tests/scripts/simulate.sh --seed 7 --flow bulks --fault crashes     repeats a single run
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"

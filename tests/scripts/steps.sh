@@ -1,4 +1,5 @@
-# For `source`: a script's steps. Each says how long it took, also in the file BINDERY_STEPS.
+# Runs the steps of a script, and prints how long each took. Also writes the times to the file BINDERY_STEPS. To be
+# sourced.
 fail() { printf '%s: %s\n' "$(basename "$0")" "$1" >&2; exit 1; }
 step() { # name, command...
     echo "==> $1"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Deploys what the template brings for subscribers, as a stack of its own, and has events go all the way.
+"""Deploys the template's resources for subscribers as a separate stack, and sends events through them.
 
-Called by ./tests/run. Of the template, it takes what is conditional on a subscriber, and what that names: so every
-event of the other tests is spared the way. The webhook's endpoint is the example in examples/webhook-consumer, behind
-a sink that answers other things first. The emulator makes no API destination from a template: one is made as the
-template has it.
+Called by ./tests/run. The stack contains only the resources that are conditional on a subscriber, and those that they
+reference, so that the other tests' events do not pass through it. The webhook's endpoint is the example in
+examples/webhook-consumer, behind a sink that can inject other responses. The emulator creates no API destination from a
+template, so the script creates one with the template's properties.
 """
 
 import json
@@ -38,12 +38,12 @@ events, secrets = deploy.client(settings, "events"), deploy.client(settings, "se
 
 
 class Sink:
-    """An endpoint: answers what it is told to, and otherwise passes requests on to the consumer, if it has one."""
+    """An endpoint that responds with injected faults, and otherwise forwards requests to its consumer."""
 
     def __init__(self) -> None:
         self.consumer: str | None = None
         self.requests: list[tuple[dict[str, str], bytes]] = []
-        # Statuses, one for each of the next requests.
+        # Statuses for the next requests.
         self.faults: list[int] = []
         self.url = ""
 
@@ -53,7 +53,7 @@ class Sink:
         return Response(self.faults.pop(0) if self.faults else self.consume())
 
     def consume(self) -> int:
-        """What the consumer answers to the last request."""
+        """Forwards the last request to the consumer, and returns the status."""
         headers, body = self.requests[-1]
         if not self.consumer:
             return 204
@@ -63,14 +63,14 @@ class Sink:
             return error.code
 
     def wait(self, what: str, event: dict[str, Any], count: int = 1) -> list[tuple[dict[str, str], bytes]]:
-        """The requests of the event, once there are so many."""
+        """Waits until this many requests with the event have arrived, and returns them."""
         mine = lambda: [one for one in self.requests if json.loads(one[1]) == event]  # noqa: E731
         return eventually(what, lambda: len(mine()) >= count and mine())
 
 
 @contextmanager
 def listening() -> Iterator[Sink]:
-    """A sink at a URL of its own."""
+    """Yields a sink with its own URL."""
     sink = Sink()
     with serving(sink.respond) as url:
         sink.url = f"{url}/hooks"
@@ -79,7 +79,7 @@ def listening() -> Iterator[Sink]:
 
 @contextmanager
 def consumer(secret: str, database: Path) -> Iterator[str]:
-    """The example, with this key."""
+    """Runs the example consumer with this key, and yields its URL."""
     port = free_port()
     program = ROOT / "examples" / "webhook-consumer" / "consumer.py"
     process = subprocess.Popen(
@@ -101,13 +101,13 @@ def consumer(secret: str, database: Path) -> Iterator[str]:
 
 
 def part(template: dict[str, Any], condition: str) -> dict[str, Any]:
-    """What the template has on this condition, and what that names."""
+    """Returns the template with only the resources on this condition, and those that they reference."""
     resources, wanted = template["Resources"], {}
 
     def want(name: str) -> None:
         if name in resources and name not in wanted:
             wanted[name] = resources[name]
-            # Deployments are left out here, as on the local stack.
+            # Deployment preferences are left out, as on the local stack.
             properties = {key: value for key, value in resources[name].items() if key != "DeploymentPreference"}
             for other in re.findall(r"[A-Za-z0-9]+", json.dumps(properties)):
                 want(other)
@@ -123,19 +123,19 @@ def part(template: dict[str, Any], condition: str) -> dict[str, Any]:
 
 
 def publish(bus: str) -> dict[str, Any]:
-    """A new event, as Bindery publishes it."""
+    """Publishes a new event as Bindery does, and returns it."""
     event = {
         "event_id": str(uuid.uuid4()), "schema_version": 1, "domain": "cards", "event_type": "bind_card",
         "org_id": TENANT, "cid": "subscribers", "timestamp": "2026-11-22T03:50:32.821Z", "data": {"card_name": "é"},
     }  # fmt: skip
     entry = {"Source": "bindery", "DetailType": "bind_card", "Detail": json.dumps(event), "EventBusName": bus}
-    answer = events.put_events(Entries=[entry])
-    check("an event is published", answer["FailedEntryCount"] == 0)
+    published = events.put_events(Entries=[entry])
+    check("an event is published", published["FailedEntryCount"] == 0)
     return event
 
 
 def bindery(*arguments: str) -> Any:
-    """What the operator's tool prints of this stack."""
+    """Runs the operator's tool on this stack, and returns its output."""
     command = [binary("bindery"), "--stack", STACK, "--json", "--yes", *arguments]
     done = subprocess.run(command, env={**os.environ, **settings.aws_environment()}, capture_output=True, text=True)
     check(f"bindery {' '.join(arguments)}", done.returncode == 0 or print(done.stderr))
@@ -143,12 +143,12 @@ def bindery(*arguments: str) -> Any:
 
 
 def handled(database: Path) -> int:
-    """How many events the consumer has handled."""
+    """Returns the number of events that the consumer has handled."""
     return sqlite3.connect(database).execute("SELECT count(*) FROM events").fetchone()[0]
 
 
 def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
-    """From the bus through rule, queue and worker to the consumer; late, twice, and given up."""
+    """Sends events from the bus to the consumer, with a retry, a duplicate and a dead letter."""
     database = directory / "events.sqlite"
     # The emulator does not know `ExcludePunctuation`.
     template["Resources"]["WebhookSecret"]["Properties"]["GenerateSecretString"]["ExcludeCharacters"] = punctuation
@@ -158,46 +158,46 @@ def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
     print(f"deployed in {time.monotonic() - started:.0f} s")
     bus, secret = outputs["EventBusName"], outputs["WebhookSecretArn"]
     key = secrets.get_secret_value(SecretId=secret)["SecretString"]
-    # As infra/README.md has it.
+    # As described in infra/README.md.
     secrets.put_secret_value(SecretId=secret, SecretString=f"{sink.url} {key}")
-    told = json.dumps(deploy.client(settings, "cloudformation").describe_stacks(StackName=STACK), default=str)
+    visible = json.dumps(deploy.client(settings, "cloudformation").describe_stacks(StackName=STACK), default=str)
     functions = deploy.client(settings, "lambda")
-    told += json.dumps(functions.get_function_configuration(FunctionName=f"{STACK}-webhook-worker"), default=str)
-    check("where to is nowhere but in the secret", sink.url not in told and secret in told)
+    visible += json.dumps(functions.get_function_configuration(FunctionName=f"{STACK}-webhook-worker"), default=str)
+    check("the URL is only in the secret", sink.url not in visible and secret in visible)
     with consumer(f"whsec_{key}", database) as url:
         sink.consumer = url
         event = publish(bus)
-        sink.wait("it is delivered", event)
-        eventually("the library verifies it, and it is handled", lambda: handled(database) == 1)
+        sink.wait("the event is delivered", event)
+        eventually("the library verifies it, and the consumer handles it", lambda: handled(database) == 1)
 
         sink.faults = [500]
         event = publish(bus)
-        [first, second] = sink.wait("what was not taken comes again", event, count=2)
-        check("as the same event", first[0]["webhook-id"] == second[0]["webhook-id"] == event["event_id"])
+        [first, second] = sink.wait("a failed delivery is repeated", event, count=2)
+        check("with the same event ID", first[0]["webhook-id"] == second[0]["webhook-id"] == event["event_id"])
         waited = int(second[0]["webhook-timestamp"]) - int(first[0]["webhook-timestamp"])
-        check(f"after a wait that is not the visibility timeout's ({waited} s)", 7 <= waited <= 16)
+        check(f"after the backoff, not after the visibility timeout ({waited} s)", 7 <= waited <= 16)
         eventually("and is handled", lambda: handled(database) == 2)
-        check("a repeat is taken", sink.consume() == 204)
+        check("a duplicate is accepted", sink.consume() == 204)
         check("and dropped", handled(database) == 2)
 
         sink.faults = [410]
         event = publish(bus)
-        letters = eventually("what nobody wants is buried", lambda: bindery("dead-letters", "webhook"))
+        letters = eventually("a refused event is dead-lettered", lambda: bindery("dead-letters", "webhook"))
         check("with its reason", "410" in letters[0]["reason"] and letters[0]["tenant"] == TENANT or print(letters))
         bindery("redrive", "webhook", "--all")
-        sink.wait("what is sent back comes again", event, count=2)
+        sink.wait("a redriven event is delivered again", event, count=2)
         eventually("and is handled", lambda: handled(database) == 3)
         [row] = [row for row in bindery("queues") if row["queue"] == "webhook"]
-        check("nothing is left", row["dead"] == 0)
+        check("no dead letter remains", row["dead"] == 0)
 
 
 def api_destination(template: dict[str, Any], sink: Sink) -> None:
-    """EventBridge posts events itself, with the key."""
+    """Checks that EventBridge posts events to an API destination, with the key."""
     resources = template["Resources"]
     bus, name = f"{STACK}-destination", f"{STACK}-events"
     events.create_event_bus(Name=bus)
     authorization = resources["ApiDestinationConnection"]["Properties"]["AuthorizationType"]
-    key = {"ApiKeyName": template["Parameters"]["ApiDestinationHeader"]["Default"], "ApiKeyValue": "of-nobody-else"}
+    key = {"ApiKeyName": template["Parameters"]["ApiDestinationHeader"]["Default"], "ApiKeyValue": "not-for-the-log"}
     connection = events.create_connection(
         Name=name, AuthorizationType=authorization, AuthParameters={"ApiKeyAuthParameters": key}
     )
@@ -218,19 +218,19 @@ def api_destination(template: dict[str, Any], sink: Sink) -> None:
         "RoleArn": role,
     }
     events.put_targets(Rule=name, EventBusName=bus, Targets=[target])
-    [(headers, _)] = sink.wait("the API destination gets the event, and nothing around it", publish(bus))
-    check("with its key", headers["x-api-key"] == "of-nobody-else")
+    [(headers, _)] = sink.wait("the API destination receives the event without its envelope", publish(bus))
+    check("with its key", headers["x-api-key"] == "not-for-the-log")
 
 
 def main() -> None:
-    """All of it."""
+    """Runs all checks."""
     template = read_template()
     try:
         with tempfile.TemporaryDirectory() as directory, listening() as first, listening() as second:
             api_destination(template, first)
             webhooks(template, Path(directory), second)
     finally:
-        # Or its worker would go on asking for messages.
+        # Otherwise its worker would continue to poll for messages.
         deploy.client(settings, "cloudformation").delete_stack(StackName=STACK)
 
 

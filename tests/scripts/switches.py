@@ -1,6 +1,6 @@
-"""The operator's switches, on the deployed stack: workers are stopped and started, endpoints closed and opened.
+"""Tests the operator's switches on the deployed stack: stops and starts workers, closes and opens endpoints.
 
-What there is to switch is compared with the template as it was deployed, so that nothing that is added is left out.
+Compares the workers and endpoints with the deployed template, so that none that is added later can be forgotten.
 """
 
 import json
@@ -32,10 +32,10 @@ READING = "GET"
 
 
 def of_template(event_type: str) -> dict[str, list[dict[str, Any]]]:
-    """Returns the template's functions that have events of this type, by name, with these events."""
+    """Returns the properties of the template's events of this type, by function."""
     found = {}
     for resource in json.loads(TEMPLATE.read_text())["Resources"].values():
-        # What has a condition is not deployed here.
+        # Functions with a condition are not deployed here.
         if resource["Type"] == "AWS::Serverless::Function" and "Condition" not in resource:
             name = resource["Metadata"]["BuildProperties"]["Binary"]
             events = [event for event in resource["Properties"].get("Events", {}).values()]
@@ -44,29 +44,29 @@ def of_template(event_type: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def workers(*arguments: str) -> dict[str, dict[str, Any]]:
-    """Returns what `bindery workers` prints, by worker."""
+    """Runs `bindery workers`, and returns its rows by worker."""
     return {row["worker"]: row for row in json.loads(bindery("--json", "--yes", "workers", *arguments))}
 
 
 def endpoints(*arguments: str) -> dict[str, dict[str, Any]]:
-    """Returns what `bindery api` prints, by endpoint."""
+    """Runs `bindery api`, and returns its rows by endpoint."""
     return {row["endpoint"]: row for row in json.loads(bindery("--json", "--yes", "api", *arguments))}
 
 
 def states() -> dict[str, str]:
-    """Returns the workers' states, as Lambda has them."""
+    """Returns the states of the workers' event source mappings."""
     return {name: mapping["State"] for name, mapping in mappings().items()}
 
 
 def closed() -> set[str]:
-    """Returns the endpoints that have no concurrency, as Lambda has it."""
+    """Returns the endpoints whose reserved concurrency is zero."""
     names = {name: f"{os.environ['BINDERY_STACK']}-{name}" for name in of_template("HttpApi")}
     found = {name: functions.get_function_concurrency(FunctionName=full) for name, full in names.items()}
     return {name for name, one in found.items() if one.get("ReservedConcurrentExecutions") == 0}
 
 
 def denying(path: str, name: str, method: str = "PUT") -> AbstractContextManager[str]:
-    """Yields the address of an AWS that allows the caller everything but this."""
+    """Yields the URL of a proxy to AWS that denies the caller this request only."""
 
     def respond(request: Request) -> Response:
         if request.method == method and path in request.path and name in request.path:
@@ -78,12 +78,13 @@ def denying(path: str, name: str, method: str = "PUT") -> AbstractContextManager
 
 
 def taking_its_time() -> tuple[AbstractContextManager[str], list[str]]:
-    """Returns the address of an AWS whose mappings change as slowly as Lambda's do, and the calls that it got.
+    """Returns a proxy to AWS whose mappings change as slowly as Lambda's do, and the methods of the calls to it.
 
-    The first change is refused, because another is under way; then the new state is only seen at the third look.
+    The proxy refuses the first change, because another is in progress. After the second, the third read shows the new
+    state.
     """
     calls: list[str] = []
-    looks: dict[str, int] = {}
+    hidden_reads: dict[str, int] = {}
 
     def respond(request: Request) -> Response:
         if MAPPINGS not in request.path:
@@ -94,9 +95,9 @@ def taking_its_time() -> tuple[AbstractContextManager[str], list[str]]:
             return Response(400, {"x-amzn-ErrorType": "ResourceInUseException"}, body)
         response = forward(request, os.environ["AWS_ENDPOINT_URL"])
         if request.method == "PUT":
-            looks[request.path] = 2
-        if looks.get(request.path, 0):
-            looks[request.path] -= 1
+            hidden_reads[request.path] = 2
+        if hidden_reads.get(request.path, 0):
+            hidden_reads[request.path] -= 1
             mapping = json.loads(response.body)
             mapping["State"] = {"Disabled": "Disabling", "Enabled": "Enabling"}[mapping["State"]]
             response.body = json.dumps(mapping).encode()
@@ -106,89 +107,92 @@ def taking_its_time() -> tuple[AbstractContextManager[str], list[str]]:
 
 
 def nothing_is_changed_by_mistake() -> None:
-    """A name that is wrong, a stack that is not there, nobody who agrees."""
+    """Checks that a wrong name, a missing stack, or a missing confirmation changes nothing."""
     before = states()
     wrong = run("--yes", "workers", "stop", "--except", "bind-card-worker", "--except", "bind-card")
     check("an unknown worker is refused", wrong.returncode == 1 and "no worker bind-card;" in wrong.stderr)
-    check("with the names that there are", all(name in wrong.stderr for name in before))
+    check("with a list of the workers", all(name in wrong.stderr for name in before))
     for command in (["workers", "stop"], ["api", "close"]):
         unasked = run(*command)
-        check(f"{' '.join(command)} asks first", unasked.returncode == 1 and "--yes" in unasked.stderr)
+        check(f"{' '.join(command)} asks for confirmation", unasked.returncode == 1 and "--yes" in unasked.stderr)
         nowhere = run("--stack", "bindery-nowhere", "--yes", *command)
-        check("a stack that is not there is named", nowhere.returncode == 1 and "bindery-nowhere" in nowhere.stderr)
+        check("a missing stack is named", nowhere.returncode == 1 and "bindery-nowhere" in nowhere.stderr)
     unknown = run("dead-letters", "bind")
     check("an unknown queue is refused", unknown.returncode == 1 and "no queue bind;" in unknown.stderr)
     names = [row["queue"] for row in json.loads(bindery("--json", "queues"))]
-    check("with the names that there are", len(names) > 4 and all(name in unknown.stderr for name in names))
+    check("with a list of the queues", len(names) > 4 and all(name in unknown.stderr for name in names))
     check("nothing was changed", states() == before and not closed())
 
 
 def stopped_workers_take_nothing(events: TenantEvents, card: int) -> None:
-    """All of them but those that are excepted; what waits is handled when they start."""
+    """Checks that all workers stop except the excluded ones, and handle waiting messages when they start."""
     names = set(of_template("SQS"))
     check("every worker of the template is listed", set(workers()) == names == set(mappings()))
-    check("and takes messages", set(states().values()) == {"Enabled"})
+    check("and receives messages", set(states().values()) == {"Enabled"})
     queues = {row["queue"] for row in json.loads(bindery("--json", "queues"))}
-    check("each from a queue that is listed", {row["queue"] for row in workers().values()} <= queues)
+    check("each from a listed queue", {row["queue"] for row in workers().values()} <= queues)
 
     but_one = workers("stop", "--except", "start-bulk-worker")
-    check("all but the excepted are stopped", set(but_one) == names - {"start-bulk-worker"})
+    check("all except the excluded worker are stopped", set(but_one) == names - {"start-bulk-worker"})
     rest = {name: "Enabled" if name == "start-bulk-worker" else "Disabled" for name in names}
-    check("as Lambda says, too", states() == rest and all(row["changed"] for row in but_one.values()))
+    check("Lambda shows the same states", states() == rest and all(row["changed"] for row in but_one.values()))
     operation = bind(card)
     issue(events, 1)
-    check("the excepted works; the others' messages wait", depth("bind-card") == 1 and not events.take())
+    check("the excluded worker works; the others' messages wait", depth("bind-card") == 1 and not events.take())
 
     all_of_them = workers("stop")
     check("all are stopped", set(states().values()) == {"Disabled"} and set(all_of_them) == names)
     changed = {name for name, row in all_of_them.items() if row["changed"]}
-    check("stopping again changes nothing but what ran", changed == {"start-bulk-worker"})
+    check("stopping again changes only the running worker", changed == {"start-bulk-worker"})
 
     one = mappings()["cancel-bulk-worker"]["UUID"]
     with denying(MAPPINGS, one) as address:
         denied = run("--json", "--yes", "workers", "start", AWS_ENDPOINT_URL=address)
-    check("one that may not be started is named", denied.returncode == 1 and "cancel-bulk-worker: " in denied.stderr)
-    check("and the rights that are needed", "AccessDenied" in denied.stderr and "infra/README.md" in denied.stderr)
     check(
-        "it holds up no other",
+        "a worker that could not be started is named",
+        denied.returncode == 1 and "cancel-bulk-worker: " in denied.stderr,
+    )
+    check("and the required permissions", "AccessDenied" in denied.stderr and "infra/README.md" in denied.stderr)
+    check(
+        "the other workers start",
         [name for name, state in states().items() if state == "Disabled"] == ["cancel-bulk-worker"],
     )
     take_bound(events, {card})
-    check("what waited is handled", call("GET", f"/operations/{operation}", 200)["status"] == "SUCCEEDED")
+    check("waiting messages are handled", call("GET", f"/operations/{operation}", 200)["status"] == "SUCCEEDED")
 
     slow, calls = taking_its_time()
     with slow as address:
         started = run("--json", "--yes", "workers", "start", AWS_ENDPOINT_URL=address)
-    check("a slow change is waited for", started.returncode == 0 or print(started.stderr))
+    check("the tool waits for a slow change", started.returncode == 0 or print(started.stderr))
     rows = json.loads(started.stdout)
-    check("until it is seen", {row["state"] for row in rows} == {"Enabled"} and calls.count("PUT") == 2)
-    check("at the second try", [row["worker"] for row in rows if row["changed"]] == ["cancel-bulk-worker"])
-    check("all take messages", set(states().values()) == {"Enabled"})
+    check("until it is visible", {row["state"] for row in rows} == {"Enabled"} and calls.count("PUT") == 2)
+    check("after a second attempt", [row["worker"] for row in rows if row["changed"]] == ["cancel-bulk-worker"])
+    check("all receive messages", set(states().values()) == {"Enabled"})
 
 
 def closed_endpoints_refuse_instructions(events: TenantEvents, card: int) -> None:
-    """And those that read go on."""
+    """Checks that closed endpoints refuse instructions while the reading endpoints continue to work."""
     routes = of_template("HttpApi")
     accepting = {name for name, found in routes.items() if any(route["Method"] != READING for route in found)}
     listed = endpoints()
     check("every endpoint of the template is listed", set(listed) == set(routes))
     found = {name for name, row in listed.items() if row["accepts_instructions"]}
-    check("those that accept instructions are told from readers", found == accepting and found != set(routes))
+    check("endpoints that accept instructions are marked", found == accepting and found != set(routes))
     check("all are open", {row["state"] for row in listed.values()} == {"open"} and not closed())
 
     with denying(CONCURRENCY, "bind-card/") as address:
         denied = run("--yes", "api", "close", AWS_ENDPOINT_URL=address)
-    check("one that may not be closed is named", denied.returncode == 1 and "bind-card: " in denied.stderr)
-    check("and holds up no other", closed() == accepting - {"bind-card"})
+    check("an endpoint that could not be closed is named", denied.returncode == 1 and "bind-card: " in denied.stderr)
+    check("and the others are closed", closed() == accepting - {"bind-card"})
     rows = endpoints("close")
     check("all are closed", closed() == accepting == set(rows))
     check("closing again changes nothing else", [name for name, row in rows.items() if row["changed"]] == ["bind-card"])
-    # AWS's gateway answers 503 to what Lambda does not run, the emulator's 429.
+    # If Lambda does not run the function, AWS's gateway responds 503, and the emulator's responds 429.
     refused = [send("PUT", bind_path(card)), send("POST", "/cards/v1/bulks", json={"program_id": 1})]
     statuses = {one.status_code for one in refused}
     check("instructions are refused", statuses <= {429, 503} or print(statuses))
-    check("and nothing comes of them", depth("bind-card") == 0 and not events.take())
-    check("cards are read", call("GET", f"/cards/v1/cards/{card}", 200)["card_id"] == card)
+    check("and have no effect", depth("bind-card") == 0 and not events.take())
+    check("cards can be read", call("GET", f"/cards/v1/cards/{card}", 200)["card_id"] == card)
     reopened = endpoints("open")
     check("all are open again", not closed() and {row["changed"] for row in reopened.values()} == {True})
     operation = bind(card)

@@ -1,4 +1,4 @@
-"""A queue of one tenant's events."""
+"""Receives the events of one tenant."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import boto3
 
 
 class TenantEvents:
-    """A queue that gets one tenant's events from the stack's bus."""
+    """A queue that receives one tenant's events from the stack's bus."""
 
     def __init__(self, name: str, tenant: str) -> None:
         self.sqs, self.bus = boto3.client("sqs"), boto3.client("events")
@@ -20,7 +20,7 @@ class TenantEvents:
         self.bus.put_targets(**self.rule, Targets=[{"Id": "queue", "Arn": arn}])
 
     def take(self, wait_seconds: int = 0) -> list[dict[str, Any]]:
-        """Returns up to ten events that are there now, or within this time, and deletes them."""
+        """Receives up to ten events, waiting at most this long, and deletes them from the queue."""
         received = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_seconds)
         messages = received.get("Messages", [])
         for message in messages:

@@ -1,4 +1,4 @@
-//! Bulks of the deployed stack, as a client makes and reads them.
+//! Bulks of the deployed stack, created and read through the API.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,39 @@ use serde_json::{Value, json};
 
 use crate::stack::{ACCOUNT, Tenant, parts};
 
-/// Where bulks are.
+/// The path of bulks.
 pub const BULKS: &str = "/cards/v1/bulks";
 
-/// That many external IDs.
+/// Returns an external ID for each number of the range.
 #[must_use]
 pub fn ids(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("card-{number:05}")).collect()
 }
 
-/// A POST, to be refined and sent.
+/// Returns a POST request to this path.
 pub fn post(tenant: &Tenant, path: &str) -> RequestBuilder {
     tenant.request(Method::POST, path, &tenant.token(ACCOUNT))
 }
 
-/// A PUT to the bulk, to be refined and sent.
+/// Returns a PUT request to the bulk.
 pub fn put(tenant: &Tenant, bulk: &str) -> RequestBuilder {
     tenant.request(Method::PUT, &format!("{BULKS}/{bulk}"), &tenant.token(ACCOUNT))
 }
 
-/// The body of a creation.
+/// Returns the body of a request to create a bulk.
 #[must_use]
 pub fn creation(external_ids: &[String]) -> Value {
     json!({ "program_id": 5, "external_ids": external_ids })
 }
 
-/// Creates a bulk; answers its ID.
+/// Creates a bulk, and returns its ID.
 pub async fn create(tenant: &Tenant, external_ids: &[String]) -> String {
     let (status, _, body) = parts(post(tenant, BULKS).json(&creation(external_ids)).send().await.unwrap()).await;
     assert_eq!(status, 201, "{body}");
     body["id"].as_str().unwrap().to_owned()
 }
 
-/// Starts the bulk; answers the operation once it has ended.
+/// Starts the bulk, waits until the operation has ended, and returns it.
 pub async fn start(tenant: &Tenant, bulk: &str) -> Value {
     let response = post(tenant, &format!("{BULKS}/{bulk}/start")).send().await.unwrap();
     let (status, location, body) = parts(response).await;
@@ -47,7 +47,7 @@ pub async fn start(tenant: &Tenant, bulk: &str) -> Value {
     tenant.ended(&location).await
 }
 
-/// All items of the bulk, page by page: external ID → state and card.
+/// Reads all items of the bulk in pages of `limit`. Returns state and card by external ID.
 pub async fn items(tenant: &Tenant, bulk: &str, limit: usize) -> BTreeMap<String, (String, Option<u64>)> {
     let mut items = BTreeMap::new();
     let mut cursor = String::new();
@@ -59,7 +59,7 @@ pub async fn items(tenant: &Tenant, bulk: &str, limit: usize) -> BTreeMap<String
         for item in of_page {
             let id = item["external_id"].as_str().unwrap().to_owned();
             let seen = items.insert(id, (item["state"].as_str().unwrap().to_owned(), item["card_id"].as_u64()));
-            assert_eq!(seen, None, "{item} came twice");
+            assert_eq!(seen, None, "{item} is listed twice");
         }
         match page["cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -68,12 +68,12 @@ pub async fn items(tenant: &Tenant, bulk: &str, limit: usize) -> BTreeMap<String
     }
 }
 
-/// The counts of the bulk's header.
+/// Returns the counts of the bulk.
 pub async fn counts(tenant: &Tenant, bulk: &str) -> Value {
     tenant.get(&format!("{BULKS}/{bulk}")).await.1["counts"].clone()
 }
 
-/// Sends a cancel of the bulk; answers its status, location and body.
+/// Sends a cancel of the bulk. Returns the response's status, location and body.
 pub async fn cancel(tenant: &Tenant, bulk: &str, body: &Value) -> (u16, String, Value) {
     let response = post(tenant, &format!("{BULKS}/{bulk}/cancel")).json(body).send().await.unwrap();
     let (status, location, body) = parts(response).await;

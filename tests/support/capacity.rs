@@ -1,7 +1,7 @@
-//! What a flow costs: the capacity units, calls and bytes that AWS bills, counted by a [proxy](crate::proxy).
+//! The cost of a flow: the capacity units, calls and bytes that AWS bills, counted by a [proxy](crate::proxy).
 //!
-//! The table is dynoxide's, in this process: of the emulators looked at, the one whose ConsumedCapacity
-//! was right. Every call is made to ask for it.
+//! The table is in dynoxide, which runs in this process. Of the emulators that were compared, only its
+//! `ConsumedCapacity` was right. The proxy adds `ReturnConsumedCapacity` to every request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::payloads::ORG;
 use crate::proxy::{Proxy, Step};
 
-/// What SQS and EventBridge bill as one request or event.
+/// The size that SQS and EventBridge bill as one request or event.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Starts a DynamoDB in this process, with nothing in it; answers its URL. Far faster than the local stack's,
-/// whose calls take the longer the more rows there are.
+/// Starts an empty DynamoDB in this process, and returns its URL. It is far faster than the local stack's, whose calls
+/// become slower with every row.
 pub async fn dynoxide() -> String {
     let database = dynoxide::Database::memory().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -26,41 +26,41 @@ pub async fn dynoxide() -> String {
     url
 }
 
-/// Returns as how many requests so many bytes are billed.
+/// Returns the number of requests that this many bytes are billed as.
 #[must_use]
 pub fn chunks(bytes: usize) -> usize {
     bytes.div_ceil(CHUNK_BYTES).max(1)
 }
 
-/// What calls have consumed.
+/// The consumption of calls.
 #[derive(Debug, Clone, Default)]
 pub struct Consumed {
-    /// Calls of DynamoDB, by their names, and how long they took here. Those that no function makes are left out.
+    /// DynamoDB calls by name: their number and how long they took here. Excludes calls that no function makes.
     pub dynamodb: BTreeMap<String, (usize, Duration)>,
-    /// The same, of the other services.
+    /// Calls of the other services, in the same form.
     pub others: BTreeMap<String, (usize, Duration)>,
-    /// Read units.
+    /// Read capacity units.
     pub reads: f64,
-    /// Write units.
+    /// Write capacity units.
     pub writes: f64,
-    /// Write units, by partition. A call's are shared evenly among its rows.
+    /// Write capacity units by partition. A call's units are shared evenly among its rows.
     pub partitions: HashMap<String, f64>,
-    /// Chunks of 64 KB that were sent to queues.
+    /// Chunks of 64 KB sent to queues.
     pub queue_chunks: usize,
-    /// Chunks of 64 KB of events, each event's own.
+    /// Chunks of 64 KB of published events, counted for each event.
     pub event_chunks: usize,
-    /// Bytes of events.
+    /// Bytes of published events.
     pub event_bytes: usize,
 }
 
 impl Consumed {
-    /// Returns how many calls of DynamoDB there were.
+    /// Returns the number of DynamoDB calls.
     #[must_use]
     pub fn dynamodb_calls(&self) -> usize {
         self.dynamodb.values().map(|(calls, _)| calls).sum()
     }
 
-    /// Returns how many calls of another service there were, by the call's name.
+    /// Returns the number of calls of this name to other services.
     #[must_use]
     pub fn other_calls(&self, name: &str) -> usize {
         self.others.get(name).map_or(0, |(calls, _)| *calls)
@@ -101,20 +101,20 @@ impl Consumed {
     }
 }
 
-/// Counts the calls that pass a proxy.
+/// A meter of the calls that pass a proxy.
 #[derive(Debug, Clone, Default)]
 pub struct CapacityMeter(Arc<Mutex<Consumed>>);
 
 impl CapacityMeter {
-    /// Starts a proxy with a meter, before an empty DynamoDB in this process and the emulator's other services; answers
-    /// its URL besides.
+    /// Starts a proxy with a meter, before an empty DynamoDB in this process and the emulator's other services. Returns
+    /// the meter and the proxy's URL.
     pub async fn start() -> (Self, String) {
         let meter = Self::default();
         let url = Proxy::before(&dynoxide().await).meter(&meter).start(|_, _| Step::Pass).await;
         (meter, url)
     }
 
-    /// Returns what was consumed since the last call of this.
+    /// Returns the consumption since the last call of this function.
     #[allow(clippy::must_use_candidate)]
     pub fn take(&self) -> Consumed {
         std::mem::take(&mut self.0.lock().unwrap())
@@ -123,14 +123,14 @@ impl CapacityMeter {
     /// Counts a call.
     pub(crate) fn count(&self, target: &str, request: &[u8], response: &[u8], time: Duration) {
         if is_counted(target) {
-            // CloudFormation's requests are forms.
+            // CloudFormation's requests are not JSON but forms.
             let request = serde_json::from_slice(request).unwrap_or_default();
             self.0.lock().unwrap().count(target, &request, response, time);
         }
     }
 }
 
-/// Returns the request that has DynamoDB respond what it consumes.
+/// Returns the request with `ReturnConsumedCapacity`, if it goes to DynamoDB and is counted.
 pub(crate) fn asking(target: &str, body: Bytes) -> Bytes {
     if !is_dynamodb(target) || !is_counted(target) {
         return body;
@@ -144,12 +144,12 @@ fn is_dynamodb(target: &str) -> bool {
     target.starts_with("DynamoDB")
 }
 
-/// Whether functions make such calls.
+/// Returns whether functions make such calls.
 fn is_counted(target: &str) -> bool {
     !["CreateTable", "DescribeTable", "Scan"].iter().any(|name| target.ends_with(name))
 }
 
-/// The units that a response says were consumed.
+/// Returns the capacity units that a response reports.
 fn units(response: &[u8]) -> f64 {
     let response: Value = serde_json::from_slice(response).unwrap_or_default();
     let consumed = &response["ConsumedCapacity"];
@@ -157,7 +157,7 @@ fn units(response: &[u8]) -> f64 {
     consumed.iter().filter_map(|consumed| consumed["CapacityUnits"].as_f64()).sum()
 }
 
-/// Adds the partition keys that a request names: all texts that begin as they do.
+/// Adds the partition keys that a request names: all strings that begin with the organisation.
 fn partitions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => match members.get("S").and_then(Value::as_str) {

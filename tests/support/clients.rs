@@ -3,7 +3,7 @@
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use shared::aws::Aws;
 
-/// Clients that wait as long as it takes: functions must give up in time, tests need not, and the emulator is slow now and then.
+/// Clients without timeouts. The emulator is sometimes slow, and unlike functions, tests need not respond in time.
 pub(crate) struct Clients {
     pub dynamodb: aws_sdk_dynamodb::Client,
     pub sqs: aws_sdk_sqs::Client,

@@ -1,13 +1,13 @@
-//! Transactions that are seen row by row, as DynamoDB shows them; its emulators change all rows at once.
+//! Transactions whose rows become visible one by one, as in DynamoDB. Its emulators change all rows at once.
 //!
-//! DynamoDB does a transaction in two phases. Each row's node prepares its write, and from then on refuses any other;
-//! then each commits on its own, and who reads meanwhile sees one row new and another one as it was. So the proxies of a
-//! run share a registry of rows. While a row is held by a transaction that has not committed it, reads are shown the row
-//! as it was, and writes are refused. [`proxy`](crate::proxy) asks the registry about every call. README.md in the
-//! tests' folder names the sources.
+//! DynamoDB commits a transaction in two phases. First each row's node prepares its write, and from then on refuses
+//! other writes. Then each node commits on its own, so a reader can see one row new and another row old. The proxies
+//! of a run therefore share a registry of rows. While a transaction holds a row that it has not committed, reads
+//! return the old row, and writes are refused. [`proxy`](crate::proxy) consults the registry at every call.
+//! tests/EMULATOR.md names the sources.
 //!
-//! A row is known by `pk` and `sk` alone: a registry is of one table. Bindery deletes no row in a transaction, so that is
-//! not played here.
+//! A row is identified by `pk` and `sk` alone, so a registry serves one table. Bindery deletes no row in a
+//! transaction, so deletions are not simulated.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +22,7 @@ pub(crate) use rows::{Key, read_together, table_of, written};
 
 use rows::key_of;
 
-/// The rows that are being written. Clones are the same registry; the default takes no part in anything.
+/// A registry of the rows that are being written. Clones share it. The default registry has no effect.
 #[derive(Debug, Clone, Default)]
 pub struct Commits {
     state: Arc<Mutex<CommitState>>,
@@ -31,7 +31,7 @@ pub struct Commits {
 #[derive(Debug, Default)]
 struct CommitState {
     rng: Rng,
-    /// How long a row stays unseen at most.
+    /// The longest time for which a row stays invisible.
     longest: Duration,
     rows: HashMap<Key, RowState>,
     shown: usize,
@@ -39,7 +39,7 @@ struct CommitState {
 
 #[derive(Debug)]
 enum RowState {
-    /// So many writes of this row alone are under way.
+    /// This many writes of only this row are in progress.
     Written(usize),
     /// A transaction holds it.
     Held(Held),
@@ -47,16 +47,16 @@ enum RowState {
 
 #[derive(Debug)]
 struct Held {
-    /// By which DynamoDB knows the transaction again.
+    /// The token by which DynamoDB recognizes a repeated transaction.
     token: Value,
-    /// The row as it was, null if there was none. Before this is known, the transaction has not been handed on.
+    /// The old row, or null if it did not exist. `None` until the transaction is sent to the emulator.
     before: Option<Value>,
-    /// When the row is seen. Before this is known, the transaction is not decided.
+    /// The time at which the row becomes visible. `None` until the transaction is decided.
     until: Option<Instant>,
 }
 
 impl Commits {
-    /// A registry of transactions whose rows stay unseen for up to `longest`, each as long as the seed has it.
+    /// Creates a registry of transactions whose rows stay invisible for up to `longest`, drawn from the seed.
     #[must_use]
     pub fn new(longest: Duration, seed: u64) -> Self {
         let commits = Self::default();
@@ -64,25 +64,25 @@ impl Commits {
         commits
     }
 
-    /// From now on rows stay unseen for up to `longest`. With zero, transactions are seen at once.
+    /// Sets the longest time for which rows stay invisible. With zero, transactions are visible at once.
     pub fn show_apart(&self, longest: Duration, seed: u64) {
         let mut state = self.state.lock().unwrap();
         (state.longest, state.rng) = (longest, Rng::with_seed(seed));
     }
 
-    /// How often a reader was shown a row as it was before a transaction that had been done.
+    /// Returns how often a reader was shown the old row of a committed transaction.
     #[must_use]
     pub fn shown(&self) -> usize {
         self.state.lock().unwrap().shown
     }
 
-    /// Whether there is anything to look at in a call.
+    /// Returns whether calls must be checked against the registry.
     pub(crate) fn is_on(&self) -> bool {
         let state = self.at(Instant::now());
         !state.longest.is_zero() || !state.rows.is_empty()
     }
 
-    /// The registry at this time, without the rows that are seen by then.
+    /// Locks the registry at this time, without the rows that are visible by then.
     fn at(&self, now: Instant) -> MutexGuard<'_, CommitState> {
         let mut state = self.state.lock().unwrap();
         let is_seen = |row: &RowState| matches!(row, RowState::Held(Held { until: Some(until), .. }) if *until <= now);
@@ -90,7 +90,7 @@ impl Commits {
         state
     }
 
-    /// Notes writes of single rows; answers which of them may be done. Each of those must [`end`](Self::end).
+    /// Records writes of single rows, and returns which of them are allowed. Each of those must [`end`](Self::end).
     pub(crate) fn begin(&self, rows: &[Key], now: Instant) -> Vec<bool> {
         let mut state = self.at(now);
         let mut may = |key: &Key| match state.rows.entry(key.clone()).or_insert(RowState::Written(0)) {
@@ -103,11 +103,13 @@ impl Commits {
         rows.iter().map(&mut may).collect()
     }
 
-    /// Notes that these writes, which might be done, have been answered.
+    /// Records that these writes, which were allowed, have completed.
     pub(crate) fn end<'a>(&self, rows: impl IntoIterator<Item = &'a Key>) {
         let mut state = self.state.lock().unwrap();
         for key in rows {
-            let Some(RowState::Written(writes)) = state.rows.get_mut(key) else { panic!("nobody writes {key:?}") };
+            let Some(RowState::Written(writes)) = state.rows.get_mut(key) else {
+                panic!("no write of {key:?} is in progress")
+            };
             *writes -= 1;
             if *writes == 0 {
                 state.rows.remove(key);
@@ -118,11 +120,12 @@ impl Commits {
     /// Holds the rows for a transaction, all or none.
     ///
     /// # Errors
-    /// DynamoDB's refusal, if others write one of them. (DynamoDB lets a single write that came first be done, and then
-    /// the transaction. A refusal is no less than what it may do, and nobody has to wait here.)
+    /// Returns DynamoDB's refusal if another write of one of the rows is in progress. (DynamoDB would first complete a
+    /// single write that came first, and then the transaction. It may also refuse, which needs no waiting here.)
     pub(crate) fn prepare(&self, rows: &[Key], token: &Value, now: Instant) -> Result<(), Value> {
         let mut state = self.at(now);
-        let of_same = |row: &RowState| matches!(row, RowState::Held(held) if held.token.is_string() && held.token == *token);
+        let of_same =
+            |row: &RowState| matches!(row, RowState::Held(held) if held.token.is_string() && held.token == *token);
         if rows.iter().any(|key| state.rows.get(key).is_some_and(of_same)) {
             return Err(refusal("TransactionInProgressException"));
         }
@@ -136,13 +139,14 @@ impl Commits {
         Ok(())
     }
 
-    /// DynamoDB's refusal to read these rows together, if a transaction holds one of them.
+    /// Returns DynamoDB's refusal to read these rows together, if a transaction holds one of them.
     pub(crate) fn refuse_reading(&self, rows: &[Key], now: Instant) -> Option<Value> {
         let state = self.at(now);
         canceled(rows, |key| matches!(state.rows.get(key), Some(RowState::Held(_))))
     }
 
-    /// Notes what is shown of these rows, which are held, until they are seen: `found`, or that there is none.
+    /// Records the old content of held rows, which reads return until the rows become visible. Rows that are not in
+    /// `found` did not exist.
     pub(crate) fn hold(&self, rows: &[Key], found: &[Value]) {
         let found: HashMap<Key, &Value> = found.iter().map(|row| (key_of(row), row)).collect();
         let mut state = self.state.lock().unwrap();
@@ -152,7 +156,7 @@ impl Commits {
         }
     }
 
-    /// Notes what became of the transaction that holds these rows; answers when all of them are seen.
+    /// Records whether the transaction that holds these rows was committed. Returns when all of them are visible.
     pub(crate) fn decide(&self, rows: &[Key], is_done: bool, now: Instant) -> Instant {
         let mut state = self.state.lock().unwrap();
         let mut last = now;
@@ -168,7 +172,7 @@ impl Commits {
         last
     }
 
-    /// Makes the answer to a read of this name what DynamoDB shows at this time.
+    /// Changes the response to a read of this name to what DynamoDB returns at this time.
     pub(crate) fn show(&self, name: &str, response: &mut Value, now: Instant) {
         let mut state = self.at(now);
         match name {
@@ -201,11 +205,13 @@ impl CommitState {
         held
     }
 
-    /// Makes these rows what they were if they are held; answers how many were not there.
+    /// Replaces held rows by their old content. Returns how many of them did not exist.
     fn show(&mut self, items: &mut Vec<Value>) -> u64 {
         let all = items.len();
         items.retain_mut(|item| {
-            let Some(RowState::Held(Held { before: Some(before), .. })) = self.rows.get(&key_of(item)) else { return true };
+            let Some(RowState::Held(Held { before: Some(before), .. })) = self.rows.get(&key_of(item)) else {
+                return true;
+            };
             if item != before {
                 self.shown += 1;
                 item.clone_from(before);
@@ -216,7 +222,7 @@ impl CommitState {
     }
 }
 
-/// DynamoDB's refusal of a transaction on these rows, if one of them is busy.
+/// Returns DynamoDB's refusal of a transaction on these rows, if one of them is busy.
 fn canceled(rows: &[Key], is_busy: impl Fn(&Key) -> bool) -> Option<Value> {
     let reason = |key: &Key| {
         if is_busy(key) {
@@ -230,7 +236,7 @@ fn canceled(rows: &[Key], is_busy: impl Fn(&Key) -> bool) -> Option<Value> {
     rows.iter().any(is_busy).then_some(canceled)
 }
 
-/// What DynamoDB answers with status 400.
+/// Returns the body of DynamoDB's response with status 400.
 pub(crate) fn refusal(exception: &str) -> Value {
     json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{exception}"), "message": "Transaction is ongoing" })
 }
@@ -249,7 +255,8 @@ mod tests {
         json!({ "pk": { "S": name }, "sk": { "S": "CARD" }, "status": { "S": status } })
     }
 
-    /// Two rows, of which the first was there, both written by a transaction that is done; and when each is seen.
+    /// Returns two rows that a committed transaction wrote, and when each becomes visible. Only the first existed
+    /// before.
     fn done() -> (Commits, [Key; 2], [Instant; 2]) {
         let (commits, rows, start) = (Commits::new(LONGEST, 1), ["a", "b"].map(key), Instant::now());
         commits.prepare(&rows, &Value::Null, start).unwrap();
@@ -264,7 +271,7 @@ mod tests {
         (commits, rows, seen)
     }
 
-    /// What a read of each kind shows at this time of the two rows, whose new status the emulator has.
+    /// Returns the status of the two rows that reads of each kind return at this time. The emulator has the new status.
     fn shown(commits: &Commits, at: Instant) -> [Value; 2] {
         let new = ["a", "b"].map(|name| row(name, "NEW"));
         let mut query = json!({ "Items": new, "Count": 2, "ScannedCount": 2 });
@@ -291,7 +298,7 @@ mod tests {
         let between = if seen[0] < seen[1] { [new.clone(), Value::Null] } else { [json!("OLD"), new.clone()] };
         assert_eq!(shown(&commits, first), between);
         assert_eq!(shown(&commits, last.checked_sub(Duration::from_nanos(1)).unwrap()), between);
-        // Two rows by three reads, and one of them by twice three.
+        // `shown` reads each row three times: two old rows in its first call, one in each of the next two.
         assert_eq!(commits.shown(), 12);
         assert_eq!(shown(&commits, last), [new.clone(), new]);
         assert_eq!(commits.shown(), 12);
@@ -311,7 +318,7 @@ mod tests {
         let expected = [seen[0] > first, seen[1] > first, false];
         let expected = expected.map(|is_held| json!(if is_held { "TransactionConflict" } else { "None" }));
         assert_eq!(codes.collect::<Vec<_>>(), expected);
-        // Afterwards all may be read together, and written, by whom it was refused too.
+        // Afterwards all may be read together and written, also by the callers refused before.
         assert!(commits.refuse_reading(&rows, last).is_none());
         assert_eq!(commits.begin(&three, last), [true; 3]);
     }

@@ -1,7 +1,7 @@
-//! The schedule between functions and AWS: which faults they meet, drawn from a seed.
+//! The schedule of the faults that functions meet when they call AWS, drawn from a seed.
 //!
-//! What a fault does to a call is [`proxy`](crate::proxy)'s; what happens to whole functions and messages (deaths,
-//! repeated deliveries, wrong clocks) is [`traffic`](crate::traffic)'s.
+//! The [`proxy`](crate::proxy) applies faults to calls. The [`queue_simulator`](crate::queue_simulator) crashes
+//! functions and repeats deliveries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,47 +15,47 @@ use serde_json::json;
 use crate::commits::Commits;
 use crate::proxy::{Call, Moment, Step};
 
-/// Longer than a function waits for an answer (`ATTEMPT_TIMEOUT` in `shared::aws`: 1.5 s).
+/// Longer than a function waits for a response (`ATTEMPT_TIMEOUT` in `shared::aws`: 1.5 s).
 const TOO_LONG: Duration = Duration::from_millis(1700);
-/// How long a call may still be under way after its caller has gone.
+/// The longest time for which a call may still take effect after its caller has given up.
 pub const LATEST_EFFECT: Duration = Duration::from_millis(800);
-/// How long a transaction's row stays unseen at most, if that is a fault.
+/// The longest time for which a transaction's row stays invisible, under [`Fault::SeenApart`].
 pub const APART: Duration = Duration::from_millis(60);
-/// How likely a call, or its answer, meets a fault that is the only one.
+/// The probability that a call, or its response, meets the schedule's only fault.
 const ALONE: f64 = 0.08;
-/// How likely it meets each of several.
+/// The probability that it meets each fault of a schedule with several.
 const TOGETHER: f64 = 0.02;
-/// Of those that cost as long as [`TOO_LONG`], how many.
+/// The factor for the probability of a fault that costs [`TOO_LONG`].
 const SELDOM: f64 = 0.2;
-/// How likely a call begins a spell of a fault, in which calls hardly meet anything else: longer than a call is tried.
+/// The probability that a call begins a burst of one fault. A burst can outlast all attempts of a call.
 const BURST: f64 = 0.004;
-/// How likely a call meets the fault in a spell of it.
+/// The probability that a call meets the fault during its burst.
 const IN_BURST: f64 = 0.95;
-/// How long a spell lasts at most.
+/// The longest duration of a burst.
 const LONGEST_BURST: Duration = Duration::from_millis(2500);
 
-/// What can go wrong.
+/// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Fault {
-    /// A service answers that it is asked too much.
+    /// A service throttles the call.
     Throttling,
-    /// A transaction holds the row.
+    /// Another transaction holds the row.
     Conflicts,
-    /// A service does some of a call's entries, and says so within a 200.
+    /// A service handles only some entries of a batch, and reports the others as failed in a 200 response.
     PartialResponses,
-    /// A service answers 500 and has done nothing.
+    /// A service responds 500 or 503, or closes the connection, without any effect.
     Errors,
-    /// A service has done what it was asked, and answers 500, or nothing in time.
+    /// A service has carried out the call, but responds 500 or 503 or closes the connection.
     LostResponses,
-    /// The connection breaks in the middle of the answer.
+    /// The connection breaks in the middle of the response.
     BrokenResponses,
-    /// The answer comes when nobody waits for it any more.
+    /// The response arrives after the caller's timeout.
     SlowResponses,
-    /// The connection breaks, and the call is done later all the same.
+    /// The connection breaks, and the call takes effect later.
     LateEffects,
-    /// The rows of a transaction are seen one after the other.
+    /// The rows of a transaction become visible one after the other.
     SeenApart,
-    /// Functions die between any two of their calls.
+    /// Functions crash between any two of their calls.
     Crashes,
     /// Every message is delivered twice, in any order.
     Duplicates,
@@ -78,7 +78,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// All that can come at any time.
+    /// All faults that can happen at any time.
     pub const ALL: [Self; 12] = [
         Self::Throttling,
         Self::Conflicts,
@@ -93,10 +93,10 @@ impl Fault {
         Self::Duplicates,
         Self::ClockSkew,
     ];
-    /// The services that can be out of reach.
+    /// The outages of single services.
     pub const OUTAGES: [Self; 3] = [Self::DynamoDbDown, Self::SqsDown, Self::EventBridgeDown];
 
-    /// How the targets of a service's calls begin that this fault has out of reach.
+    /// Returns the prefix of the `X-Amz-Target` values of the service that this fault makes unreachable.
     fn service(self) -> Option<&'static str> {
         match self {
             Self::DynamoDbDown => Some("DynamoDB"),
@@ -107,7 +107,7 @@ impl Fault {
     }
 }
 
-/// The schedule of a run. Clones are the same schedule.
+/// The schedule of one run. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct FaultSchedule {
     faults: Arc<[Fault]>,
@@ -125,7 +125,7 @@ struct ScheduleState {
 }
 
 impl FaultSchedule {
-    /// Of these faults; `commits` are the transactions of where it is.
+    /// Creates a schedule of these faults. `commits` are the transactions of the run's environment.
     #[must_use]
     pub fn new(faults: &[Fault], seed: u64, commits: &Commits) -> Self {
         let mut rng = Rng::with_seed(seed);
@@ -134,13 +134,13 @@ impl FaultSchedule {
         Self { faults: faults.into(), commits: commits.clone(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Whether this fault is among its faults, and it is not calm.
+    /// Returns whether the schedule includes this fault and has not been stopped.
     #[must_use]
     pub fn has(&self, fault: Fault) -> bool {
         !self.is_stopped() && self.faults.contains(&fault)
     }
 
-    /// From now on nothing goes wrong.
+    /// Stops all faults from now on.
     pub fn stop(&self) {
         self.state.lock().unwrap().is_stopped = true;
         self.commits.show_apart(Duration::ZERO, 0);
@@ -150,17 +150,17 @@ impl FaultSchedule {
         self.state.lock().unwrap().is_stopped
     }
 
-    /// From now on services that can be out of reach are, or are not.
+    /// Begins or ends the outages of the schedule.
     pub fn set_down(&self, is_down: bool) {
         self.state.lock().unwrap().is_down = is_down;
     }
 
-    /// Notes that a fault was met that is not met by a call.
+    /// Counts a fault that does not affect a call.
     pub fn note(&self, fault: Fault) {
         *self.state.lock().unwrap().met.entry(fault).or_default() += 1;
     }
 
-    /// How often each fault was met.
+    /// Returns how often each fault was met.
     #[must_use]
     pub fn met(&self) -> BTreeMap<Fault, usize> {
         let mut met = self.state.lock().unwrap().met.clone();
@@ -171,7 +171,7 @@ impl FaultSchedule {
         met
     }
 
-    /// What happens to a call now.
+    /// Draws what happens to a call at this moment.
     #[must_use]
     pub fn step(&self, call: &Call<'_>, moment: Moment) -> Step {
         let mut state = self.state.lock().unwrap();
@@ -204,7 +204,7 @@ impl FaultSchedule {
     }
 }
 
-/// What the fault does to this call at this moment, if anything.
+/// Returns what the fault does to this call at this moment, if anything.
 fn step(fault: Fault, call: &Call<'_>, moment: Moment, rng: &mut Rng) -> Option<Step> {
     let name = call.target.rsplit('.').next().unwrap_or_default();
     let is_dynamodb = call.target.starts_with("DynamoDB");

@@ -25,25 +25,25 @@ use uuid::Uuid;
 pub use crate::invocation::Invocation;
 use crate::lineage::{self, Lineage};
 
-/// As in the local environment of infra/samconfig.toml.
+/// The functions' timeout in the local environment of infra/samconfig.toml.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The template's `FunctionTimeout`, unless an environment says another.
+/// The default of the template's parameter `FunctionTimeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that the template's `FunctionTimeout` can be.
+/// The largest value that the template allows for `FunctionTimeout`.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
 
-/// Longest time for a process to ask for its first event.
+/// The longest time for a process to poll for its first event.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 struct RuntimeApi {
-    /// What each invocation is given, in seconds.
+    /// The timeout of each invocation, in seconds.
     timeout_seconds: Arc<AtomicU64>,
-    /// By how much the function's clock is wrong, and so Lambda's, which its deadlines are told by.
+    /// The offset of the function's clock, in seconds. Deadlines have the same offset.
     skew_seconds: Arc<AtomicI64>,
-    /// When it was first asked for an event.
+    /// The time at which the function first polled for an event.
     first_poll: watch::Sender<Option<Instant>>,
     events: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Handed>>>,
     pending: Arc<Mutex<HashMap<String, oneshot::Sender<Invocation>>>>,
@@ -56,29 +56,29 @@ struct Handed {
     event: Value,
 }
 
-/// What is run.
+/// A program that serves as a function.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// For its logs.
+    /// The name, for its logs and as `_HANDLER`.
     pub name: String,
-    /// The binary.
+    /// The path of the binary.
     pub binary: PathBuf,
-    /// Its arguments.
+    /// The binary's arguments.
     pub arguments: Vec<PathBuf>,
 }
 
 impl Program {
-    /// A function of this workspace, as it was built last.
+    /// Returns a function of this workspace, as it was last built.
     #[must_use]
     pub fn built(name: &str) -> Self {
-        // Benchmarks are of the functions' own binaries, built for speed. Tests have all in one, which `_HANDLER` tells
-        // what to be.
+        // Benchmarks measure the functions' own release binaries. Tests use one binary of all functions, which selects
+        // the function by `_HANDLER`.
         let binary = if cfg!(debug_assertions) { runner() } else { target().join("release").join(name) };
         Self { name: name.to_owned(), binary, arguments: Vec::new() }
     }
 }
 
-/// Returns where cargo puts what it builds.
+/// Returns cargo's target directory.
 #[must_use]
 pub fn target() -> PathBuf {
     let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
@@ -94,13 +94,13 @@ pub fn runner() -> PathBuf {
 /// The memory of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// What it holds, in bytes.
+    /// The resident set size, in bytes.
     pub resident: u64,
-    /// The most that it has held.
+    /// The largest resident set size so far, in bytes.
     pub peak: u64,
 }
 
-/// A function: its Runtime API, and the process if it runs.
+/// A function with its own Runtime API, and its process while one runs.
 pub struct Function {
     program: Program,
     environment: Vec<(String, String)>,
@@ -111,19 +111,19 @@ pub struct Function {
     log_level: String,
     log: File,
     log_path: PathBuf,
-    /// Whether chains of it may be longer than [`lineage::MOST`].
+    /// True if its chains of invocations may be longer than [`lineage::MOST`].
     is_recursive: bool,
-    /// What each invocation gets instead of its own trace header.
+    /// The trace header that replaces the one of each invocation.
     trace_header: Option<String>,
 }
 
 impl Function {
-    /// The function of this name, in this environment alone.
+    /// Creates the function of this name, with only these environment variables.
     pub async fn new(name: &str, environment: Vec<(String, String)>) -> Self {
         Self::of(Program::built(name), environment).await
     }
 
-    /// The function that this program is, in this environment alone.
+    /// Creates a function that runs this program, with only these environment variables.
     pub async fn of(program: Program, environment: Vec<(String, String)>) -> Self {
         let (send, receive) = mpsc::unbounded_channel();
         let api = RuntimeApi {
@@ -164,41 +164,40 @@ impl Function {
         }
     }
 
-    /// The same function, which logs from this level on.
+    /// Returns the function with this log level.
     #[must_use]
     pub fn logging(self, level: &str) -> Self {
         Self { log_level: level.to_owned(), ..self }
     }
 
-    /// The same function, with the longest timeout that the template allows: for tests of what it does, not of how it
-    /// ends in time.
+    /// Returns the function with the longest timeout that the template allows. For tests of results, not of timeouts.
     #[must_use]
     pub fn patient(self) -> Self {
         self.api.timeout_seconds.store(LONGEST_TIMEOUT.as_secs(), Ordering::Relaxed);
         self
     }
 
-    /// The same function, with the timeout that the template has where nobody says another.
+    /// Returns the function with the template's default timeout.
     #[must_use]
     pub fn as_deployed(self) -> Self {
         self.api.timeout_seconds.store(DEFAULT_TIMEOUT.as_secs(), Ordering::Relaxed);
         self
     }
 
-    /// The same function, whose `RecursiveLoop` is not set.
+    /// Returns the function without `RecursiveLoop: Allow`.
     #[must_use]
     pub fn terminated(self) -> Self {
         Self { is_recursive: false, ..self }
     }
 
-    /// The same function, whose invocations have this trace header.
+    /// Returns the function with this trace header for all invocations.
     #[must_use]
     pub fn traced(self, header: &str) -> Self {
         Self { trace_header: Some(header.to_owned()), ..self }
     }
 
-    /// The same function, whose clock is wrong by so many seconds. That needs libfaketime (tests/scripts/requirements.txt),
-    /// which `tests/run` names in `FAKETIME_LIBRARY`.
+    /// Returns the function with its clock off by this many seconds. Needs libfaketime
+    /// (tests/scripts/requirements.txt), whose path `tests/run` sets in `FAKETIME_LIBRARY`.
     #[must_use]
     pub fn skewed(mut self, seconds: i64) -> Self {
         if seconds != 0 {
@@ -206,7 +205,7 @@ impl Function {
             let variables = [
                 ("LD_PRELOAD", crate::variable("FAKETIME_LIBRARY")),
                 ("FAKETIME", format!("{seconds:+}")),
-                // Waits are as long as ever.
+                // Durations of waits stay real.
                 ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
             ];
             self.environment.extend(variables.map(|(name, value)| (name.to_owned(), value)));
@@ -214,15 +213,15 @@ impl Function {
         self
     }
 
-    /// All that it has logged.
+    /// Returns its log so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log_path).unwrap()
     }
 
-    /// Starts the process; answers how long it took, making the process included, until it first asked for an event.
+    /// Starts the process. Returns the time until it first polled for an event, including process creation.
     pub async fn start(&self) -> Duration {
-        // Before: the new process may run at once, and this one not before it waits.
+        // Taken first: the new process may run at once, while this one runs again only later.
         let started = Instant::now();
         self.ensure_running().await;
         let mut first_poll = self.api.first_poll.subscribe();
@@ -231,7 +230,7 @@ impl Function {
         first_poll.unwrap().unwrap().duration_since(started)
     }
 
-    /// Hands it this event, starting a process if none lives, and waits for what comes of it.
+    /// Invokes the function with this event, and waits for the result. Starts a process if none is running.
     pub async fn invoke(&self, event: Value) -> Invocation {
         let Lineage { header, count } = Lineage::of(&self.program.name, &event);
         if count > lineage::MOST && !self.is_recursive {
@@ -251,7 +250,7 @@ impl Function {
                     return result;
                 }
                 Err(_) if self.has_exited().await => {
-                    // What the dead process took with it is no longer waited for.
+                    // The process may have responded just before it exited.
                     return wait.try_recv().unwrap_or(Invocation::Crashed);
                 }
                 Err(_) => {}
@@ -259,14 +258,13 @@ impl Function {
         }
     }
 
-    /// The processor time that the process has used so far, its own and the system's for it, of all its threads, those that
-    /// have ended among them.
+    /// Returns the process's CPU time so far: user and system time of all its threads, including ended ones.
     pub async fn cpu_time(&self) -> Duration {
         let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(self.id().await).unwrap())).unwrap();
         clock_gettime(clock).unwrap().into()
     }
 
-    /// The process's memory.
+    /// Returns the process's memory use.
     pub async fn memory(&self) -> Memory {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id().await)).unwrap();
         let bytes = |name: &str| {
@@ -276,7 +274,7 @@ impl Function {
         Memory { resident: bytes("VmRSS"), peak: bytes("VmHWM") }
     }
 
-    /// Has the process's peak be what it holds now (`proc_pid_clear_refs(5)` of Linux).
+    /// Resets the process's peak to its current memory use (Linux, `proc_pid_clear_refs(5)`).
     pub async fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.id().await), "5").unwrap();
     }
@@ -285,7 +283,7 @@ impl Function {
         self.child.lock().await.as_ref().and_then(Child::id).unwrap()
     }
 
-    /// Kills the process, as an operating system kills: nothing in it can notice.
+    /// Returns a function that kills the process with SIGKILL, which the process cannot handle.
     pub fn killer(&self) -> impl Fn() + Send + Sync + 'static + use<> {
         let child = Arc::clone(&self.child);
         move || {
@@ -297,13 +295,13 @@ impl Function {
         }
     }
 
-    /// Freezes the process, as Lambda does between two events, does this meanwhile, and hands it the next event.
+    /// Freezes the process, as Lambda does between two events, calls `meanwhile`, and invokes it with the next event.
     pub async fn invoke_after_freeze(&self, meanwhile: impl FnOnce(), event: Value) -> Invocation {
         let process = Pid::from_raw(i32::try_from(self.id().await).unwrap());
         kill(process, Signal::SIGSTOP).unwrap();
         meanwhile();
         let thaw = async {
-            // The network is quicker than that.
+            // By then the network has delivered what `meanwhile` caused.
             tokio::time::sleep(Duration::from_millis(200)).await;
             kill(process, Signal::SIGCONT).unwrap();
         };
@@ -337,7 +335,7 @@ impl Function {
     }
 }
 
-/// Fails unless an endpoint's answer says that nothing may keep it, whatever it was asked.
+/// Panics if an endpoint's response may be cached.
 fn check_headers(invocation: &Invocation) {
     if let Invocation::Responded(payload) = invocation
         && payload.get("statusCode").is_some()
@@ -348,7 +346,7 @@ fn check_headers(invocation: &Invocation) {
 
 async fn next(State(api): State<RuntimeApi>) -> Response {
     api.first_poll.send_if_modified(|first_poll| first_poll.is_none() && first_poll.replace(Instant::now()).is_none());
-    // Lambda holds the request until there is an event; without a test there is none any more.
+    // Lambda holds the request until there is an event. Once the test has ended there will be none.
     let handed = api.events.lock().await.recv().await;
     let Some(Handed { id, trace_header, event }) = handed else { return std::future::pending().await };
     let deadline = SystemTime::now() + Duration::from_secs(api.timeout_seconds.load(Ordering::Relaxed));

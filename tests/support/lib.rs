@@ -1,25 +1,29 @@
-//! What the tests against the local stack share.
+//! Support code that the tests against the local stack share.
 //!
-//! - [`stack`]: the deployed stack, as a client and as its operator see it. One organisation per test.
-//! - [`test_env`]: a table, a queue and a bus of a test's own, for tests that run functions themselves.
-//! - [`bulks`]: bulks of the deployed stack, as a client makes and reads them.
-//! - [`commits`]: transactions that are seen row by row.
-//! - [`contract`]: the documents of the API and the forms of events and messages, to which all is held that is seen.
-//! - [`capacity`]: what a flow costs.
-//! - [`function`]: a function's binary, run as Lambda would run it, and killed as Lambda would not.
-//! - [`invocation`]: what an invocation of a function came to.
-//! - [`orders`]: the order system, played, and persons with PINs.
-//! - [`payloads`]: what Lambda hands to functions.
-//! - [`proxy`]: stands between a function and the emulator: lets a test step in between two calls, counts them, delays them.
+//! - [`stack`]: the deployed stack, seen by a client and by its operator. Each test has its own organisation.
+//! - [`test_env`]: a test's own table, queue and bus, for tests that run functions themselves.
+//! - [`bulks`]: bulks of the deployed stack, created and read through the API.
+//! - [`commits`]: transactions whose rows become visible one by one.
+//! - [`contract`]: checks responses, messages and events against the API documents and the schemas.
+//! - [`capacity`]: measures the cost of a flow.
+//! - [`function`]: runs a function's binary as Lambda would, and kills it at any time.
+//! - [`invocation`]: the result of a function's invocation.
+//! - [`lineage`]: Lambda's detection of recursive loops.
+//! - [`link`]: a network link whose connections break while a function is frozen.
+//! - [`operator`]: runs the command `bindery`.
+//! - [`orders`]: plays the order system, and sets PINs.
+//! - [`payloads`]: events that Lambda passes to functions.
+//! - [`proxy`]: a proxy between a function and the emulator. It intercepts, counts and delays calls.
 //! - [`requests`]: requests to every endpoint, made from the `OpenAPI` document's examples.
-//! - [`simulation`]: random instructions in bad schedule, and what must be true afterwards.
-//! - [`token`]: access tokens, good ones and forged ones.
-//! - [`queue_simulator`]: messages, delivered again and out of order to functions that are killed.
-//! - [`webhook`]: an endpoint that takes events, or does not.
-//! - [`fault_schedule`]: which faults functions meet, drawn from a seed.
-//! - [`seed`]: cards that were issued before the test.
+//! - [`simulation`]: random instructions under faults, and a checker of the results.
+//! - [`template`]: reads infra/template.yaml.
+//! - [`token`]: valid and forged access tokens.
+//! - [`queue_simulator`]: delivers messages repeatedly and out of order, to functions that it kills.
+//! - [`webhook`]: an endpoint that accepts or refuses events.
+//! - [`fault_schedule`]: draws the faults that functions meet from a seed.
+//! - [`seed`]: cards that exist before the test begins.
 //!
-//! Everything here is for tests, so it panics where a test should fail.
+//! All code here is for tests, so it panics where a test should fail.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
 pub mod bulks;
@@ -47,13 +51,14 @@ pub mod test_env;
 pub mod token;
 pub mod webhook;
 
-/// A variable of the environment that `infra/local/up` wrote.
+/// Returns a variable of the environment that `infra/local/up` wrote. Panics if it is not set.
 #[must_use]
 pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with ./tests/run"))
 }
 
-/// What stands before AWS's services, or for them, lets functions connect in advance, and takes no notice of it.
+/// Returns a router that responds to `/ping`, with which functions open connections in advance. Proxies before AWS and
+/// fakes of AWS include it, so that hooks and meters do not see these requests.
 pub fn ping_route<S: Clone + Send + Sync + 'static>() -> axum::Router<S> {
     axum::Router::new().route("/ping", axum::routing::get(async || "healthy"))
 }

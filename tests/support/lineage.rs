@@ -1,8 +1,8 @@
-//! How Lambda counts a chain of invocations, and where it stops one.
+//! Lambda's detection of recursive loops: how it counts a chain of invocations, and when it stops one.
 //!
-//! A function that is invoked by a message which came of its own work is part of a chain. The trace header says how long
-//! the chain is: its member `Lineage` has a count for each function in it. The function's runtime puts the header into
-//! its environment, from where the SDK and [`shared::queue`] hand it on with each message. After about 16 invocations
+//! A function that is invoked by a message that an earlier invocation sent is part of a chain. The member `Lineage`
+//! of the trace header counts the chain's invocations of each function. The function's runtime puts the header into
+//! its environment, from where the SDK and [`shared::queue`] pass it on with each message. After about 16 invocations
 //! Lambda drops the next one, unless the function's `RecursiveLoop` is `Allow`
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>; the member's form is X-Ray's,
 //! <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>, "Tracing header").
@@ -17,16 +17,16 @@ use uuid::Uuid;
 
 use crate::template::Template;
 
-/// Most invocations of a chain.
+/// The largest number of invocations in a chain.
 pub const MOST: u32 = 16;
 
-/// The functions that the template allows to be longer in a chain.
+/// The functions that the template allows to exceed [`MOST`].
 static ALLOWED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let functions = Template::read().functions().into_iter();
     functions.filter(|function| function.properties["RecursiveLoop"] == "Allow").map(|function| function.name).collect()
 });
 
-/// Whether the template lets the function go on beyond [`MOST`].
+/// Returns whether the template allows the function's chains to exceed [`MOST`].
 #[must_use]
 pub fn is_allowed(function: &str) -> bool {
     let template = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("template.json");
@@ -34,17 +34,17 @@ pub fn is_allowed(function: &str) -> bool {
     template.exists() && ALLOWED.contains(function)
 }
 
-/// What an invocation continues.
+/// The chain that an invocation continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lineage {
-    /// The trace header.
+    /// The invocation's trace header.
     pub header: String,
-    /// How many invocations of the function the chain has, this one included.
+    /// The number of the function's invocations in the chain, including this one.
     pub count: u32,
 }
 
 impl Lineage {
-    /// Returns that of the function's next invocation, for this event. Of a batch, the longest chain counts.
+    /// Returns the lineage of the function's next invocation, for this event. In a batch the longest chain counts.
     #[must_use]
     pub fn of(function: &str, event: &Value) -> Self {
         let records = event["Records"].as_array().map(Vec::as_slice).unwrap_or_default();

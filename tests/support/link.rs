@@ -1,4 +1,4 @@
-//! A link to AWS whose connections die while a function is frozen.
+//! A network link to AWS whose connections break while a function is frozen.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// How long bytes take: long enough that calls which are made together need a connection each.
+/// The delay of a new connection. It is long enough that simultaneous calls need a connection each.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// How a connection dies.
+/// The way in which a connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnect {
-    /// It is reset by whatever is sent: the other side has forgotten it.
+    /// The next data sent resets the connection, because the other side no longer knows it.
     Reset,
-    /// Whatever is sent is lost, and nobody says so.
+    /// Data sent is lost silently.
     Silent,
 }
 
-/// The link.
+/// A link to an upstream address.
 #[derive(Debug)]
 pub struct Link {
-    /// Where functions find it.
+    /// The URL that functions connect to.
     pub url: String,
     state: Arc<Mutex<LinkState>>,
 }
@@ -29,12 +29,12 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct LinkState {
     alive: usize,
-    /// What becomes of the connections that are alive.
+    /// Tells the open connections when and how to break.
     disconnect: watch::Sender<Option<Disconnect>>,
 }
 
 impl Link {
-    /// Makes a link to this address.
+    /// Creates a link to this address.
     pub async fn to(upstream: &str) -> Self {
         let upstream = upstream.strip_prefix("http://").unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,13 +54,13 @@ impl Link {
         Self { url, state }
     }
 
-    /// Returns how many connections there are that have not died.
+    /// Returns the number of connections that are not broken.
     #[must_use]
     pub fn alive(&self) -> usize {
         self.state.lock().unwrap().alive
     }
 
-    /// Lets all connections die that there are now. Those that come later live.
+    /// Breaks all current connections. Later connections work.
     pub fn disconnect(&self, how: Disconnect) {
         let mut state = self.state.lock().unwrap();
         state.alive = 0;

@@ -1,4 +1,4 @@
-//! `bindery`, the operator's tool, run as an operator's script runs it.
+//! Runs `bindery`, the operator's tool, as a script does.
 
 use std::process::{Output, Stdio};
 
@@ -9,17 +9,18 @@ use crate::function;
 use crate::proxy::{self, Step};
 use crate::test_env::TestEnv;
 
-/// What it prints with these arguments and this on its standard input.
+/// Runs `bindery` with these arguments and this standard input, and returns its standard output.
 ///
 /// # Errors
-/// What it says, if it fails.
+/// Its standard error, if it exits with an error.
 pub async fn run(arguments: &[&str], input: &str) -> Result<String, String> {
     let output = output(arguments, input, &[]).await;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// The address of an AWS whose `CloudFormation` says of every stack that it has this table and these queues, whoever's.
+/// Starts a proxy whose `CloudFormation` describes every stack with this environment's table and queues. Returns the
+/// proxy's URL.
 pub async fn deployed(env: &TestEnv) -> String {
     let output = |(name, value): (&str, &str)| {
         format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
@@ -44,7 +45,7 @@ pub async fn deployed(env: &TestEnv) -> String {
     .await
 }
 
-/// All that comes of it, with these variables besides.
+/// Runs `bindery` with these additional environment variables, and returns its exit status and output.
 pub async fn output(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
     let mut child = Command::new(function::target().join("debug/bindery"))
         .args(arguments)
@@ -55,7 +56,7 @@ pub async fn output(arguments: &[&str], input: &str, variables: &[(&str, &str)])
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    // It may have ended without reading.
+    // The process may have exited without reading its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
     child.wait_with_output().await.unwrap()
 }

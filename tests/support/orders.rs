@@ -1,4 +1,4 @@
-//! The broker's order system, played: orders fed to the deployed stack, and persons with PINs.
+//! Plays the broker's order system: feeds orders to the deployed stack, and sets persons' PINs.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -12,22 +12,22 @@ use crate::stack::{PATIENCE, Tenant};
 use crate::test_env::eventually;
 use crate::variable;
 
-/// Who creates orders.
+/// The person who creates orders.
 pub const CREATOR: i32 = 98765;
 
-/// A domestic order of [`CREATOR`].
+/// Returns a domestic order of [`CREATOR`].
 #[must_use]
 pub fn domestic(order: i32) -> Value {
     json!({ "order_id": order, "creator_id": CREATOR })
 }
 
-/// An international order of [`CREATOR`].
+/// Returns an international order of [`CREATOR`].
 #[must_use]
 pub fn international(uid: Uuid) -> Value {
     json!({ "international_order_uid": uid, "creator_id": CREATOR })
 }
 
-/// A change of the order, but for its organisation.
+/// Returns an order feed message about the order, without its organisation.
 #[must_use]
 pub fn feed(order: &Value, status: &str, version: u64) -> Value {
     let mut change = order.clone();
@@ -37,15 +37,15 @@ pub fn feed(order: &Value, status: &str, version: u64) -> Value {
     change
 }
 
-/// Orders that were fed.
+/// Orders that Bindery knows.
 #[derive(Debug)]
 pub struct Orders {
-    /// Their numbers.
+    /// The orders' numbers.
     pub ids: Vec<i32>,
 }
 
 impl Orders {
-    /// So many active orders of [`CREATOR`].
+    /// Feeds `count` active orders of [`CREATOR`].
     pub async fn of_one_creator(tenant: &Tenant, count: usize) -> Self {
         static NEXT: AtomicI32 = AtomicI32::new(1_000_000);
         let ids: Vec<i32> = (0..count).map(|_| NEXT.fetch_add(1, Ordering::Relaxed)).collect();
@@ -55,7 +55,7 @@ impl Orders {
 }
 
 impl Tenant {
-    /// Sends a change of an order of this organisation's, and waits until it is known.
+    /// Sends a change of one of this organisation's orders, and waits until Bindery has applied it.
     pub async fn feed(&self, change: &Value) {
         let mut change = change.clone();
         change["org_id"] = json!(self.org);
@@ -66,7 +66,7 @@ impl Tenant {
             Some(id) => format!("ORDER#{id}"),
             None => format!("INTL#{}", change["international_order_uid"].as_str().unwrap()),
         };
-        eventually("the change", PATIENCE, async || {
+        eventually("the order's change is applied", PATIENCE, async || {
             let row = self.row(&name, "ORDER").await?;
             (row["version"].as_u64() >= change["version"].as_u64()).then_some(())
         })
@@ -79,13 +79,13 @@ impl Tenant {
         crate::operator::run(&arguments, &format!("{pin}\n")).await.unwrap();
     }
 
-    /// How often in a row the person's PIN was guessed wrong.
+    /// Returns the number of consecutive wrong PINs of the person.
     pub async fn tries(&self, person: i32) -> u64 {
         let row = self.row(&format!("PERSON#{person}"), "PERSON").await.unwrap();
         row["wrong"].as_array().map_or(0, |wrong| wrong.len() as u64)
     }
 
-    /// Lets the time pass for which the person's PIN is locked.
+    /// Ends the lock of the person's PIN, as if its time had passed.
     pub async fn end_lock(&self, person: i32) {
         let update = self.dynamodb.update_item().table_name(variable("TABLE_NAME"));
         let update = update.key("pk", AttributeValue::S(format!("{}#PERSON#{person}", self.org)));
@@ -102,7 +102,7 @@ impl Tenant {
     }
 }
 
-/// A number that no other order of this process has.
+/// Returns an order number that is unique in this process.
 #[must_use]
 pub fn new_order_id() -> i32 {
     static NEXT: AtomicI32 = AtomicI32::new(1);

@@ -1,10 +1,10 @@
-//! Calls of which AWS does only a part: it answers 200, and says of some entries that they were not done.
+//! Batch calls that partly fail: AWS responds 200 and reports some entries as failed.
 
 use axum::body::Bytes;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// The calls that can be done in part.
+/// The calls that can partly fail.
 #[derive(Debug, Clone, Copy)]
 enum Batch {
     SendMessages,
@@ -14,35 +14,36 @@ enum Batch {
     Reads,
 }
 
-/// A call of which a part is done.
+/// A call that is to fail in part.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// The body of the call of what is done, if anything is.
+    /// The request's body with only the entries to carry out, or `None` if all are to fail.
     pub left: Option<Bytes>,
-    /// What is not.
+    /// The entries that are to fail.
     pub rest: Rest,
 }
 
-/// What was left out of a call, to be told in its answer.
+/// The entries left out of a call, which its response reports as failed.
 #[derive(Debug)]
 pub(crate) struct Rest {
     batch: Batch,
-    /// What is said of a statement that is not done.
+    /// The error code of a failed statement.
     code: &'static str,
-    /// Where the entries stand in the request.
+    /// The JSON pointer to the request's entries.
     place: String,
     request: Value,
-    /// Whether each entry is done.
+    /// True for each entry that is carried out.
     done: Vec<bool>,
 }
 
-/// Draws which entries of the call are done. `None` if the call is all or nothing.
+/// Draws which entries of the call are carried out. Returns `None` if the call is not a batch.
 pub(crate) fn draw(target: &str, body: &[u8], seed: u64) -> Option<Part> {
     let mut rng = Rng::with_seed(seed);
     split(target, body, "ThrottlingError", |_| rng.bool())
 }
 
-/// Has the entries of the call done that `is_done` says, by their number. `None` if the call is all or nothing.
+/// Splits the call into the entries to carry out, by `is_done` of their index, and the others. Returns `None` if the
+/// call is not a batch.
 pub(crate) fn split(target: &str, body: &[u8], code: &'static str, is_done: impl FnMut(usize) -> bool) -> Option<Part> {
     let mut request: Value = serde_json::from_slice(body).ok()?;
     let of_table =
@@ -65,15 +66,16 @@ pub(crate) fn split(target: &str, body: &[u8], code: &'static str, is_done: impl
 }
 
 impl Rest {
-    /// The entries that are, or are not, done.
+    /// Returns the entries that are, or are not, carried out.
     fn entries(&self, done: bool) -> Vec<Value> {
         let all = self.request.pointer(&self.place).and_then(Value::as_array).unwrap();
         all.iter().zip(&self.done).filter(|(_, is_done)| **is_done == done).map(|(entry, _)| entry.clone()).collect()
     }
 
-    /// The answer to what was left of the call, with what AWS says of the rest.
+    /// Returns the response to the reduced call, completed with the errors of the other entries.
     pub(crate) fn completed(&self, response: &[u8]) -> Bytes {
-        let mut response: Value = if response.is_empty() { json!({}) } else { serde_json::from_slice(response).unwrap() };
+        let mut response: Value =
+            if response.is_empty() { json!({}) } else { serde_json::from_slice(response).unwrap() };
         match self.batch {
             Batch::SendMessages => {
                 let failed = |entry: Value| json!({ "Id": entry["Id"], "Code": "InternalError", "SenderFault": false });
@@ -95,13 +97,13 @@ impl Rest {
         Bytes::from(response.to_string())
     }
 
-    /// The answers of the entries that are done, and `failed` in the places of the others.
+    /// Returns the responses of the entries that were carried out, with `failed` in the places of the others.
     fn in_place(&self, responses: &Value, failed: &Value) -> Value {
         let mut responses = responses.as_array().into_iter().flatten();
         self.done.iter().map(|done| if *done { responses.next().unwrap() } else { failed }.clone()).collect()
     }
 
-    /// The entries that are not done, and those of what was left of the call that were not done either.
+    /// Returns the entries that were left out, and those of the reduced call that the service did not process.
     fn unprocessed(&self, of_left: &Value) -> Value {
         let mut entries = self.entries(false);
         let of_left = of_left.pointer(self.place.trim_start_matches("/RequestItems"));

@@ -1,4 +1,4 @@
-//! What Lambda hands to functions: events of API Gateway and of SQS.
+//! Events that Lambda passes to functions: from API Gateway and from SQS.
 
 use std::collections::BTreeSet;
 
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 /// The organisation of these payloads.
 pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
-/// Its account: a number that occurs nowhere else, so that it can be searched for in logs.
+/// The organisation's account. The number occurs nowhere else, so tests can search for it in logs.
 pub const ACCOUNT: u64 = 400_155_667_788;
-/// Its customer, likewise.
+/// The account's customer, also a number that occurs nowhere else.
 pub const CUSTOMER: u64 = 700_155_667_788;
 
-/// An external ID of its own for each number: of any characters, and of all lengths.
+/// Returns a distinct external ID for each number. The IDs vary in characters and length.
 #[must_use]
 pub fn external_id(number: usize) -> String {
     format!("{}{number:05}", ["", "#", "/\"", "\u{fffe}", "😀"][number % 5].repeat(number % 7))
 }
 
-/// An API Gateway event, from a caller that the gateway let in.
+/// Returns an API Gateway event of a caller that the gateway has authenticated.
 #[must_use]
 pub fn http_event(method: &str, path: &str, parameters: &Value, headers: &Value, body: Option<&Value>) -> Value {
     let mut all = json!({ "host": "api.test", "content-type": "application/json" });
@@ -38,33 +38,35 @@ pub fn http_event(method: &str, path: &str, parameters: &Value, headers: &Value,
 /// A message that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// What it says.
+    /// The message's body.
     pub body: String,
-    /// Its attribute `AWSTraceHeader`, if it has one.
+    /// The message's system attribute `AWSTraceHeader`, if it has one.
     pub trace_header: Option<String>,
 }
 
 impl From<String> for Sent {
-    /// One that came of no invocation.
+    /// Returns a message without a trace header.
     fn from(body: String) -> Self {
         Self { body, trace_header: None }
     }
 }
 
-/// An SQS event of these messages, which came of no invocation; the IDs are their positions.
+/// Returns an SQS event of these messages, without trace headers, with how often each was received. The message IDs are
+/// their positions.
 #[must_use]
 pub fn batch(messages: &[(String, u32)]) -> Value {
-    let sent: Vec<_> = messages.iter().map(|(body, receives)| (Sent::from(body.clone()), *receives)).collect();
+    let sent: Vec<_> =
+        messages.iter().map(|(body, receive_count)| (Sent::from(body.clone()), *receive_count)).collect();
     batch_of(&sent)
 }
 
-/// An SQS event of these messages, and how often each was received; the IDs are their positions.
+/// Returns an SQS event of these messages, with how often each was received. The message IDs are their positions.
 #[must_use]
 pub fn batch_of(messages: &[(Sent, u32)]) -> Value {
-    let record = |(position, (message, receives)): (usize, &(Sent, u32))| {
+    let record = |(position, (message, receive_count)): (usize, &(Sent, u32))| {
         let mut record = json!({
             "messageId": position.to_string(), "receiptHandle": "r", "body": message.body,
-            "attributes": { "ApproximateReceiveCount": receives.to_string() },
+            "attributes": { "ApproximateReceiveCount": receive_count.to_string() },
             "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-central-1",
         });
         if let Some(header) = &message.trace_header {
@@ -75,7 +77,7 @@ pub fn batch_of(messages: &[(Sent, u32)]) -> Value {
     json!({ "Records": messages.iter().enumerate().map(record).collect::<Vec<_>>() })
 }
 
-/// The positions that the worker named as failed.
+/// Returns the positions of the messages that the worker reported as failed.
 #[must_use]
 pub fn failed(response: &Value) -> BTreeSet<usize> {
     let failures = response["batchItemFailures"].as_array().unwrap();

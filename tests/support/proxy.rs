@@ -1,7 +1,7 @@
-//! Stands between a function and the emulator, so that a test can step in between two of its calls.
+//! A proxy between a function and the emulator, in which a test can intercept each of the function's calls.
 //!
-//! It is made of layers, each of which is there only if it is asked for: the test's hook, transactions that are seen row by
-//! row ([`Commits`]), a [`CapacityMeter`], and how far away the services are ([`Pace`]).
+//! It consists of optional layers: the test's hook, transactions whose rows become visible one by one ([`Commits`]), a
+//! [`CapacityMeter`], and the latency of the services ([`Pace`]).
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,67 +18,67 @@ use crate::capacity::{self, CapacityMeter};
 use crate::commits::{self, Commits};
 use crate::partial_failures::{self, Part, Rest};
 
-/// Where a call is when the test may step in.
+/// The moment at which a test can intercept a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It has not reached the emulator.
+    /// Before the call reaches the emulator.
     Before,
-    /// The emulator has done it; the function has not heard of it.
+    /// After the emulator has carried out the call, before the function receives the response.
     After,
 }
 
-/// What is to be done with a call.
+/// An action of the proxy on a call.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Let it pass.
+    /// Lets it pass.
     Pass,
-    /// Cut the connection. (The test has killed the caller, or wants it to think that it failed.)
+    /// Closes the connection. Used when the test has killed the caller, or when the call is to fail.
     Cut,
-    /// Answer this, as JSON with this status, instead.
+    /// Responds with this status and JSON body instead.
     Respond(u16, String),
-    /// Never answer.
+    /// Leaves the call without a response.
     Hang,
-    /// Let it pass, but only after this.
+    /// Lets it pass after this time.
     Wait(Duration),
-    /// Before: ask this instead.
+    /// Before: sends this body instead.
     Ask(String),
-    /// Let it pass, but not before this is true.
+    /// Lets it pass once this is true.
     Until(watch::Receiver<bool>),
-    /// Before: cut the connection, and still have the call done after this, when nobody waits for it any more.
+    /// Before: closes the connection, and sends the call after this time, when its caller has given up.
     Late(Duration),
-    /// Before: have only some of the call's entries done, drawn from this seed, and say so. Calls that are all or
-    /// nothing pass.
+    /// Before: sends only some of the batch's entries, drawn from this seed, and reports the others as failed. Calls
+    /// that are not batches pass.
     Partly(u64),
-    /// After: cut the connection in the middle of the answer.
+    /// After: closes the connection in the middle of the response.
     Half,
 }
 
 type Hook = Arc<Mutex<Box<dyn FnMut(&Call<'_>, Moment) -> Step + Send>>>;
 
-/// A call on its way.
+/// An intercepted call.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// The service's name of it, such as `DynamoDB_20120810.UpdateItem`.
+    /// The value of `X-Amz-Target`, such as `DynamoDB_20120810.UpdateItem`.
     pub target: &'a str,
-    /// Whose it is, as it signs: the ID of its access key.
+    /// The ID of the access key that signs the call.
     pub caller: &'a str,
-    /// Its body.
+    /// The request's body.
     pub body: &'a [u8],
 }
 
-/// How long calls take.
+/// The latency of calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pace {
-    /// As long as they take here.
+    /// The latency on this machine.
     #[default]
     Here,
-    /// At least as long as within a region of AWS, which is assumed: 5 ms to DynamoDB and back, 10 ms of a transaction or a
-    /// batch of statements, 10 ms to SQS, 15 ms to EventBridge.
+    /// The assumed latency, or more, within an AWS region: 5 ms for DynamoDB, 10 ms for a transaction or a batch of
+    /// statements or writes, 10 ms for SQS, 15 ms for EventBridge.
     Region,
 }
 
 impl Pace {
-    /// Returns how long the call takes at least. Assumed: AWS promises no times.
+    /// Returns the least time that the call takes. The times are assumptions: AWS promises none.
     fn least(self, target: &str) -> Duration {
         Duration::from_millis(match (self, target.split_once('.').unwrap_or_default()) {
             (Self::Here, _) => 0,
@@ -89,7 +89,7 @@ impl Pace {
     }
 }
 
-/// A proxy, not started yet.
+/// A proxy that has not been started.
 pub struct Proxy {
     dynamodb: String,
     others: String,
@@ -99,13 +99,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Makes one before this DynamoDB, and the emulator's other services.
+    /// Creates a proxy before this DynamoDB and the emulator's other services.
     #[must_use]
     pub fn before(dynamodb: &str) -> Self {
         Self::between(dynamodb, &crate::variable("AWS_ENDPOINT_URL"))
     }
 
-    /// Makes one before this DynamoDB and these other services.
+    /// Creates a proxy before this DynamoDB and these other services.
     #[must_use]
     pub fn between(dynamodb: &str, others: &str) -> Self {
         Self {
@@ -117,25 +117,26 @@ impl Proxy {
         }
     }
 
-    /// The same, as one of the proxies through which transactions are seen row by row.
+    /// Returns the proxy with transactions whose rows become visible one by one. Proxies with the same `commits` show
+    /// the same rows.
     #[must_use]
     pub fn commits(self, commits: &Commits) -> Self {
         Self { commits: commits.clone(), ..self }
     }
 
-    /// The same, which counts what passes.
+    /// Returns the proxy with a meter, which counts all calls.
     #[must_use]
     pub fn meter(self, meter: &CapacityMeter) -> Self {
         Self { meter: Some(meter.clone()), ..self }
     }
 
-    /// The same, with services so far away.
+    /// Returns the proxy with this latency.
     #[must_use]
     pub fn pace(self, pace: Pace) -> Self {
         Self { pace, ..self }
     }
 
-    /// Starts it; answers its URL. `hook` is asked before and after each call.
+    /// Starts the proxy, and returns its URL. It calls `hook` before and after each call.
     pub async fn start(self, hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
         let layers = Layers {
             proxy: Arc::new(self),
@@ -150,12 +151,12 @@ impl Proxy {
     }
 }
 
-/// Starts a proxy before the emulator, with nothing but this hook; answers its URL.
+/// Starts a proxy before the emulator with only this hook, and returns its URL.
 pub async fn start(hook: impl FnMut(&Call<'_>, Moment) -> Step + Send + 'static) -> String {
     Proxy::before(&crate::variable("AWS_ENDPOINT_URL")).start(hook).await
 }
 
-/// A proxy at work.
+/// A running proxy.
 #[derive(Clone)]
 struct Layers {
     proxy: Arc<Proxy>,
@@ -163,7 +164,7 @@ struct Layers {
     hook: Hook,
 }
 
-/// What the emulator is asked.
+/// A request to the emulator.
 #[derive(Clone)]
 struct ProxyRequest {
     method: Method,
@@ -182,23 +183,23 @@ impl ProxyRequest {
     }
 }
 
-/// What the emulator answers.
+/// A response of the emulator.
 #[derive(Debug, Default)]
 struct ProxyResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-    /// When all is seen that was written, if that is later.
+    /// The time at which all written rows are visible, if that is later.
     seen: Option<Instant>,
 }
 
 impl ProxyResponse {
-    /// The emulator's refusal, though it was not asked.
+    /// Returns DynamoDB's refusal of a call that is not sent to the emulator.
     fn refused(body: &Value) -> Self {
         Self { status: StatusCode::BAD_REQUEST, body: Bytes::from(body.to_string()), ..Self::default() }
     }
 
-    /// The same, if it is no refusal, with what is said of the rest of the call.
+    /// Returns the response with the entries that were not sent reported as failed, unless it is itself a failure.
     fn with(mut self, rest: &Rest) -> Self {
         if self.status.is_success() {
             self.body = rest.completed(&self.body);
@@ -215,10 +216,11 @@ async fn forward(
     body: Bytes,
 ) -> Response<Body> {
     let mut request = ProxyRequest { method, uri, headers, body };
-    // The emulator runs what code it is given, and judges by the name it is asked by, which is another one there: see
+    // The emulator executes code that it is sent. A web page in a browser on this machine could send some, but only
+    // under another host name. The emulator cannot check the name here, since the proxy replaces it. See
     // infra/local/stack/guard.py.
     if !request.header("host").starts_with("127.0.0.1:") {
-        return (StatusCode::FORBIDDEN, "by another name").into_response();
+        return (StatusCode::FORBIDDEN, "unexpected Host header").into_response();
     }
     let (target, signed, asked) =
         (request.header("x-amz-target"), request.header("authorization"), request.body.clone());
@@ -241,41 +243,41 @@ async fn forward(
             None
         }
         step => {
-            if let Some(answer) = instead(step, &Bytes::new()).await {
-                return answer;
+            if let Some(replaced) = instead(step, &Bytes::new()).await {
+                return replaced;
             }
             None
         }
     };
-    let answer = match part {
+    let served = match part {
         Some(Part { left: None, rest }) => ProxyResponse::default().with(&rest),
         Some(Part { left: Some(body), rest }) => layers.serve(ProxyRequest { body, ..request }).await.with(&rest),
         None => layers.serve(request).await,
     };
     let step = ask(Moment::After);
-    // A transaction is answered when its rows are seen. What loses its answer need not wait for that.
+    // DynamoDB responds to a transaction once its rows are visible. A response that is lost need not wait for that.
     let is_lost = matches!(step, Step::Cut | Step::Half | Step::Respond(..));
-    if let Some(seen) = answer.seen.filter(|_| !is_lost) {
+    if let Some(seen) = served.seen.filter(|_| !is_lost) {
         tokio::time::sleep_until(seen.into()).await;
     }
-    if let Some(answer) = instead(step, &answer.body).await {
-        return answer;
+    if let Some(replaced) = instead(step, &served.body).await {
+        return replaced;
     }
-    let mut response = Response::new(Body::from(answer.body));
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
+    let mut response = Response::new(Body::from(served.body));
+    *response.status_mut() = served.status;
+    *response.headers_mut() = served.headers;
     response
 }
 
 impl Layers {
-    /// Has the emulator do the call as DynamoDB does: its transactions are seen row by row.
+    /// Sends the call to the emulator, and shows the rows of its transactions as DynamoDB does: one by one.
     async fn serve(&self, request: ProxyRequest) -> ProxyResponse {
         let target = request.header("x-amz-target");
         let Some(name) = target.strip_prefix("DynamoDB_20120810.").filter(|_| self.proxy.commits.is_on()) else {
             return self.send(request).await;
         };
         let (layers, name) = (self.clone(), name.to_owned());
-        // What the emulator has begun is done, whether its caller waits or not.
+        // A call that the emulator has begun is finished even if its caller gives up.
         let served = tokio::spawn(async move {
             match name.as_str() {
                 "GetItem" | "BatchGetItem" | "Query" | "Scan" => layers.read(&name, request).await,
@@ -288,29 +290,29 @@ impl Layers {
     }
 
     async fn read(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
-        let mut answer = self.send(request).await;
-        if answer.status.is_success() {
-            let mut body = serde_json::from_slice(&answer.body).unwrap();
+        let mut response = self.send(request).await;
+        if response.status.is_success() {
+            let mut body = serde_json::from_slice(&response.body).unwrap();
             self.proxy.commits.show(name, &mut body, Instant::now());
-            answer.body = Bytes::from(body.to_string());
+            response.body = Bytes::from(body.to_string());
         }
-        answer
+        response
     }
 
-    /// A transaction that reads is refused while another one's rows are to be seen.
+    /// Handles a reading transaction, which DynamoDB refuses while another transaction holds one of its rows.
     async fn read_together(&self, request: ProxyRequest) -> ProxyResponse {
         let rows = commits::read_together(&request.json());
-        let answer = self.send(request).await;
+        let response = self.send(request).await;
         match self.proxy.commits.refuse_reading(&rows, Instant::now()) {
             Some(refusal) => ProxyResponse::refused(&refusal),
-            None => answer,
+            None => response,
         }
     }
 
     async fn write(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
         let rows = commits::written(name, &request.json());
         let may = self.proxy.commits.begin(&rows, Instant::now());
-        let answer = if may.iter().all(|may| *may) {
+        let response = if may.iter().all(|may| *may) {
             self.send(request).await
         } else {
             match partial_failures::split(name, &request.body, "TransactionConflict", |entry| may[entry]) {
@@ -320,7 +322,7 @@ impl Layers {
             }
         };
         self.proxy.commits.end(rows.iter().zip(may).filter(|(_, may)| *may).map(|(row, _)| row));
-        answer
+        response
     }
 
     async fn transact(&self, name: &str, request: ProxyRequest) -> ProxyResponse {
@@ -330,23 +332,23 @@ impl Layers {
             return ProxyResponse::refused(&refusal);
         }
         self.proxy.commits.hold(&rows, &self.rows(request.clone(), commits::table_of(&asked), &rows).await);
-        let answer = self.send(request).await;
-        let seen = self.proxy.commits.decide(&rows, answer.status.is_success(), Instant::now());
-        ProxyResponse { seen: Some(seen), ..answer }
+        let response = self.send(request).await;
+        let seen = self.proxy.commits.decide(&rows, response.status.is_success(), Instant::now());
+        ProxyResponse { seen: Some(seen), ..response }
     }
 
-    /// The rows as the emulator has them, asked for in the manner of another request.
+    /// Reads the emulator's current rows, with the headers of another request.
     async fn rows(&self, mut request: ProxyRequest, table: &str, rows: &[commits::Key]) -> Vec<Value> {
         let keys: Vec<_> = rows.iter().map(|(pk, sk)| json!({ "pk": { "S": pk }, "sk": { "S": sk } })).collect();
         let asked = json!({ "RequestItems": { table: { "Keys": keys, "ConsistentRead": true } } });
         request.body = Bytes::from(asked.to_string());
         request.headers.insert("x-amz-target", HeaderValue::from_static("DynamoDB_20120810.BatchGetItem"));
-        let answer: Value = serde_json::from_slice(&self.send(request).await.body).unwrap();
-        answer["Responses"][table].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+        let response: Value = serde_json::from_slice(&self.send(request).await.body).unwrap();
+        response["Responses"][table].as_array().unwrap_or_else(|| panic!("{response}")).clone()
     }
 
     async fn send(&self, request: ProxyRequest) -> ProxyResponse {
-        /// DynamoDB's checksum of an answer, which may be changed here.
+        /// DynamoDB's checksum of a response. The proxy may change the response.
         const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-crc32");
         let (began, target) = (Instant::now(), request.header("x-amz-target"));
         let Proxy { dynamodb, others, meter, pace, .. } = &*self.proxy;
@@ -356,11 +358,11 @@ impl Layers {
         headers.remove(CONTENT_LENGTH);
         let call = self.client.request(request.method, format!("{upstream}{}", request.uri)).headers(headers);
         let asked = if meter.is_some() { capacity::asking(&target, request.body) } else { request.body };
-        let answer = call.body(asked.clone()).send().await.unwrap();
-        let (status, mut headers) = (answer.status(), answer.headers().clone());
+        let response = call.body(asked.clone()).send().await.unwrap();
+        let (status, mut headers) = (response.status(), response.headers().clone());
         headers.remove(CONTENT_LENGTH);
         headers.remove(CHECKSUM);
-        let body = answer.bytes().await.unwrap();
+        let body = response.bytes().await.unwrap();
         if let Some(meter) = meter {
             meter.count(&target, &asked, &body, began.elapsed());
         }
@@ -369,7 +371,7 @@ impl Layers {
     }
 }
 
-/// What is answered instead of these bytes, if anything is.
+/// Carries out the step, and returns the response that replaces `bytes`, if there is one.
 async fn instead(step: Step, bytes: &Bytes) -> Option<Response<Body>> {
     match step {
         Step::Pass | Step::Ask(_) | Step::Late(_) | Step::Partly(_) => None,
@@ -392,7 +394,8 @@ async fn instead(step: Step, bytes: &Bytes) -> Option<Response<Body>> {
     }
 }
 
-/// A body that breaks off after this makes the server close the connection; with nothing before it, without any answer.
+/// Returns a response whose body breaks off after these bytes, so that the server closes the connection. Without bytes
+/// the client receives no response.
 fn cut(after: Bytes) -> Response<Body> {
     let broken = Err::<Bytes, _>(std::io::Error::other("cut"));
     let parts = if after.is_empty() { vec![broken] } else { vec![Ok(after), broken] };

@@ -1,5 +1,5 @@
-//! Messages on their way: a test delivers them, in random batches and order and as often as it likes, to functions
-//! that it kills meanwhile. What a function had not let go comes back; what it sends to its own queue joins in.
+//! A simulated queue. A test delivers its messages repeatedly, in random batches and order, to functions that it kills
+//! at random. Messages that a function does not acknowledge return to the queue, and messages that it sends are added.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use crate::payloads::{Sent, batch_of, failed};
 use crate::proxy::{Call, Moment, Proxy, Step};
 use crate::test_env::{TestEnv, drain};
 
-/// A function whose calls go through a proxy, and that can be killed between any two of them. It sees transactions row
-/// by row, as all of its env do.
+/// A function whose calls go through a proxy, and that can be killed between any two of them. It sees a transaction's
+/// rows become visible one by one, as all such functions of its environment do.
 pub struct KillableFunction {
     function: Function,
-    /// Calls until it is killed, before or after one of them.
+    /// The number of moments, before or after a call, until it is killed.
     kill_after: Arc<Mutex<Option<u32>>>,
 }
 
 impl KillableFunction {
-    /// The function of this name on this env. `hook` is the proxy's.
+    /// Creates the function of this name, with this environment's resources. `hook` is the proxy's hook.
     pub async fn new(
         env: &TestEnv,
         name: &str,
@@ -57,32 +57,32 @@ impl KillableFunction {
         Self { function, kill_after }
     }
 
-    /// The same function, whose clock is wrong by so many seconds.
+    /// Returns the function with its clock off by this many seconds.
     #[must_use]
     pub fn skewed(self, seconds: i64) -> Self {
         Self { function: self.function.skewed(seconds), ..self }
     }
 
-    /// The same function, whose `RecursiveLoop` is not set.
+    /// Returns the function without `RecursiveLoop: Allow`.
     #[must_use]
     pub fn terminated(self) -> Self {
         Self { function: self.function.terminated(), ..self }
     }
 
-    /// The same function, with the longest timeout that the template allows.
+    /// Returns the function with the longest timeout that the template allows.
     #[must_use]
     pub fn patient(self) -> Self {
         Self { function: self.function.patient(), ..self }
     }
 
-    /// Hands it this event, and kills it after so many moments before or after a call.
+    /// Invokes it with this event, and kills it after `kill_after` moments, each before or after a call.
     pub async fn invoke(&self, event: Value, kill_after: Option<u32>) -> Invocation {
         *self.kill_after.lock().unwrap() = kill_after;
         self.function.invoke(event).await
     }
 }
 
-/// The messages of a `SendMessageBatch`.
+/// Returns the messages of a `SendMessageBatch` request.
 #[must_use]
 pub fn messages_of(request: &Value) -> Vec<Sent> {
     let header =
@@ -92,20 +92,20 @@ pub fn messages_of(request: &Value) -> Vec<Sent> {
     entries.map(|entry| Sent { body: body(entry), trace_header: header(entry) }).collect()
 }
 
-/// How messages are delivered. By default once, and nobody dies.
+/// The way in which messages are delivered. By default each is delivered once, and no function crashes.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// Most messages of one batch.
     pub batch: usize,
-    /// How often a message is delivered that a worker sends to its own queue.
+    /// The number of copies of each message that a worker sends.
     pub copies: usize,
-    /// Calls of the worker for one message, each with a moment before and one after.
+    /// Moments, before or after a call, in which a crash can happen for each message.
     pub moments: u32,
-    /// How likely a death is in an invocation.
+    /// The probability that an invocation crashes.
     pub crash: f64,
-    /// After how long a message comes back that was not let go.
+    /// The visibility timeout: the time until a message that was not acknowledged can be received again.
     pub visibility: Duration,
-    /// How long a message is on its way at most.
+    /// The longest time from sending a message until it can be received.
     pub delay: Duration,
 }
 
@@ -119,35 +119,35 @@ impl Default for Delivery {
 #[derive(Debug)]
 struct Waiting {
     message: Sent,
-    /// The queue that it is in.
+    /// The name of its queue.
     queue: String,
-    /// How often it was received before.
-    receives: u32,
-    /// When it may be received again.
+    /// The number of times it was received before.
+    receive_count: u32,
+    /// The time from which it can be received.
     visible: Instant,
 }
 
 impl Waiting {
     fn new(message: Sent) -> Self {
         let queue = queue_of(&message.body);
-        Self { message, queue, receives: 0, visible: Instant::now() }
+        Self { message, queue, receive_count: 0, visible: Instant::now() }
     }
 }
 
-/// How it went.
+/// The counts of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeliveryStats {
-    /// Messages that were handed to a worker.
+    /// Messages that were passed to a worker.
     pub deliveries: usize,
-    /// Workers that died.
+    /// Invocations that crashed.
     pub crashes: usize,
     /// Invocations of the longest chain.
     pub longest_chain: u32,
-    /// Messages that Lambda did not hand to a worker: their chains would have been too long. They are gone.
+    /// Messages that Lambda dropped, because their chains would have been too long.
     pub stopped: usize,
 }
 
-/// Messages on their way, and how many workers are busy with others.
+/// The messages that wait for workers, and the number of busy workers.
 #[derive(Debug)]
 pub struct QueueSimulator {
     state: Mutex<QueueState>,
@@ -158,26 +158,33 @@ pub struct QueueSimulator {
 struct QueueState {
     waiting: Vec<Waiting>,
     busy: usize,
-    /// Whether others than workers may still send.
+    /// True while senders other than workers may add messages.
     is_open: bool,
-    /// Whether nothing dies any more.
+    /// True once crashes have been stopped.
     is_stopped: bool,
     stats: DeliveryStats,
     rng: Rng,
 }
 
 impl QueueSimulator {
-    /// These messages, each as often as it is listed, and what comes of them.
+    /// Creates a queue of these messages. A message that is listed twice is delivered twice.
     #[must_use]
     pub fn of<T: Into<Sent>>(messages: Vec<T>, how: Delivery, rng: Rng) -> Self {
         let waiting = messages.into_iter().map(|message| Waiting::new(message.into())).collect();
         Self {
-            state: Mutex::new(QueueState { waiting, busy: 0, is_open: false, is_stopped: false, stats: DeliveryStats::default(), rng }),
+            state: Mutex::new(QueueState {
+                waiting,
+                busy: 0,
+                is_open: false,
+                is_stopped: false,
+                stats: DeliveryStats::default(),
+                rng,
+            }),
             how,
         }
     }
 
-    /// No message yet; they come until it is closed.
+    /// Creates an empty queue, to which messages can be added until it is closed.
     #[must_use]
     pub fn open(how: Delivery, rng: Rng) -> Self {
         let queues = Self::of(Vec::<Sent>::new(), how, rng);
@@ -185,27 +192,27 @@ impl QueueSimulator {
         queues
     }
 
-    /// Nothing comes any more but from workers.
+    /// Closes the queue. From now on only workers add messages.
     pub fn close(&self) {
         self.state.lock().unwrap().is_open = false;
     }
 
-    /// Nothing dies any more.
+    /// Stops all crashes from now on.
     pub fn stop(&self) {
         self.state.lock().unwrap().is_stopped = true;
     }
 
-    /// Adds messages, each as often as those that workers send.
+    /// Adds messages, each with as many copies as those that workers send.
     pub fn add(&self, messages: Vec<String>) {
         self.state.lock().unwrap().add(messages.into_iter().map(Sent::from).collect(), &self.how);
     }
 
-    /// How it went so far.
+    /// Returns the counts so far.
     pub fn stats(&self) -> DeliveryStats {
         self.state.lock().unwrap().stats
     }
 
-    /// One worker's part, until nothing is left.
+    /// Runs one worker until no message is left.
     pub async fn run_worker(&self, env: &TestEnv, name: &str, worker: &KillableFunction) {
         loop {
             let Some(taken) = self.take(name) else { return };
@@ -224,13 +231,13 @@ impl QueueSimulator {
         }
     }
 
-    /// When something dies that makes at most so many moments, if it does.
+    /// Draws after which of `moments` moments an invocation is killed, or `None` if it is not.
     pub fn kill_after(&self, moments: u32) -> Option<u32> {
         let mut state = self.state.lock().unwrap();
         (!state.is_stopped && state.rng.f64() < self.how.crash).then(|| state.rng.u32(0..moments))
     }
 
-    /// Some of the messages for this worker, in random order; `None` once all is done.
+    /// Receives some of the messages for this worker, in random order. Returns `None` once no message is left.
     fn take(&self, name: &str) -> Option<Vec<(Sent, u32)>> {
         let mut state = self.state.lock().unwrap();
         let state = &mut *state;
@@ -247,7 +254,7 @@ impl QueueSimulator {
         state.waiting.extend(mine);
         state.busy += usize::from(!taken.is_empty());
         state.stats.deliveries += taken.len();
-        Some(taken.into_iter().map(|Waiting { message, receives, .. }| (message, receives + 1)).collect())
+        Some(taken.into_iter().map(|Waiting { message, receive_count, .. }| (message, receive_count + 1)).collect())
     }
 
     fn settle(&self, taken: Vec<(Sent, u32)>, invocation: Invocation, sent: Vec<Sent>, chain: u32) {
@@ -257,19 +264,19 @@ impl QueueSimulator {
             state.stats.longest_chain = state.stats.longest_chain.max(chain);
         }
         match invocation {
-            Invocation::Responded(answer) => {
-                let failed = failed(&answer);
+            Invocation::Responded(payload) => {
+                let failed = failed(&payload);
                 let back = taken.into_iter().enumerate().filter(|(position, _)| failed.contains(position));
                 let visible = Instant::now() + self.how.visibility;
-                state.waiting.extend(back.map(|(_, (message, receives))| Waiting {
-                    receives,
+                state.waiting.extend(back.map(|(_, (message, receive_count))| Waiting {
+                    receive_count,
                     visible,
                     ..Waiting::new(message)
                 }));
             }
             Invocation::Crashed => {
                 state.stats.crashes += 1;
-                // A dead letter only ever comes of five real tries; here deaths alone use them up.
+                // Crashes do not count as receives here: only real failures may produce a dead letter.
                 state.waiting.extend(taken.into_iter().map(|(message, _)| Waiting::new(message)));
             }
             Invocation::Failed(error) => panic!("{error}"),
@@ -284,7 +291,7 @@ impl QueueState {
         for message in messages {
             let mut visible = Instant::now();
             for copy in 0..how.copies {
-                // Half of the copies come at once: else two workers would hardly ever meet in a transaction.
+                // Half of the copies arrive together. Otherwise two workers would rarely meet in a transaction.
                 if copy == 0 || self.rng.bool() {
                     visible = Instant::now() + how.delay.mul_f64(self.rng.f64());
                 }
@@ -294,17 +301,24 @@ impl QueueState {
     }
 }
 
-/// Hands the messages to a crew of workers (by their functions' names; each is one process), kills them at random
-/// moments, and ends when nothing is left. No message may have ended as a dead letter.
-pub async fn deliver_with_crashes(env: &TestEnv, workers: &[&str], messages: Vec<String>, how: Delivery, rng: Rng) -> DeliveryStats {
+/// Delivers the messages to workers, each one process of the named function, kills these at random moments, and returns
+/// when no message is left. Panics if a message was dead-lettered.
+pub async fn deliver_with_crashes(
+    env: &TestEnv,
+    workers: &[&str],
+    messages: Vec<String>,
+    how: Delivery,
+    rng: Rng,
+) -> DeliveryStats {
     let queues = QueueSimulator::of(messages, how, rng);
     let run_worker = async |name: &&str| {
-        // A busy machine must not use up deliveries.
+        // A slow machine must not cause timeouts, which would use up the messages' receives.
         let worker = KillableFunction::new(env, name, |_, _| Step::Pass).await.patient();
         queues.run_worker(env, name, &worker).await;
     };
     futures_util::future::join_all(workers.iter().map(run_worker)).await;
-    assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
+    let dead_letters = drain(&env.sqs, &env.dlq_url).await;
+    assert!(dead_letters.is_empty(), "messages were dead-lettered: {dead_letters:#?}");
     assert_eq!(queues.stats().stopped, 0, "a chain is too long for Lambda");
     queues.stats()
 }

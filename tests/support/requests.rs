@@ -1,4 +1,4 @@
-//! Requests to the endpoints, made from the `OpenAPI` document and its examples: a new operation needs nothing here.
+//! Requests to the endpoints, made from the `OpenAPI` document's examples. A new operation needs no change here.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use crate::payloads::{ACCOUNT, CUSTOMER, http_event};
 pub struct Endpoint {
     /// The function that serves it.
     pub function: &'static str,
-    /// What the document says of it.
+    /// The endpoint's operation in the document.
     pub operation: Operation<'static>,
 }
 
@@ -42,7 +42,7 @@ impl Endpoint {
         Self::all().into_iter().filter(is_reader).collect()
     }
 
-    /// Returns its route, as API Gateway writes it.
+    /// Returns the endpoint's route, as API Gateway writes it.
     #[must_use]
     pub fn route(&self) -> String {
         format!("{} {}", self.operation.method, self.operation.path)
@@ -60,23 +60,23 @@ impl Endpoint {
     #[must_use]
     pub fn parameter(&self) -> Option<&'static Value> {
         let parameters = self.parameters("path");
-        assert!(parameters.len() < 2, "{}: an event has one path parameter", self.operation.path);
+        assert!(parameters.len() < 2, "{}: tests support only one path parameter", self.operation.path);
         parameters.first().copied()
     }
 
-    /// Whether it has a parameter of this name in this place.
+    /// Returns whether it has a parameter of this name in this place.
     #[must_use]
     pub fn takes(&self, place: &str, name: &str) -> bool {
         self.parameters(place).iter().any(|parameter| parameter["name"] == name)
     }
 
-    /// Whether it reads a body.
+    /// Returns whether it takes a body.
     #[must_use]
     pub fn takes_body(&self) -> bool {
         self.operation.node["requestBody"].is_object()
     }
 
-    /// Returns the size of the largest body that it takes, in bytes. Fails if the document does not say.
+    /// Returns the size of the largest body that it takes, in bytes. Panics if the document does not state it.
     #[must_use]
     pub fn max_body_bytes(&self) -> usize {
         let description = self.operation.node["requestBody"]["description"].as_str().unwrap_or_default();
@@ -89,21 +89,26 @@ impl Endpoint {
         parsed.unwrap_or_else(|| panic!("{}: {description:?} does not begin with a size", self.function))
     }
 
-    /// Returns the document's examples of its body in JSON. Fails if it takes a body, and there is none.
+    /// Returns the document's JSON examples of its body. Panics if it takes a body and has no example.
     #[must_use]
     pub fn examples(&self) -> Vec<Value> {
         let content = &self.operation.node["requestBody"]["content"]["application/json"];
         let named = content["examples"].as_object().into_iter().flat_map(Map::values);
         let examples: Vec<_> = named.map(|example| resolved(&DOCUMENT, example)["value"].clone()).collect();
-        assert_eq!(self.takes_body(), !examples.is_empty(), "{}: examples of its body", self.function);
+        assert_eq!(
+            self.takes_body(),
+            !examples.is_empty(),
+            "{}: an endpoint has examples if and only if it takes a body",
+            self.function
+        );
         examples
     }
 }
 
-/// A request, to be refined, and made an event of API Gateway or sent.
+/// A request, which a test can change and send, or convert to an API Gateway event.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where it goes.
+    /// The endpoint that it goes to.
     pub endpoint: Endpoint,
     parameter: String,
     headers: BTreeMap<String, String>,
@@ -113,14 +118,16 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request to this function's endpoint: with the parameters and headers that are required, and the last of the
-    /// document's bodies, which is the fullest, if one is required. Account and customer are those of the caller.
+    /// Returns a request to this function's endpoint, with the required parameters and headers.
+    ///
+    /// If a body is required, it is the document's last example, which is the most complete. Account and customer are
+    /// the caller's.
     #[must_use]
     pub fn to(function: &str) -> Self {
         Self::of(Endpoint::of(function))
     }
 
-    /// The same, to this endpoint.
+    /// Returns a request to this endpoint, made as by [`Self::to`].
     #[must_use]
     pub fn of(endpoint: Endpoint) -> Self {
         let required = endpoint.parameters("header").into_iter().filter(|parameter| parameter["required"] == true);
@@ -135,7 +142,7 @@ impl Request {
         }
     }
 
-    /// With this card, bulk or operation in its path.
+    /// Sets the card, bulk or operation in the path.
     #[must_use]
     pub fn at(mut self, parameter: impl Display) -> Self {
         assert!(self.endpoint.parameter().is_some(), "{} has no parameter", self.endpoint.operation.path);
@@ -143,47 +150,47 @@ impl Request {
         self
     }
 
-    /// With this header.
+    /// Sets a header of the request.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Display) -> Self {
         self.headers.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// With this idempotency key.
+    /// Sets the idempotency key.
     #[must_use]
     pub fn key(self, key: impl Display) -> Self {
         self.header("idempotency-key", key)
     }
 
-    /// With this parameter in its query.
+    /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, value: impl Display) -> Self {
         self.query.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// With this claim in the token.
+    /// Sets a claim of the token.
     #[must_use]
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// With this body.
+    /// Sets the request's body.
     #[must_use]
     pub fn body(mut self, body: impl Serialize) -> Self {
         self.body = Some(serde_json::to_value(body).unwrap());
         self
     }
 
-    /// Its method.
+    /// Returns the HTTP method.
     #[must_use]
     pub fn method(&self) -> Method {
         self.endpoint.operation.method.parse().unwrap()
     }
 
-    /// Its path, without the query.
+    /// Returns the path, without the query.
     #[must_use]
     pub fn path(&self) -> String {
         let template = self.endpoint.operation.path;
@@ -191,19 +198,19 @@ impl Request {
         name.map_or_else(|| template.to_owned(), |name| template.replace(&format!("{{{name}}}"), &self.parameter))
     }
 
-    /// Its body.
+    /// Returns the request's body.
     #[must_use]
     pub fn content(&self) -> Option<&Value> {
         self.body.as_ref()
     }
 
-    /// Its headers.
+    /// Returns the request's headers.
     #[must_use]
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.headers
     }
 
-    /// The event that API Gateway makes of it, from a caller whom it let in.
+    /// Returns the event that API Gateway makes of the request of an authenticated caller.
     #[must_use]
     pub fn event(&self) -> Value {
         let parameter = self.endpoint.parameter().map(|parameter| parameter["name"].as_str().unwrap());
@@ -222,7 +229,8 @@ impl Request {
     }
 }
 
-/// What the document has for a parameter; the caller's own account and customer, since they must fit its token.
+/// Returns the document's example of a parameter. Account and customer are the caller's, since they must match its
+/// token.
 fn example(parameter: &Value) -> String {
     match parameter["name"].as_str().unwrap() {
         "x-account-id" => return ACCOUNT.to_string(),
@@ -234,38 +242,38 @@ fn example(parameter: &Value) -> String {
     example.as_str().map_or_else(|| example.to_string(), ToOwned::to_owned)
 }
 
-/// A bind of the card, which perhaps replaces another.
+/// Returns a request to bind the card, which replaces `reissued` if there is one.
 #[must_use]
 pub fn bind(card: u64, reissued: Option<u64>) -> Request {
     let request = Request::to("bind-card").at(card);
     if let Some(card) = reissued { request.body(json!({ "reissued_card_id": card })) } else { request }
 }
 
-/// The event of a bind with this key.
+/// Returns the event of a bind with this key.
 #[must_use]
 pub fn bind_event(card: u64, reissued: Option<u64>, key: &str) -> Value {
     bind(card, reissued).key(key).header("x-correlation-id", key).event()
 }
 
-/// The creation of a bulk of these items.
+/// Returns a request to create a bulk of these items.
 #[must_use]
 pub fn create_bulk(external_ids: &[impl Serialize]) -> Request {
     Request::to("create-bulk").body(json!({ "program_id": 5, "external_ids": external_ids }))
 }
 
-/// An increment of the bulk by these items.
+/// Returns a request to add these items to the bulk.
 #[must_use]
 pub fn increment_bulk(bulk: &str, external_ids: &[impl Serialize]) -> Request {
     Request::to("increment-bulk").at(bulk).body(json!({ "external_ids": external_ids }))
 }
 
-/// A start of the bulk.
+/// Returns a request to start the bulk.
 #[must_use]
 pub fn start_bulk(bulk: &str) -> Request {
     Request::to("start-bulk").at(bulk)
 }
 
-/// A cancel of these items of the bulk, or of all of it.
+/// Returns a request to cancel these items of the bulk, or the whole bulk.
 #[must_use]
 pub fn cancel_bulk(bulk: &str, external_ids: Option<&[String]>) -> Request {
     let body = match external_ids {
@@ -275,13 +283,13 @@ pub fn cancel_bulk(bulk: &str, external_ids: Option<&[String]>) -> Request {
     Request::to("cancel-bulk").at(bulk).body(body)
 }
 
-/// Cancellations of orders.
+/// Returns a request to cancel orders.
 #[must_use]
 pub fn cancel_orders(entries: &Value) -> Request {
     Request::to("cancel-orders").body(entries)
 }
 
-/// Cancellations of these domestic orders, which need no PIN.
+/// Returns a request to cancel these domestic orders, without PINs.
 #[must_use]
 pub fn cancel_domestic_orders(orders: impl IntoIterator<Item = i32>) -> Request {
     cancel_orders(&orders.into_iter().map(|order| json!({ "OrderID": order })).collect())

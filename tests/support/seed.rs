@@ -1,4 +1,4 @@
-//! Cards that were issued before the test: there is no endpoint that makes one in another state.
+//! Cards that exist before the test begins. No endpoint can create a card in a given state.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +13,14 @@ use time::OffsetDateTime;
 use time::macros::date;
 use uuid::Uuid;
 
-/// A card ID that no other card of this test has.
+/// Returns a card ID that is unique in this process.
 #[must_use]
 pub fn new_card_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1001);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// An unbound card.
+/// Returns an unbound card.
 #[must_use]
 pub fn unbound(card_id: u64) -> Card {
     Card {
@@ -40,7 +40,7 @@ pub fn unbound(card_id: u64) -> Card {
     }
 }
 
-/// A card that an account and a customer have had for a while.
+/// Returns a card that was bound to an account and a customer long ago.
 #[must_use]
 pub fn bound(card_id: u64, status: CardStatus, account: u64, customer: u64) -> Card {
     let long_ago = Timestamp::new(OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap());
@@ -62,7 +62,7 @@ pub async fn put(client: &Client, table: &str, org: &str, card: &Card) {
     client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
 }
 
-/// Puts a person whose PIN is required, and is none that anybody knows.
+/// Puts a person who requires a PIN into the table. No PIN is right, because no hash is stored.
 pub async fn person(client: &Client, table: &str, org: &str, person: i32) {
     let row = Person { pin_hash: None, ..Person::with_pin(person, true, String::new()) };
     let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(row).unwrap();
@@ -71,7 +71,7 @@ pub async fn person(client: &Client, table: &str, org: &str, person: i32) {
     client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
 }
 
-/// Removes the card's row, as nothing in Bindery does.
+/// Removes the card's row. Bindery itself never does so.
 pub async fn remove(client: &Client, table: &str, org: &str, card: u64) {
     client.delete_item().table_name(table).set_key(Some(key(org, card))).send().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The deployed stack, as a client and as its operator see it.
+//! The deployed stack, seen by a client and by its operator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::requests::Request;
 use crate::test_env::{distinct, drain, eventually, subscribe};
 use crate::{seed, token, variable};
 
-/// Longest wait for what happens behind a 202. Generous: the machine may be busy.
+/// The longest wait for the effects of an accepted request. It is generous, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The customer that tests bind cards to.
@@ -23,22 +23,22 @@ pub const CUSTOMER: u64 = 7001;
 /// The account that tests bind cards to.
 pub const ACCOUNT: u64 = 4001;
 
-/// The stack, with an organisation that nobody else has, and a queue of that organisation's events.
+/// The stack as a new organisation sees it, with a queue that receives the organisation's events.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    /// The organisation.
+    /// The organisation's ID.
     pub org: String,
-    /// Talks to the emulator's DynamoDB.
+    /// A client of the emulator's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Talks to the emulator's SQS. Waits as long as it takes, unlike a function: a message of 1 MiB takes longer than a
-    /// function has, when the machine is busy.
+    /// A client of the emulator's SQS, without timeouts. On a busy machine a message of 1 MiB takes longer than a
+    /// function's timeouts allow.
     pub sqs: aws_sdk_sqs::Client,
     http: reqwest::Client,
     events_url: String,
 }
 
 impl Tenant {
-    /// A new organisation.
+    /// Creates a new organisation, and the queue of its events.
     pub async fn new() -> Self {
         let Clients { dynamodb, sqs, eventbridge } = Clients::of(&variable("AWS_ENDPOINT_URL"));
         let org = format!("TN-{}", Uuid::new_v4());
@@ -47,7 +47,7 @@ impl Tenant {
         Self { org, dynamodb, sqs, http: reqwest::Client::new(), events_url }
     }
 
-    /// A token of this organisation's, for this account.
+    /// Returns a token of this organisation for this account.
     #[must_use]
     pub fn token(&self, account: u64) -> String {
         token::sign(&token::claims(&self.org, account))
@@ -58,19 +58,19 @@ impl Tenant {
         seed::put(&self.dynamodb, &variable("TABLE_NAME"), &self.org, card).await;
     }
 
-    /// Puts a new unbound card into the deployed table; answers its ID.
+    /// Puts a new unbound card into the deployed table. Returns its ID.
     pub async fn new_card(&self) -> u64 {
         let card = seed::unbound(seed::new_card_id());
         self.put(&card).await;
         card.card_id.get()
     }
 
-    /// Deletes the card's row, as nothing in Bindery does.
+    /// Deletes the card's row. Bindery itself never does so.
     pub async fn remove_card(&self, card: u64) {
         seed::remove(&self.dynamodb, &variable("TABLE_NAME"), &self.org, card).await;
     }
 
-    /// Has the item's card be one that was issued so long ago that, without a row, it is missing.
+    /// Sets the item's issue time to long ago, so that a card without a row is missing and not just invisible yet.
     pub async fn issued_long_ago(&self, bulk: &str, item: &str) {
         let text = |text: String| AttributeValue::S(text);
         let update = self.dynamodb.update_item().table_name(variable("TABLE_NAME"));
@@ -80,43 +80,43 @@ impl Tenant {
         update.expression_attribute_values(":at", long_ago).send().await.unwrap();
     }
 
-    /// A request with this token.
+    /// Returns a request with this token.
     pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         self.http.request(method, variable("BINDERY_URL") + path).bearer_auth(token)
     }
 
-    /// A bind of the card to [`ACCOUNT`] and [`CUSTOMER`], to be refined and sent.
+    /// Returns a request to bind the card to [`ACCOUNT`] and [`CUSTOMER`].
     pub fn bind(&self, card: impl std::fmt::Display) -> RequestBuilder {
         self.bind_for(card, ACCOUNT)
     }
 
-    /// A bind of the card to this account and [`CUSTOMER`], by that account's token.
+    /// Returns a request to bind the card to this account and [`CUSTOMER`], with that account's token.
     pub fn bind_for(&self, card: impl std::fmt::Display, account: u64) -> RequestBuilder {
         self.request(Method::PUT, &bind_path(card), &self.token(account))
             .header("x-account-id", account)
             .header("x-customer-id", CUSTOMER)
     }
 
-    /// What the API says there to the organisation, which may see everything of its own.
+    /// Sends a GET with a token that may read everything of the organisation. Returns the status and the body.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.get_by(&token::of_org(&self.org), path).await
     }
 
-    /// What the API says there to who has this token.
+    /// Sends a GET with this token. Returns the status and the body.
     pub async fn get_by(&self, token: &str, path: &str) -> (StatusCode, Value) {
         let response = self.request(Method::GET, path, token).send().await.unwrap();
         let (status, _, body) = parts(response).await;
         (status, body)
     }
 
-    /// The card as the API shows it.
+    /// Returns the card as the API shows it.
     pub async fn card(&self, card: u64) -> Value {
         let (status, body) = self.get(&Request::to("get-card").at(card).path()).await;
         assert_eq!(status, 200, "{body}");
         body
     }
 
-    /// The operation at this location, once it has ended.
+    /// Waits until the operation at this location has ended, and returns it.
     pub async fn ended(&self, location: &str) -> Value {
         eventually("the operation ends", PATIENCE, async || {
             let (status, body) = self.get(location).await;
@@ -126,8 +126,8 @@ impl Tenant {
         .await
     }
 
-    /// This organisation's events, each once, as soon as there are `count`; then nothing more may come
-    /// for a moment.
+    /// Waits for `count` distinct events of this organisation, and returns them. Panics if another one arrives shortly
+    /// after.
     pub async fn events(&self, count: usize) -> BTreeMap<String, Value> {
         let mut events = BTreeMap::new();
         eventually("the events", PATIENCE, async || {
@@ -142,23 +142,24 @@ impl Tenant {
     }
 }
 
-/// Where a card is bound.
+/// Returns the path of a card's bind.
 #[must_use]
 pub fn bind_path(card: impl std::fmt::Display) -> String {
     Request::to("bind-card").at(card).path()
 }
 
-/// Status, `Location` and body of an answer, which must be one that is documented. The `Location` is resolved, and shown as
-/// a path of the API.
+/// Returns a response's status, `Location` and body. Panics unless the response is documented. The `Location` is
+/// resolved to a path of the API.
 pub async fn parts(response: Response) -> (StatusCode, String, Value) {
     let status = response.status();
     let header = |name| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let (location, content_type) = (header("location"), header("content-type"));
-    // The gateway's own have neither.
+    // The gateway's own responses have neither header.
     assert_eq!(header("x-correlation-id").is_empty(), header("cache-control") != "no-store", "{response:?}");
     let path_of = |url: &str| url.strip_prefix(&variable("BINDERY_URL")).expect("a URL of the API").to_owned();
     let path = path_of(response.url().as_str());
-    let location = if location.is_empty() { location } else { path_of(response.url().join(&location).unwrap().as_str()) };
+    let location =
+        if location.is_empty() { location } else { path_of(response.url().join(&location).unwrap().as_str()) };
     let text = response.text().await.unwrap();
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     check_response(path.split('?').next().unwrap_or_default(), status.as_u16(), &content_type, &body);

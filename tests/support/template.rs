@@ -1,68 +1,69 @@
-//! infra/template.yaml with its loops expanded, as the local stack read it: what functions there are, and what roles allow.
+//! Reads infra/template.yaml as the local stack was deployed from it, with its loops expanded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-/// The template.
+/// The expanded template.
 #[derive(Debug, Clone)]
 pub struct Template(Value);
 
 /// A function of the template.
 #[derive(Debug, Clone)]
 pub struct FunctionResource {
-    /// Its binary's name.
+    /// The name of its binary.
     pub name: String,
-    /// Its resource's logical ID.
+    /// The resource's logical ID.
     pub logical_id: String,
-    /// Its properties.
+    /// The resource's properties.
     pub properties: Value,
 }
 
 /// A statement of a policy.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    /// What it allows.
+    /// The allowed actions.
     pub actions: BTreeSet<String>,
-    /// On what: `Table`, as a resource's logical ID, or what else is written there.
+    /// The resources, as logical IDs such as `Table`, or as the text in the template.
     pub resources: BTreeSet<String>,
-    /// What it is limited to: of the table, kinds of rows, as `CARD#*`; of the key, services that use it, as `sqs`.
+    /// The limits by condition: kinds of rows of the table, such as `CARD#*`, or services that use the key, such as
+    /// `sqs`.
     pub limits: BTreeSet<String>,
 }
 
-/// The function whose route has no authorizer in front: it checks tokens itself.
+/// The function whose route has no authorizer. It checks tokens itself.
 pub const CHECKS_TOKENS: &str = "cancel-orders";
-/// What every limit to rows begins with: any organisation, and nothing that is none.
+/// The prefix of every limit to rows. It matches the ID of any organisation, and no other text.
 const ANY_ORGANISATION: &str = "TN-????????-????-????-????-????????????#";
-/// What every limit to services ends with.
+/// The suffix of every limit to services.
 const HERE: &str = ".${AWS::Region}.amazonaws.com";
-/// The table that was restored, as a name and as a resource: what alone may stand in the table's place.
+/// The restored table, as a name and as an ARN. Only these may replace the table.
 const RESTORED: [&str; 2] =
     ["RestoredTable", "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${RestoredTable}"];
 
 impl Template {
-    /// As the stack that the tests run on was deployed from.
+    /// Reads the template that the local stack was deployed from.
     #[must_use]
     pub fn read() -> Self {
         let file = PathBuf::from(crate::variable("BINDERY_LOCAL_DIR")).join("template.json");
         Self(serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap())
     }
 
-    /// A section.
+    /// Returns a section of the template.
     #[must_use]
     pub fn section(&self, name: &str) -> &Value {
         &self.0[name]
     }
 
-    /// The resources of this type, by their logical IDs.
+    /// Returns the resources of this type, by their logical IDs.
     #[must_use]
     pub fn resources(&self, kind: &str) -> BTreeMap<String, Value> {
         let all = self.0["Resources"].as_object().unwrap();
         all.iter().filter(|(_, one)| one["Type"] == kind).map(|(id, one)| (id.clone(), one.clone())).collect()
     }
 
-    /// The functions.
+    /// Returns the functions of the template.
     #[must_use]
     pub fn functions(&self) -> Vec<FunctionResource> {
         let function = |(logical_id, resource): (String, Value)| FunctionResource {
@@ -73,7 +74,8 @@ impl Template {
         self.resources("AWS::Serverless::Function").into_iter().map(function).collect()
     }
 
-    /// The statements of a role's own policies. Those on the table are limited to rows, those on the key to services.
+    /// Returns the statements of a role's inline policies. Panics unless those on the table are limited to rows, and
+    /// those on the key to services.
     #[must_use]
     pub fn statements(&self, role: &str) -> Vec<Statement> {
         let policies = self.0["Resources"][role]["Properties"]["Policies"].as_array().unwrap();
@@ -81,8 +83,8 @@ impl Template {
         statements.map(|statement| Statement::read(role, statement)).collect()
     }
 
-    /// The environment of a function, with what all have: for each variable the resource or parameter that it
-    /// names.
+    /// Returns a function's environment variables, including the global ones, each with the resource or parameter
+    /// that it refers to.
     #[must_use]
     pub fn environment(&self, function: &FunctionResource) -> BTreeMap<String, String> {
         let all = &self.0["Globals"]["Function"]["Environment"]["Variables"];
@@ -94,7 +96,7 @@ impl Template {
 
 impl Statement {
     fn read(role: &str, statement: &Value) -> Self {
-        // One that is there only with a key of one's own is its second word.
+        // A statement that exists only with a customer managed key is the second operand of `Fn::If`.
         let statement = statement.get("Fn::If").map_or(statement, |choice| {
             assert_eq!((&choice[0], &choice[2]["Ref"]), (&"HasKey".into(), &"AWS::NoValue".into()), "{role}");
             &choice[1]
@@ -107,7 +109,7 @@ impl Statement {
         let keys = &condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
         let services = &condition["StringEquals"]["kms:ViaService"];
         let (limited, limits) = if is_of("dynamodb:") {
-            // A call that names no row matches all values of none, so it must name one.
+            // `ForAllValues` also matches a call without any row key, so the `Null` condition requires one.
             let named = json!({ "dynamodb:LeadingKeys": "false" });
             let rows = json!({ "Null": named, "ForAllValues:StringLike": { "dynamodb:LeadingKeys": keys } });
             (Some(rows), list(keys).iter().map(named_kind).collect())
@@ -123,19 +125,19 @@ impl Statement {
     }
 }
 
-/// The kind of rows, as `CARD#*`.
+/// Returns the kind of rows, such as `CARD#*`.
 fn named_kind(rows: &Value) -> String {
     let kind = rows.as_str().unwrap().strip_prefix(ANY_ORGANISATION);
-    kind.unwrap_or_else(|| panic!("{rows}: whose are these?")).to_owned()
+    kind.unwrap_or_else(|| panic!("{rows}: the limit does not begin with an organisation's ID")).to_owned()
 }
 
-/// The service, as `sqs`.
+/// Returns the service's name, such as `sqs`.
 fn named_service(host: &Value) -> String {
     let host = named(host);
-    host.strip_suffix(HERE).unwrap_or_else(|| panic!("{host}: where is that?")).to_owned()
+    host.strip_suffix(HERE).unwrap_or_else(|| panic!("{host}: not a service of the stack's region")).to_owned()
 }
 
-/// One or many.
+/// Returns a value as a list: absent, single or several.
 #[must_use]
 pub fn list(value: &Value) -> Vec<Value> {
     match value {
@@ -145,8 +147,8 @@ pub fn list(value: &Value) -> Vec<Value> {
     }
 }
 
-/// What a value refers to: a resource's or parameter's name, or else its text. Of the table and the one that was
-/// restored, the table.
+/// Returns the name of the resource or parameter that a value refers to, or else its text. If it chooses between the
+/// restored table and the table, returns the table.
 #[must_use]
 pub fn named(value: &Value) -> String {
     let of = |function: &str| value.get(function);

@@ -1,5 +1,5 @@
-//! A table, a queue and a bus of a test's own, in the emulator of the local stack. Nothing is deployed
-//! in front of them, so nobody but the test takes messages from the queue.
+//! A test's own table, queue and bus, in the emulator of the local stack. No deployed function reads from the queue,
+//! so only the test receives its messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -20,12 +20,13 @@ use crate::function::Function;
 use crate::payloads::{Sent, batch};
 use crate::template::Template;
 
-/// Rows of a call that reads all: more take an emulator longer than a client waits.
+/// Rows per page of a scan. The emulator would need longer than the client waits for larger pages.
 const SCAN_PAGE: i32 = 500;
-/// How long a transaction's row stays unseen at most. Short enough that tests with thousands of rows stay short.
+/// The longest time for which a transaction's row stays invisible. It is short, so that tests with thousands of rows
+/// take little time.
 const APART: Duration = Duration::from_millis(20);
 
-/// The variables of all functions.
+/// The environment variables of all functions.
 static VARIABLES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let template = Template::read();
     template.functions().iter().flat_map(|function| template.environment(function).into_keys()).collect()
@@ -34,37 +35,38 @@ static VARIABLES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 /// The test's own resources.
 #[derive(Debug, Clone)]
 pub struct TestEnv {
-    /// Talks to the table's DynamoDB.
+    /// A client of the table's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Where that is.
+    /// The URL of that DynamoDB.
     pub dynamodb_url: String,
-    /// Talks to the emulator's SQS.
+    /// A client of the emulator's SQS.
     pub sqs: aws_sdk_sqs::Client,
-    /// The table.
+    /// The table's name.
     pub table: String,
-    /// The queue that the endpoint sends to.
+    /// The URL of the queue that all functions of this environment use.
     pub queue_url: String,
-    /// Its dead-letter queue.
+    /// The URL of its dead-letter queue.
     pub dlq_url: String,
-    /// The bus.
+    /// The name of the event bus.
     pub bus: String,
-    /// How [`KillableFunction`](crate::queue_simulator::KillableFunction) functions see transactions; nobody else has anything to do with it.
+    /// The transactions as a [`KillableFunction`](crate::queue_simulator::KillableFunction) sees them. Other functions
+    /// see the emulator's own.
     pub commits: Commits,
-    /// The trace headers of messages that were sent in batches, by their bodies, as far as a proxy has seen them: the
-    /// emulator does not keep them.
+    /// The trace headers of messages sent in batches through a proxy, by message body. The emulator does not store
+    /// them.
     pub trace_headers: Arc<Mutex<HashMap<String, String>>>,
     events_url: String,
-    /// Events that were taken out of their queue, and that nobody has asked for.
+    /// Events received from their queue that [`Self::events`] has not returned yet.
     gathered: Arc<Mutex<Vec<String>>>,
 }
 
 impl TestEnv {
-    /// Makes them.
+    /// Creates the resources in the emulator of the local stack.
     pub async fn new() -> Self {
         Self::with_table_at(&crate::variable("AWS_ENDPOINT_URL")).await
     }
 
-    /// Makes them, the table at another DynamoDB.
+    /// Creates the resources, with the table in the DynamoDB at this URL.
     pub async fn with_table_at(dynamodb_url: &str) -> Self {
         let Clients { dynamodb, sqs, eventbridge } = Clients::of(dynamodb_url);
         let dynamodb_url = dynamodb_url.to_owned();
@@ -89,18 +91,18 @@ impl TestEnv {
         }
     }
 
-    /// The table, through the code under test.
+    /// Returns the store of the code under test, for this table.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.dynamodb.clone(), self.table.clone())
     }
 
-    /// The bodies of all messages now in the queue, which are gone from it then. Each must have its form.
+    /// Receives and deletes all messages now in the queue, and returns their bodies. Each must be valid by its schema.
     pub async fn take_messages(&self) -> Vec<String> {
         self.take_sent().await.into_iter().map(|message| message.body).collect()
     }
 
-    /// The same, with what SQS has beside the bodies.
+    /// Receives and deletes all messages now in the queue, and returns them with their trace headers.
     pub async fn take_sent(&self) -> Vec<Sent> {
         let mut messages = drain_sent(&self.sqs, &self.queue_url).await;
         let mut headers = self.trace_headers.lock().unwrap();
@@ -111,8 +113,8 @@ impl TestEnv {
         messages
     }
 
-    /// Hands every message of the queue to the worker, in batches of at most so many, and those that come of them, until
-    /// none is left. Each must be acknowledged. Returns all of them.
+    /// Passes every message of the queue to the worker, in batches of at most `most`, until the queue stays empty.
+    /// Includes messages that the worker sends. The worker must acknowledge each. Returns all messages.
     pub async fn drain(&self, worker: &Function, most: usize) -> Vec<String> {
         let mut handed = Vec::new();
         loop {
@@ -128,21 +130,21 @@ impl TestEnv {
         }
     }
 
-    /// The distinct events published since this was asked last: `event_id` → the event. Fails if one ID
-    /// stands for two facts.
+    /// Returns the distinct events published since the last call, by `event_id`. Panics if two events with one ID
+    /// differ.
     pub async fn events(&self) -> BTreeMap<String, Value> {
         self.gather_events().await;
         distinct(std::mem::take(&mut self.gathered.lock().unwrap()))
     }
 
-    /// Takes the events out of their queue, for [`Self::events`] to answer: the emulator's queues become slow
-    /// with thousands of messages.
+    /// Receives the events from their queue, for [`Self::events`] to return. The emulator's queues become slow with
+    /// thousands of messages.
     pub async fn gather_events(&self) {
         let events = drain(&self.sqs, &self.events_url).await;
         self.gathered.lock().unwrap().extend(events);
     }
 
-    /// Sets an attribute of a row of [`ORG`](crate::payloads::ORG)'s, as nothing in Bindery does.
+    /// Sets an attribute of a row of [`ORG`](crate::payloads::ORG) directly. Bindery itself never does so.
     pub async fn set(&self, pk: &str, sk: &str, name: &str, value: &Value) {
         let value: AttributeValue = serde_dynamo::to_attribute_value(value).unwrap();
         let update = self.dynamodb.update_item().table_name(&self.table);
@@ -152,7 +154,7 @@ impl TestEnv {
         update.send().await.unwrap();
     }
 
-    /// All rows of the table, by their keys.
+    /// Returns all rows of the table, by their keys.
     pub async fn rows(&self) -> BTreeMap<(String, String), Value> {
         let mut rows = BTreeMap::new();
         let pages = self.dynamodb.scan().table_name(&self.table).consistent_read(true);
@@ -167,19 +169,19 @@ impl TestEnv {
         rows
     }
 
-    /// The environment of a function that works on this env.
+    /// Returns the environment variables of a function that uses these resources.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         self.environment_through(&crate::variable("AWS_ENDPOINT_URL"), &self.dynamodb_url)
     }
 
-    /// The same, with all calls going through a proxy.
+    /// Returns the same variables for a function whose calls all go through the proxy at this URL.
     #[must_use]
     pub fn environment_behind(&self, proxy: &str) -> Vec<(String, String)> {
         self.environment_through(proxy, proxy)
     }
 
-    /// The variables of the functions' queues: the env has one for all, and one dead-letter queue.
+    /// Returns the variables for queue URLs. All functions share one queue and one dead-letter queue.
     fn urls(&self) -> impl Iterator<Item = (String, String)> {
         let of_kind = |suffix: &'static str, url: &String| {
             let names = VARIABLES.iter().filter(move |name| name.ends_with(suffix));
@@ -212,7 +214,7 @@ impl TestEnv {
     }
 }
 
-/// Makes a table like the deployed one.
+/// Creates a table like the deployed one.
 pub async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let attribute = |name: &str| {
         AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
@@ -235,7 +237,7 @@ async fn create_queue(sqs: &aws_sdk_sqs::Client, name: &str) -> String {
     sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap()
 }
 
-/// Makes a queue that gets the bus's events of this pattern; answers its URL.
+/// Creates a queue that receives the bus's events that match the pattern. Returns its URL.
 pub(crate) async fn subscribe(
     eventbridge: &aws_sdk_eventbridge::Client,
     sqs: &aws_sdk_sqs::Client,
@@ -259,7 +261,7 @@ pub(crate) async fn subscribe(
     url
 }
 
-/// Takes everything out of a queue; answers the bodies.
+/// Receives and deletes all messages of a queue. Returns their bodies.
 pub async fn drain(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<String> {
     drain_sent(sqs, url).await.into_iter().map(|message| message.body).collect()
 }
@@ -286,7 +288,7 @@ async fn drain_sent(sqs: &aws_sdk_sqs::Client, url: &str) -> Vec<Sent> {
     }
 }
 
-/// The events in these messages of a rule's target, each once. Each must have its form.
+/// Returns the events in these messages of a rule's target, each once. Each must be valid by its schema.
 pub(crate) fn distinct(bodies: Vec<String>) -> BTreeMap<String, Value> {
     let mut events = BTreeMap::new();
     for body in bodies {
@@ -296,19 +298,19 @@ pub(crate) fn distinct(bodies: Vec<String>) -> BTreeMap<String, Value> {
         contract::check_event(&event);
         let id = event["event_id"].as_str().unwrap().to_owned();
         let before = events.insert(id.clone(), event.clone());
-        assert!(before.is_none_or(|before| before == event), "event {id} stands for two facts");
+        assert!(before.is_none_or(|before| before == event), "two different events have the ID {id}");
     }
     events
 }
 
-/// Asks until the answer is there, for at most `time`.
+/// Calls `ask` until it returns a value, for at most `time`. Panics after that.
 pub async fn eventually<T, F: AsyncFnMut() -> Option<T>>(what: &str, time: Duration, mut ask: F) -> T {
     let deadline = Instant::now() + time;
     loop {
         if let Some(response) = ask().await {
             return response;
         }
-        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        assert!(Instant::now() < deadline, "timed out after {time:?} waiting for: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens signed with the local issuer's key, and forged ones.
+//! Access tokens signed with the local issuer's key, and forged tokens.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ use time::OffsetDateTime;
 use crate::contract::{DOCUMENT, operations};
 use crate::variable;
 
-/// Every scope that an operation of the API asks for, by its document.
+/// All scopes of the API's operations, from the `OpenAPI` document.
 pub static SCOPES: LazyLock<String> = LazyLock::new(|| {
     let ways = operations(&DOCUMENT).into_iter().flat_map(|operation| operation.node["security"].as_array().unwrap());
     let words: BTreeSet<&str> = ways.map(|way| way["BearerAuth"][0].as_str().unwrap()).collect();
     words.into_iter().collect::<Vec<_>>().join(" ")
 });
 
-/// A token of this organisation's, for no account.
+/// Returns a token of this organisation that is not limited to an account.
 #[must_use]
 pub fn of_org(org: &str) -> String {
     let mut claims = claims(org, 1);
@@ -29,7 +29,7 @@ pub fn of_org(org: &str) -> String {
     sign(&claims)
 }
 
-/// Claims of a good token for this organisation and account.
+/// Returns the claims of a valid token for this organisation and account.
 #[must_use]
 pub fn claims(org: &str, account: u64) -> Value {
     let now = OffsetDateTime::now_utc().unix_timestamp();
@@ -39,19 +39,19 @@ pub fn claims(org: &str, account: u64) -> Value {
     })
 }
 
-/// The local issuer.
+/// Returns the local issuer's URL.
 #[must_use]
 pub fn issuer() -> String {
     variable("AUTH_ISSUER")
 }
 
-/// A token with these claims, signed as the issuer signs.
+/// Returns a token with these claims, signed as the issuer signs.
 #[must_use]
 pub fn sign(claims: &Value) -> String {
     sign_with(&json!({ "alg": "RS256", "typ": "JWT", "kid": "local-1" }), claims)
 }
 
-/// A token with these claims and this header, whose signature is the issuer's RS256.
+/// Returns a token with this header and these claims, signed with the issuer's key by RS256.
 #[must_use]
 pub fn sign_with(header: &Value, claims: &Value) -> String {
     let signed = unsigned(header, claims);
@@ -61,7 +61,7 @@ pub fn sign_with(header: &Value, claims: &Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A token that says it is HS256, signed with the issuer's **public** key as the secret.
+/// Returns a forged token that claims HS256, signed with the issuer's **public** key as the secret.
 #[must_use]
 pub fn sign_with_public_key(claims: &Value) -> String {
     let signed = unsigned(&json!({ "alg": "HS256", "typ": "JWT", "kid": "local-1" }), claims);
@@ -70,7 +70,7 @@ pub fn sign_with_public_key(claims: &Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&secret, signed.as_bytes())))
 }
 
-/// A token that says it needs no signature.
+/// Returns a forged token that claims to need no signature.
 #[must_use]
 pub fn sign_with_nothing(claims: &Value) -> String {
     format!("{}.", unsigned(&json!({ "alg": "none", "typ": "JWT", "kid": "local-1" }), claims))
@@ -83,7 +83,7 @@ fn unsigned(header: &Value, claims: &Value) -> String {
 
 fn issuer_key() -> RsaKeyPair {
     let file = PathBuf::from(variable("BINDERY_LOCAL_DIR")).join("issuer-key.pem");
-    let pem = std::fs::read_to_string(file).expect("the local issuer's key");
+    let pem = std::fs::read_to_string(file).expect("cannot read the local issuer's key");
     let der: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! An endpoint that takes events, or does not; and events as a rule of the bus puts them into a queue.
+//! A webhook endpoint whose responses the test chooses, and events as the bus's rule sends them to a queue.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,57 +11,57 @@ use uuid::Uuid;
 
 use crate::payloads::{ACCOUNT, ORG};
 
-/// What it answers from now on, and what it was asked.
+/// The response from now on, and the requests received.
 type Shared = Arc<Mutex<(WebhookResponse, Vec<WebhookRequest>)>>;
 
-/// A key.
+/// A signing key.
 pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Another one.
+/// A second signing key.
 pub const OTHER_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-/// What comes of a request.
+/// The endpoint's response to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookResponse {
-    /// This status.
+    /// A response with this status.
     Status(u16),
-    /// This status and `Retry-After`.
+    /// A response with this status and this `Retry-After`.
     After(u16, &'static str),
     /// A redirect to another path of this endpoint.
     Redirect,
-    /// 200, and a body that does not end.
+    /// A response with status 200 and a body that never ends.
     Endless,
-    /// Nothing.
+    /// No response at all.
     Hang,
 }
 
-/// A request as it came.
+/// A request that the endpoint received.
 #[derive(Debug, Clone)]
 pub struct WebhookRequest {
-    /// Its path.
+    /// The path and query.
     pub path: String,
-    /// Its headers.
+    /// The request's headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The request's body.
     pub body: String,
 }
 
 /// The endpoint, on this machine.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// Where it is.
+    /// The endpoint's URL.
     pub url: String,
-    /// The secret that holds its URL, and the keys of whoever sends to it.
+    /// The ARN of the secret that holds the URL and the signing keys.
     pub secret: String,
     state: Shared,
 }
 
 impl Webhook {
-    /// One that answers 204 until it is told otherwise; events are signed with [`KEY`].
+    /// Starts an endpoint that responds 204, with a secret of its URL and [`KEY`].
     pub async fn new() -> Self {
         let state = Arc::new(Mutex::new((WebhookResponse::Status(204), Vec::new())));
         let router = Router::new().fallback(take).with_state(Arc::clone(&state));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hooks/of-nobody-else?a=b", listener.local_addr().unwrap());
+        let url = format!("http://{}/hooks/not-for-the-log?a=b", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let secrets = Aws::from_env().unwrap().secretsmanager();
         let secret =
@@ -70,29 +70,29 @@ impl Webhook {
         Self { url, secret, state }
     }
 
-    /// From now on.
+    /// Sets the response from now on.
     pub fn respond_with(&self, then: WebhookResponse) {
         self.state.lock().unwrap().0 = then;
     }
 
-    /// The requests since this was asked last.
+    /// Returns the requests since the last call of this function.
     #[must_use]
     pub fn requests(&self) -> Vec<WebhookRequest> {
         std::mem::take(&mut self.state.lock().unwrap().1)
     }
 
-    /// Has events be signed with these keys.
+    /// Sets the keys that events are signed with.
     pub async fn set_keys(&self, keys: &str) {
         self.set_secret(&format!("{} {keys}", self.url)).await;
     }
 
-    /// Has the secret say this.
+    /// Sets the secret's text.
     pub async fn set_secret(&self, text: &str) {
         let secrets = Aws::from_env().unwrap().secretsmanager();
         secrets.put_secret_value().secret_id(&self.secret).secret_string(text).send().await.unwrap();
     }
 
-    /// What tells the worker of it.
+    /// Returns the worker's environment variable that names the secret.
     #[must_use]
     pub fn variables(&self) -> [(String, String); 1] {
         [("WEBHOOK_SECRET".to_owned(), self.secret.clone())]
@@ -119,13 +119,13 @@ async fn take(State(state): State<Shared>, uri: axum::http::Uri, headers: Header
     response.unwrap()
 }
 
-/// The ID of the event of this number.
+/// Returns the ID of the event of this number.
 #[must_use]
 pub fn event_id(number: u128) -> String {
     Uuid::from_u128(number).to_string()
 }
 
-/// What the event of this number says, in a form that nobody would write it in again who had read it.
+/// Returns the event of this number as JSON. Its whitespace and escapes would not survive parsing and serializing.
 #[must_use]
 pub fn detail(number: u128) -> String {
     let id = event_id(number);
@@ -135,7 +135,7 @@ pub fn detail(number: u128) -> String {
     )
 }
 
-/// The event of this number, as EventBridge hands it on.
+/// Returns the event of this number in EventBridge's envelope.
 #[must_use]
 pub fn event(number: u128) -> String {
     let (id, detail) = (Uuid::new_v4(), detail(number));

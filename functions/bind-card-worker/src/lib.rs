@@ -1,16 +1,16 @@
 //! Applies binds: the worker of the bind-card queue.
 //!
-//! Five steps, of which the first three are here and the last two in [`shared::worker`]:
+//! A bind takes five steps. The first three are in this file, the last two in [`shared::worker`]:
 //!
-//! 1. The operation is read. Without its row, an effect could have no outcome and no event.
-//! 2. The conditional write. It binds the card, or finds this operation's mark on it, or finds why it
-//!    cannot be.
-//! 3. The outcome is stored on the operation if it has none yet; the stored one counts. This is what
-//!    makes the event of a refusal the same at every delivery; a success has its mark.
-//! 4. The events are made of what is stored, and published, even if the operation had ended before.
-//! 5. The message is let go.
+//! 1. Read the operation. Without its row, the effect would have no outcome and no event.
+//! 2. Make the conditional write. It binds the card, or finds this operation's mark on the card, or finds why the bind
+//!    is refused.
+//! 3. Store the outcome on the operation, unless one is stored already. The stored outcome counts. So the event of a
+//!    refusal is the same on every delivery. (A success has its mark on the card.)
+//! 4. Build the events from what is stored and publish them, even if the operation had ended before.
+//! 5. Acknowledge (delete) the message.
 //!
-//! Whatever step the process dies after, the next delivery starts at the first and comes to the same.
+//! After a crash at any step, the next delivery starts at step 1 and has the same result.
 
 use shared::aws::Service;
 use shared::domain::bind::BindOutcome;
@@ -22,10 +22,10 @@ use shared::store::Store;
 use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
-/// The worker and what it may touch.
+/// The worker and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct BindCardWorker {
-    /// Changes cards; ends operations.
+    /// The store, for changing cards and ending operations.
     pub store: Store,
 }
 
@@ -42,7 +42,8 @@ impl Worker for BindCardWorker {
     /// Applies one instruction.
     ///
     /// # Errors
-    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`]; a refused bind is an outcome, not an error.
+    /// [`WorkerError::Transient`], [`WorkerError::Permanent`] or [`WorkerError::Unexpected`]. A refused bind is an
+    /// outcome, not an error.
     async fn apply(&self, message: Message<BindCard>, _: DeliveryInfo) -> Result<Completed, WorkerError> {
         let BindCard { bind, card } = &message.instruction;
         let now = clock::now();

@@ -1,6 +1,7 @@
-//! `PUT /wallet/v2/cards/{cardId}/noname/bind`: checks a bind, records its operation, enqueues it.
+//! `PUT /wallet/v2/cards/{cardId}/noname/bind`: checks a bind, records its operation and sends it to the worker.
 //!
-//! A 202 promises that the operation ends, with its event ([`shared::http::accept`] says how). What is checked here can change before the worker acts; the worker's conditional write decides.
+//! A 202 promises that the operation ends and that its event is published (see [`shared::http::accept`]). The state
+//! checked here can change before the worker acts. The worker's conditional write decides.
 
 use shared::aws::Service;
 use shared::domain::bind::{Bind, BindRefusal, carried_out_by, check_card, check_reissued};
@@ -13,12 +14,12 @@ use shared::queue::Queue;
 use shared::store::Store;
 use shared::{Error, message};
 
-/// The endpoint and what it may touch.
+/// The endpoint and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct BindCard {
-    /// Reads cards; reads and records operations.
+    /// The store, for reading cards and for reading and recording operations.
     pub store: Store,
-    /// Takes the instructions.
+    /// The queue for the instructions.
     pub queue: Queue,
 }
 
@@ -43,10 +44,11 @@ impl Endpoint for BindCard {
 }
 
 impl BindCard {
-    /// The message's instruction: the same one whenever it is made, because a card's facts never change.
+    /// Returns the instruction of the message. It is the same each time, because a card's facts never change.
     ///
-    /// If the operation is not recorded, but the card says that it was carried out, then its row has gone away: it is
-    /// recorded anew, as it was accepted then, and told.
+    /// If the operation is not recorded but the card shows that it was carried out, the operation's row was lost. The
+    /// endpoint then records the operation again, with its original time of acceptance, and the worker publishes its
+    /// event.
     async fn prepare(
         &self,
         context: &RequestContext,
@@ -69,8 +71,7 @@ impl BindCard {
     }
 }
 
-/// The instruction, if everything about the request is well formed, and is about the token's own
-/// account.
+/// Returns the instruction, if the request is well-formed and for the account of the token.
 fn read(context: &RequestContext) -> Result<Bind, Problem> {
     const FORBIDDEN: &str = "The access token is not for this account.";
     let account = context.identity.account_id.ok_or_else(|| Problem::forbidden(FORBIDDEN))?;
@@ -110,7 +111,7 @@ fn collect_error<T>(result: Result<T, Invalid>, invalid: &mut Vec<Invalid>) -> O
     result.map_err(|error| invalid.push(error)).ok()
 }
 
-/// A bind that cannot be.
+/// Returns the problem for a refused bind.
 fn refusal(refusal: BindRefusal) -> Problem {
     let code = match refusal {
         BindRefusal::CardNotFound => ProblemCode::CardNotFound,

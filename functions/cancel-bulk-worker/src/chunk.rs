@@ -1,4 +1,4 @@
-//! One chunk of a cancel: its items' writes, its result, its events.
+//! The work on one chunk of a cancel: the writes of its items, its result and its events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::clock;
 use shared::domain::cancel::{
-    CancelAction, CancelCode, ChunkResult, ChunkState, ItemRef, code_for_card, next_action, of_no_card,
+    CancelAction, CancelCode, ChunkResult, ChunkState, ItemRef, code_for_card, code_for_missing_card, next_action,
 };
 use shared::domain::card::Mark;
 use shared::domain::event::{Event, EventData, EventStatus, NonameCancellationData};
@@ -20,24 +20,25 @@ use shared::worker::{Completed, DeliveryInfo, WorkerError};
 
 use super::CancelBulkWorker;
 
-/// Rounds of writes. An item that the plan found pending may have been issued since, and its card is tried
-/// then; further than that nothing moves.
+/// The maximum number of rounds of writes. An item that was pending in the plan may have been issued since. The next
+/// round then cancels its card. Items and cards change no further.
 const MAX_ROUNDS: usize = 3;
-/// Items that are looked at at the same time.
-const CONCURRENT_LOOKS: usize = 4;
-/// Deliveries of a chunk that are left when its held items are given up: one, to say so.
+/// The number of items that the final check reads at the same time.
+const CONCURRENT_READS: usize = 4;
+/// The number of deliveries left when the worker stops retrying locked items. The last delivery reports them.
 const REPORTING_DELIVERIES: u32 = 1;
-/// How long after a chunk is given up everybody has ended who had not read that, and so have their calls. An invocation of
-/// any version is at work for less than half of it (`FunctionTimeout` is at most 29 s: infra/template.yaml); the rest is for
-/// clocks that differ.
-const ALL_KNOW_AFTER: Duration = Duration::from_secs(60);
-/// How long a chunk that is given up waits for its last delivery, so that this comes after that by its own clock too.
-const LOOK_AFTER: Duration = Duration::from_secs(75);
+/// The time from giving up a chunk until no invocation can still change its items. All invocations that had not read
+/// that it is given up have ended by then, and so have their calls. Invocations of any version last less than half of
+/// this time (`FunctionTimeout` is at most 29 s: infra/template.yaml). The rest allows for differences between clocks.
+const SETTLE_TIME: Duration = Duration::from_secs(60);
+/// The wait before the last delivery of a chunk that is given up. It is longer than [`SETTLE_TIME`], so that the
+/// delivery comes later than that by its own clock, too.
+const FINAL_CHECK_DELAY: Duration = Duration::from_secs(75);
 
-/// Items, by what became of them.
+/// Items by their outcome.
 type Outcomes = BTreeMap<CancelCode, Vec<ItemRef>>;
 
-fn note(outcomes: &mut Outcomes, code: CancelCode, item: ItemRef) {
+fn record(outcomes: &mut Outcomes, code: CancelCode, item: ItemRef) {
     outcomes.entry(code).or_default().push(item);
 }
 
@@ -50,21 +51,21 @@ impl CancelBulkWorker {
     ) -> Result<Completed, WorkerError> {
         let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
         if operation_of(&self.store, message).await?.state == OperationState::Pending {
-            // Its plan is still to be made: the table was restored to a time before it, and it may cut other chunks now.
+            // The table was restored to a time before the plan. A new plan may cut the bulk into other chunks.
             return Err(WorkerError::Permanent("the operation is not planned".to_owned()));
         }
         let outcomes = match self.store.chunk_state(org, id, accepted_at, chunk.number).await? {
-            Some(ChunkState::Done(stored)) => return self.say(message, chunk, &stored).await,
+            Some(ChunkState::Done(stored)) => return self.report(message, chunk, &stored).await,
             Some(ChunkState::Held { held_since }) => self.final_check(message, chunk, held_since).await?,
             None => self.cancel(message, chunk, delivery).await?,
         };
         let result = ChunkResult { at: clock::now(), items: outcomes };
         let stored = self.store.put_result(org, id, accepted_at, chunk.number, result).await?;
-        self.say(message, chunk, &stored).await
+        self.report(message, chunk, &stored).await
     }
 
-    /// Publishes what became of the chunk, and counts it off.
-    async fn say(
+    /// Publishes the chunk's result and marks the chunk as complete.
+    async fn report(
         &self,
         message: &Message<CancelBulk>,
         chunk: &CancelChunk,
@@ -74,7 +75,7 @@ impl CancelBulkWorker {
         if !is_of(stored, chunk) {
             return Err(WorkerError::Permanent("the chunk's result is that of other items".to_owned()));
         }
-        // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
+        // Publish before the chunk counts as done: a client that reads SUCCEEDED may rely on the events.
         let events: Vec<Event> = stored.iter().map(|(code, item)| event(message, stored, code, item)).collect();
         self.bus.publish_all(&events).await?;
         let (all, changed) = (count(events.len())?, count(stored.count(CancelCode::is_change))?);
@@ -85,8 +86,9 @@ impl CancelBulkWorker {
         self.end_if_complete(message, operation, "CHUNK_DONE").await
     }
 
-    /// Cancels what may be canceled of the chunk. What others hold at every try is tried again at its next deliveries;
-    /// if hardly any are left, the chunk is given up instead. See [`Self::look`].
+    /// Cancels the chunk's items that can be canceled. Items that other transactions lock on every attempt are
+    /// retried on later deliveries. If only the last delivery is left, the chunk is given up instead. See
+    /// [`Self::final_check`].
     async fn cancel(
         &self,
         message: &Message<CancelBulk>,
@@ -98,16 +100,17 @@ impl CancelBulkWorker {
             if delivery.remaining <= REPORTING_DELIVERIES {
                 let (org, id, accepted_at) = (&message.org_id, message.operation_id, message.accepted_at);
                 self.store.put_held(org, id, accepted_at, chunk.number, clock::now()).await?;
-                let reason = format!("{held} items are held by other transactions to the last");
-                return Err(WorkerError::RetryAfter(reason, LOOK_AFTER));
+                let reason = format!("{held} items are still locked by other transactions: giving up on them");
+                return Err(WorkerError::RetryAfter(reason, FINAL_CHECK_DELAY));
             }
-            return Err(WorkerError::Transient(format!("{held} items are held by other transactions")));
+            return Err(WorkerError::Transient(format!("{held} items are locked by other transactions")));
         }
-        note_missing(&mut outcomes, chunk);
+        record_missing(&mut outcomes, chunk);
         Ok(outcomes)
     }
 
-    /// Cancels what may be canceled of these items. Answers besides how many other transactions held at every try.
+    /// Cancels the items that can be canceled. Returns the outcomes, and the number of items that other transactions
+    /// locked on every attempt.
     async fn cancel_items(
         &self,
         message: &Message<CancelBulk>,
@@ -123,26 +126,26 @@ impl CancelBulkWorker {
             for ((mut item, target), cancellation) in std::mem::take(&mut open).into_iter().zip(cancellations) {
                 match (cancellation, target) {
                     (ItemCancelResult::Done, Target::Item(_)) => {
-                        note(&mut outcomes, CancelCode::ExternalIdCanceled, item)
+                        record(&mut outcomes, CancelCode::ExternalIdCanceled, item)
                     }
                     (ItemCancelResult::Done, Target::Card(_)) => {
-                        note(&mut outcomes, CancelCode::ExternalIdAndCardCanceled, item);
+                        record(&mut outcomes, CancelCode::ExternalIdAndCardCanceled, item);
                     }
                     (ItemCancelResult::Busy, _) => held += 1,
                     (ItemCancelResult::Item(newer), target) => {
                         item.card_id = newer.card_id;
                         match next_action(&newer, message.acceptance()) {
-                            CancelAction::Done(code) => note(&mut outcomes, code, item),
+                            CancelAction::Done(code) => record(&mut outcomes, code, item),
                             CancelAction::CancelCard(card) => open.push((item, Target::Card(card))),
                             CancelAction::CancelItem => open.push((item, target)),
                         }
                     }
                     (ItemCancelResult::Card(card), target) => match code_for_card(&card, message.acceptance()) {
-                        Some(code) => note(&mut outcomes, code, item),
+                        Some(code) => record(&mut outcomes, code, item),
                         None => open.push((item, target)),
                     },
                     (ItemCancelResult::NoCard, _) => match self.without_card(message, &item).await? {
-                        Some(code) => note(&mut outcomes, code, item),
+                        Some(code) => record(&mut outcomes, code, item),
                         None => held += 1,
                     },
                 }
@@ -151,10 +154,10 @@ impl CancelBulkWorker {
                 return Ok((outcomes, held));
             }
         }
-        Err(WorkerError::Unexpected("an item was refused that could be canceled".to_owned()))
+        Err(WorkerError::Unexpected("an item that could be canceled was refused".to_owned()))
     }
 
-    /// What it means that there is no row of an item's card; `None` if the card is about to be seen.
+    /// Returns the outcome for an item whose card has no row, or `None` if the card is about to become visible.
     async fn without_card(
         &self,
         message: &Message<CancelBulk>,
@@ -163,17 +166,18 @@ impl CancelBulkWorker {
         let target = Target::Item(item.external_id.clone());
         let found = self.store.read_current(&message.org_id, &message.instruction.bulk_id, &target).await?;
         Ok(match found {
-            ItemCancelResult::Item(item) => of_no_card(&item, clock::now()),
+            ItemCancelResult::Item(item) => code_for_missing_card(&item, clock::now()),
             ItemCancelResult::Done | ItemCancelResult::Card(_) | ItemCancelResult::NoCard | ItemCancelResult::Busy => {
                 None
             }
         })
     }
 
-    /// What became of the items of a chunk that was given up: what is not canceled was held, and never will be.
+    /// Returns the outcomes for a chunk that was given up. Items that are not canceled now were locked, and will
+    /// never be canceled by this operation.
     ///
-    /// The race: another delivery, which had read nothing of the chunk's state, cancels an item after the look.
-    /// None is at work any more: all that began after `held_since` have read that it is given up, and try nothing.
+    /// No other delivery can cancel an item after this check. Deliveries that started after `held_since` read that the
+    /// chunk is given up, and change nothing. All earlier ones have ended by now.
     async fn final_check(
         &self,
         message: &Message<CancelBulk>,
@@ -181,21 +185,21 @@ impl CancelBulkWorker {
         held_since: Timestamp,
     ) -> Result<Outcomes, WorkerError> {
         let since = Duration::from_millis(clock::now().milliseconds_since(held_since));
-        if since < ALL_KNOW_AFTER {
-            let reason = "another delivery may still cancel what is held".to_owned();
-            return Err(WorkerError::RetryAfter(reason, LOOK_AFTER.saturating_sub(since)));
+        if since < SETTLE_TIME {
+            let reason = "another delivery may still cancel the locked items".to_owned();
+            return Err(WorkerError::RetryAfter(reason, FINAL_CHECK_DELAY.saturating_sub(since)));
         }
-        let looks: Vec<_> = chunk.items.iter().map(|item| self.look_at(message, item.clone())).collect();
+        let reads: Vec<_> = chunk.items.iter().map(|item| self.read_outcome(message, item.clone())).collect();
         let mut outcomes = Outcomes::new();
-        for (code, item) in stream::iter(looks).buffered(CONCURRENT_LOOKS).try_collect::<Vec<_>>().await? {
-            note(&mut outcomes, code, item);
+        for (code, item) in stream::iter(reads).buffered(CONCURRENT_READS).try_collect::<Vec<_>>().await? {
+            record(&mut outcomes, code, item);
         }
-        note_missing(&mut outcomes, chunk);
+        record_missing(&mut outcomes, chunk);
         Ok(outcomes)
     }
 
-    /// What became of an item, or of its card, which may have been issued after the plan.
-    async fn look_at(
+    /// Returns the outcome for an item, or for its card, which may have been issued after the plan.
+    async fn read_outcome(
         &self,
         message: &Message<CancelBulk>,
         mut item: ItemRef,
@@ -221,25 +225,26 @@ impl CancelBulkWorker {
     }
 }
 
-/// What is to be canceled of an item, as far as is known.
+/// Returns what to cancel: the item's card if the plan found one, or else the item.
 fn target(item: &ItemRef) -> Target {
     item.card_id.map_or_else(|| Target::Item(item.external_id.clone()), Target::Card)
 }
 
-fn note_missing(outcomes: &mut Outcomes, chunk: &CancelChunk) {
+fn record_missing(outcomes: &mut Outcomes, chunk: &CancelChunk) {
     for id in &chunk.missing {
-        note(outcomes, CancelCode::ExternalIdNotFound, ItemRef { external_id: id.clone(), card_id: None });
+        record(outcomes, CancelCode::ExternalIdNotFound, ItemRef { external_id: id.clone(), card_id: None });
     }
 }
 
-/// Whether a result is of these items. It is not if the plan was made anew since, after a restore of the table.
+/// Returns whether the result is of the chunk's items. It is not if the plan was made again after a restore of the
+/// table.
 fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
     let stored: BTreeSet<&ExternalId> = result.iter().map(|(_, item)| &item.external_id).collect();
-    let asked = chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing);
-    stored == asked.collect()
+    let requested = chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing);
+    stored == requested.collect()
 }
 
-/// What is said of one item.
+/// Returns the event of one item.
 fn event(message: &Message<CancelBulk>, result: &ChunkResult, code: CancelCode, item: &ItemRef) -> Event {
     let CancelBulk { bulk_id, program_id, .. } = &message.instruction;
     let data = NonameCancellationData::new(bulk_id.clone(), *program_id, item, code);

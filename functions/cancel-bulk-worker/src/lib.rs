@@ -1,16 +1,16 @@
 //! Cancels the items of a bulk: the worker of the cancel-bulk queue.
 //!
-//! A **plan** message comes first. Of a FULL cancel it seals the bulk, so that nothing can be added any more, and
-//! cuts all of it into chunks; of a PARTIAL one it looks for the items that were named. Either way it first fixes
+//! A **plan** message comes first. For a FULL cancel, the worker seals the bulk, so that no items can be added, and
+//! cuts the whole bulk into chunks. For a PARTIAL cancel, it looks up the named items. In both cases it first stores
 //! on the operation which batches of the bulk count, so that planning again gives the same chunks.
 //!
-//! A **chunk** cancels each item by one conditional write: the item, if it has no card yet, or else its card.
-//! Items and cards only move forward, so it does no harm that the plan's reading is old by then: the write's
-//! condition fails and brings the row as it is. What the chunk came to is stored once, and published as it is
-//! stored, and then the chunk is counted off, once. A chunk whose result is stored changes nothing any more.
+//! A **chunk** message cancels each item by one conditional write: the item itself if it has no card yet, or else its
+//! card. The plan's data may be outdated by then. That does no harm, because items and cards only move forward: the
+//! write's condition fails and returns the current row. The worker stores the chunk's result once, publishes the stored
+//! result, and marks the chunk as complete once. A chunk with a stored result changes nothing more.
 //!
-//! Whoever finds all chunks counted off ends the operation, once, together with the bulk's new state; and
-//! whoever finds it ended publishes the event of that (again).
+//! The delivery that finds all chunks complete ends the operation, once, together with the bulk's new state. Every
+//! delivery that finds it ended publishes the event of the end (again).
 
 mod chunk;
 
@@ -29,23 +29,23 @@ use shared::store::{Store, StoreError, retrying};
 use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
-/// The worker and what it may touch.
+/// The worker and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct CancelBulkWorker {
-    /// Seals bulks; cancels items and cards; counts operations off.
+    /// The store, for sealing bulks, canceling items and cards, and recording progress.
     pub store: Store,
-    /// Its own queue, for the chunks.
+    /// The worker's own queue, for the chunk messages.
     pub queue: Queue,
-    /// Takes the events of the items.
+    /// The event bus, for the events of the items.
     pub bus: EventBus,
-    /// Counts operations that should have ended.
+    /// The metrics, which count operations that should have ended.
     pub metrics: Metrics,
 }
 
 impl Worker for CancelBulkWorker {
     const NAME: &'static str = "cancel-bulk-worker";
     const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS, Service::EVENTBRIDGE];
-    // A chunk that is given up says how long it waits.
+    // A chunk that is given up sets the delay of its last delivery.
     const SETS_DELAYS: bool = true;
 
     type Message = Message<CancelBulk>;
@@ -55,11 +55,11 @@ impl Worker for CancelBulkWorker {
         Ok(Self { store: environment.store(), queue, bus: environment.bus(), metrics })
     }
 
-    /// Takes one step of an operation. An item that other transactions hold at all but the last attempts is
-    /// refused; before that, it is tried again.
+    /// Takes one step of an operation. Items that other transactions lock are retried. If they are still locked when
+    /// only the last delivery is left, they are refused.
     ///
     /// # Errors
-    /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
+    /// [`WorkerError`]; [`WorkerError::RetryAfter`] if the chunk is given up and needs its final check.
     async fn apply(&self, message: Message<CancelBulk>, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         match &message.instruction.step {
             CancelStep::PlanAll(cursor) => self.plan_all(&message, cursor, delivery).await,
@@ -96,9 +96,9 @@ impl CancelBulkWorker {
             let items = items.into_iter().map(ItemRef::from).collect();
             Some(instruction(message, CancelStep::Chunk(CancelChunk { number, items, missing: Vec::new() })))
         };
-        let further = |cursor| instruction(message, CancelStep::PlanAll(cursor));
+        let next_page = |cursor| instruction(message, CancelStep::PlanAll(cursor));
         let plan = Plan { store: &self.store, queue: &self.queue, message, bulk, progress, delivery };
-        match plan.go(from, chunk, further).await? {
+        match plan.go(from, chunk, next_page).await? {
             Some(operation) => self.end_if_complete(message, operation, "PLANNED").await,
             None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
@@ -138,7 +138,7 @@ impl CancelBulkWorker {
         self.end_if_complete(message, operation, "PLANNED").await
     }
 
-    /// Ends the operation if all is done; if it has ended, says so in an event.
+    /// Ends the operation if all chunks are complete. If it has ended, returns the event of the end.
     async fn end_if_complete(
         &self,
         message: &Message<CancelBulk>,
@@ -169,7 +169,7 @@ impl CancelBulkWorker {
         (ended.state, ended.ended_at) = (OperationState::Succeeded, Some(now));
         match self.store.end_cancel(org, id, (&bulk, &after), now).await {
             Ok(()) => Ok(ended),
-            // Somebody else who found it complete may have ended it.
+            // Another delivery that found all chunks complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
                 Some(operation) if operation.state == OperationState::Succeeded => {
                     self.store.see_end(org, id, bulk_id).await.map(|()| operation)
@@ -193,7 +193,7 @@ fn progress(operation: &Operation) -> Result<&Progress, WorkerError> {
     }
 }
 
-/// What is said of the whole operation, once it has ended.
+/// Returns the event of the operation's end, or `None` if it has not ended.
 fn end_event(message: &Message<CancelBulk>, operation: &Operation) -> Result<Option<Event>, WorkerError> {
     let Subject::CancelBulk { bulk_id, cancel_type, bulk_status, cancellation, progress } = &operation.subject else {
         return Err(other_kind());

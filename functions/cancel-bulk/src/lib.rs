@@ -1,7 +1,7 @@
-//! `POST /cards/v1/bulks/{bulkID}/cancel`: has all items of a bulk canceled, or those that are named.
+//! `POST /cards/v1/bulks/{bulkID}/cancel`: cancels all items of a bulk, or the named ones.
 //!
-//! The names are stored beside the operation, a chunk to a row, before its one message is sent: a thousand
-//! of them may be larger than a message.
+//! The endpoint stores the names next to the operation, one chunk per row, before it sends the operation's only
+//! message. A thousand names can be larger than a message.
 
 use std::collections::BTreeSet;
 
@@ -20,21 +20,21 @@ use shared::message::{self, CancelStep, NamedPlan};
 use shared::queue::Queue;
 use shared::store::Store;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct CancelBulk {
-    /// Reads bulks; reads and records operations.
+    /// The store, for reading bulks and for reading and recording operations.
     pub store: Store,
-    /// Takes the instructions.
+    /// The queue for the instructions.
     pub queue: Queue,
 }
 
-/// What is to be canceled.
+/// The items to cancel.
 enum Request {
     Full,
     Partial {
         ids: BTreeSet<ExternalId>,
-        /// How many were sent: a name that comes twice is two of a thousand.
+        /// The number of names in the request. A repeated name counts twice towards the limit of a thousand.
         sent: usize,
     },
 }
@@ -84,11 +84,11 @@ impl Endpoint for CancelBulk {
             Ok(Prepared::new(message::CancelBulk { bulk_id: bulk.bulk_id, program_id, step }))
         };
         let to_send = match open(&self.store, context, &idempotency, subject, prepare).await? {
-            Accepted::Replayed(answer) => return Ok(answer),
+            Accepted::Replayed(response) => return Ok(response),
             Accepted::New(to_send) => to_send,
         };
         let message = &to_send.message;
-        // Only now: a request that misuses the key must not overwrite another's chunks.
+        // Not earlier: a request that misuses an idempotency key must not overwrite the names of another request.
         self.store.put_named_chunks(org, message.operation_id, message.accepted_at, &chunks).await?;
         send(&self.queue, &to_send).await
     }

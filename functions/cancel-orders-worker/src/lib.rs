@@ -1,8 +1,9 @@
-//! Asks for orders to be canceled: the worker of the cancel-orders queue.
+//! Requests the cancellation of orders: the worker of the cancel-orders queue.
 //!
-//! One conditional write has the order's cancellation pending for this operation, or one more notes that it could
-//! not be. Either is noted with the order under the operation, once, and the event is made of that note alone. The
-//! same is noted beside the operation, for who asks for it. What the market says comes through the order feed.
+//! One conditional write makes this operation the order's pending cancellation. If the order cannot be canceled,
+//! another write stores that outcome. Either result is stored once with the order, under the operation's ID, and the
+//! event is built from that note alone. The worker also stores the stage next to the operation, for clients that read
+//! it. The market's decision comes through the order feed.
 
 use shared::aws::Service;
 use shared::domain::acceptance::Acceptance;
@@ -13,10 +14,10 @@ use shared::store::Store;
 use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
-/// The worker and what it may touch.
+/// The worker and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct CancelOrdersWorker {
-    /// Requests cancellations of orders, and notes the stage of each beside its operation.
+    /// The store, for requesting cancellations and storing the stage of each next to its operation.
     pub store: Store,
 }
 
@@ -30,7 +31,7 @@ impl Worker for CancelOrdersWorker {
         Ok(Self { store: environment.store() })
     }
 
-    /// Applies an instruction; applied again, it changes nothing more and answers the same events.
+    /// Applies an instruction. Applied again, it changes nothing more and returns the same events.
     ///
     /// # Errors
     /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
@@ -40,7 +41,7 @@ impl Worker for CancelOrdersWorker {
         let note = OrderCancellation { cid, accepted_at, requested_at: None, outcome: None };
         let mut order = self.store.request_cancellation(org, &order, id, note.clone(), clock::now()).await?;
         if order.cancellation(id, accepted_at).is_none() {
-            // Its row is full of notes: what is said must be the same at every delivery without one.
+            // The order's row is full of notes. Without a note, the event must still be the same on every delivery.
             let outcome = order.outcome_without_note(accepted_at);
             order.cancellations.insert(id, OrderCancellation { outcome, ..note });
         }
@@ -49,11 +50,13 @@ impl Worker for CancelOrdersWorker {
             None => match order.outcome_event(org, id) {
                 Some(event) => ("REFUSED", event),
                 None => {
-                    return Err(WorkerError::Permanent("the order's note of the operation says nothing".to_owned()));
+                    return Err(WorkerError::Permanent(
+                        "the order's note of the operation has no request and no outcome".to_owned(),
+                    ));
                 }
             },
         };
-        // Before the event is published: whoever receives it may read the operation.
+        // Do this before the event is published, because its consumer may read the operation.
         if let Some(note) = order.cancellations.get(&id) {
             let operation = Acceptance { operation_id: id, accepted_at };
             self.store.note_stage(org, operation, order.order, note.stage()).await?;

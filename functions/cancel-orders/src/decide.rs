@@ -1,4 +1,4 @@
-//! Which entries of a request are accepted.
+//! Decides which entries of a request are accepted.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,20 +14,20 @@ use crate::entry_status::EntryStatus;
 use crate::pins::Verdicts;
 use crate::wire::{Entry, Pin};
 
-/// Most PINs that one request may have verified (contract): each takes its time.
+/// The maximum number of PINs in a request (contract), because each takes time to verify.
 pub const MAX_PINS: usize = 50;
 
-/// What was decided.
+/// The decision on a request.
 pub(crate) struct Decided {
     /// The orders whose cancellation is accepted.
     pub orders: Vec<OrderRef>,
-    /// What each entry is told.
-    pub told: Vec<EntryStatus>,
-    /// When the operation was accepted before, if its row has gone away since: its orders still say so.
+    /// The status of each entry.
+    pub statuses: Vec<EntryStatus>,
+    /// The time when the operation was accepted before, if its row was lost since. Its orders still have that time.
     pub accepted_at: Option<Timestamp>,
 }
 
-/// An entry that may be accepted, if the PIN is right.
+/// An entry that is accepted if its PIN is right.
 struct Candidate<'a> {
     position: usize,
     acting: Acting,
@@ -35,7 +35,7 @@ struct Candidate<'a> {
 }
 
 impl CancelOrders {
-    /// Decides on each entry.
+    /// Decides whether to accept each entry.
     pub(crate) async fn decide<'a>(
         &self,
         context: &RequestContext,
@@ -43,25 +43,25 @@ impl CancelOrders {
         entries: &'a [Option<Entry>],
     ) -> Result<Decided, Problem> {
         let org = &context.identity.org_id;
-        // Whose PIN it is where nobody is named, only the orders say; below it is counted again.
+        // For an entry without a CreatorID, only the order shows whose PIN it is. So the PINs are counted again below.
         let named_pair = |entry: &'a Entry| Some((entry.creator_id?, entry.pin.as_ref()?.expose()));
         check_pins(&entries.iter().flatten().filter_map(named_pair).collect())?;
         let mut named = BTreeSet::new();
-        let asked: Vec<Result<OrderRef, EntryStatus>> =
+        let references: Vec<Result<OrderRef, EntryStatus>> =
             entries.iter().map(|entry| order_of(entry.as_ref(), &mut named)).collect();
         let named: Vec<OrderRef> = named.into_iter().collect();
         let orders = self.store.orders(org, &named).await?;
-        let mut told = Vec::with_capacity(entries.len());
+        let mut statuses = Vec::with_capacity(entries.len());
         let mut candidates = Vec::new();
-        for (position, (entry, asked)) in entries.iter().zip(asked).enumerate() {
-            told.push(EntryStatus::Accepted);
+        for (position, (entry, reference)) in entries.iter().zip(references).enumerate() {
+            statuses.push(EntryStatus::Accepted);
             let before = |order: &Order| accepted_before(order, operation, context.now).is_some();
-            match asked.and_then(|order| check(entry.as_ref(), orders.get(&order), before)) {
+            match reference.and_then(|order| check(entry.as_ref(), orders.get(&order), before)) {
                 Ok(acting) => {
                     let pin = entry.as_ref().and_then(|entry| entry.pin.as_ref());
                     candidates.push(Candidate { position, acting, pin });
                 }
-                Err(refusal) => told[position] = refusal,
+                Err(refusal) => statuses[position] = refusal,
             }
         }
         let pair = |candidate: &Candidate<'a>| Some((candidate.acting.actor, candidate.pin?.expose()));
@@ -74,16 +74,16 @@ impl CancelOrders {
         let verdicts: Verdicts = self.verify(context, operation, &persons, pins).await?;
         let mut accepted = Vec::new();
         for candidate in candidates {
-            let told = &mut told[candidate.position];
+            let status = &mut statuses[candidate.position];
             if protected(&&candidate) {
-                *told = candidate.pin.map_or(EntryStatus::PinInvalid, |pin| verdicts.of(candidate.acting.actor, pin));
+                *status = candidate.pin.map_or(EntryStatus::PinInvalid, |pin| verdicts.of(candidate.acting.actor, pin));
             }
-            if *told == EntryStatus::Accepted {
+            if *status == EntryStatus::Accepted {
                 accepted.push(candidate.acting.order);
             }
         }
         let accepted_at = orders.values().find_map(|order| accepted_before(order, operation, context.now));
-        Ok(Decided { orders: accepted, told, accepted_at })
+        Ok(Decided { orders: accepted, statuses, accepted_at })
     }
 
     async fn persons(
@@ -91,10 +91,10 @@ impl CancelOrders {
         context: &RequestContext,
         candidates: &[Candidate<'_>],
     ) -> Result<HashMap<PersonId, Person>, Problem> {
-        // Who created an order says whether a PIN is needed; whoever gives none has none to be verified.
+        // The creator's row determines whether a PIN is needed. The actor's row is needed only to verify a given PIN.
         let creators = candidates.iter().map(|candidate| candidate.acting.creator);
-        let guessed = candidates.iter().filter(|candidate| candidate.pin.is_some());
-        let persons: BTreeSet<PersonId> = creators.chain(guessed.map(|candidate| candidate.acting.actor)).collect();
+        let with_pin = candidates.iter().filter(|candidate| candidate.pin.is_some());
+        let persons: BTreeSet<PersonId> = creators.chain(with_pin.map(|candidate| candidate.acting.actor)).collect();
         let persons: Vec<PersonId> = persons.into_iter().collect();
         Ok(self.store.persons(&context.identity.org_id, &persons).await?)
     }

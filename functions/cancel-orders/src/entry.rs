@@ -1,4 +1,4 @@
-//! What is accepted of one entry, by the entry and its order alone.
+//! Checks one entry against its order.
 
 use std::collections::BTreeSet;
 
@@ -10,23 +10,24 @@ use shared::domain::time::Timestamp;
 use crate::entry_status::EntryStatus;
 use crate::wire::Entry;
 
-/// Who acts on an order.
+/// An order, and the persons that a cancellation of it involves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Acting {
     pub order: OrderRef,
-    /// Who created it. Their row alone says whether a PIN is required: so naming another, or nobody, gains nothing.
+    /// The person who created the order. Only their row determines whether a PIN is required, so naming another
+    /// person or no one does not avoid it.
     pub creator: PersonId,
-    /// For whom the cancellation is asked: the PIN is theirs.
+    /// The person for whom the cancellation is requested. The PIN is theirs.
     pub actor: PersonId,
 }
 
-/// When the operation was accepted that left a note with the order under this ID, unless its row has expired.
+/// Returns when the operation with this ID was accepted, from its note on the order, unless the operation has expired.
 pub(crate) fn accepted_before(order: &Order, operation: OperationId, now: Timestamp) -> Option<Timestamp> {
     let note = order.cancellations.get(&operation)?;
     (note.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(note.accepted_at)
 }
 
-/// The order that an entry names, the first of the request to do so.
+/// Returns the order that an entry names, if no earlier entry of the request names it.
 pub(crate) fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) -> Result<OrderRef, EntryStatus> {
     let entry = entry.ok_or(EntryStatus::Missing)?;
     let order = if entry.is_international {
@@ -42,8 +43,8 @@ pub(crate) fn order_of(entry: Option<&Entry>, named: &mut BTreeSet<OrderRef>) ->
     if named.insert(order) { Ok(order) } else { Err(EntryStatus::Repeated) }
 }
 
-/// Who acts on the order, if it can be canceled on behalf of whom the entry names: of its creator, if it names nobody. That
-/// an order is another's is not told apart from its not being there, whatever its state.
+/// Checks whether the order can be canceled for the person that the entry names, or for its creator if the entry
+/// names no one. An order of another person has the same result as a missing order, in any state.
 pub(crate) fn check(
     entry: Option<&Entry>,
     order: Option<&Order>,
@@ -56,7 +57,7 @@ pub(crate) fn check(
     }
     let acting = Acting { order: order.order, creator: order.creator_id, actor };
     match order.check_cancelable() {
-        // What this very operation changed must not change its answer.
+        // A change by this same operation must not change its response.
         _ if was_accepted(order) => Ok(acting),
         Ok(()) => Ok(acting),
         Err(NotCancelable::NotActive) => Err(EntryStatus::NotActive),
@@ -109,7 +110,7 @@ mod tests {
     fn an_entry_names_one_order(#[case] entry: Option<Entry>, #[case] expected: Result<OrderRef, EntryStatus>) {
         let mut named = BTreeSet::new();
         assert_eq!(order_of(entry.as_ref(), &mut named), expected);
-        // The second that names it repeats it; what names none repeats nothing.
+        // A second entry for the same order is a repetition. Entries without an order never are.
         assert_eq!(order_of(entry.as_ref(), &mut named), expected.and(Err(EntryStatus::Repeated)));
         assert_eq!(named.len(), usize::from(expected.is_ok()));
     }
@@ -117,16 +118,16 @@ mod tests {
     #[rstest]
     #[case::creator(Some(9), Ok(9))]
     #[case::authorized(Some(8), Ok(8))]
-    #[case::nobody_is_named(None, Ok(9))]
+    #[case::no_one_is_named(None, Ok(9))]
     #[case::another(Some(7), Err(EntryStatus::NotFound))]
-    fn who_may_act_on_an_order_cancels_it(
+    fn only_the_creator_and_authorized_persons_can_cancel_an_order(
         #[case] creator_id: Option<i32>,
         #[case] expected: Result<PersonId, EntryStatus>,
     ) {
         let entry = entry(Some(7), creator_id, None, false);
         let acting = expected.map(|actor| Acting { order: OrderRef::Domestic(7), creator: 9, actor });
         assert_eq!(check(Some(&entry), Some(&order("ACTIVE", None)), |_| false), acting);
-        // That it is another's is not told apart from its not being there.
+        // A missing order has the same result as another person's.
         assert_eq!(check(Some(&entry), None, |_| false), Err(EntryStatus::NotFound));
         assert_eq!(
             check(Some(&entry), Some(&order("FILLED", None)), |_| false),
@@ -139,7 +140,7 @@ mod tests {
     #[case(order("ACTIVE", Some(OPERATION)), Some(EntryStatus::Pending))]
     #[case(order("PENDING_CANCEL", None), Some(EntryStatus::Pending))]
     #[case(order("CANCELED", None), Some(EntryStatus::NotActive))]
-    fn what_this_operation_changed_does_not_change_its_answer(
+    fn a_change_by_the_same_operation_does_not_change_its_response(
         #[case] order: Order,
         #[case] refusal: Option<EntryStatus>,
     ) {
@@ -153,7 +154,7 @@ mod tests {
     #[case::on_its_last_day(OPERATION, "2027-02-20T03:04:05.677Z", Some(ACCEPTED))]
     #[case::expired(OPERATION, "2027-02-20T03:04:05.678Z", None)]
     #[case::another("0192d1c0-0000-7000-8000-000000000002", "2026-11-23T00:00:00.000Z", None)]
-    fn a_note_says_when_its_operation_was_accepted(
+    fn a_note_has_the_time_when_its_operation_was_accepted(
         #[case] operation: &str,
         #[case] now: &str,
         #[case] expected: Option<&str>,

@@ -1,38 +1,38 @@
-//! What a client is told of an entry, and how the operation keeps it: a letter each.
+//! The status of an entry, and its code in the operation's row: one letter per entry.
 
-/// What a client is told of an entry. The letters are stored: never change one.
+/// The status of an entry. The letters are stored, so never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum EntryStatus {
-    /// Its cancellation is accepted.
+    /// The cancellation is accepted.
     Accepted = b'A',
-    /// It is null.
+    /// The entry is null.
     Missing = b'M',
-    /// It names no domestic order.
+    /// The entry has no `OrderID`.
     OrderIdRequired = b'O',
-    /// It names no international order.
+    /// The entry has no `InternationalOrderUID`.
     UidRequired = b'U',
-    /// It names no creator.
+    /// The entry has no `CreatorID`.
     CreatorRequired = b'C',
-    /// It names neither.
+    /// The entry has neither `InternationalOrderUID` nor `CreatorID`.
     UidAndCreatorRequired = b'B',
-    /// There is no such order, or it is none that this person may act on.
+    /// There is no such order, or this person may not act on it.
     NotFound = b'F',
-    /// The order is final.
+    /// The order's status is final.
     NotActive = b'N',
-    /// A cancellation is pending.
+    /// The order has a pending cancellation.
     Pending = b'P',
-    /// A PIN is required, and it is missing or wrong.
+    /// The required PIN is missing or wrong.
     PinInvalid = b'I',
-    /// The person's PIN was guessed wrong too often.
+    /// The PIN is locked after too many wrong attempts.
     PinLocked = b'L',
-    /// An entry before it names the same order.
+    /// An earlier entry names the same order.
     Repeated = b'R',
-    /// The queue did not take it: it did not happen.
+    /// The queue did not accept the message, so the order is not canceled.
     NotSent = b'S',
 }
 
-/// What letters are read as: all that a client may be told.
+/// All statuses, in the order of the enum.
 pub const ALL: [EntryStatus; 13] = [
     EntryStatus::Accepted,
     EntryStatus::Missing,
@@ -54,7 +54,7 @@ impl EntryStatus {
         self as u8 as char
     }
 
-    /// What the metrics call it, if it is a refusal.
+    /// Returns the name of the refusal in the metrics, or `None` if the entry is accepted.
     #[must_use]
     pub const fn refusal(self) -> Option<&'static str> {
         match self {
@@ -74,7 +74,7 @@ impl EntryStatus {
         }
     }
 
-    /// The contract's texts.
+    /// Returns the error texts of the contract.
     #[must_use]
     pub const fn errors(self) -> &'static [&'static str] {
         match self {
@@ -95,27 +95,28 @@ impl EntryStatus {
     }
 }
 
-/// The letters of these.
+/// Encodes the statuses as letters.
 #[must_use]
-pub fn written(told: &[EntryStatus]) -> String {
-    told.iter().map(|told| told.letter()).collect()
+pub fn encode(statuses: &[EntryStatus]) -> String {
+    statuses.iter().map(|status| status.letter()).collect()
 }
 
-/// What these letters say. An unknown one is of a newer version: that it was not accepted is all that is sure.
+/// Decodes the letters. An unknown letter is from a newer version. Only one thing is certain about its entry: it was
+/// not accepted.
 #[must_use]
-pub fn read(letters: &str) -> Vec<EntryStatus> {
-    let told = |letter| ALL.into_iter().find(|told| told.letter() == letter).unwrap_or(EntryStatus::NotSent);
-    letters.chars().map(told).collect()
+pub fn decode(letters: &str) -> Vec<EntryStatus> {
+    let status = |letter| ALL.into_iter().find(|status| status.letter() == letter).unwrap_or(EntryStatus::NotSent);
+    letters.chars().map(status).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The metrics' names are those of the dashboard and the API's problems: a client's mistake, its order's state, its PIN.
+    /// The names show an operator the cause of a refusal: the client's mistake, the order's state or the PIN.
     #[test]
-    fn what_is_not_accepted_has_a_name_and_a_text() {
-        let names = ALL.map(|told| told.refusal().unwrap_or("accepted"));
+    fn each_refusal_has_a_name_and_a_text() {
+        let names = ALL.map(|status| status.refusal().unwrap_or("accepted"));
         let incomplete = "entry-incomplete";
         assert_eq!(names[..6], ["accepted", incomplete, incomplete, incomplete, incomplete, incomplete]);
         assert_eq!(
@@ -130,16 +131,16 @@ mod tests {
                 "not-sent"
             ]
         );
-        for told in ALL {
-            assert_eq!(told.errors().is_empty(), told == EntryStatus::Accepted);
-            assert!(told.errors().iter().all(|text| text.contains(' ') && text.ends_with('.')));
+        for status in ALL {
+            assert_eq!(status.errors().is_empty(), status == EntryStatus::Accepted);
+            assert!(status.errors().iter().all(|text| text.contains(' ') && text.ends_with('.')));
         }
     }
 
     #[test]
-    fn what_was_written_is_read() {
-        assert_eq!(written(&ALL), "AMOUCBFNPILRS");
-        assert_eq!(read(&written(&ALL)), ALL);
-        assert_eq!(read("A?"), [EntryStatus::Accepted, EntryStatus::NotSent]);
+    fn encoded_statuses_are_decoded() {
+        assert_eq!(encode(&ALL), "AMOUCBFNPILRS");
+        assert_eq!(decode(&encode(&ALL)), ALL);
+        assert_eq!(decode("A?"), [EntryStatus::Accepted, EntryStatus::NotSent]);
     }
 }

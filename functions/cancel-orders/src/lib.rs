@@ -1,8 +1,9 @@
-//! `POST /api/orders/cancellations`: has many orders canceled. One result for each entry, in their order.
+//! `POST /api/orders/cancellations`: cancels many orders. The response has one result per entry, in the same order.
 //!
-//! An accepted entry is an instruction, not yet a fact: only the market can say that an order is canceled. Which
-//! entries are accepted is decided here and recorded before anything is sent, so a repeated request with the
-//! same `Idempotency-Key` is told the same, and tries no PIN again. (If none was accepted nothing is recorded.)
+//! An accepted entry is an instruction. Only the market can confirm that an order is canceled. The endpoint decides
+//! which entries it accepts, and records the decision before it sends anything. So a repeated request with the same
+//! `Idempotency-Key` gets the same response, and its PINs are not tried again. (If no entry is accepted, nothing is
+//! recorded.)
 
 mod decide;
 mod entry;
@@ -32,23 +33,24 @@ use decide::Decided;
 pub use decide::MAX_PINS;
 use entry_status::EntryStatus;
 pub use wire::MAX_ENTRIES;
-use wire::format::{Answering, of_content_type};
+use wire::format::{ResponseFormat, of_content_type};
 use wire::{Charset, Entry, EntryResult, Unreadable};
 
-/// The endpoint and what it may touch.
+/// The endpoint and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct CancelOrders {
-    /// Reads orders and persons; judges PINs; records operations.
+    /// The store, for reading orders and persons, and for recording PIN attempts and operations.
     pub store: Store,
-    /// Takes the instructions.
+    /// The queue for the instructions.
     pub queue: Queue,
-    /// What PINs are hashed with.
+    /// The pepper for hashing PINs.
     pub pepper: PepperSecret,
 }
 
-/// What makes an entry what it is: all but the PIN, since a hash of four digits can be searched.
+/// The members of an entry that make up the request's fingerprint. The PIN is not one of them, because the hash of four
+/// digits can be searched.
 #[derive(Serialize)]
-struct Asked(Option<i32>, Option<i32>, bool, Option<Uuid>);
+struct FingerprintedEntry(Option<i32>, Option<i32>, bool, Option<Uuid>);
 
 impl Endpoint for CancelOrders {
     const NAME: &'static str = "cancel-orders";
@@ -68,40 +70,44 @@ impl Endpoint for CancelOrders {
 
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let entries = read(context)?;
-        let asked: Vec<Option<Asked>> = entries.iter().map(|entry| entry.as_ref().map(asked)).collect();
-        let idempotency = context.idempotency(Self::NAME, &asked)?;
+        let fingerprinted: Vec<Option<FingerprintedEntry>> =
+            entries.iter().map(|entry| entry.as_ref().map(fingerprinted)).collect();
+        let idempotency = context.idempotency(Self::NAME, &fingerprinted)?;
         let (operation, first) = if let Some(before) = recorded(&self.store, context, &idempotency).await? {
             (before, First::Perhaps)
         } else {
-            let Decided { orders, told, accepted_at } =
+            let Decided { orders, statuses, accepted_at } =
                 self.decide(context, idempotency.operation_id, &entries).await?;
             if !orders.is_empty() {
-                let subject = Subject::CancelOrders { orders, told: entry_status::written(&told), repeated: false };
+                let told = entry_status::encode(&statuses);
+                let subject = Subject::CancelOrders { orders, told, repeated: false };
                 let operation = operation(context, &idempotency, subject, accepted_at.unwrap_or(context.now));
                 let (operation, first, _) = record(&self.store, context, &idempotency, operation).await?;
                 (operation, first)
-            // What refuses them may be this very operation, recorded since we looked by the same request sent twice.
+            // Another copy of this request may have recorded the operation since the first read, and its effect may be
+            // the reason for these refusals.
             } else if let Some(since) = recorded(&self.store, context, &idempotency).await? {
                 (since, First::Perhaps)
             } else {
-                return Ok(counted(answer(context, &entries, &told), &told));
+                return Ok(counted(response(context, &entries, &statuses), &statuses));
             }
         };
         let replay = idempotency.replay(&operation)?;
-        let told = match replay {
+        let statuses = match replay {
             Replay::SendAgain => self.send(context, operation, first, idempotency.keyed).await?,
             Replay::RespondAgain => recorded_orders(&operation)?.1,
         };
-        let answer = answer(context, &entries, &told);
-        let answer = if replay == Replay::SendAgain { counted(answer, &told) } else { answer };
-        let answer = answer.replayed(first == First::Perhaps);
-        Ok(if told.contains(&EntryStatus::Accepted) { answer.located(idempotency.operation_id) } else { answer })
+        let response = response(context, &entries, &statuses);
+        let response = if replay == Replay::SendAgain { counted(response, &statuses) } else { response };
+        let response = response.replayed(first == First::Perhaps);
+        let has_accepted = statuses.contains(&EntryStatus::Accepted);
+        Ok(if has_accepted { response.located(idempotency.operation_id) } else { response })
     }
 }
 
 impl CancelOrders {
-    /// Sends the messages of a recorded operation; see [`Self::send_and_record`]. From the first message on, whatever fails
-    /// leaves it unknown what happens (contract: 500): so does time that is up.
+    /// Sends the messages of a recorded operation; see [`Self::send_and_record`]. Once the first message is on its
+    /// way, the outcome of any failure is unknown, also of a timeout (contract: 500).
     async fn send(
         &self,
         context: &RequestContext,
@@ -109,17 +115,17 @@ impl CancelOrders {
         first: First,
         keyed: bool,
     ) -> Result<Vec<EntryStatus>, Problem> {
-        let time = context.time_left().saturating_sub(SAYING_TIME);
+        let time = context.time_left().saturating_sub(RESERVED_TIME);
         let sent = tokio::time::timeout(time, self.send_and_record(operation, first, keyed)).await;
         sent.unwrap_or_else(|_elapsed| Err(Problem::broken("no time was left to send the messages")))
     }
 
-    /// Sends the messages of a recorded operation; answers what the client is told of each entry then. One that SQS did not
-    /// take did not happen: that is recorded too. With a key it is also recorded that all is sent, so that a repetition
-    /// need not send it again.
+    /// Sends the messages of a recorded operation. Returns the status of each entry after that. An entry that SQS did
+    /// not accept has no effect, and this is recorded. With a key, it is also recorded that all messages are sent, so
+    /// that a repetition need not send them again.
     ///
-    /// That SQS did not take an entry can be said only while nobody else may have sent it: a repetition of the request says
-    /// so on the operation before it sends anything.
+    /// An entry can be reported as not sent only if no other copy of the request may have sent it. So a repeated
+    /// request marks the operation as repeated before it sends anything.
     async fn send_and_record(
         &self,
         mut operation: Operation,
@@ -133,19 +139,19 @@ impl CancelOrders {
                 return Ok(recorded_orders(&operation)?.1);
             }
         }
-        let (orders, mut told) = recorded_orders(&operation)?;
+        let (orders, mut statuses) = recorded_orders(&operation)?;
         let message = |order: &OrderRef| Message::of(&operation, CancelOrder { order: *order });
         let messages: Vec<_> = orders.iter().map(message).collect();
-        let refused = self.queue.send_each(&messages).await.map_err(unanswered)?;
+        let refused = self.queue.send_each(&messages).await.map_err(send_failed)?;
         if refused.is_empty() && !keyed {
-            return Ok(told);
+            return Ok(statuses);
         }
         if !refused.is_empty() && first == First::Perhaps {
-            return Err(unknown());
+            return Err(outcome_unknown());
         }
-        let accepted = told.iter_mut().filter(|told| **told == EntryStatus::Accepted).enumerate();
-        for (_, told) in accepted.filter(|(position, _)| refused.contains_key(position)) {
-            *told = EntryStatus::NotSent;
+        let accepted = statuses.iter_mut().filter(|status| **status == EntryStatus::Accepted).enumerate();
+        for (_, status) in accepted.filter(|(position, _)| refused.contains_key(position)) {
+            *status = EntryStatus::NotSent;
         }
         let left: Vec<OrderRef> = orders
             .iter()
@@ -153,37 +159,39 @@ impl CancelOrders {
             .filter(|(position, _)| !refused.contains_key(position))
             .map(|(_, order)| *order)
             .collect();
-        // Another copy of the request may have been first: all of them are told the same.
-        let (letters, all_sent) = (entry_status::written(&told), refused.is_empty());
-        let recording = self.store.set_told(&org, id, &left, &letters, all_sent).await;
+        // Another copy of the request may have recorded its statuses first. All copies respond with the recorded ones.
+        let (letters, all_sent) = (entry_status::encode(&statuses), refused.is_empty());
+        let recording = self.store.set_entry_statuses(&org, id, &left, &letters, all_sent).await;
         let operation = recording.map_err(Problem::broken)?;
         if !all_sent && operation.state == OperationState::Pending {
-            return Err(unknown());
+            return Err(outcome_unknown());
         }
         Ok(recorded_orders(&operation)?.1)
     }
 }
 
-/// A call got no answer. One that sent nothing for sure can be repeated, as any that something unavailable ended (contract:
-/// 503); of another nobody knows what happens (contract: 500).
-fn unanswered(error: SendError) -> Problem {
+/// Returns the problem for a failed call. If it certainly sent nothing, the client can retry, as with any unavailable
+/// service (contract: 503). Otherwise the outcome is unknown (contract: 500).
+fn send_failed(error: SendError) -> Problem {
     match error.effect() {
         Effect::Nothing => Problem::unavailable(error),
         Effect::Unknown => Problem::broken(error),
     }
 }
 
-/// Kept back of the answer's time for saying that it did not suffice (ours): who cuts it off says that nothing was done.
-const SAYING_TIME: Duration = Duration::from_millis(50);
+/// The time reserved for a response after a timeout (our limit). Without it, the caller of `handle` would cut the
+/// request off and respond that nothing was done.
+const RESERVED_TIME: Duration = Duration::from_millis(50);
 
-/// SQS did not take an entry, and another copy of the request may have sent it (contract: 500).
-fn unknown() -> Problem {
-    Problem::broken("an entry was not sent, but may have been by another copy of the request")
+/// Returns the problem for an entry that SQS did not accept, but that another copy of the request may have sent
+/// (contract: 500).
+fn outcome_unknown() -> Problem {
+    Problem::broken("an entry was not sent, but another copy of the request may have sent it")
 }
 
 fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<EntryStatus>), Problem> {
     match &operation.subject {
-        Subject::CancelOrders { orders, told, .. } => Ok((orders, entry_status::read(told))),
+        Subject::CancelOrders { orders, told, .. } => Ok((orders, entry_status::decode(told))),
         _ => Err(Problem::broken("the operation is of another kind")),
     }
 }
@@ -195,7 +203,7 @@ fn read(context: &RequestContext) -> Result<Vec<Option<Entry>>, Problem> {
         Some(format) => format,
         None if body.is_empty() => return Err(Problem::new(ProblemCode::InvalidRequest, "The request has no body.")),
         None => {
-            let detail = "The Content-Type must be that of JSON or of XML.";
+            let detail = "The Content-Type must be a media type of JSON or XML.";
             return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
         }
     };
@@ -206,33 +214,34 @@ fn read(context: &RequestContext) -> Result<Vec<Option<Entry>>, Problem> {
     })
 }
 
-fn asked(entry: &Entry) -> Asked {
-    Asked(entry.order_id, entry.creator_id, entry.is_international, entry.international_order_uid)
+fn fingerprinted(entry: &Entry) -> FingerprintedEntry {
+    FingerprintedEntry(entry.order_id, entry.creator_id, entry.is_international, entry.international_order_uid)
 }
 
-fn answer(context: &RequestContext, entries: &[Option<Entry>], told: &[EntryStatus]) -> ApiResponse {
-    let result = |(entry, told): (&Option<Entry>, &EntryStatus)| EntryResult {
+fn response(context: &RequestContext, entries: &[Option<Entry>], statuses: &[EntryStatus]) -> ApiResponse {
+    let result = |(entry, status): (&Option<Entry>, &EntryStatus)| EntryResult {
         order_id: entry.as_ref().and_then(|entry| entry.order_id),
         international_order_uid: entry.as_ref().and_then(|entry| entry.international_order_uid),
-        errors: told.errors().to_vec(),
+        errors: status.errors().to_vec(),
     };
-    let results: Vec<_> = entries.iter().zip(told).map(result).collect();
-    let answering = Answering::negotiate(context.optional_header("accept"), context.optional_header("content-type"));
-    ApiResponse::text(content_type(answering), wire::results(answering.format, &results))
+    let results: Vec<_> = entries.iter().zip(statuses).map(result).collect();
+    let (accept, sent) = (context.optional_header("accept"), context.optional_header("content-type"));
+    let negotiated = ResponseFormat::negotiate(accept, sent);
+    ApiResponse::text(content_type(negotiated), wire::results(negotiated.format, &results))
 }
 
-fn counted(answer: ApiResponse, told: &[EntryStatus]) -> ApiResponse {
-    let refused: Vec<_> = told.iter().filter_map(|told| told.refusal()).collect();
-    answer.counted(u32::try_from(told.len() - refused.len()).unwrap_or(u32::MAX), refused)
+fn counted(response: ApiResponse, statuses: &[EntryStatus]) -> ApiResponse {
+    let refused: Vec<_> = statuses.iter().filter_map(|status| status.refusal()).collect();
+    response.counted(u32::try_from(statuses.len() - refused.len()).unwrap_or(u32::MAX), refused)
 }
 
-fn content_type(answering: Answering) -> String {
-    format!("{}; charset=utf-8", answering.media_type)
+fn content_type(negotiated: ResponseFormat) -> String {
+    format!("{}; charset=utf-8", negotiated.media_type)
 }
 
-/// An error as this contract has it: a bare string in the format that is asked for.
+/// Returns an error as this contract defines it: a bare string in the format that the client accepts.
 #[must_use]
 pub fn error(headers: &HeaderMap, text: &str) -> (String, String) {
-    let answering = Answering::negotiate(text_of(headers, "accept"), text_of(headers, "content-type"));
-    (content_type(answering), wire::error(answering.format, text))
+    let negotiated = ResponseFormat::negotiate(text_of(headers, "accept"), text_of(headers, "content-type"));
+    (content_type(negotiated), wire::error(negotiated.format, text))
 }

@@ -1,9 +1,9 @@
-//! Whether PINs are right.
+//! Verifies PINs.
 //!
-//! The PIN is verified first, and the verdict written then, under a condition: however many guesses come at
-//! once, no more than five wrong ones of a person are told apart from right ones, and no more than so many of the
-//! organisation's persons in an hour. In that hour all tries are counted before they are judged, and those that are told
-//! to be right are taken out again.
+//! Each PIN is verified first. Then its verdict is written, under a condition. So however many guesses arrive at the
+//! same time, the endpoint tells at most five wrong PINs of a person from right ones. The wrong PINs of an
+//! organisation's persons are limited per hour, too. For that limit, all attempts are counted before their verdicts
+//! are written, and the right ones are subtracted afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::CancelOrders;
 use crate::entry_status::EntryStatus;
 use crate::wire::Pin;
 
-/// What is told of each PIN that was verified.
+/// The status for each verified PIN.
 pub(crate) struct Verdicts(HashMap<(PersonId, String), EntryStatus>);
 
 impl Verdicts {
@@ -25,11 +25,11 @@ impl Verdicts {
     }
 }
 
-/// A PIN that was tried.
+/// A PIN that was verified.
 struct Guess<'a> {
     person: &'a Person,
     pin: &'a str,
-    /// By which the try is known.
+    /// The ID of the attempt.
     id: String,
     is_right: bool,
 }
@@ -43,16 +43,18 @@ impl Guess<'_> {
         (!self.is_right).then_some(&self.id)
     }
 
-    /// What is said by the person's row alone.
+    /// Returns the verdict, if the person's row determines it.
     fn known(&self, context: &RequestContext) -> Option<Verdict> {
         self.person.verdict(self.wrong(), context.now)
     }
 }
 
 impl CancelOrders {
-    /// Verifies each PIN once for this operation, whose tries of it count once. No verdict is written before all are
-    /// verified: a request that runs out of time while it does has used up no tries. Where the organisation's hour has no
-    /// room for them, they use up none either, and all are told to be locked.
+    /// Verifies each PIN. Repeated attempts at a PIN by the same operation count once.
+    ///
+    /// No verdict is written before all PINs are verified, so a request that times out while verifying uses up no
+    /// attempts. If the attempts exceed the organisation's hourly limit, they use up none either, and all these PINs
+    /// are reported as locked.
     pub(crate) async fn verify(
         &self,
         context: &RequestContext,
@@ -67,26 +69,26 @@ impl CancelOrders {
         let pepper = self.pepper.get().await.map_err(Problem::unavailable)?;
         let mut verified = Vec::with_capacity(pins.len());
         for (person, pin) in pins {
-            // Who has no row has no PIN: none is theirs, and there are no tries to count.
+            // A person without a row has no PIN, so every PIN is wrong and no attempt is counted.
             let Some(person) = persons.get(&person) else { continue };
             let id = person.creator_id;
             let is_right = person.pin_hash.as_deref().is_some_and(|hash| pepper.verify(org, id, pin, hash));
             verified.push(Guess { person, pin, id: pepper.try_id(org, id, operation, pin), is_right });
-            // Here the time that is left can end the request.
+            // The request's timeout can take effect here.
             tokio::task::yield_now().await;
         }
         let open: Vec<String> = verified.iter().filter(|guess| guess.known(context).is_none()).map(Guess::id).collect();
         let has_room = open.is_empty() || self.store.count_tries(org, open, context.now).await?;
         let (mut verdicts, mut right) = (HashMap::new(), Vec::new());
         for guess in &verified {
-            let told = match guess.known(context) {
+            let verdict = match guess.known(context) {
                 Some(known) => known,
                 None if has_room => {
                     self.store.record_pin_attempt(org, guess.person, guess.wrong(), context.now).await?
                 }
                 None => Verdict::Locked,
             };
-            let told = match told {
+            let status = match verdict {
                 Verdict::Right => {
                     right.push(guess.id());
                     EntryStatus::Accepted
@@ -94,10 +96,10 @@ impl CancelOrders {
                 Verdict::Wrong => EntryStatus::PinInvalid,
                 Verdict::Locked => EntryStatus::PinLocked,
             };
-            if told != EntryStatus::Accepted {
+            if status != EntryStatus::Accepted {
                 context.metrics.refused_pins(1);
             }
-            verdicts.insert((guess.person.creator_id, guess.pin.to_owned()), told);
+            verdicts.insert((guess.person.creator_id, guess.pin.to_owned()), status);
         }
         let cid = context.cid.as_str();
         let refused = verdicts.len() - right.len();
@@ -105,7 +107,7 @@ impl CancelOrders {
             tracing::warn!(cid, tenant = org.as_str(), refused, has_room, "PINs were refused");
         }
         if !right.is_empty() {
-            // If that fails they stay counted, which harms nobody before the hour is full.
+            // If this fails, the right PINs stay counted. That has an effect only if the hourly limit is reached.
             if let Err(error) = self.store.uncount_tries(org, right, context.now).await {
                 tracing::warn!(cid, %error, "right PINs stay counted in the hour");
             }

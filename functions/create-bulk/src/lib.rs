@@ -1,8 +1,8 @@
-//! `POST /cards/v1/bulks`: creates a bulk of blank cards. Nothing is issued until it is started.
+//! `POST /cards/v1/bulks`: creates a bulk of blank cards. No card is issued until the bulk is started.
 //!
-//! The items are written first, then the header, which makes all of them visible at once: a failure
-//! halfway leaves nothing to be seen. With an `Idempotency-Key` the bulk's ID is recorded before
-//! anything else, so that a repetition finishes the same bulk.
+//! The endpoint writes the items first, and then the header, which makes all items visible together. After a crash in
+//! between, nothing is visible. With an `Idempotency-Key`, the bulk's ID is recorded before anything else, so that a
+//! repeated request completes the same bulk.
 
 pub mod settings;
 
@@ -19,10 +19,10 @@ use shared::store::Store;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct CreateBulk {
-    /// Records operations; writes bulks and items.
+    /// The store, for recording operations and writing bulks and items.
     pub store: Store,
 }
 
@@ -55,13 +55,13 @@ impl Endpoint for CreateBulk {
             };
             bulk_id = recorded;
             if replay == Replay::RespondAgain {
-                return Ok(self.answer(context, &bulk_id).await?.replayed(true));
+                return Ok(self.response(context, &bulk_id).await?.replayed(true));
             }
             is_first = first == First::Yes;
         }
 
         let ids: Vec<ExternalId> = request.external_ids.into_iter().collect();
-        // Those that are there already come from an earlier try of the same request.
+        // Items that exist already are from an earlier attempt at the same request.
         self.store.add_items(org, &bulk_id, FIRST_BATCH, &ids).await?;
         let items = u32::try_from(ids.len()).map_err(Problem::broken)?;
         let bulk = Bulk::new(bulk_id.clone(), request.settings, items);
@@ -70,14 +70,14 @@ impl Endpoint for CreateBulk {
             return Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created().counted(1, Vec::new()));
         }
         self.store.end_request(org, idempotency.operation_id, context.now).await?;
-        // An earlier try may have made it, and others have changed it since.
-        Ok(self.answer(context, &bulk_id).await?.counted(1, Vec::new()).replayed(!is_first))
+        // An earlier attempt may have created the bulk, and other requests may have changed it since.
+        Ok(self.response(context, &bulk_id).await?.counted(1, Vec::new()).replayed(!is_first))
     }
 }
 
 impl CreateBulk {
-    /// The bulk as it is now.
-    async fn answer(&self, context: &RequestContext, bulk_id: &BulkId) -> Result<ApiResponse, Problem> {
+    /// Returns a response with the current state of the bulk.
+    async fn response(&self, context: &RequestContext, bulk_id: &BulkId) -> Result<ApiResponse, Problem> {
         let bulk = self.store.bulk(&context.identity.org_id, bulk_id).await?;
         let bulk = bulk.ok_or_else(|| Problem::broken("the created bulk is gone"))?;
         Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created())

@@ -1,22 +1,22 @@
-//! Reading what a client sets.
+//! Reads the settings of a bulk from a request.
 
 use shared::domain::bulk::{BulkSettings, ModeType, PinLength};
 use shared::domain::ids::{MAX_INTEGER_ID, ProgramId, is_of_one_line};
 use shared::http::{Invalid, Members};
 use shared::number::whole;
 
-/// Longest template ID, in characters. Ours.
+/// The maximum length of a template ID, in characters (our limit).
 pub const MAX_TEMPLATE_ID_CHARS: usize = 255;
-/// Longest custom field, in characters (contract).
+/// The maximum length of a custom field, in characters (contract).
 pub const MAX_CUSTOM_FIELD_CHARS: usize = 1000;
-/// Shortest name of an embossing group, in characters (contract).
+/// The minimum length of an embossing group's name, in characters (contract).
 pub const MIN_GROUP_CHARS: usize = 2;
-/// Longest name of an embossing group, in characters (contract).
+/// The maximum length of an embossing group's name, in characters (contract).
 pub const MAX_GROUP_CHARS: usize = 32;
-/// Largest metadata, in bytes of JSON as they came (contract).
+/// The maximum size of metadata, in bytes of JSON as the client sent it (contract).
 pub const MAX_METADATA_BYTES: usize = 3200;
 
-/// Returns the settings, if there is a program; whatever is wrong is added.
+/// Returns the settings, if they name a program. Adds all errors to `invalid`.
 pub(crate) fn read(members: &Members<'_>, invalid: &mut Vec<Invalid>) -> Option<BulkSettings> {
     if !members.contains("program_id") {
         invalid.push(Invalid::body("/program_id", "is required"));
@@ -43,14 +43,14 @@ pub(crate) fn read(members: &Members<'_>, invalid: &mut Vec<Invalid>) -> Option<
     Some(settings)
 }
 
-/// Reads members one by one, and notes what is wrong.
+/// A reader of single members, which collects their errors.
 struct Reader<'a> {
     members: &'a Members<'a>,
     invalid: &'a mut Vec<Invalid>,
 }
 
 impl Reader<'_> {
-    /// Reads a member out of its text.
+    /// Reads a member from its JSON text.
     fn member<T>(&mut self, name: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let read = read(self.members.text(name)?);
         if read.is_none() {
@@ -68,10 +68,10 @@ impl Reader<'_> {
         self.member(name, "must be a boolean", |text| text.parse().ok())
     }
 
-    /// Reads a text, all of which are the embosser's.
+    /// Reads a string for the embosser.
     fn text(&mut self, name: &str, (least, most): (usize, usize)) -> Option<String> {
-        let none = "none of which is a control character or ends a line";
-        let expected = format!("must be a string of {least} to {most} characters, {none}");
+        let excluded = "without control characters and line breaks";
+        let expected = format!("must be a string of {least} to {most} characters, {excluded}");
         let fits = |text: &String| (least..=most).contains(&text.chars().count()) && is_of_one_line(text);
         self.member(name, &expected, |text| serde_json::from_str(text).ok().filter(fits))
     }

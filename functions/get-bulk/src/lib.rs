@@ -1,4 +1,4 @@
-//! `GET /cards/v1/bulks/{bulkID}`: a bulk, and a page of its items, each in the state it is in now.
+//! `GET /cards/v1/bulks/{bulkID}`: returns a bulk, and a page of its items with their current states.
 
 use std::collections::HashMap;
 
@@ -13,14 +13,14 @@ use shared::http::bulk::BulkBody;
 use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope, cursor, page};
 use shared::store::Store;
 
-/// Calls for one page's items. Items that do not count are passed over; there are few, unless increments
-/// keep dying halfway.
+/// The maximum number of calls for the items of one page. Items that do not count are skipped. They are few, unless
+/// increments often crash halfway.
 const MAX_CALLS: usize = 20;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct GetBulk {
-    /// Reads bulks, items and cards.
+    /// The store, for reading bulks, items and cards.
     pub store: Store,
 }
 
@@ -41,7 +41,7 @@ struct ItemBody {
     card_id: Option<CardId>,
 }
 
-/// The item's own state; once its card was issued, the card's.
+/// The state of an item, or of its card once that is issued.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum State {
@@ -58,7 +58,7 @@ impl Endpoint for GetBulk {
         Ok(Self { store: environment.store() })
     }
 
-    /// Handles a request.
+    /// Returns the bulk and a page of its items.
     ///
     /// # Errors
     /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such bulk.
@@ -75,7 +75,7 @@ impl Endpoint for GetBulk {
 }
 
 impl GetBulk {
-    /// The next items that count, and after which item another page follows, if one does.
+    /// Returns the next items that count. If another page follows, also returns the last item of this page.
     async fn page(
         &self,
         org: &OrgId,
@@ -85,7 +85,7 @@ impl GetBulk {
     ) -> Result<(Vec<BulkItem>, Option<ExternalId>), Problem> {
         let mut items: Vec<BulkItem> = Vec::new();
         for _ in 0..MAX_CALLS {
-            // One more than is shown tells whether another page follows.
+            // One item more than the page has shows whether another page follows.
             let wanted = limit + 1 - items.len();
             let page = self.store.items_after(org, &bulk.bulk_id, after.as_ref(), wanted).await?;
             after = page.items.last().map(|item| item.external_id.clone()).or(after);
@@ -110,8 +110,9 @@ impl GetBulk {
             let card = item.card_id.and_then(|card| statuses.get_key_value(&card));
             let state = match (card, item.state) {
                 (Some((_, status)), _) => State::Card(*status),
-                // The item was seen before its card can be: it is shown as it was before both. (A transaction's rows can be
-                // seen one by one.) Whoever is shown a card's ID finds the card.
+                // The item is visible as issued, but its card is not yet. (A transaction's rows can become visible
+                // one by one.) Show the item's state before both, so that a client that gets a card's ID finds the
+                // card.
                 (None, ItemState::Issued) => State::Item(ItemState::Pending),
                 (None, state) => State::Item(state),
             };

@@ -1,6 +1,6 @@
-//! `GET /cards/v1/cards/{cardId}`: any card of the caller's organisation, as it is now.
+//! `GET /cards/v1/cards/{cardId}`: returns the current state of a card of the caller's organisation.
 //!
-//! Of another account's card, an account token is told that it is there and no more.
+//! With an account token, the response for another account's card has only its ID.
 
 use serde::Serialize;
 use shared::Error;
@@ -11,17 +11,17 @@ use shared::environment::Environment;
 use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope};
 use shared::store::Store;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct GetCard {
-    /// Reads cards.
+    /// The store, for reading cards.
     pub store: Store,
 }
 
 #[derive(Serialize)]
 struct Body {
     card_id: CardId,
-    /// Absent of other accounts' cards.
+    /// The card's details; left out for cards of other accounts.
     #[serde(flatten)]
     details: Option<Details>,
 }
@@ -31,10 +31,10 @@ struct Details {
     status: CardStatus,
     #[serde(flatten)]
     facts: CardFacts,
-    /// Absent until the card is bound.
+    /// The account; left out until the card is bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<AccountId>,
-    /// Absent until the card is bound.
+    /// The customer; left out until the card is bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
     /// The card that replaced this one.
@@ -43,7 +43,7 @@ struct Details {
 }
 
 impl Body {
-    /// What a caller is told of the card that is limited to this account, or to none.
+    /// Returns the body for a caller whose token is limited to this account, if to any.
     fn of(card: Card, account: Option<AccountId>) -> Self {
         let (card_id, is_open) = (card.card_id, card.is_open_to(account));
         Self { card_id, details: is_open.then(|| Details::from(card)) }
@@ -71,10 +71,10 @@ impl Endpoint for GetCard {
         Ok(Self { store: environment.store() })
     }
 
-    /// Handles a request.
+    /// Returns the card.
     ///
     /// # Errors
-    /// 400 if the ID is none; 404 if the organisation has no such card.
+    /// 400 if the ID is malformed; 404 if the organisation has no such card.
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let card_id = context.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let card = self.store.card(&context.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;

@@ -1,4 +1,4 @@
-//! `GET /operations/{operationId}`: how far an accepted instruction has come, and what came of it.
+//! `GET /operations/{operationId}`: returns the progress and the outcome of an accepted instruction.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ use shared::http::{ApiResponse, Endpoint, Problem, RequestContext, Scope, cursor
 use shared::store::Store;
 use uuid::Uuid;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct GetOperation {
-    /// Reads operations.
+    /// The store, for reading operations.
     pub store: Store,
 }
 
@@ -50,19 +50,19 @@ struct Body {
     cursor: Option<String>,
 }
 
-/// How far an operation on a bulk has come.
+/// The progress of an operation on a bulk, in chunks.
 #[derive(Serialize)]
 struct Chunks {
-    /// Absent until it is planned.
+    /// The number of chunks; left out until the operation is planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u32>,
     done: usize,
 }
 
-/// Items of the operation.
+/// The numbers of the operation's items.
 #[derive(Default, Serialize)]
 struct Counts {
-    /// Absent until it is planned.
+    /// The number of items; left out until the operation is planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u32>,
     done: u32,
@@ -70,7 +70,7 @@ struct Counts {
     failed: u32,
 }
 
-/// What became of one item.
+/// The outcome for one item.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ItemResult {
@@ -105,17 +105,17 @@ enum ItemResult {
     },
 }
 
-/// How far the cancellation of an order has come, in the answer.
+/// The state of an order's cancellation in the response.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum OrderState {
-    /// Its message is on the way.
+    /// The worker has not processed the message yet.
     Pending,
-    /// The order system was asked.
+    /// The cancellation is requested from the order system.
     Requested,
     /// The order is canceled.
     Success,
-    /// It is not.
+    /// The order is not canceled.
     Failure,
 }
 
@@ -181,7 +181,7 @@ fn bind_result(card_id: CardId, reissued_card_id: Option<CardId>, outcome: &Bind
 }
 
 impl Body {
-    /// What the orders come to of an operation that has no counts of its own.
+    /// Sets the state and the counts from the orders' stages, because an operation on orders has no counts of its own.
     fn sum_up(&mut self, orders: &[OrderRef], stages: &BTreeMap<OrderRef, Stage>) {
         let Summary { state, ended_at, total, done, succeeded } = progress::summary(self.status, orders, stages);
         (self.status, self.ended_at) = (state, ended_at);
@@ -223,11 +223,11 @@ impl Endpoint for GetOperation {
         Ok(Self { store: environment.store() })
     }
 
-    /// Handles a request.
+    /// Returns the operation and a page of its results.
     ///
     /// # Errors
-    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such operation, it has expired, or another
-    /// account than the token's asked for it.
+    /// 400 if `limit` or `cursor` is malformed. 404 if the organisation has no such operation, if it has expired, or
+    /// if an account other than the token's requested it.
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let org = &context.identity.org_id;
         let operation_id = context.path("operationId").map_err(|_| Problem::not_found())?;
@@ -240,13 +240,13 @@ impl Endpoint for GetOperation {
         let (has_ended, acceptance) = (operation.ended_at.is_some(), operation.acceptance());
         let mut body = Body::from(operation);
         let total = match subject {
-            // While it runs, chunks end in any order: pages could miss some.
+            // While the operation runs, chunks end in any order, and pages could miss some.
             Subject::CancelBulk { .. } if has_ended => {
                 let total = body.counts.done as usize;
                 body.results = self.results(org, operation_id, from, limit, total).await?;
                 total
             }
-            // An order's row says the same, and is large.
+            // The orders' rows have the same stages, but are large.
             Subject::CancelOrders { orders, .. } => {
                 let stages = self.store.stages(org, acceptance).await?;
                 body.sum_up(&orders, &stages);
@@ -263,7 +263,8 @@ impl Endpoint for GetOperation {
 }
 
 impl GetOperation {
-    /// What became of so many of a cancel's items, from this one on. All its chunks are full but the last.
+    /// Returns the outcomes for up to `limit` items of a cancel, starting at item `from`. All chunks but the last are
+    /// full.
     async fn results(
         &self,
         org: &OrgId,

@@ -1,12 +1,12 @@
-//! `PUT /cards/v1/bulks/{bulkID}`: adds items to a bulk. IDs that it has already are kept as they are.
+//! `PUT /cards/v1/bulks/{bulkID}`: adds items to a bulk. Items whose IDs the bulk already has do not change.
 //!
-//! The items are written under a new batch, then the batch is committed on the header, which makes all
-//! of them visible at once: a failure halfway leaves nothing to be seen.
+//! The endpoint writes the items under a new batch, and then commits the batch on the header, which makes all items
+//! visible together. After a crash in between, nothing is visible.
 //!
-//! Two requests that name the same ID: the item belongs to the batch that wrote it first. The other
-//! request finds it. If that batch is committed, the ID is in the bulk already. If not, it is aborted,
-//! for good, and the item taken over; its own request, should it still live, notices at its commit and
-//! starts again. So every ID comes in once, is counted once, and is lost by neither.
+//! If two requests name the same ID, the item belongs to the batch that wrote it first, and the other request finds
+//! it there. If that batch is committed, the ID is in the bulk already. If not, the other request aborts the batch
+//! permanently and takes over the item. The aborted batch's own request, if it still runs, notices this at its commit
+//! and starts again. So every ID is added once and counted once, and no request loses it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,20 +25,20 @@ use shared::http::{
 };
 use shared::store::{Committed, Opened, Store};
 
-/// Batches that one request tries, each aborted by another request that named the same IDs.
+/// The maximum number of batches per request. A batch can be aborted by another request that names the same IDs.
 const MAX_ATTEMPTS: u32 = 5;
-/// Longest wait before the second of them; more for each further one, and drawn at random below that.
+/// The maximum wait before the second attempt, and its increase for each further one. The wait is random below that.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
-/// Times that an item's batch may change under a request that wants to take it over.
+/// The maximum number of rounds for taking over items, whose batches can change in the meantime.
 const MAX_ROUNDS: usize = 5;
 
-/// Items taken over at the same time.
+/// The number of items taken over at the same time.
 const CONCURRENT_CALLS: usize = 16;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct IncrementBulk {
-    /// Records operations; changes bulks and items.
+    /// The store, for recording operations and changing bulks and items.
     pub store: Store,
 }
 
@@ -58,7 +58,7 @@ impl Endpoint for IncrementBulk {
         let ids: Vec<ExternalId> = read(context)?.into_iter().collect();
         let idempotency = context.idempotency(Self::NAME, &(&bulk_id, &ids))?;
 
-        let answer_again = |before: &Option<Operation>| match before {
+        let is_complete = |before: &Option<Operation>| match before {
             Some(before) => idempotency.replay(before).map(|replay| replay == Replay::RespondAgain),
             None => Ok(false),
         };
@@ -67,8 +67,8 @@ impl Endpoint for IncrementBulk {
         if before.is_none() {
             let bulk = self.bulk(org, &bulk_id).await?;
             if bulk.is_sealed() || !self.has_room(org, &bulk, &ids).await? {
-                // What closed the bulk may have come after this very operation, recorded since we looked by the same
-                // request sent twice.
+                // Another copy of this request may have recorded the operation since the first read, before the bulk
+                // was closed.
                 before = recorded(&self.store, context, &idempotency).await?;
                 if before.is_none() {
                     return Err(closed());
@@ -82,12 +82,12 @@ impl Endpoint for IncrementBulk {
                 first = First::Yes;
             }
         }
-        if answer_again(&before)? {
-            return Ok(answer(self.bulk(org, &bulk_id).await?)?.replayed(true));
+        if is_complete(&before)? {
+            return Ok(response(self.bulk(org, &bulk_id).await?)?.replayed(true));
         }
         let bulk = match self.add(org, &bulk_id, &ids).await {
-            // Another copy of the request may have brought them in: then this one is told what that one is, or would have
-            // been, had it not died before it could say so.
+            // Another copy of the request may have added the items. Then this one responds as that copy did, or would
+            // have done if it had not crashed.
             Err(refusal) if idempotency.keyed => {
                 let bulk = self.bulk(org, &bulk_id).await?;
                 if self.missing(org, &bulk, &ids).await? > 0 {
@@ -100,7 +100,7 @@ impl Endpoint for IncrementBulk {
         if idempotency.keyed {
             self.store.end_request(org, idempotency.operation_id, context.now).await?;
         }
-        Ok(answer(bulk)?.counted(1, Vec::new()).replayed(first == First::Perhaps))
+        Ok(response(bulk)?.counted(1, Vec::new()).replayed(first == First::Perhaps))
     }
 }
 
@@ -109,8 +109,8 @@ impl IncrementBulk {
         self.store.bulk(org, bulk_id).await?.ok_or_else(Problem::not_found)
     }
 
-    /// Whether the bulk can hold these too. Asked before anything is written: what could never be committed
-    /// would lie in the bulk's way for ever.
+    /// Returns whether the bulk has room for these items. Check this before writing: items that can never be committed
+    /// would permanently obstruct the bulk.
     async fn has_room(&self, org: &OrgId, bulk: &Bulk, ids: &[ExternalId]) -> Result<bool, Problem> {
         let room = MAX_ITEMS.saturating_sub(bulk.items) as usize;
         if ids.len() <= room {
@@ -119,14 +119,14 @@ impl IncrementBulk {
         Ok(self.missing(org, bulk, ids).await? <= room)
     }
 
-    /// How many of these are not in the bulk.
+    /// Returns how many of these items are not in the bulk.
     async fn missing(&self, org: &OrgId, bulk: &Bulk, ids: &[ExternalId]) -> Result<usize, Problem> {
         let items = self.store.items(org, &bulk.bulk_id, ids).await?;
         let present = items.iter().filter(|item| bulk.batches.contains(&item.batch)).count();
         Ok(ids.len() - present)
     }
 
-    /// Brings the items in, all at once.
+    /// Adds the items, all in one batch.
     async fn add(&self, org: &OrgId, bulk_id: &BulkId, ids: &[ExternalId]) -> Result<Bulk, Problem> {
         for attempt in 0..MAX_ATTEMPTS {
             // Requests that aborted each other must not meet again at once.
@@ -154,8 +154,8 @@ impl IncrementBulk {
         Err(Problem::unavailable("other requests kept aborting the batch"))
     }
 
-    /// Takes over, into the bulk's last batch, those of the items that are in no committed one; answers
-    /// how many. These batches are known to be aborted.
+    /// Moves those of the items that are in no committed batch to the bulk's last batch, and returns their number.
+    /// `aborted` are the batches known to be aborted.
     async fn take_over(
         &self,
         org: &OrgId,
@@ -170,7 +170,7 @@ impl IncrementBulk {
                 return Ok(taken);
             }
             let items = self.store.items(org, &bulk.bulk_id, &ids).await?;
-            // Written by this call's own earlier try, whose answer was lost.
+            // This request's own earlier attempt wrote these, but its response was lost.
             taken += items.iter().filter(|item| item.batch == mine).count();
             let others = items.iter().map(|item| item.batch).filter(|batch| *batch != mine);
             let open: BTreeSet<u32> =
@@ -193,7 +193,7 @@ fn read(context: &RequestContext) -> Result<BTreeSet<ExternalId>, Problem> {
     counted_external_ids(&members).map_err(Problem::invalid)
 }
 
-fn answer(bulk: Bulk) -> Result<ApiResponse, Problem> {
+fn response(bulk: Bulk) -> Result<ApiResponse, Problem> {
     Ok(ApiResponse::ok(&BulkBody::from(bulk))?.created())
 }
 

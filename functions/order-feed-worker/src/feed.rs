@@ -1,4 +1,4 @@
-//! What the broker's order system sends to the order-feed queue.
+//! The message that the broker's order system sends to the order-feed queue.
 
 use serde::Deserialize;
 use shared::domain::ids::{OperationId, OrgId};
@@ -10,14 +10,15 @@ use shared::number::Integer;
 use shared::worker::{LogFields, QueueMessage};
 use uuid::Uuid;
 
-/// A change of an order, as the broker's order system sends it to the order-feed queue. Its form is that of
-/// `infra/schemas/order-feed.schema.json`; members that it does not know are the order system's own.
+/// A change of an order, as the broker's order system sends it to the order-feed queue. The schema is
+/// `infra/schemas/order-feed.schema.json`. Members that are not in the schema belong to the order system and are
+/// ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "FeedForm")]
 pub struct OrderFeed {
-    /// The tenant.
+    /// The tenant's ID.
     pub org_id: OrgId,
-    /// What changed.
+    /// The change of the order.
     pub change: OrderChange,
 }
 
@@ -55,14 +56,14 @@ impl TryFrom<FeedForm> for OrderFeed {
         let order = match (form.order_id, form.international_order_uid) {
             (Some(Integer(id)), None) => OrderRef::Domestic(id),
             (None, Some(uid)) => OrderRef::International(uid),
-            _ => return Err("an order has one of order_id and international_order_uid"),
+            _ => return Err("a change must have either order_id or international_order_uid"),
         };
         let rejected = form.cancel_rejected.map(|rejection| (rejection.operation_id, rejection.code));
         if rejected.is_some_and(|(_, code)| code == CancellationCode::Canceled) {
-            return Err("a refusal cannot say CANCELED");
+            return Err("the code of a rejected cancellation must not be CANCELED");
         }
         if rejected.is_some() && form.status == OrderStatus::Canceled {
-            return Err("an order whose cancellation was refused is not CANCELED");
+            return Err("an order whose cancellation was rejected must not be CANCELED");
         }
         let FeedForm { org_id, creator_id: Integer(creator_id), status, version: Integer(version), updated_at, .. } =
             form;
@@ -70,7 +71,7 @@ impl TryFrom<FeedForm> for OrderFeed {
             return Err("the version is too large");
         }
         if form.authorized_ids.as_ref().is_some_and(|ids| ids.len() > MAX_AUTHORIZED) {
-            return Err("too many persons are authorized");
+            return Err("the change has too many authorized persons");
         }
         let authorized_ids = form.authorized_ids.map(|ids| ids.into_iter().map(|Integer(id)| id).collect());
         let change = OrderChange { order, creator_id, authorized_ids, status, version, updated_at, rejected };
@@ -96,7 +97,7 @@ mod tests {
     fn a_change_of_an_order_is_read() {
         let read: OrderFeed = serde_json::from_value(feed()).unwrap();
         assert_eq!((read.change.order, read.change.version), (OrderRef::Domestic(7), 3));
-        // Whatever the schema lists is read, and nothing else.
+        // The limits and values are those of the schema.
         let schema: Value =
             serde_json::from_str(include_str!("../../../infra/schemas/order-feed.schema.json")).unwrap();
         assert_eq!(schema["properties"]["authorized_ids"]["maxItems"], MAX_AUTHORIZED);
@@ -115,12 +116,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case::unsaid(json!(null), None)]
-    #[case::nobody(json!([]), Some(&[][..]))]
+    #[case::null(json!(null), None)]
+    #[case::no_one(json!([]), Some(&[][..]))]
     #[case::twice(json!([8, 7, 8]), Some(&[7, 8][..]))]
     #[case::with_a_fraction_of_nothing(json!([8.0, -7]), Some(&[-7, 8][..]))]
     #[case::as_many_as_may_be(json!(vec![8; 50]), Some(&[8][..]))]
-    fn who_else_may_act_is_read(#[case] ids: Value, #[case] expected: Option<&[PersonId]>) {
+    fn authorized_persons_are_read(#[case] ids: Value, #[case] expected: Option<&[PersonId]>) {
         let mut feed = feed();
         feed["authorized_ids"] = ids;
         let read: OrderFeed = serde_json::from_value(feed).unwrap();
@@ -134,7 +135,7 @@ mod tests {
     #[case::text(json!(["8"]))]
     #[case::null(json!([null]))]
     #[case::no_list(json!(8))]
-    fn others_who_may_act_are_broken(#[case] ids: Value) {
+    fn invalid_authorized_persons_are_refused(#[case] ids: Value) {
         let mut feed = feed();
         feed["authorized_ids"] = ids;
         assert!(serde_json::from_value::<OrderFeed>(feed).is_err());
@@ -148,7 +149,11 @@ mod tests {
     #[case("/version", json!(9_007_199_254_740_991_u64), MAX_VERSION)]
     #[case("/international_order_uid", json!(null), 3)]
     #[case("/cancel_rejected", json!(null), 3)]
-    fn a_change_is_read_as_serializers_write_it(#[case] pointer: &str, #[case] value: Value, #[case] version: u64) {
+    fn numbers_with_zero_fractions_and_nulls_are_read(
+        #[case] pointer: &str,
+        #[case] value: Value,
+        #[case] version: u64,
+    ) {
         let mut feed = feed();
         feed[&pointer[1..]] = value;
         let OrderFeed { change, .. } = serde_json::from_value(feed).unwrap();
@@ -171,7 +176,7 @@ mod tests {
     #[case("/version", json!(-1))]
     #[case("/updated_at", json!("yesterday"))]
     #[case("/venue", json!(null))]
-    fn a_change_of_another_form_is_broken(#[case] pointer: &str, #[case] value: Value) {
+    fn a_malformed_change_is_refused(#[case] pointer: &str, #[case] value: Value) {
         let mut feed = feed();
         let is_own = pointer == "/venue";
         *feed.pointer_mut(pointer).unwrap() = value;
@@ -179,15 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_two_orders_or_of_a_refusal_that_cancels_is_broken() {
+    fn a_contradictory_change_is_refused() {
         let mut two = feed();
         two["international_order_uid"] = json!("6269c403-5b9f-47dd-b8c3-7ecbef8f686d");
         assert!(serde_json::from_value::<OrderFeed>(two).is_err());
-        let mut odd = feed();
-        odd["cancel_rejected"] = json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": "CANCELED" });
-        assert!(serde_json::from_value::<OrderFeed>(odd.clone()).is_err());
-        odd["cancel_rejected"]["code"] = json!("OTHER");
-        odd["status"] = json!("CANCELED");
-        assert!(serde_json::from_value::<OrderFeed>(odd).is_err());
+        let mut wrong = feed();
+        wrong["cancel_rejected"] =
+            json!({ "operation_id": "0192d1c0-0000-7000-8000-000000000001", "code": "CANCELED" });
+        assert!(serde_json::from_value::<OrderFeed>(wrong.clone()).is_err());
+        wrong["cancel_rejected"]["code"] = json!("OTHER");
+        wrong["status"] = json!("CANCELED");
+        assert!(serde_json::from_value::<OrderFeed>(wrong).is_err());
     }
 }

@@ -1,8 +1,9 @@
-//! Takes what the broker's order system tells of its orders: the worker of the order-feed queue.
+//! Applies changes that the broker's order system sends: the worker of the order-feed queue.
 //!
-//! The order system owns status and version; a change that is older than what is known leaves them alone, in
-//! whatever order changes come. One that ends a pending cancellation notes how, and under which version: the
-//! same change, delivered again, publishes the same event again. The operation is told of the end as well.
+//! The order system owns the status and the version of an order. Changes can arrive in any order, and an older change
+//! does not overwrite a newer one. A change that ends a pending cancellation stores the outcome and the change's
+//! version, so that a repeated delivery publishes the same event again. The worker also stores the end next to the
+//! operation.
 
 mod feed;
 
@@ -14,10 +15,10 @@ use shared::{Error, clock};
 
 pub use feed::OrderFeed;
 
-/// The worker and what it may touch.
+/// The worker and the store that it uses.
 #[derive(Debug, Clone)]
 pub struct OrderFeedWorker {
-    /// Changes orders; notes ends beside their operations.
+    /// The store, for changing orders and storing ends next to their operations.
     pub store: Store,
 }
 
@@ -31,7 +32,7 @@ impl Worker for OrderFeedWorker {
         Ok(Self { store: environment.store() })
     }
 
-    /// Applies a change; applied again, it changes nothing more and answers the same events.
+    /// Applies a change. Applied again, it changes nothing more and returns the same events.
     ///
     /// # Errors
     /// [`WorkerError::Transient`] or [`WorkerError::Permanent`].
@@ -39,7 +40,7 @@ impl Worker for OrderFeedWorker {
         let (org, change) = (&feed.org_id, &feed.change);
         let now = clock::now();
         let order = retrying(|| self.store.apply_change(org, change, now)).await?;
-        // Before the event is published: whoever receives it may read the operation.
+        // Do this before the event is published, because its consumer may read the operation.
         for (operation, note) in order.ended_by_version(change.version) {
             self.store.note_stage(org, operation, order.order, note.stage()).await?;
         }

@@ -1,15 +1,15 @@
 //! Issues the cards of a bulk: the worker of the start-bulk queue.
 //!
-//! A **plan** message comes first. It fixes which batches of the bulk the operation is about (the bulk may
-//! grow meanwhile), pages through their items, and sends a **chunk** message for every hundred. The
-//! batches are fixed and items never go away, so planning again gives the same chunks.
+//! A **plan** message comes first. The worker stores which batches of the bulk the operation covers, because the bulk
+//! may grow in the meantime. It then pages through their items, and sends a **chunk** message for every hundred. The
+//! set of batches does not change and items are never deleted, so planning again gives the same chunks.
 //!
-//! A chunk gives every pending item its card: card row and link in one transaction, on the condition that
-//! the item is still pending. What another operation issued or canceled meanwhile is left alone, and so
-//! is what this one issued before it died: its events are made of the item's mark and of facts that
-//! never change, not of the card, which may have been bound since. Then the chunk is counted off, once.
+//! A chunk gives every pending item its card. One transaction writes the card's row and the item's link to it, on the
+//! condition that the item is still pending. Items that another operation has issued or canceled do not change, nor
+//! do those that an earlier delivery of this chunk issued. The events are built from the item's mark and from facts
+//! that never change, not from the card, which may have been bound since. Then the chunk is marked as complete, once.
 //!
-//! Whoever finds all chunks counted off ends the operation, once.
+//! The delivery that finds all chunks complete ends the operation, once.
 
 use shared::aws::Service;
 use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
@@ -28,20 +28,20 @@ use shared::store::{CARDS_PER_TRANSACTION, Counts, Store, StoreError, retrying};
 use shared::worker::{Completed, DeliveryInfo, Worker, WorkerError};
 use shared::{Error, clock};
 
-/// The worker and what it may touch.
+/// The worker and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct StartBulkWorker {
-    /// Reads bulks; issues cards; counts operations off.
+    /// The store, for reading bulks, issuing cards and recording progress.
     pub store: Store,
-    /// Its own queue, for the chunks.
+    /// The worker's own queue, for the chunk messages.
     pub queue: Queue,
-    /// Takes the events of the cards.
+    /// The event bus, for the events of the cards.
     pub bus: EventBus,
-    /// Counts operations that should have ended.
+    /// The metrics, which count operations that should have ended.
     pub metrics: Metrics,
 }
 
-/// What is true of all cards of one start.
+/// The data common to all cards of one start.
 struct Start {
     bulk: Bulk,
     issuing_date: Date,
@@ -105,10 +105,10 @@ impl StartBulkWorker {
         let chunk = |number, items: Vec<PlannedItem>| {
             Range::of(&items).map(|range| instruction(StartStep::Chunk(StartChunk { number, range })))
         };
-        let further = |cursor| instruction(StartStep::Plan(cursor));
+        let next_page = |cursor| instruction(StartStep::Plan(cursor));
         let (store, queue, bulk_id) = (&self.store, &self.queue, &bulk.bulk_id);
         let plan = Plan { store, queue, message, bulk: bulk_id, progress: &progress, delivery };
-        match plan.go(from, chunk, further).await? {
+        match plan.go(from, chunk, next_page).await? {
             Some(operation) => self.end_if_complete(message, operation, &bulk, "PLANNED").await,
             None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }
@@ -124,15 +124,15 @@ impl StartBulkWorker {
         let (org, id) = (&message.org_id, message.operation_id);
         let start = start(operation, bulk)?;
         if !chunk.range.batches.is_subset(&start.progress.batches) {
-            // The table was restored to a time before its plan, and it cuts other chunks now.
-            return Err(WorkerError::Permanent("the operation is not planned so".to_owned()));
+            // The table was restored to a time before the plan. A new plan cuts the bulk into other chunks.
+            return Err(WorkerError::Permanent("the operation is not planned with this chunk".to_owned()));
         }
         let items = retrying(|| self.issue(message, &start, &chunk.range)).await?;
 
         let (context, Start { bulk, issuing_date, expiration_date, .. }) = (message.event_context(), &start);
         let event = |item| create_event(&context, bulk, item, *issuing_date, *expiration_date);
         let events: Vec<Event> = items.iter().filter_map(event).collect();
-        // Published before the chunk counts as done: who reads SUCCEEDED may rely on the events.
+        // Publish before the chunk counts as done: a client that reads SUCCEEDED may rely on the events.
         self.bus.publish_all(&events).await?;
         let (all, mine) = (count(items.len())?, count(events.len())?);
         let counts = Counts { items: all, changed: mine, ..Counts::default() };
@@ -140,7 +140,7 @@ impl StartBulkWorker {
         self.end_if_complete(message, operation, &start.bulk, "CHUNK_DONE").await
     }
 
-    /// The chunk's items, once every one of them that was pending has its card, and can be seen to have it.
+    /// Issues a card for each pending item of the chunk. Returns all items of the chunk, once their cards are visible.
     async fn issue(
         &self,
         message: &Message<StartBulk>,
@@ -149,8 +149,8 @@ impl StartBulkWorker {
     ) -> Result<Vec<BulkItem>, StoreError> {
         let (org, bulk) = (&message.org_id, &start.bulk.bulk_id);
         let mut items = self.store.items_of(org, bulk, range).await?;
-        // What an earlier delivery issued is told by this one. Its cards must be there then: a transaction's rows can be
-        // seen one by one, so an item that has its card may be seen before the card.
+        // This delivery also publishes the events of cards that an earlier one issued, so those cards must be
+        // visible. A transaction's rows can become visible one by one, so the item may be visible before its card.
         let is_mine = |item: &&BulkItem| item.issued.as_ref().is_some_and(|mark| mark.is_of(message.acceptance()));
         let before: Vec<CardId> = items.iter().filter(is_mine).filter_map(|item| item.card_id).collect();
         if self.store.cards(org, &before).await?.len() < before.len() {
@@ -181,7 +181,7 @@ impl StartBulkWorker {
         Ok(items)
     }
 
-    /// Ends the operation if all is done; if it has ended, says so in an event.
+    /// Ends the operation if all chunks are complete. If it has ended, returns the event of the end.
     async fn end_if_complete(
         &self,
         message: &Message<StartBulk>,
@@ -211,7 +211,7 @@ impl StartBulkWorker {
         let ended = Operation { state: OperationState::Succeeded, ended_at: Some(now), ..operation.clone() };
         match self.store.end_start(org, id, bulk, progress, now).await {
             Ok(()) => Ok(ended),
-            // Somebody else who found it complete may have ended it.
+            // Another delivery that found all chunks complete may have ended it.
             Err(StoreError::Conflict { call }) => match self.store.operation(org, id, now).await? {
                 Some(operation) if operation.state == OperationState::Succeeded => {
                     self.store.see_end(org, id, bulk).await.map(|()| operation)

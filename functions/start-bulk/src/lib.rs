@@ -1,8 +1,7 @@
-//! `POST /cards/v1/bulks/{bulkID}/start`: has the cards of a bulk issued. Started again, it issues what
-//! is missing.
+//! `POST /cards/v1/bulks/{bulkID}/start`: issues the cards of a bulk. A later start issues those that are missing.
 //!
-//! The days of issue and expiry are fixed here, with the operation: its cards and their events must be
-//! the same whenever a worker comes to make them.
+//! The endpoint stores the dates of issue and expiry with the operation, so that the cards and their events are the
+//! same whenever the worker processes them.
 
 use serde::Serialize;
 use shared::Error;
@@ -17,18 +16,18 @@ use shared::message::{self, StartStep};
 use shared::queue::Queue;
 use shared::store::Store;
 
-/// The endpoint and what it may touch.
+/// The endpoint and the services that it uses.
 #[derive(Debug, Clone)]
 pub struct StartBulk {
-    /// Reads bulks; reads and records operations.
+    /// The store, for reading bulks and for reading and recording operations.
     pub store: Store,
-    /// Takes the instructions.
+    /// The queue for the instructions.
     pub queue: Queue,
-    /// How long cards are valid.
+    /// The validity of cards, in months.
     pub expiry_months: u32,
 }
 
-/// The bulk, as it was when the start was accepted.
+/// The bulk when the start was accepted, and the operation's ID.
 #[derive(Serialize)]
 struct Started {
     #[serde(flatten)]
@@ -69,7 +68,7 @@ impl Endpoint for StartBulk {
             let step = StartStep::Plan(PlanCursor::default());
             Ok(Prepared::new(message::StartBulk { bulk_id: bulk_id.clone(), step }))
         };
-        let answer = accept(&self.store, &self.queue, context, &idempotency, subject, prepare).await?;
-        answer.with_body(&Started { bulk: bulk.into(), operation_id: idempotency.operation_id })
+        let response = accept(&self.store, &self.queue, context, &idempotency, subject, prepare).await?;
+        response.with_body(&Started { bulk: bulk.into(), operation_id: idempotency.operation_id })
     }
 }

@@ -1,9 +1,10 @@
-//! Which addresses may be connected to: whoever chooses the endpoint's name must not be able to reach what is private.
+//! Decides which addresses the worker may connect to. The consumer chooses the endpoint's name, and must not be able to
+//! make the worker reach private networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks of IPv4 that are nobody's on the Internet: first address and length of the prefix (IANA's registry of
-/// special-purpose addresses; the metadata services of clouds are among them).
+/// IPv4 networks that are not on the public Internet: first address and prefix length. They are from IANA's registry of
+/// special-purpose addresses, and include the metadata services of clouds.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -22,35 +23,36 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// Of IPv6, all that is public lies in the first; these parts of it do not lead to the Internet, or lead to an address
-/// of IPv4 that is hidden in them (Teredo, 6to4).
+/// The IPv6 network that contains all public addresses.
 const GLOBAL_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+/// The parts of [`GLOBAL_V6`] that are not on the public Internet, or that embed an IPv4 address (Teredo, 6to4).
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
-/// An address of IPv4 stands at the end of these (NAT64).
+/// The NAT64 network, whose addresses end with an IPv4 address.
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// How far deliveries may go.
+/// The destinations that deliveries may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllowedDestinations {
-    /// To the Internet, by TLS.
+    /// The public Internet, with TLS.
     Public,
-    /// To this machine besides, and there without TLS: for tests and the local stack.
+    /// Also this machine, where TLS is not required: for tests and the local stack.
     PublicAndLoopback,
 }
 
 impl AllowedDestinations {
-    /// What is deployed is built without debug assertions, and so cannot reach its own machine, however it is configured.
+    /// Returns the destinations of this build. A deployed build has no debug assertions, so it cannot reach its own
+    /// machine, whatever its configuration is.
     #[must_use]
     pub const fn of_this_build() -> Self {
         if cfg!(debug_assertions) { Self::PublicAndLoopback } else { Self::Public }
     }
 
-    /// Whether this address may be connected to.
+    /// Returns whether the worker may connect to this address.
     #[must_use]
     pub fn allows(self, address: IpAddr) -> bool {
         let address = embedded(address);
@@ -58,7 +60,7 @@ impl AllowedDestinations {
     }
 }
 
-/// The address that is really meant: one of IPv4, if it is written in one of IPv6.
+/// Returns the IPv4 address if one is embedded in an IPv6 address, or else the address itself.
 fn embedded(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if is_in_v6(v6, NAT64) => {
@@ -144,24 +146,24 @@ mod tests {
     #[case("8.8.8.8", true)]
     #[case("10.0.0.1", false)]
     #[case("169.254.169.254", false)]
-    fn tests_reach_this_machine_and_no_other(#[case] address: IpAddr, #[case] allowed: bool) {
+    fn tests_reach_this_machine_and_no_private_network(#[case] address: IpAddr, #[case] allowed: bool) {
         assert_eq!(AllowedDestinations::PublicAndLoopback.allows(address), allowed);
     }
 
     proptest! {
-        /// However it is written, an address is what it is.
+        /// An IPv4 address has the same result in each of its IPv6 forms.
         #[test]
-        fn an_address_of_ipv4_is_the_same_within_ipv6(bits in any::<u32>()) {
+        fn an_ipv4_address_has_the_same_result_within_ipv6(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from_bits(bits);
             let nat64 = Ipv6Addr::from_bits(NAT64.0.to_bits() | u128::from(bits));
             let allowed = AllowedDestinations::Public.allows(v4.into());
             prop_assert_eq!(AllowedDestinations::Public.allows(v4.to_ipv6_mapped().into()), allowed);
             prop_assert_eq!(AllowedDestinations::Public.allows(nat64.into()), allowed);
-            // The old forms lead nowhere.
+            // The deprecated compatible form is not routed.
             prop_assert!(!AllowedDestinations::Public.allows(v4.to_ipv6_compatible().into()));
         }
 
-        /// What the standard library knows of, we know of.
+        /// Addresses that the standard library knows to be special are never allowed.
         #[test]
         fn nothing_private_is_public(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from_bits(bits);

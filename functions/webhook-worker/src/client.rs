@@ -1,8 +1,9 @@
-//! Sends requests to an endpoint that somebody else has chosen.
+//! Sends requests to an endpoint that the consumer has chosen.
 //!
-//! Its name is looked up once for each connection, and what is connected to is what was looked up and allowed: there is
-//! no second look-up that could answer otherwise. An address in the URL itself goes the same way. Redirects are not
-//! followed, no proxy is asked, and of the answer nothing but its head is read.
+//! The client resolves the endpoint's name once for each connection, and connects only to an address that it got from
+//! this lookup and that is allowed. A second lookup, which could return another address, does not happen. An address in
+//! the URL itself is checked the same way. The client follows no redirects, uses no proxy, and reads only the head of a
+//! response.
 
 use std::error::Error;
 use std::future::Future;
@@ -26,102 +27,102 @@ use tower_service::Service;
 
 use crate::address::AllowedDestinations;
 
-/// Longest time to connect to one of several addresses.
+/// The timeout for connecting to one of several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection is kept for the next event. Shorter than endpoints usually keep theirs: a request on a
-/// connection that the other side closes is lost.
+/// The time that an idle connection stays open for the next event. Endpoints usually keep theirs open longer: a request
+/// on a connection that the other side closes is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most bytes of an answer's head.
+/// The maximum size of a response's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// Who calls.
+/// The value of the `User-Agent` header.
 const AGENT: &str = concat!("bindery/", env!("CARGO_PKG_VERSION"));
 
-/// Where events go: a URL that deliveries may go to, as far as the URL tells.
+/// The URL of an endpoint. Its form and any literal address in it are allowed; a host name is checked on connecting.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-/// The URL cannot be used. Nothing of it is told: it may hold what only its owner should know.
+/// The error for a URL that cannot be used. It does not quote the URL, which may contain a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// No URL, or with a user's name in it.
-    #[error("the webhook's URL is none")]
+    /// The URL is malformed, or has a user name.
+    #[error("the webhook's URL is malformed or has a user name")]
     Form,
-    /// Not `https`.
+    /// The scheme is not `https`.
     #[error("the webhook's URL does not begin with https://")]
     NotHttps,
-    /// An address that is not allowed.
+    /// The URL has an address that is not allowed.
     #[error("the webhook's URL names an address that is not public")]
     Address,
 }
 
 impl Endpoint {
-    /// This URL.
+    /// Parses and checks the URL.
     ///
     /// # Errors
-    /// [`EndpointError`].
-    pub fn parse(url: &str, reach: AllowedDestinations) -> Result<Self, EndpointError> {
+    /// [`EndpointError`] if events must not be sent there.
+    pub fn parse(url: &str, allowed: AllowedDestinations) -> Result<Self, EndpointError> {
         let uri: Uri = url.parse().map_err(|_| EndpointError::Form)?;
         let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map(http::uri::Authority::as_str));
         if host.is_empty() || authority.is_none_or(|authority| authority.contains('@')) {
             return Err(EndpointError::Form);
         }
         let address = literal(host);
-        let is_own = address.is_some_and(|address| address.is_loopback());
+        let is_loopback = address.is_some_and(|address| address.is_loopback());
         match uri.scheme_str() {
             Some("https") => {}
-            // By itself, without TLS, only to this machine, where it is allowed at all.
-            Some("http") if is_own && reach == AllowedDestinations::PublicAndLoopback => {}
+            // Without TLS only to this machine, if that is allowed at all.
+            Some("http") if is_loopback && allowed == AllowedDestinations::PublicAndLoopback => {}
             _ => return Err(EndpointError::NotHttps),
         }
-        if address.is_some_and(|address| !reach.allows(address)) {
+        if address.is_some_and(|address| !allowed.allows(address)) {
             return Err(EndpointError::Address);
         }
         Ok(Self(uri))
     }
 }
 
-/// The host as an address, if it is written as one.
+/// Returns the host as an address, if it is written as one.
 fn literal(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
 
-/// An endpoint's answer, as far as it matters.
+/// The response of an endpoint, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// Its status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// Its `Retry-After`.
+    /// The `Retry-After` header.
     pub retry_after: Option<String>,
 }
 
-/// There was no answer.
+/// The error if there is no response.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Within the time.
-    #[error("no answer in time")]
+    /// The time is up.
+    #[error("no response in time")]
     Time,
-    /// For another reason.
+    /// The request failed for another reason.
     #[error("not sent: {0}")]
     Other(String),
 }
 
-/// Sends requests.
+/// An HTTP client that connects only to allowed destinations.
 #[derive(Clone)]
 pub struct Client(HyperClient<HttpsConnector<Connector>, String>);
 
 impl Client {
-    /// One that reaches so far.
+    /// Creates a client for these destinations.
     ///
     /// # Errors
     /// If this machine has no root certificates.
-    pub fn new(reach: AllowedDestinations) -> io::Result<Self> {
-        Self::looking_up(Arc::new(|host, port| lookup(host, port).boxed()), reach)
+    pub fn new(allowed: AllowedDestinations) -> io::Result<Self> {
+        Self::with_lookup(Arc::new(|host, port| lookup(host, port).boxed()), allowed)
     }
 
-    fn looking_up(lookup: Lookup, reach: AllowedDestinations) -> io::Result<Self> {
+    fn with_lookup(lookup: Lookup, allowed: AllowedDestinations) -> io::Result<Self> {
         let tls = HttpsConnectorBuilder::new().with_native_roots()?;
-        let tls = if reach == AllowedDestinations::Public { tls.https_only() } else { tls.https_or_http() };
-        let connector = tls.enable_http1().wrap_connector(Connector { lookup, reach });
+        let tls = if allowed == AllowedDestinations::Public { tls.https_only() } else { tls.https_or_http() };
+        let connector = tls.enable_http1().wrap_connector(Connector { lookup, allowed });
         let client = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -130,10 +131,10 @@ impl Client {
         Ok(Self(client))
     }
 
-    /// Posts the JSON, with these headers.
+    /// Posts the JSON with these headers.
     ///
     /// # Errors
-    /// [`SendError`] if no answer's head came within the time.
+    /// [`SendError`] if no response's head arrived within `time`.
     pub async fn post(
         &self,
         endpoint: &Endpoint,
@@ -147,31 +148,31 @@ impl Client {
             request = request.header(name, value);
         }
         let request = request.body(json).map_err(|error| SendError::Other(causes(&error)))?;
-        let answer = tokio::time::timeout(time, self.0.request(request)).await.map_err(|_elapsed| SendError::Time)?;
+        let response = tokio::time::timeout(time, self.0.request(request)).await.map_err(|_elapsed| SendError::Time)?;
         // The body is dropped unread.
-        let (head, _) = answer.map_err(|error| SendError::Other(causes(&error)))?.into_parts();
+        let (head, _) = response.map_err(|error| SendError::Other(causes(&error)))?.into_parts();
         let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         Ok(Response { status: head.status, retry_after })
     }
 }
 
-/// The error and its causes, none of which quotes the request.
+/// Returns the error and its causes. They do not quote the request.
 fn causes(error: &dyn Error) -> String {
     successors(Some(error), |error| (*error).source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Looks up a name.
+/// A function that resolves a host name to socket addresses with this port.
 type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 async fn lookup(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(lookup_host((host, port)).await?.collect())
 }
 
-/// Connects to what is allowed.
+/// A connector that refuses addresses that are not allowed.
 #[derive(Clone)]
 struct Connector {
     lookup: Lookup,
-    reach: AllowedDestinations,
+    allowed: AllowedDestinations,
 }
 
 impl Connector {
@@ -182,8 +183,8 @@ impl Connector {
             Some(address) => vec![SocketAddr::new(address, port)],
             None => (self.lookup)(host.to_owned(), port).await?,
         };
-        let mut failure = io::Error::other("the endpoint's name leads to no public address");
-        for address in found.into_iter().filter(|address| self.reach.allows(address.ip())) {
+        let mut failure = io::Error::other("the endpoint's name resolves to no public address");
+        for address in found.into_iter().filter(|address| self.allowed.allows(address.ip())) {
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;

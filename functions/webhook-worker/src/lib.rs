@@ -1,11 +1,11 @@
-//! Delivers events to an endpoint of their consumer's: the worker of the webhook queue, which a rule of the bus feeds.
+//! Delivers events to a consumer's endpoint: the worker of the webhook queue, which a rule of the event bus feeds.
 //!
-//! As [Standard Webhooks](https://www.standardwebhooks.com) has it: a POST of the event, whose ID is the same at every
-//! delivery, with a time and a signature of each. Any 2xx is an answer; whatever else comes, or nothing, has the event
-//! wait, longer each time, until its deliveries are used up and it goes into the dead-letter queue. An endpoint that
-//! says that it is gone (410) is not asked again.
+//! The worker follows [Standard Webhooks](https://www.standardwebhooks.com). It POSTs the event, with the same ID on
+//! every delivery, and with a timestamp and a signature of this delivery. Any 2xx response means that the event is
+//! delivered. After any other response, or none, the event waits, longer each time. When its deliveries are used up,
+//! it is dead-lettered. If the endpoint responds that it is gone (410), the event is not retried.
 //!
-//! An event is delivered at least once, and in any order: after an answer that was lost it comes again.
+//! Events are delivered at least once, and in any order: after a lost response, the event is sent again.
 
 pub mod address;
 pub mod backoff;
@@ -29,20 +29,20 @@ use uuid::Uuid;
 use crate::client::{Client, Response, SendError};
 use crate::recipient::{AddressBook, Recipient, SECRET_TTL};
 
-/// Of an invocation's time, what is kept back to read the secret, to sign, and to classify_response the answer.
+/// The part of an invocation's time that is reserved for reading the secret, signing, and classifying the response.
 const RESERVED_TIME: Duration = Duration::from_millis(200);
-/// The least that an endpoint gets to answer.
-const LEAST_TIME: Duration = Duration::from_millis(500);
+/// The minimum time that an endpoint has to respond.
+const MIN_RESPONSE_TIME: Duration = Duration::from_millis(500);
 
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// An event as a rule of the bus puts it into a queue. What it says is passed on as it is.
+/// An event as a rule of the event bus sends it to a queue. The worker forwards its detail unchanged.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Form")]
 pub struct BusEvent {
-    /// The event, to the byte.
+    /// The event, exact to the byte.
     detail: Box<RawValue>,
     names: Names,
 }
@@ -52,7 +52,7 @@ struct Form {
     detail: Box<RawValue>,
 }
 
-/// What is read of it.
+/// The members of the event that the worker reads.
 #[derive(Debug, Deserialize)]
 struct Names {
     event_id: Uuid,
@@ -78,11 +78,11 @@ impl QueueMessage for BusEvent {
     }
 }
 
-/// The worker and what it may touch.
+/// The worker, its HTTP client and its recipient.
 pub struct WebhookWorker {
-    /// Sends.
+    /// The client that sends the events.
     pub client: Client,
-    /// Where to, and signed with what.
+    /// The source of the endpoint and the keys.
     pub address_book: AddressBook,
 }
 
@@ -95,22 +95,23 @@ impl Worker for WebhookWorker {
     type Message = BusEvent;
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {
-        let reach = AllowedDestinations::of_this_build();
+        let allowed = AllowedDestinations::of_this_build();
         let secret = environment.text("WEBHOOK_SECRET");
-        let address_book = AddressBook::new(environment.aws.secretsmanager(), secret, reach, SECRET_TTL);
-        Ok(Self { client: Client::new(reach)?, address_book })
+        let address_book = AddressBook::new(environment.aws.secretsmanager(), secret, allowed, SECRET_TTL);
+        Ok(Self { client: Client::new(allowed)?, address_book })
     }
 
     async fn warm_up(&self) {
-        // A failure is logged, and is every event's.
+        // An error is logged here. It is handled when an event is delivered.
         let _ = self.address_book.recipient().await;
     }
 
-    /// Delivers an event. What keeps it from being sent at all, such as a secret without a URL, has it wait as an endpoint does
-    /// that is down: it can be mended while events wait.
+    /// Delivers an event. If the event cannot be sent, for example because the secret has no URL, it waits as if the
+    /// endpoint were down. The operator can fix the cause while events wait.
     ///
     /// # Errors
-    /// [`WorkerError::RetryAfter`] if the endpoint did not take it, [`WorkerError::Permanent`] if it never will.
+    /// [`WorkerError::RetryAfter`] if the endpoint did not accept the event, [`WorkerError::Permanent`] if it never
+    /// will.
     async fn apply(&self, event: BusEvent, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
         let (id, body) = (event.names.event_id.to_string(), event.detail.get());
         let again = |reason: String| {
@@ -121,33 +122,34 @@ impl Worker for WebhookWorker {
         let timestamp = u64::try_from(clock::now().epoch_seconds()).unwrap_or_default();
         let signature = keys.sign(&id, timestamp, body);
         let headers = [(ID, id), (TIMESTAMP, timestamp.to_string()), (SIGNATURE, signature)];
-        let time = time_to_answer(delivery.timeout);
-        let answer = self.client.post(&endpoint, &headers, body.to_owned(), time).await;
-        classify_response(answer, delivery.receive_count)
+        let time = response_timeout(delivery.timeout);
+        let response = self.client.post(&endpoint, &headers, body.to_owned(), time).await;
+        classify_response(response, delivery.receive_count)
     }
 }
 
-/// How long the endpoint may take, of an invocation that may take so long.
-fn time_to_answer(timeout: Duration) -> Duration {
-    timeout.saturating_sub(worker::RESERVED_TIME + RESERVED_TIME).max(LEAST_TIME)
+/// Returns the time that the endpoint has to respond, for an invocation with this timeout.
+fn response_timeout(timeout: Duration) -> Duration {
+    timeout.saturating_sub(worker::RESERVED_TIME + RESERVED_TIME).max(MIN_RESPONSE_TIME)
 }
 
-/// What the endpoint's answer to this delivery (from 1) comes to.
+/// Converts the endpoint's response to this delivery (counted from 1) to the worker's result.
 ///
 /// # Errors
-/// As [`WebhookWorker::apply`].
-pub fn classify_response(answer: Result<Response, SendError>, delivery: u32) -> Result<Completed, WorkerError> {
-    let again =
-        |reason: String, asked| WorkerError::RetryAfter(reason, backoff::wait(delivery, asked, fastrand::f64()));
-    let Response { status, retry_after } = answer.map_err(|error| again(error.to_string(), None))?;
+/// The same as [`WebhookWorker::apply`].
+pub fn classify_response(response: Result<Response, SendError>, delivery: u32) -> Result<Completed, WorkerError> {
+    let again = |reason: String, requested| {
+        WorkerError::RetryAfter(reason, backoff::wait(delivery, requested, fastrand::f64()))
+    };
+    let Response { status, retry_after } = response.map_err(|error| again(error.to_string(), None))?;
     match status {
         status if status.is_success() => Ok(Completed { outcome: "DELIVERED", events: Vec::new() }),
-        StatusCode::GONE => Err(WorkerError::Permanent("the endpoint is gone: it answered 410".to_owned())),
+        StatusCode::GONE => Err(WorkerError::Permanent("the endpoint is gone: it responded with 410".to_owned())),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            let asked = retry_after.and_then(|header| backoff::retry_after(&header, clock::now()));
-            Err(again(format!("the endpoint answered {}", status.as_u16()), asked))
+            let requested = retry_after.and_then(|header| backoff::retry_after(&header, clock::now()));
+            Err(again(format!("the endpoint responded with {}", status.as_u16()), requested))
         }
-        status => Err(again(format!("the endpoint answered {}", status.as_u16()), None)),
+        status => Err(again(format!("the endpoint responded with {}", status.as_u16()), None)),
     }
 }
 
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_passed_on_to_the_byte() {
+    fn an_event_is_forwarded_unchanged() {
         let detail = r#"{ "event_id":"1be7080a-4d6f-5cee-9da5-d4acc3344e9c", "cid":"c", "data":{"n":1.0,"s":"é\u00e9"},
             "org_id":"TN-11111111-2222-4333-8444-555555555555"}"#;
         let event: BusEvent =
@@ -171,14 +173,14 @@ mod tests {
     #[case(r#"{"detail":{}}"#)]
     #[case(r#"{"detail":{"event_id":"1","cid":"c","org_id":"TN-11111111-2222-4333-8444-555555555555"}}"#)]
     #[case(r#"{"event_id":"1be7080a-4d6f-5cee-9da5-d4acc3344e9c"}"#)]
-    fn what_is_no_event_is_refused(#[case] message: &str) {
+    fn a_malformed_event_is_refused(#[case] message: &str) {
         assert!(serde_json::from_str::<BusEvent>(message).is_err());
     }
 
     #[test]
-    fn the_endpoint_has_nearly_all_of_the_time() {
-        assert_eq!(time_to_answer(Duration::from_secs(20)), Duration::from_millis(18_900));
-        assert_eq!(time_to_answer(Duration::from_secs(1)), LEAST_TIME);
+    fn the_endpoint_has_most_of_the_invocation_to_respond() {
+        assert_eq!(response_timeout(Duration::from_secs(20)), Duration::from_millis(18_900));
+        assert_eq!(response_timeout(Duration::from_secs(1)), MIN_RESPONSE_TIME);
     }
 
     fn classified(status: u16, retry_after: Option<&str>) -> Result<Completed, WorkerError> {
@@ -187,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn any_2xx_is_taken_and_nothing_else_is() {
+    fn only_a_2xx_response_means_delivered() {
         for status in 100..1000 {
             match classified(status, None) {
-                Ok(applied) => assert!((200..300).contains(&status) && applied.events.is_empty(), "{status}"),
+                Ok(completed) => assert!((200..300).contains(&status) && completed.events.is_empty(), "{status}"),
                 Err(WorkerError::Permanent(_)) => assert_eq!(status, 410),
                 Err(WorkerError::RetryAfter(reason, time)) => {
                     assert!(!(200..300).contains(&status) && status != 410, "{status}");
@@ -204,11 +206,11 @@ mod tests {
     #[rstest]
     #[case(429, "60", 60..=60)]
     #[case(503, "60", 60..=60)]
-    #[case(503, "1", 7..=13)] // not sooner than by itself
+    #[case(503, "1", 7..=13)] // not sooner than without the header
     #[case(503, "99999999", 21600..=21600)]
     #[case(503, "soon", 7..=13)]
-    #[case(500, "60", 7..=13)] // it has no meaning there
-    fn an_endpoint_may_ask_for_time(
+    #[case(500, "60", 7..=13)] // the header has no meaning with this status
+    fn an_endpoint_may_request_a_wait(
         #[case] status: u16,
         #[case] retry_after: &str,
         #[case] seconds: std::ops::RangeInclusive<u64>,

@@ -1,5 +1,5 @@
-//! Who gets the events: a URL and keys, as a secret has them. A URL may be all that it takes to speak for us, so it stands
-//! where the keys do, and nowhere else.
+//! The recipient of the events: a URL and keys, from a secret. Knowing the URL may be enough to send events in our
+//! name, so it is stored with the keys and nowhere else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,109 +11,110 @@ use crate::address::AllowedDestinations;
 use crate::client::{Endpoint, EndpointError};
 use crate::sign::{KeyError, Keys};
 
-/// How long what was read is used.
+/// The time until the secret is read again.
 pub const SECRET_TTL: Duration = Duration::from_secs(5 * 60);
-/// How long it is used beyond that, each time that it cannot be read again.
+/// The time until the next attempt if the secret cannot be read. The old value stays in use until then.
 const STALE_TTL: Duration = Duration::from_secs(30);
 
-/// Where events go, and what they are signed with.
+/// The endpoint of the events and the keys to sign them.
 #[derive(Clone)]
 pub struct Recipient {
-    /// Where to.
+    /// The endpoint that receives the events.
     pub endpoint: Endpoint,
-    /// Signed with.
+    /// The keys that sign the events.
     pub keys: Arc<Keys>,
 }
 
-/// The secret cannot be used. Nothing of it is told.
+/// The error for a secret that cannot be used. It does not quote the secret.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RecipientError {
-    /// It cannot be read.
+    /// The secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// It has no URL, or several.
+    /// The secret has no URL, or several.
     #[error("the webhook's secret must have one URL")]
     Count,
-    /// What its URL is.
+    /// The secret's URL cannot be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// What its keys are.
+    /// The secret's keys cannot be used.
     #[error("the webhook's secret: {0}")]
     Key(#[from] KeyError),
 }
 
 impl Recipient {
-    /// Returns what the text says: one URL, and keys, in any order, which spaces or line feeds separate.
+    /// Parses a secret: one URL and one or more keys, in any order, separated by white space.
     ///
     /// # Errors
-    /// [`RecipientError`].
-    pub fn parse(text: &str, reach: AllowedDestinations) -> Result<Self, RecipientError> {
-        // No key has a colon in it.
+    /// [`RecipientError`] if the URL or a key cannot be used.
+    pub fn parse(text: &str, allowed: AllowedDestinations) -> Result<Self, RecipientError> {
+        // Keys contain no colon.
         let (urls, keys): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(|word| word.contains("://"));
         let [url] = urls.as_slice() else { return Err(RecipientError::Count) };
-        let endpoint = Endpoint::parse(url, reach)?;
+        let endpoint = Endpoint::parse(url, allowed)?;
         Ok(Self { endpoint, keys: Arc::new(Keys::parse(&keys.join(" "))?) })
     }
 }
 
-/// The recipient as Secrets Manager has it: read again now and then, so that another URL, and other keys, take no
-/// deployment.
+/// A cache of the recipient in Secrets Manager. The secret is read again regularly, so that a change of the URL or
+/// the keys needs no deployment.
 #[derive(Debug)]
 pub struct AddressBook {
     client: Client,
     secret: String,
-    reach: AllowedDestinations,
-    fresh: Duration,
-    held: Mutex<Option<Held>>,
+    allowed: AllowedDestinations,
+    ttl: Duration,
+    cached: Mutex<Option<Cached>>,
 }
 
-/// What came of reading it last.
+/// The result of the last read.
 #[derive(Clone)]
-struct Held {
+struct Cached {
     recipient: Result<Recipient, RecipientError>,
-    /// When it is read again.
+    /// The time of the next read.
     until: Instant,
 }
 
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for Cached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("Cached").field("until", &self.until).finish_non_exhaustive()
     }
 }
 
 impl AddressBook {
-    /// Returns that of this secret, to be read when it is first asked, and again after this time ([`SECRET_TTL`]).
+    /// Creates an empty cache of this secret. The secret is first read when it is needed, and again after `ttl`
+    /// ([`SECRET_TTL`]).
     #[must_use]
-    pub fn new(client: Client, secret: String, reach: AllowedDestinations, fresh: Duration) -> Self {
-        Self { client, secret, reach, fresh, held: Mutex::default() }
+    pub fn new(client: Client, secret: String, allowed: AllowedDestinations, ttl: Duration) -> Self {
+        Self { client, secret, allowed, ttl, cached: Mutex::default() }
     }
 
-    /// Returns the recipient. What cannot be read again stays as it was.
+    /// Returns the recipient. If the secret cannot be read again, the old recipient stays in use.
     ///
     /// # Errors
-    /// [`RecipientError`] if it could never be read.
+    /// [`RecipientError`] if the secret could never be read.
     pub async fn recipient(&self) -> Result<Recipient, RecipientError> {
-        let mut held = self.held.lock().await;
-        let now = match held.clone() {
+        let mut cached = self.cached.lock().await;
+        let now = match cached.clone() {
             Some(fresh) if Instant::now() < fresh.until => return fresh.recipient,
             before => self.read_again(before).await,
         };
-        held.insert(now).recipient.clone()
+        cached.insert(now).recipient.clone()
     }
 
-    async fn read_again(&self, before: Option<Held>) -> Held {
+    async fn read_again(&self, before: Option<Cached>) -> Cached {
         match self.read().await {
-            Ok(recipient) => Held { recipient: Ok(recipient), until: Instant::now() + self.fresh },
+            Ok(recipient) => Cached { recipient: Ok(recipient), until: Instant::now() + self.ttl },
             Err(error) => {
-                tracing::error!(%error, "the webhook's secret cannot be used; what it said before stays in use");
+                tracing::error!(%error, "the webhook's secret cannot be used; the last usable one stays in use");
                 let recipient = before.and_then(|before| before.recipient.ok()).ok_or(error);
-                Held { recipient, until: Instant::now() + self.fresh.min(STALE_TTL) }
+                Cached { recipient, until: Instant::now() + self.ttl.min(STALE_TTL) }
             }
         }
     }
 
     async fn read(&self) -> Result<Recipient, RecipientError> {
-        Recipient::parse(&secret::read(&self.client, &self.secret).await?, self.reach)
+        Recipient::parse(&secret::read(&self.client, &self.secret).await?, self.allowed)
     }
 }
 
@@ -126,29 +127,30 @@ mod tests {
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     #[rstest]
-    #[case::url_first("https://consumer.example/of-nobody-else?a=b whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
-    #[case::key_first("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\thttps://consumer.example/of-nobody-else?a=b \n")]
+    #[case::url_first("https://consumer.example/not-for-the-log?a=b whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    #[case::key_first("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n\thttps://consumer.example/not-for-the-log?a=b \n")]
     fn a_secret_has_a_url_and_keys(#[case] text: &str) {
         let Recipient { endpoint, keys } = Recipient::parse(text, AllowedDestinations::Public).unwrap();
         assert!(
             endpoint
-                == Endpoint::parse("https://consumer.example/of-nobody-else?a=b", AllowedDestinations::Public).unwrap()
+                == Endpoint::parse("https://consumer.example/not-for-the-log?a=b", AllowedDestinations::Public)
+                    .unwrap()
         );
         assert_eq!(keys.sign("a", 1, "b"), Keys::parse(KEY).unwrap().sign("a", 1, "b"));
     }
 
-    /// As the stack makes it: events wait until somebody puts the URL in.
+    /// A new stack's secret has no URL. Events wait until the operator adds one.
     #[rstest]
     #[case::no_url("KEY", "must have one URL")]
     #[case::empty("", "must have one URL")]
-    #[case::two_urls("https://a.example https://of-nobody-else.example KEY", "must have one URL")]
-    #[case::no_key("https://of-nobody-else.example/", "between one and 5 keys")]
-    #[case::bad_key("https://of-nobody-else.example/ of-nobody-else", "key 1 is not base64")]
-    #[case::no_scheme("of-nobody-else.example/ KEY", "must have one URL")]
-    #[case::plain("http://of-nobody-else.example/ KEY", "does not begin with https://")]
-    #[case::a_name("https://of-nobody-else@consumer.example/ KEY", "URL is none")]
-    fn what_is_none_is_refused_and_not_told(#[case] text: &str, #[case] reason: &str) {
-        let said = Recipient::parse(&text.replace("KEY", KEY), AllowedDestinations::Public).err().unwrap().to_string();
-        assert!(said.contains(reason) && !said.contains("of-nobody-else"), "{said}");
+    #[case::two_urls("https://a.example https://not-for-the-log.example KEY", "must have one URL")]
+    #[case::no_key("https://not-for-the-log.example/", "between one and 5 keys")]
+    #[case::bad_key("https://not-for-the-log.example/ not-for-the-log", "key 1 is not base64")]
+    #[case::no_scheme("not-for-the-log.example/ KEY", "must have one URL")]
+    #[case::plain("http://not-for-the-log.example/ KEY", "does not begin with https://")]
+    #[case::a_name("https://not-for-the-log@consumer.example/ KEY", "malformed or has a user name")]
+    fn an_invalid_secret_is_refused_and_not_quoted(#[case] text: &str, #[case] reason: &str) {
+        let error = Recipient::parse(&text.replace("KEY", KEY), AllowedDestinations::Public).err().unwrap().to_string();
+        assert!(error.contains(reason) && !error.contains("not-for-the-log"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Signatures as Standard Webhooks 1.0 has them, which libraries in many languages verify.
+//! Signs events by Standard Webhooks 1.0. Libraries in many languages can verify these signatures.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
-/// What a secret may begin with.
+/// The optional prefix of a key.
 const PREFIX: &str = "whsec_";
-/// Bytes of a key (specification).
+/// The allowed sizes of a key, in bytes (specification).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-/// Keys in use at once: an old one and a new one, and room to spare.
+/// The maximum number of keys in use. A change of keys needs two, the old one and the new one.
 const MAX_KEYS: usize = 5;
 
 /// The keys that events are signed with.
 pub struct Keys(Vec<hmac::Key>);
 
-/// What is wrong with the text of the keys. Nothing of it is told.
+/// The error for a text of keys that cannot be used. It does not quote the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// None, or too many.
+    /// The text has no key, or too many.
     #[error("between one and {MAX_KEYS} keys are needed")]
     Count,
-    /// One that is none.
+    /// The key at this position (counted from 1) is malformed.
     #[error("key {0} is not base64 of 24 to 64 bytes (with or without {PREFIX})")]
     Form(usize),
 }
 
 impl Keys {
-    /// Those in the text, which spaces or line feeds separate: `whsec_` and base64, or base64 alone.
+    /// Parses the keys in the text, separated by white space. Each is base64, with or without the prefix `whsec_`.
     ///
     /// # Errors
-    /// [`KeyError`].
+    /// [`KeyError`] if the text has no key, too many keys or a malformed one.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let words: Vec<&str> = text.split_whitespace().collect();
         if words.is_empty() || words.len() > MAX_KEYS {
@@ -45,7 +45,8 @@ impl Keys {
         words.iter().enumerate().map(key).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The value of `webhook-signature`: one signature by each key, so that whoever knows any of them can verify it.
+    /// Returns the value of `webhook-signature`. It has one signature by each key, so that a consumer with any of the
+    /// keys can verify it.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &str) -> String {
         let content = format!("{id}.{timestamp}.{body}");
@@ -67,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// As the reference libraries test it.
+    /// The key in the tests of the reference libraries.
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
@@ -98,10 +99,10 @@ mod tests {
     #[case("whsec_", KeyError::Form(1))]
     #[case("whsec_c2hvcnQ=", KeyError::Form(1))]
     #[case("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw no-key", KeyError::Form(2))]
-    fn a_key_that_is_none_is_refused_and_not_told(#[case] text: &str, #[case] error: KeyError) {
-        let said = Keys::parse(text).unwrap_err();
-        assert!(!said.to_string().contains("no-key"));
-        assert_eq!(said, error);
+    fn an_invalid_key_is_refused_and_not_quoted(#[case] text: &str, #[case] expected: KeyError) {
+        let error = Keys::parse(text).unwrap_err();
+        assert!(!error.to_string().contains("no-key"));
+        assert_eq!(error, expected);
     }
 
     #[test]
@@ -117,9 +118,9 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing of what is signed can be another's: neither ID nor timestamp holds a full stop.
+        /// Different events have different signed texts, because neither ID nor timestamp contains a full stop.
         #[test]
-        fn what_is_signed_differs(body in ".*", other in ".*", at in any::<u64>()) {
+        fn different_events_have_different_signatures(body in ".*", other in ".*", at in any::<u64>()) {
             let keys = Keys::parse(SECRET).unwrap();
             prop_assert_eq!(keys.sign("a", at, &body) == keys.sign("a", at, &other), body == other);
             prop_assert_ne!(keys.sign("a", at, &body), keys.sign("a", at.wrapping_add(1), &body));

@@ -1,1 +1,1 @@
-"""The local stack's console: what is going on in it, and the API's reference with requests to try."""
+"""The local stack's console: its live state, and the API reference for trying requests."""

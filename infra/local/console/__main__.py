@@ -1,4 +1,4 @@
-"""Serves the console of the stack whose variables are set, on the socket that is handed to it, until it is stopped."""
+"""Serves the console of the stack in the environment's variables, on the socket of the first argument."""
 
 import os
 import sys
@@ -12,14 +12,14 @@ from .watcher import Watcher
 
 
 class Handler(WSGIRequestHandler):
-    """Keeps the log to errors: a path may name a card."""
+    """Limits the log to errors, because a path may contain a card ID."""
 
     def log_request(self, *arguments: Any) -> None:
-        """Says nothing."""
+        """Logs nothing for a request."""
 
 
 def main() -> None:
-    """Watches and serves."""
+    """Starts the watcher and the web server."""
     watcher = Watcher(os.environ["TABLE_NAME"], os.environ["CONSOLE_QUEUE_URL"])
     watcher.start()
     port = urlsplit(os.environ["BINDERY_CONSOLE_URL"]).port

@@ -1,4 +1,4 @@
-"""The console's web server: its pages, tokens, the proxy to the API, and the stream of what is going on."""
+"""The console's web server: its pages, tokens, the proxy to the API, and the stream of the stack's state."""
 
 import json
 import os
@@ -20,7 +20,7 @@ STATIC = Path(__file__).parent / "static"
 SWAGGER_UI = Path(str(files("flask_swagger_ui"))) / "dist"
 TOKEN_SECONDS = 24 * 60 * 60
 HEADERS = {
-    # Swagger UI styles its elements one by one, and has its icons in its style sheet.
+    # Swagger UI uses inline styles, and has its icons in its style sheet.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -32,9 +32,9 @@ HEADERS = {
 
 
 def make_app(watcher: Watcher) -> Flask:
-    """The application."""
+    """Returns the Flask application."""
     app = Flask(__name__, static_folder=None)
-    app.json.sort_keys = False  # the reference has its document's order
+    app.json.sort_keys = False  # the reference shows members in the document's order
     app.before_request(refuse_strangers)
     app.after_request(add_headers)
     app.add_url_rule("/", view_func=lambda: send_from_directory(STATIC, "index.html"), endpoint="live")
@@ -54,25 +54,25 @@ def make_app(watcher: Watcher) -> Flask:
 
 
 def refuse_strangers() -> None:
-    """Answers programs, and its own pages: it hands out tokens."""
+    """Refuses requests from pages other than the console's own, because it issues tokens."""
     if is_stranger(request.headers.get, has_pages=True):
         abort(403, REFUSAL)
 
 
 def add_headers(response: Response) -> Response:
-    """What browsers are told about every answer."""
+    """Adds the security headers to every response."""
     response.headers.update(HEADERS)
     return response
 
 
 def defaults() -> dict[str, Any]:
-    """As whom the page acts at first: with every scope of the issuer."""
+    """Returns the page's first identity, with every scope of the issuer."""
     identity = {name: os.environ[f"BINDERY_{name.upper()}"] for name in ("tenant", "account", "customer")}
     return {**identity, "scopes": issuer.scopes()}
 
 
 def token() -> Any:
-    """A token of the local stack's issuer, for the tenant, account and scopes that the page asks for."""
+    """Returns a token of the local stack's issuer for the requested tenant, account and scopes."""
     asked = request.get_json()
     names = ("tenant", "account", "scope")
     if not isinstance(asked, dict) or not all(isinstance(asked.get(name), str) for name in names):
@@ -82,7 +82,7 @@ def token() -> Any:
 
 
 def stream(watcher: Watcher) -> Response:
-    """What is going on at one tenant, as server-sent events, until the page goes away."""
+    """Streams the state of one tenant as server-sent events, until the page disconnects."""
     tenant = request.args.get("tenant", "")
 
     def lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The way from the page to the API: the same origin, so that a browser lets it pass."""
+"""A proxy to the API. The page and the proxy have the same origin, so a browser allows its requests."""
 
 import os
 
@@ -8,10 +8,10 @@ from flask import Response, abort, request
 PREFIX = "/proxy"
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 SECONDS = 40
-# What belongs to the connection, to the browser or to this origin, and is not the client's to say.
-KEPT_BACK = {"connection", "host", "origin", "referer", "cookie", "content-length", "transfer-encoding"}
-BROWSERS = "sec-"  # what a page cannot set begins so
-ANSWERED = (
+# Headers of the connection, the browser or this origin, which are not forwarded.
+NOT_FORWARDED = {"connection", "host", "origin", "referer", "cookie", "content-length", "transfer-encoding"}
+BROWSERS = "sec-"  # the prefix of headers that a page cannot set
+RETURNED = (
     "content-type",
     "location",
     "retry-after",
@@ -23,17 +23,17 @@ ANSWERED = (
 
 
 def forward(path: str) -> Response:
-    """Sends the request to the API as it came, and answers what the API answers."""
+    """Forwards the request to the API unchanged, and returns the API's response."""
     if any(segment in (".", "..") for segment in path.split("/")):
         abort(400)
-    # As it was sent, not decoded: an ID may hold any character.
+    # Not decoded, because an ID may contain any character.
     target = request.environ["RAW_URI"].removeprefix(PREFIX)
     headers = {name: value for name, value in request.headers if is_clients(name.lower())}
     try:
         with requests.Session() as session:
-            # Neither a proxy nor credentials that the shell has for the rest of the world (HTTP_PROXY, ~/.netrc).
+            # Ignores the shell's proxy and credentials for other hosts (HTTP_PROXY, ~/.netrc).
             session.trust_env = False
-            answer = session.request(
+            response = session.request(
                 request.method,
                 os.environ["BINDERY_URL"] + target,
                 headers=headers,
@@ -42,11 +42,11 @@ def forward(path: str) -> Response:
                 allow_redirects=False,
             )
     except requests.RequestException as error:
-        return Response(f"The API did not answer: {type(error).__name__}", 502, mimetype="text/plain")
-    kept = {name: answer.headers[name] for name in ANSWERED if name in answer.headers}
-    return Response(answer.content, answer.status_code, kept)
+        return Response(f"The API did not respond: {type(error).__name__}", 502, mimetype="text/plain")
+    returned = {name: response.headers[name] for name in RETURNED if name in response.headers}
+    return Response(response.content, response.status_code, returned)
 
 
 def is_clients(name: str) -> bool:
-    """Whether a header is the client's to say."""
-    return name not in KEPT_BACK and not name.startswith(BROWSERS)
+    """Returns whether the client may set this header."""
+    return name not in NOT_FORWARDED and not name.startswith(BROWSERS)

@@ -1,4 +1,4 @@
-"""The API's document, as the reference shows it: with this stack's address, and things of the demo to try it on."""
+"""The API document for the reference, with this stack's address and the demo's IDs as examples."""
 
 import os
 from typing import Any
@@ -10,29 +10,29 @@ from stack.settings import INFRA
 from .proxy import PREFIX
 
 DOCUMENT = INFRA / "api" / "openapi.yaml"
-# Parameters that name what `up` has made.
+# Parameters whose examples are resources that `up` has created.
 EXAMPLES = {
     "x-account-id": "BINDERY_ACCOUNT",
     "x-customer-id": "BINDERY_CUSTOMER",
     "cardId": "BINDERY_CARD",
     "bulkID": "BINDERY_BULK",
 }
-# Each request has its own: with the document's, the second would be the first one's repetition.
+# Left empty, so that each request has its own: with a fixed example, the second request would repeat the first.
 UNFILLED = ("Idempotency-Key", "x-correlation-id")
 
 
 def document() -> dict[str, Any]:
-    """The document."""
+    """Returns the document as JSON."""
     if not DOCUMENT.exists():
         abort(404)
     found = yaml.safe_load(DOCUMENT.read_text())
-    found["servers"] = [{"url": PREFIX, "description": "the local stack"}]
+    found["servers"] = [{"url": PREFIX, "description": "The local stack."}]
     give_examples(found)
     return found
 
 
 def give_examples(node: Any) -> None:
-    """Puts the demo's things into the parameters that name such."""
+    """Sets the demo's IDs as examples of parameters, and includes external examples."""
     match node:
         case {"in": "path" | "header", "name": str(name)} if name in EXAMPLES:
             node["example"] = os.environ[EXAMPLES[name]]
@@ -41,7 +41,7 @@ def give_examples(node: Any) -> None:
                 holder.pop("example", None)
                 holder.pop("examples", None)
         case {"externalValue": str(file)}:
-            # Swagger UI shows no more than its name.
+            # Swagger UI would show only the file's name.
             del node["externalValue"]
             node["value"] = (DOCUMENT.parent / file).read_text()
         case dict():

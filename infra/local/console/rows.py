@@ -1,4 +1,4 @@
-"""The table's rows as the page shows them: what is named here, and nothing else."""
+"""The table's rows as the page shows them, reduced to the members that are named here."""
 
 from collections import defaultdict
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import Any
 
 import boto3
 
-# Each kind's newest, so that a page stays a page; the counts are of all.
+# Maximum rows of each kind on a page. The counts include all rows.
 MOST = 200
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ class Table:
         self._table = boto3.resource("dynamodb").Table(name)
 
     def read(self) -> dict[str, Shown]:
-        """All bulks, cards, orders and operations, by tenant."""
+        """Returns all bulks, cards, orders and operations, by tenant."""
         tenants: dict[str, Shown] = defaultdict(lambda: {"bulks": [], "cards": [], "orders": [], "operations": []})
         request = {
             "FilterExpression": "sk IN (:bulk, :card, :order, :operation)",
@@ -31,9 +31,9 @@ class Table:
             page = self._table.scan(**request)
             for row in page["Items"]:
                 tenant, name = row["pk"].split("#")[:2]
-                if name in KINDS:  # a counter stands among the cards
+                if name in KINDS:  # a counter has a card's sort key too
                     kind, show = KINDS[name]
-                    # One that somebody has made by hand, and not whole, must not keep the others from being seen.
+                    # An incomplete row that was written by hand must not hide the others.
                     with suppress(KeyError, TypeError):
                         tenants[tenant][kind].append(plain(show(row)))
             if "LastEvaluatedKey" not in page:
@@ -45,7 +45,7 @@ class Table:
 
 
 def newest(shown: Shown) -> dict[str, Any]:
-    """The newest of each kind, and how many there are."""
+    """Returns the newest rows of each kind, and the number of all rows."""
     orders = {"bulks": "bulk_id", "cards": "card_id", "orders": "updated_at", "operations": "created_at"}
     sorted_rows = {
         kind: sorted(rows, key=lambda row, by=orders[kind]: row[by], reverse=True) for kind, rows in shown.items()
@@ -55,12 +55,12 @@ def newest(shown: Shown) -> dict[str, Any]:
 
 
 def plain(row: Row) -> Row:
-    """With numbers as JSON has them."""
+    """Returns the row with its numbers as integers, for JSON."""
     return {name: int(value) if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
 def bulk(row: Row) -> Row:
-    """A bulk's header, with what the API makes of it."""
+    """Returns a bulk's header, with the status and cancellation that the API derives from it."""
     waits = row["items"] > row["issued"] + row["canceled_blank"]
     return {
         "bulk_id": row["bulk_id"],
@@ -75,7 +75,7 @@ def bulk(row: Row) -> Row:
 
 
 def card(row: Row) -> Row:
-    """A card, and to whom it is bound."""
+    """Returns a card, with the account and customer that it is bound to."""
     bound = row.get("bound", {})
     return {
         "card_id": row["card_id"],
@@ -89,7 +89,7 @@ def card(row: Row) -> Row:
 
 
 def order(row: Row) -> Row:
-    """An order, and what came of its cancellations."""
+    """Returns an order, with the outcomes of its cancellations."""
     reference = row["order"]
     notes = row.get("cancellations", {})
     return {
@@ -104,7 +104,7 @@ def order(row: Row) -> Row:
 
 
 def operation(row: Row) -> Row:
-    """An operation, and how far it has come."""
+    """Returns an operation, with its progress."""
     return {
         "operation_id": row["operation_id"],
         "kind": row["kind"],
@@ -132,7 +132,7 @@ KINDS = {
 
 
 def sum_up_orders(shown: Shown) -> None:
-    """Gives operations that cancel orders their state: as `GET /operations/{id}` does, from their orders."""
+    """Derives the state of order cancellations from their orders, as `GET /operations/{id}` does."""
     codes: dict[str, list[str]] = defaultdict(list)
     for row in shown["orders"]:
         for operation_id, code in row.pop("outcomes").items():

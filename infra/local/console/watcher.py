@@ -1,4 +1,4 @@
-"""Watches the stack for the pages that are open: its table, its queues, and the events that arrive."""
+"""Watches the stack's table, queues and events while a page is open."""
 
 import json
 import os
@@ -16,15 +16,15 @@ import boto3
 from .rows import Shown, Table, newest
 
 EVENTS_KEPT = 1000
-# Between two looks at the table; and at least so many times as long as the last look took, because the emulator, which
-# runs the functions too, is slow with a large table.
-LOOK_SECONDS = 0.7
-LOOK_SHARE = 4
-# A page is told that the connection is alive, and one that went away is found out.
+# Seconds between two reads of the table. The pause is also at least POLL_SHARE times as long as the last read took,
+# because the emulator is slow with a large table, and it runs the functions too.
+POLL_SECONDS = 0.7
+POLL_SHARE = 4
+# Seconds between two keep-alive messages to a page. They also detect a page that has disconnected.
 ALIVE_SECONDS = 10
 RETRY_SECONDS = 2
 QUEUE_URL, DLQ_URL = "_QUEUE_URL", "_DLQ_URL"
-# It holds events, which the page shows by themselves.
+# This queue holds events, which the page shows separately.
 NOT_SHOWN = {"EVENTS"}
 DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
@@ -32,12 +32,12 @@ Event = dict[str, Any]
 
 
 class Watcher:
-    """What is known of the stack, kept up to date while somebody follows it."""
+    """The state of the stack, updated while a page follows it."""
 
     def __init__(self, table: str, events_queue_url: str) -> None:
         self._table, self._events_queue_url = Table(table), events_queue_url
         self._sqs = boto3.client("sqs")
-        # Guards all below; notified when there is something new.
+        # Guards all fields below. It is notified of every change.
         self._changed = threading.Condition()
         self._followers = 0
         self._arrived: deque[Event] = deque(maxlen=EVENTS_KEPT)
@@ -45,26 +45,26 @@ class Watcher:
         self._event_count = 0
         self._tenants: dict[str, Shown] = {}
         self._queues: list[dict[str, Any]] = []
-        self._looked = 0
+        self._polls = 0
 
     def start(self) -> None:
-        """Begins."""
-        for work in (self._take_events, self._look_again):
-            threading.Thread(target=for_ever, args=(work,), daemon=True).start()
+        """Starts the threads that receive events and read the table."""
+        for work in (self._receive_events, self._poll):
+            threading.Thread(target=run_forever, args=(work,), daemon=True).start()
 
     def follow(self, tenant: str) -> Iterator[tuple[str, Any]]:
-        """What is there, and then what changes: (`state` | `queues` | `bus` | `alive`, value)."""
+        """Yields the current state, and then each change: (`state` | `queues` | `bus` | `alive`, value)."""
         shown: dict[str, Any] = {}
         seen_events = 0
         with self._changed:
             self._followers += 1
-            looked = self._looked
+            polls = self._polls
             self._changed.notify_all()
         try:
             while True:
                 with self._changed:
-                    news = self._changed.wait_for(lambda looked=looked: self._looked > looked, timeout=ALIVE_SECONDS)
-                    looked, state, queues = self._looked, self._state_of(tenant), self._queues
+                    news = self._changed.wait_for(lambda polls=polls: self._polls > polls, timeout=ALIVE_SECONDS)
+                    polls, state, queues = self._polls, self._state_of(tenant), self._queues
                     events, new = list(self._events), self._event_count - seen_events
                     seen_events = self._event_count
                 if not news:
@@ -85,12 +85,12 @@ class Watcher:
         empty: Shown = {"bulks": [], "cards": [], "orders": [], "operations": []}
         return {**newest(self._tenants.get(tenant, empty)), "tenants": sorted(self._tenants)}
 
-    def _take_events(self) -> None:
-        """Takes the events that are there, or come within a while."""
-        answer = self._sqs.receive_message(
+    def _receive_events(self) -> None:
+        """Receives events, and waits a while for them (long polling)."""
+        received = self._sqs.receive_message(
             QueueUrl=self._events_queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=ALIVE_SECONDS
         )
-        messages = answer.get("Messages", [])
+        messages = received.get("Messages", [])
         if not messages:
             return
         entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(messages)]
@@ -99,13 +99,13 @@ class Watcher:
             self._changed.notify_all()
         self._sqs.delete_message_batch(QueueUrl=self._events_queue_url, Entries=entries)
 
-    def _look_again(self) -> None:
-        """Looks at table and queues, if anybody follows."""
+    def _poll(self) -> None:
+        """Waits until a page follows, and reads table and queues."""
         with self._changed:
             self._changed.wait_for(lambda: self._followers)
             arrived = list(self._arrived)
         began = time.monotonic()
-        # After the events: the operations that they come of are there by now.
+        # Read after the events, so that their operations are in the table.
         tenants = self._table.read()
         queues = [self._depths(*urls) for urls in queue_urls()]
         took = time.monotonic() - began
@@ -113,15 +113,15 @@ class Watcher:
             self._tenants, self._queues = tenants, queues
             known = {event["event_id"] for event in self._events}
             for event in arrived:
-                if event["event_id"] not in known:  # it is delivered at least once
+                if event["event_id"] not in known:  # events are delivered at least once
                     known.add(event["event_id"])
                     self._events.append(event | {"operation_id": operation_of(event, tenants)})
                     self._event_count += 1
             for _ in arrived:
                 self._arrived.popleft()
-            self._looked += 1
+            self._polls += 1
             self._changed.notify_all()
-        time.sleep(max(LOOK_SECONDS, LOOK_SHARE * took))
+        time.sleep(max(POLL_SECONDS, POLL_SHARE * took))
 
     def _depths(self, queue: str, url: str, dead_letters_url: str) -> dict[str, Any]:
         waiting, working = self._depth(url)
@@ -134,7 +134,7 @@ class Watcher:
 
 
 def queue_urls() -> list[tuple[str, str, str]]:
-    """Returns each queue that is shown, by the environment: its name, its URL and its dead-letter queue's."""
+    """Returns the name, URL and dead-letter queue URL of each queue to show, from the environment."""
     variables = [name.removesuffix(QUEUE_URL) for name in os.environ if name.endswith(QUEUE_URL)]
     return [
         (name.lower().replace("_", "-"), os.environ[name + QUEUE_URL], os.environ[name + DLQ_URL])
@@ -144,7 +144,7 @@ def queue_urls() -> list[tuple[str, str, str]]:
 
 
 def event_in(body: str) -> Event | None:
-    """The event in a message; none, if it holds no whole one: anybody may put anything on the bus or into the queue."""
+    """Returns the event in a message, or None if it is incomplete: any program can put data into the queue."""
     with suppress(ValueError, RecursionError):
         match json.loads(body):
             case {
@@ -161,7 +161,7 @@ def event_in(body: str) -> Event | None:
 
 
 def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
-    """The operation that an event comes of: its ID is made of that, its time, the type, and what it is about."""
+    """Returns the operation of an event. The event's ID is derived from it, its time, the type and the subject."""
     data = event["data"]
     if "operation_id" in data:
         return data["operation_id"]
@@ -170,18 +170,18 @@ def operation_of(event: Event, tenants: dict[str, Shown]) -> str:
             continue
         for item in ("card_id", "external_id"):
             name = f"{operation['created_at']}\n{event['event_type']}\n{data.get(item)}"
-            # A row that somebody has made by hand may have any ID.
+            # A row that was written by hand may have any ID.
             with suppress(ValueError, AttributeError):
                 if str(uuid.uuid5(uuid.UUID(operation["operation_id"]), name)) == event["event_id"]:
                     return operation["operation_id"]
     return ""
 
 
-def for_ever(work: Any) -> None:
-    """Works again and again; while the stack does not answer, not too often."""
+def run_forever(work: Any) -> None:
+    """Repeats the work, with a pause after a failure."""
     while True:
         try:
             work()
-        except Exception as error:  # whatever it is, the page should live on
+        except Exception as error:  # no failure may end the thread
             print(f"{work.__name__}: {type(error).__name__}", file=sys.stderr, flush=True)
             time.sleep(RETRY_SECONDS)

@@ -1,5 +1,6 @@
-//! Writes the lines of the registry, one for each crate in `functions`. The names follow from the folder's: the crate of
-//! `get-card` has the endpoint `get_card::GetCard`, that of `bind-card-worker` the worker `bind_card_worker::BindCardWorker`.
+//! Writes the lines of the registry, one for each crate in `functions`. The names derive from the folder's: the crate
+//! `get-card` has the endpoint `get_card::GetCard`, and `bind-card-worker` has the worker
+//! `bind_card_worker::BindCardWorker`.
 
 use std::path::Path;
 use std::{env, fs, io};

@@ -1,1 +1,1 @@
-"""The local stack: AWS's services emulated on this machine, with Bindery deployed into them."""
+"""The local stack: Bindery deployed to emulated AWS services on this machine."""

@@ -1,4 +1,4 @@
-"""The commands of the scripts beside this package, and of infra/prebuilt."""
+"""The commands behind the scripts in infra/local, infra/prebuilt and infra/release."""
 
 import argparse
 import sys
@@ -9,8 +9,8 @@ from .settings import Settings, StackError
 
 
 def up(settings: Settings, with_demo: bool) -> None:
-    """Brings the stack up, or up to date; harmless when it is."""
-    # Here, so that the other commands need not wait for the AWS tools to load.
+    """Starts the stack, or updates a running one."""
+    # Imported here, because loading the AWS tools would slow down the other commands.
     from . import demo, deploy, environment, events, orders
 
     processes.check_ports(settings)
@@ -23,28 +23,30 @@ def up(settings: Settings, with_demo: bool) -> None:
         api = demo.Api(settings, variables)
         demo.run(api)
         orders.run(api)
-    environment.say_what_next(settings)
+    environment.print_next_steps(settings)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(prog="infra/local")
     commands = parser.add_subparsers(dest="command", required=True)
     up_command = commands.add_parser("up", help="start the stack")
     up_command.add_argument("--no-demo", action="store_true", help="do not run the demo")
     commands.add_parser("down", help="stop the stack")
     token.add_arguments(commands.add_parser("token", help="print an access token of the stack's issuer"))
-    commands.add_parser("prebuilt", help="write the template of what cargo-lambda has built")
-    release = commands.add_parser("release", help="pack what cargo-lambda has built, and the template of the packages")
+    commands.add_parser("prebuilt", help="write the template for the functions that cargo-lambda has built")
+    release = commands.add_parser(
+        "release", help="pack the functions that cargo-lambda has built, and write their template"
+    )
     release.add_argument("directory", type=Path)
     release.add_argument("architecture", choices=["arm64", "x86_64"])
     serve = commands.add_parser("serve-issuer", help="(internal) serve the token issuer")
-    serve.add_argument("descriptor", type=int, help="of its socket")
+    serve.add_argument("descriptor", type=int, help="the file descriptor of its socket")
     return parser
 
 
 def main() -> int:
-    """Runs one command; a StackError is one line saying what to do."""
+    """Runs one command, and prints a StackError as one line."""
     arguments = parser().parse_args()
     settings = Settings.from_environment()
     try:

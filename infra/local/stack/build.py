@@ -1,6 +1,6 @@
-"""Installs the stack's tools and builds the functions, both at once, and says how far it is.
+"""Installs the stack's tools and builds the functions at the same time, and prints the progress.
 
-It has the standard library alone, for it runs before anything is installed.
+It uses only the standard library, because it runs before any package is installed.
 """
 
 import os
@@ -14,57 +14,57 @@ from . import processes
 from .settings import ROOT, Settings, StackError
 
 LOGS = ROOT / "target" / "local" / "logs"
-# How long the last build from nothing took here.
+# The file with the duration of the last full build on this machine.
 LAST = ROOT / "target" / "local" / "build-seconds"
-# A build of so many crates is one from nothing.
+# A build of at least this many crates is a full build.
 MANY_CRATES = 100
 COMMAND = ["cargo", "build", "--locked", "--package", "local-runner"]
-# How often the progress is said where nobody watches it move.
+# Seconds between two progress lines if the output is not a terminal.
 QUIET_SECONDS = 15
 
 
 class Progress:
-    """How far the two jobs are: one line, which moves on a terminal."""
+    """The progress of both jobs. On a terminal it is a single line that is updated in place."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.crates = ""
         self.waiting_for_tools = True
-        self.said_at = self.started
+        self.reported_at = self.started
         self.line_length = 0
-        self.moves = sys.stdout.isatty()
+        self.is_terminal = sys.stdout.isatty()
 
     def seconds(self) -> int:
-        """Since the beginning."""
+        """Returns the seconds since the start."""
         return round(time.monotonic() - self.started)
 
-    def say(self, expected: str) -> None:
-        """Shows where things stand, if it is time to."""
+    def report(self, expected: str) -> None:
+        """Prints the progress, if enough time has passed since the last report."""
         now = time.monotonic()
-        if now - self.said_at < (0.2 if self.moves else QUIET_SECONDS):
+        if now - self.reported_at < (0.2 if self.is_terminal else QUIET_SECONDS):
             return
-        self.said_at = now
+        self.reported_at = now
         tools = ", installing the tools" if self.waiting_for_tools else ""
         line = f"    {self.crates or 'starting'}{tools}: {self.seconds()} s{expected}"
-        if self.moves:
+        if self.is_terminal:
             print("\r" + line.ljust(self.line_length), end="", flush=True)
             self.line_length = len(line)
         else:
             print(line, flush=True)
 
     def clear(self) -> None:
-        """Leaves the line to others."""
-        if self.moves and self.line_length:
+        """Clears the progress line."""
+        if self.is_terminal and self.line_length:
             print("\r" + " " * self.line_length, end="\r", flush=True)
 
 
 def expectation() -> str:
-    """What to compare the time with."""
-    return f" (from nothing, it took {LAST.read_text()} s)" if LAST.exists() else " (the first time: some minutes)"
+    """Returns the expected duration, in words."""
+    return f" (a full build took {LAST.read_text()} s)" if LAST.exists() else " (the first build takes some minutes)"
 
 
 def install_tools(progress: Progress, failures: list[str]) -> None:
-    """Runs ./tools; its words are in a log."""
+    """Runs ./tools, with its output in a log."""
     with (LOGS / "tools.log").open("w") as log:
         command = [str(ROOT / "infra" / "local" / "tools")]
         if subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode:
@@ -73,7 +73,7 @@ def install_tools(progress: Progress, failures: list[str]) -> None:
 
 
 def build(progress: Progress, expected: str) -> int:
-    """Runs cargo; says what it has to say, and how many crates it has built. Returns its exit code."""
+    """Runs cargo, logs its output, and reports the number of built crates. Returns cargo's exit code."""
     environment = {**os.environ, "CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "100"}
     environment["CARGO_TERM_COLOR"] = "never"
     cargo = subprocess.Popen(COMMAND, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
@@ -82,7 +82,7 @@ def build(progress: Progress, expected: str) -> int:
     text = b""
     with (LOGS / "build.log").open("w") as log:
         while chunk := os.read(cargo.stderr.fileno(), 4096):
-            # Progress ends with a carriage return, everything else with a line feed.
+            # Progress lines end with a carriage return, all others with a line feed.
             *lines, text = re.split(rb"[\r\n]", text + chunk)
             for line in (part.decode(errors="replace").strip() for part in lines):
                 if counts := re.match(r"Building \[.*\] (\d+)/(\d+)", line):
@@ -90,15 +90,15 @@ def build(progress: Progress, expected: str) -> int:
                 elif line:
                     log.write(line + "\n")
                     crates += line.startswith("Compiling ")
-            progress.say(expected)
+            progress.report(expected)
     if cargo.wait() == 0 and crates >= MANY_CRATES:
         LAST.write_text(str(progress.seconds()))
     return cargo.returncode
 
 
 def main() -> None:
-    """Does both."""
-    # What must be free is free, before minutes go by.
+    """Runs both jobs."""
+    # Checked first, because the build takes minutes.
     processes.check_ports(Settings.from_environment())
     LOGS.mkdir(parents=True, exist_ok=True)
     print("==> Building the functions and installing the tools", flush=True)
@@ -107,12 +107,12 @@ def main() -> None:
     tools.start()
     code = build(progress, expected)
     while tools.is_alive():
-        progress.say(expected)
+        progress.report(expected)
         tools.join(0.2)
     progress.clear()
     if code:
         print((LOGS / "build.log").read_text()[-4000:], file=sys.stderr)
-        failures.append("the build failed: see cargo's message above")
+        failures.append("the build failed: see cargo's output above")
     if failures:
         raise StackError("; ".join(failures))
     print(f"    done in {progress.seconds()} s", flush=True)

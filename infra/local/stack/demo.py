@@ -1,4 +1,4 @@
-"""The demo: a bulk of cards is created and started, one of them bound, one canceled, from request to event."""
+"""The demo: creates and starts a bulk, binds one card and cancels another, from request to event."""
 
 import json
 import time
@@ -18,18 +18,18 @@ DAY_SECONDS = 24 * 60 * 60
 
 
 class Api:
-    """The deployed API, as the demo customer's issuer calls it."""
+    """A client of the deployed API, which acts as the demo's issuer."""
 
     def __init__(self, settings: Settings, variables: dict[str, str]) -> None:
         self.settings = settings
         self.variables = variables
         self.cid = f"demo-{uuid.uuid4()}"
         self.session = requests.Session()
-        # What the shell has for the rest of the world, such as ~/.netrc, would take the token's place.
+        # Credentials for other hosts, such as ~/.netrc, would replace the token.
         self.session.trust_env = False
 
     def call(self, method: str, path: str, expected: int, **options: Any) -> requests.Response:
-        """Sends a request to a path of the API, or a whole URL; anything but the expected answer ends the demo."""
+        """Sends a request to a path of the API or to a URL. Raises an error if the status is not the expected one."""
         account = {
             "x-account-id": self.variables["BINDERY_ACCOUNT"],
             "x-customer-id": self.variables["BINDERY_CUSTOMER"],
@@ -41,27 +41,27 @@ class Api:
             **options.pop("headers", {}),
         }
         url = self.variables["BINDERY_URL"] + path if path.startswith("/") else path
-        answer = self.session.request(method, url, headers=headers, timeout=30, **options)
-        if answer.status_code != expected:
+        response = self.session.request(method, url, headers=headers, timeout=30, **options)
+        if response.status_code != expected:
             raise StackError(
-                f"{method} {path} was answered {answer.status_code} {answer.text}: see {self.settings.logs}"
+                f"{method} {path} returned {response.status_code} {response.text}: see {self.settings.logs}"
             )
-        return answer
+        return response
 
     def events(self, count: int) -> list[dict[str, Any]]:
-        """The next events that come of this demo's requests."""
+        """Returns the next events of this demo's requests."""
         found = events.wait_for(self.settings, self.variables["EVENTS_QUEUE_URL"], self.cid, count, WAIT_SECONDS)
         if len(found) < count:
-            raise StackError(f"the events did not come within {WAIT_SECONDS} seconds: see {self.settings.logs}")
+            raise StackError(f"the events did not arrive within {WAIT_SECONDS} seconds: see {self.settings.logs}")
         return found
 
 
 def cards(api: Api) -> dict[str, str]:
-    """Has six cards issued, and binds the fourth; answers the variables that name them."""
+    """Issues six cards and binds the fourth. Returns the variables with their IDs."""
     body = {"external_ids": [f"demo-card-{number}" for number in range(1, 7)], "program_id": 1}
     bulk = api.call("POST", "/cards/v1/bulks", 201, json=body).json()["id"]
     api.call("POST", f"/cards/v1/bulks/{bulk}/start", 202)
-    # One for each card, and one that the start is done.
+    # One event for each card, and one for the end of the start.
     created = [event["data"] for event in api.events(7) if event["event_type"] == "create"]
     issued = {card["external_id"]: str(card["card_id"]) for card in created}
     api.call("PUT", bind_path(issued["demo-card-4"]), 202)
@@ -76,8 +76,8 @@ def cards(api: Api) -> dict[str, str]:
 
 
 def run(api: Api) -> None:
-    """Shows the bulk, a bind and a cancel, and everything that comes of them."""
-    print("==> The demo: a bulk was created and started; now one of its cards is bound, one canceled\n")
+    """Shows the bulk, a bind and a cancel, with their events and outcomes."""
+    print("==> The demo: a bulk is started; one of its cards is bound, and another is canceled\n")
     show("The bulk", api.call("GET", f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}", 200).json())
 
     card = f"/cards/v1/cards/{api.variables['BINDERY_DEMO_CARD']}"
@@ -85,29 +85,29 @@ def run(api: Api) -> None:
     show("The card before", api.call("GET", card, 200).json())
     print(f"  PUT {path}")
     print(f"  x-account-id: {api.variables['BINDERY_ACCOUNT']}\n  x-customer-id: {api.variables['BINDERY_CUSTOMER']}\n")
-    answer = api.call("PUT", path, 202)
-    print(f"  202 {answer.reason}\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
+    response = api.call("PUT", path, 202)
+    print(f"  202 {response.reason}\n  Location: {response.headers['Location']}\n  {response.text}\n")
     for event in api.events(1):
         show(f"The event {event['event_type']}", event)
     show("The card after", api.call("GET", card, 200).json())
-    show("The operation", api.call("GET", urljoin(answer.url, answer.headers["Location"]), 200).json())
+    show("The operation", api.call("GET", urljoin(response.url, response.headers["Location"]), 200).json())
 
     path = f"/cards/v1/bulks/{api.variables['BINDERY_BULK']}/cancel"
     body = {"cancel_type": "PARTIAL", "external_ids": ["demo-card-6", "no-such-card"]}
     print(f"  POST {path}\n  {json.dumps(body)}\n")
-    answer = api.call("POST", path, 202, json=body)
+    response = api.call("POST", path, 202, json=body)
     for event in api.events(3):
         show(f"The event {event['event_type']}", event)
-    show("The operation", api.call("GET", urljoin(answer.url, answer.headers["Location"]), 200).json())
+    show("The operation", api.call("GET", urljoin(response.url, response.headers["Location"]), 200).json())
 
 
 def bind_path(card: str) -> str:
-    """Where a card is bound."""
+    """Returns the path of the card's bind endpoint."""
     return f"/wallet/v2/cards/{card}/noname/bind"
 
 
 def seed_sample(settings: Settings, table: str) -> None:
-    """Puts the card and the operation that the sample in infra/events/ speaks of: no endpoint can make them.
+    """Puts the card and the operation of the sample in infra/events, which no endpoint can create.
 
     The card's ID is far above those that are issued here.
     """
@@ -131,7 +131,7 @@ def seed_sample(settings: Settings, table: str) -> None:
 
 
 def _put(settings: Settings, table: str, pk: str, sk: str, row: dict[str, Any]) -> None:
-    """Puts a row of the demo tenant, unless one stands there."""
+    """Puts a row of the demo tenant, unless it exists."""
     row = {"pk": f"{DEMO_TENANT}#{pk}", "sk": sk, **row}
     item = {name: TypeSerializer().serialize(value) for name, value in row.items()}
     dynamodb = client(settings, "dynamodb")
@@ -142,6 +142,6 @@ def _put(settings: Settings, table: str, pk: str, sk: str, row: dict[str, Any]) 
 
 
 def show(title: str, value: Any) -> None:
-    """Prints something found, indented."""
+    """Prints a titled value, indented."""
     text = json.dumps(value, indent=2).replace("\n", "\n  ")
     print(f"  {title}:\n  {text}\n", flush=True)

@@ -1,4 +1,4 @@
-"""Packs the functions and deploys the template with the real `sam deploy`, then mends what the emulator lacks."""
+"""Packs the functions, deploys the template with the real `sam deploy`, and adds what the emulator omits."""
 
 import copy
 import hashlib
@@ -16,17 +16,17 @@ from samcli.yamlhelper import yaml_dump
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 from .template import read_template
 
-# What Lambda runs of a package. `_HANDLER`, from the rendered template, says which function the runner is.
+# The package's bootstrap script. `_HANDLER`, from the rendered template, selects the function that the runner runs.
 BOOTSTRAP = """#!/bin/sh
 exec {runner}
 """
 
 
 def package(settings: Settings) -> Path:
-    """Makes the package of all functions: a script that starts the runner as it was built last.
+    """Creates the package of all functions, which is a script that starts the latest runner.
 
-    The runner is kept under a name of its content. So functions that run go on with the old one, and the package, and
-    with it the functions' versions, are new if and only if the runner is.
+    The name of the runner's copy has a hash of its content. So running functions continue with their copy, and the
+    package and the functions' versions change only if the runner does.
     """
     built = binary("local-runner")
     if not built.exists():
@@ -38,7 +38,7 @@ def package(settings: Settings) -> Path:
     bootstrap = directory / "package" / "bootstrap"
     bootstrap.parent.mkdir(parents=True, exist_ok=True)
     if not runner.exists():
-        # But for the latest: until the deployment is done, functions start that.
+        # Keeps the latest copy, because functions start it until the deployment ends.
         for old in sorted(directory.glob("runner-*"), key=lambda file: file.stat().st_mtime)[:-1]:
             old.unlink()
         shutil.copy2(built, runner.with_suffix(".new"))
@@ -49,19 +49,19 @@ def package(settings: Settings) -> Path:
 
 
 def deploy(settings: Settings) -> dict[str, str]:
-    """Deploys, and answers the stack's outputs."""
+    """Deploys the stack, and returns its outputs."""
     print("==> Deploying infra/template.yaml with sam", flush=True)
     template = read_template()
     parameters = {**deploy_parameters(), "JwtIssuer": settings.issuer_url, "JwtAudience": AUDIENCE}
-    # For the tests, which hold the template to its rules.
+    # For the tests, which check the expanded template.
     (settings.directory / "template.json").write_text(json.dumps(template))
     outputs = run_sam(settings, STACK_NAME, template, parameters)
-    _mend(settings, template, outputs)
+    _patch_emulator(settings, template, outputs)
     return outputs
 
 
 def run_sam(settings: Settings, stack: str, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
-    """Deploys the template as a stack of this name with the real `sam deploy`; answers the stack's outputs."""
+    """Deploys the template as a stack of this name with the real `sam deploy`. Returns the stack's outputs."""
     rendered, log = settings.directory / f"{stack}.yaml", settings.logs / f"{stack}.log"
     rendered.write_text(yaml_dump(_render(package(settings), copy.deepcopy(template), parameters)))
     command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
@@ -78,7 +78,7 @@ def run_sam(settings: Settings, stack: str, template: dict[str, Any], parameters
 
 
 def client(settings: Settings, service: str) -> Any:
-    """An AWS client that talks to this stack."""
+    """Returns an AWS client for this stack."""
     return boto3.client(
         service,
         endpoint_url=settings.aws_url,
@@ -89,10 +89,10 @@ def client(settings: Settings, service: str) -> Any:
 
 
 def _render(package: Path, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
-    """The template as `sam build` would leave it: each function's code is built. Here all have the same package.
+    """Returns the template as `sam build` would write it. All functions have the same package.
 
-    Numbers from parameters are put in, because the emulator hands them on as text and trips over them. It has no
-    CodeDeploy, no alarms on computed metrics, and no archives in templates (see `_mend`).
+    Numeric parameters are inserted, because the emulator passes them on as text and then fails. It has no CodeDeploy,
+    no alarms on computed metrics, and no archives in templates (see `_patch_emulator`).
     """
     types = {name: parameter["Type"] for name, parameter in template["Parameters"].items()}
     defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
@@ -102,7 +102,7 @@ def _render(package: Path, template: dict[str, Any], parameters: dict[str, str])
             case {"Ref": str(name)} if types.get(name) == "Number":
                 return int(parameters.get(name, defaults[name]))
             case dict():
-                # A function's environment is text anyway.
+                # The variables of a function are text in any case.
                 return {key: item if key == "Variables" else put_in(item) for key, item in value.items()}
             case list():
                 return [put_in(item) for item in value]
@@ -121,7 +121,7 @@ def _render(package: Path, template: dict[str, Any], parameters: dict[str, str])
 
 
 def functions_of(resources: dict[str, Any]) -> dict[str, Any]:
-    """The functions among the resources, by logical ID."""
+    """Returns the functions among the resources, by logical ID."""
     return {name: resource for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"}
 
 
@@ -129,11 +129,11 @@ def _is_computed_alarm(resource: dict[str, Any]) -> bool:
     return resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
 
 
-def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:
-    """Does what the emulator leaves out of the template.
+def _patch_emulator(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:
+    """Creates the resources of the template that the emulator omits.
 
-    It makes an HTTP API without the routes and the authorizer that SAM puts into its body, a table
-    without its time to live, and no archives.
+    These are the routes and the authorizer that SAM puts into the HTTP API's body, the table's time to live, and the
+    archive.
     """
     bus = client(settings, "events")
     archive = outputs["EventArchiveName"]
@@ -168,7 +168,7 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
         if event.get("Auth") == {"Authorizer": "Jwt"}:
             authorization = {"AuthorizationType": "JWT", "AuthorizerId": authorizer["AuthorizerId"]}
         if route := present.get(route_key):
-            # A stack that was up before may have it otherwise.
+            # A stack from an earlier deployment may have another authorization.
             if route["AuthorizationType"] != authorization["AuthorizationType"]:
                 api.update_route(ApiId=api_id, RouteId=route["RouteId"], **authorization)
             continue
@@ -183,7 +183,7 @@ def _mend(settings: Settings, template: dict[str, Any], outputs: dict[str, str])
 
 
 def _routes(template: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
-    """The template's routes: route key, the event's properties and the function's logical ID."""
+    """Returns the template's routes: route key, the event's properties and the function's logical ID."""
     return [
         (f"{event['Properties']['Method']} {event['Properties']['Path']}", event["Properties"], logical_id)
         for logical_id, resource in functions_of(template["Resources"]).items()

@@ -1,7 +1,7 @@
-"""Runs the emulator of AWS, ministack, on the socket that is handed to it: it answers programs alone, and at once.
+"""Runs ministack, the emulator of AWS, on the socket of the first argument. It refuses requests from web pages.
 
-It hands a function its event in two writes, headers and body. By default the second waits until the first is
-acknowledged (Nagle's algorithm), and the other side takes 40 ms to do so: for every invocation.
+Nagle's algorithm is off. The emulator sends an event to a function in two writes, headers and body. With the algorithm,
+the second write waits for the acknowledgement of the first, which takes 40 ms in every invocation.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from ministack.services import lambda_svc
 
 from stack.guard import guard_app, guard_handlers
 
-# Clients keep connections for a minute.
+# Longer than a minute, for which clients keep idle connections.
 KEEP_ALIVE_SECONDS = 75
 
 
 def main(descriptor: int) -> None:
-    """Does what ministack's own command does, on a socket that is bound already."""
+    """Starts ministack as its own command does, but on a bound socket."""
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
     guard_handlers()
     share_reserved_concurrency()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS has a limit that it does not name.
+    # macOS may reject the limit that it reports.
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     config = Config()
@@ -39,7 +39,7 @@ def main(descriptor: int) -> None:
 
 
 def share_reserved_concurrency() -> None:
-    """Has a function's reserved concurrency hold for its versions, as on AWS; ministack has it for `$LATEST` alone."""
+    """Applies a function's reserved concurrency to its versions, as AWS does. ministack limits only `$LATEST`."""
     of_record = lambda_svc._reserved_concurrency
 
     def of_function(record: dict[str, Any], config: dict[str, Any]) -> int | None:

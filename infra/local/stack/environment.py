@@ -1,4 +1,4 @@
-"""What the stack tells the shell, `cargo lambda watch` and the user about itself."""
+"""Writes the stack's variables for the shell and for `cargo lambda watch`, and prints the next steps."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from .template import read_template
 def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
     """Writes `env` (export lines for a shell), `watch.env` and `watch.toml` (for `cargo lambda watch`).
 
-    Has a few cards issued for them; answers the shell's variables.
+    Issues a few cards for them, and returns the shell's variables.
     """
     aws = settings.aws_environment()
     resources = {
@@ -77,7 +77,7 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
 
 
 def watch_routes() -> str:
-    """Returns the template's routes as cargo-lambda's configuration: it serves the functions under the API's paths."""
+    """Returns the template's routes as cargo-lambda's configuration, so that it serves the API's paths."""
     routes: dict[str, list[str]] = {}
     for resource in functions_of(read_template()["Resources"]).values():
         name = json.dumps(resource["Metadata"]["BuildProperties"]["Binary"])
@@ -90,15 +90,15 @@ def watch_routes() -> str:
 
 
 def queue_urls(outputs: dict[str, str]) -> dict[str, str]:
-    """Returns the queues among the outputs, as variables: `BIND_CARD_QUEUE_URL` of `BindCardQueueUrl`."""
+    """Returns the queues among the outputs as variables, such as `BIND_CARD_QUEUE_URL` for `BindCardQueueUrl`."""
     queues = {name: url for name, url in outputs.items() if name.endswith(("QueueUrl", "DlqUrl"))}
     return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper(): url for name, url in queues.items()}
 
 
 def watch_address() -> dict[str, str]:
-    """Where `cargo lambda watch` is to listen: it answers whoever asks, so at an address that no page can guess.
+    """Returns an address for `cargo lambda watch` that no web page can guess, because it serves every request.
 
-    On Linux all of 127.0.0.0/8 is this machine, elsewhere 127.0.0.1 alone, and the port is all that is to be guessed.
+    On Linux all of 127.0.0.0/8 is this machine. Elsewhere it is only 127.0.0.1, so that only the port must be guessed.
     """
     hidden = secrets.randbelow(2**24 - 2) + 1
     address = str(ip_address("127.0.0.0") + hidden) if sys.platform == "linux" else "127.0.0.1"
@@ -110,8 +110,8 @@ def watch_address() -> dict[str, str]:
     }
 
 
-def say_what_next(settings: Settings) -> None:
-    """The last words of `up`."""
+def print_next_steps(settings: Settings) -> None:
+    """Prints the last message of `up`."""
     directory = settings.directory.resolve()
     shown = directory.relative_to(ROOT) if directory.is_relative_to(ROOT) else directory
     print(f"""
@@ -122,7 +122,7 @@ The stack runs in the background. Next:
     -H "Authorization: Bearer $BINDERY_TOKEN" \\
     -H "x-account-id: $BINDERY_ACCOUNT" -H "x-customer-id: $BINDERY_CUSTOMER"
 
-  ./infra/local/down                  # stops it
+  ./infra/local/down                  # stops the stack
 
 The console, with the API reference: {settings.console_url}/
 """)

@@ -1,4 +1,4 @@
-"""The queues that get every event of the bus: the template's, to look at, and the console's own."""
+"""The queues that receive every event of the bus: the template's, for users, and the console's own."""
 
 import json
 import time
@@ -7,22 +7,22 @@ from typing import Any
 from .deploy import client
 from .settings import STACK_NAME, Settings
 
-# What nobody looked at for so long is not news.
+# Retention of the console's queue. The console shows only recent events.
 CONSOLE_SECONDS = 60 * 60
-# For so long an event that was passed over is not seen again: there may be thousands before the one that is waited for.
+# Visibility timeout of skipped events. There may be thousands of them before the expected one.
 PASSED_SECONDS = 30
 
 
 def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float) -> list[dict[str, Any]]:
-    """The events of one correlation ID, once there are `count` of them or time is up. Others are left."""
+    """Returns `count` events of one correlation ID, or fewer when the time is up. Leaves other events in the queue."""
     sqs = client(settings, "sqs")
     found: list[dict[str, Any]] = []
     deadline = time.monotonic() + seconds
     while len(found) < count and time.monotonic() < deadline:
-        answer = sqs.receive_message(
+        received = sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1, VisibilityTimeout=PASSED_SECONDS
         )
-        for message in answer.get("Messages", []):
+        for message in received.get("Messages", []):
             event = json.loads(message["Body"])["detail"]
             if event["cid"] == cid:
                 found.append(event)
@@ -31,7 +31,7 @@ def wait_for(settings: Settings, url: str, cid: str, count: int, seconds: float)
 
 
 def subscribe_console(settings: Settings, bus: str) -> str:
-    """Has all events go into a queue of the console's own too, so that it takes none from others; answers its URL."""
+    """Creates the console's own queue of all events, so that it takes none from others. Returns the queue's URL."""
     sqs, rules = client(settings, "sqs"), client(settings, "events")
     name = f"{STACK_NAME}-console"
     url = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": str(CONSOLE_SECONDS)})["QueueUrl"]

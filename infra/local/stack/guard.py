@@ -1,7 +1,7 @@
-"""Whom the stack's servers answer: programs on this machine, and the console its own pages. No other page of a browser.
+"""Refuses requests from web pages. The stack's servers accept those of local programs and of the console's own pages.
 
-Every page may send requests to 127.0.0.1, and the emulator runs what code it is given. So a page that is looked at
-while the stack is up could act as whoever looks at it.
+Any page in a browser can send requests to 127.0.0.1, and the emulator runs any code that it receives. So while the
+stack is up, a malicious page could act as the user who opened it.
 """
 
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-REFUSAL = "The local stack answers programs on this machine, not pages of a browser."
+REFUSAL = "The local stack accepts requests from programs on this machine, not from web pages."
 
 
 def is_stranger(header: Callable[[str], str | None], *, has_pages: bool = False) -> bool:
-    """Whether a request with these headers comes from a page, or by a name that is not this machine's.
+    """Returns whether a request with these headers comes from a web page, or uses a name of another host.
 
-    - Host: whoever owns a name can have it point to 127.0.0.1, and a page of that name is then of our origin.
+    - Host: the owner of a name can point it to 127.0.0.1. A page with that name then has our origin.
     - Origin: a page's fetch, form or WebSocket.
-    - Sec-Fetch-Site: what needs no Origin, such as images and links. `none` is an address that was typed, or a link in
-      a mail, and may have been redirected here; only a server that has pages answers that, and those pages.
+    - Sec-Fetch-Site: requests without an Origin, such as images and links. `none` is a typed address or a link in a
+      mail, possibly redirected. Only a server with pages accepts it, and requests from those pages.
     """
     host = (header("Host") or "").lower()
     name = host.split(":")[0]
@@ -31,13 +31,13 @@ def is_stranger(header: Callable[[str], str | None], *, has_pages: bool = False)
 
 
 def guard_handlers() -> None:
-    """Has every server of this process that is made of the standard library's handlers refuse strangers.
+    """Makes all servers in this process that use the standard library's handlers refuse strangers.
 
-    In the emulator these are the Lambda Runtime APIs, one for each function, on ports of their own.
+    In the emulator these are the Lambda Runtime APIs, one for each function, each on its own port.
     """
     parse = BaseHTTPRequestHandler.parse_request
 
-    def parse_and_judge(handler: BaseHTTPRequestHandler) -> bool:
+    def parse_and_check(handler: BaseHTTPRequestHandler) -> bool:
         if not parse(handler):
             return False
         if is_stranger(handler.headers.get):
@@ -45,11 +45,11 @@ def guard_handlers() -> None:
             return False
         return True
 
-    BaseHTTPRequestHandler.parse_request = parse_and_judge
+    BaseHTTPRequestHandler.parse_request = parse_and_check
 
 
 def guard_app(app: Any) -> Any:
-    """The ASGI application, refusing strangers."""
+    """Wraps an ASGI application so that it refuses strangers."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -58,7 +58,7 @@ def guard_app(app: Any) -> Any:
         if not is_stranger(lambda name: headers.get(name.lower())):
             return await app(scope, receive, send)
         if scope["type"] == "websocket":
-            # Before it is accepted: 403.
+            # Closing it before it is accepted sends a 403.
             return await send({"type": "websocket.close"})
         await send({"type": "http.response.start", "status": HTTPStatus.FORBIDDEN, "headers": []})
         await send({"type": "http.response.body", "body": REFUSAL.encode()})

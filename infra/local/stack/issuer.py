@@ -1,7 +1,6 @@
 """A token issuer for this machine: a discovery document and a key set.
 
-It stands in for the identity provider of a deployment. `./infra/local/token` signs with its key, whatever it is asked
-for.
+It replaces the identity provider of a deployment. `./infra/local/token` signs any claims with its key.
 """
 
 import base64
@@ -22,7 +21,7 @@ KEY_ID = "local-1"
 
 
 def serve(settings: Settings, descriptor: int) -> None:
-    """Serves the discovery document and the key set on this socket until it is stopped."""
+    """Serves the discovery document and the key set on this socket until the process is stopped."""
     documents = {
         "/.well-known/openid-configuration": {
             "issuer": settings.issuer_url,
@@ -34,7 +33,7 @@ def serve(settings: Settings, descriptor: int) -> None:
     }
 
     class Handler(BaseHTTPRequestHandler):
-        """Answers GET with one of the documents."""
+        """Responds to GET with one of the documents."""
 
         def do_GET(self) -> None:  # noqa: N802 (the base class's name)
             document = documents.get(self.path)
@@ -46,7 +45,7 @@ def serve(settings: Settings, descriptor: int) -> None:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Keeps the log to errors."""
+            """Logs nothing for a request."""
 
     guard_handlers()
     taken = socket.socket(fileno=descriptor)
@@ -57,7 +56,7 @@ def serve(settings: Settings, descriptor: int) -> None:
 
 @functools.cache
 def scopes() -> list[str]:
-    """Returns every scope that an operation of the API asks for, by its document."""
+    """Returns every scope that an operation of the API requires, from the API document."""
     document = yaml.load((INFRA / "api" / "openapi.yaml").read_text(), yaml.CSafeLoader)
     operations = [part for path in document["paths"].values() for part in path.values() if isinstance(part, dict)]
     asked_for = [way["BearerAuth"] for operation in operations for way in operation.get("security", [])]
@@ -65,7 +64,7 @@ def scopes() -> list[str]:
 
 
 def key(settings: Settings) -> rsa.RSAPrivateKey:
-    """The issuer's key, made when it is first needed."""
+    """Returns the issuer's key. Creates it at the first call."""
     file = settings.directory / "issuer-key.pem"
     if file.exists():
         known = serialization.load_pem_private_key(file.read_bytes(), password=None)
@@ -88,5 +87,5 @@ def _public_jwk(settings: Settings) -> dict[str, str]:
 
 
 def encode(data: bytes) -> str:
-    """As JOSE writes bytes: base64url without padding (RFC 7515, section 2)."""
+    """Encodes bytes as JOSE does: base64url without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""The demo of orders: plays the broker's order system, and has three of its four orders canceled."""
+"""The demo of orders: plays the broker's order system, and cancels three of its four orders."""
 
 import json
 import os
@@ -22,12 +22,12 @@ XML = {"Content-Type": "application/xml", "Accept": "application/xml"}
 
 
 def run(api: Api) -> None:
-    """Feeds the orders, cancels three of them, answers the requests, and shows what comes of it."""
+    """Feeds the orders, requests the cancellation of three, reports their outcome, and shows the events."""
     first = new_order_id()
     uid = f"6269c403-5b9f-47dd-b8c3-{first:012x}"
     domestic = [{"order_id": number, "creator_id": CREATOR} for number in (first, first + 1, first + 2)]
     international = {"international_order_uid": uid, "creator_id": OTHER_CREATOR}
-    print("==> The demo of orders: four are fed by the order system; three of them are canceled\n")
+    print("==> The demo of orders: the order system feeds four orders; three of them are canceled\n")
     for order in (*domestic, international):
         feed(api, order, "ACTIVE", version=1)
     for order in (*domestic, international):
@@ -47,7 +47,7 @@ def run(api: Api) -> None:
     )
     requested = api.events(3)
     show("An event cancellation_requested", requested[0])
-    print("  The order system answers all three: two are canceled, one was filled before.\n")
+    print("  The order system reports on all three: two are canceled, one was filled before.\n")
     feed(api, domestic[0], "CANCELED", version=2)
     feed(api, international, "CANCELED", version=2)
     feed(api, domestic[1], "FILLED", version=2)
@@ -57,33 +57,33 @@ def run(api: Api) -> None:
 
 
 def new_order_id() -> int:
-    """Answers an order ID of nobody. One of the clock would meet those of a run shortly before."""
+    """Returns a random order ID. One based on the clock could collide with those of a recent run."""
     return 1 + secrets.randbelow(ORDER_IDS)
 
 
 def order_with_pin(api: Api) -> dict[str, str]:
-    """Feeds an order whose creator's PIN is 1234; answers the variable that names it."""
+    """Feeds an order whose creator's PIN is 1234. Returns the variables with their IDs."""
     order = {"order_id": new_order_id(), "creator_id": PIN_CREATOR}
     feed(api, order, "ACTIVE", version=1)
-    # As `bindery pin` does, which may not be built yet.
+    # Does the same as `bindery pin`, which may not be built yet.
     command = [str(binary("local-runner")), "set-pin", DEMO_TENANT, str(PIN_CREATOR), "1234"]
     done = subprocess.run(command, env={**os.environ, **api.variables}, capture_output=True, text=True)
     if done.returncode:
-        raise StackError(f"the demo's PIN could not be set: {done.stderr.strip()}")
+        raise StackError(f"setting the demo's PIN failed: {done.stderr.strip()}")
     wait_for(api, order)
     return {"BINDERY_ORDER": str(order["order_id"]), "BINDERY_CREATOR": str(PIN_CREATOR)}
 
 
 def cancel(api: Api, headers: dict[str, str], body: str) -> str:
-    """Sends and shows a request; answers where its operation is."""
+    """Sends and shows a request. Returns the URL of its operation."""
     print(f"  POST /api/orders/cancellations\n  {headers['Content-Type']}\n  {body}\n")
-    answer = api.call("POST", "/api/orders/cancellations", 200, data=body, headers=headers)
-    print(f"  200\n  Location: {answer.headers['Location']}\n  {answer.text}\n")
-    return urljoin(answer.url, answer.headers["Location"])
+    response = api.call("POST", "/api/orders/cancellations", 200, data=body, headers=headers)
+    print(f"  200\n  Location: {response.headers['Location']}\n  {response.text}\n")
+    return urljoin(response.url, response.headers["Location"])
 
 
 def feed(api: Api, order: dict[str, Any], status: str, version: int) -> None:
-    """Tells, as the order system does, that an order has changed."""
+    """Sends a change of an order to the order feed, as the order system does."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     change = {"org_id": DEMO_TENANT, **order, "status": status, "version": version, "updated_at": now}
     client(api.settings, "sqs").send_message(
@@ -92,12 +92,12 @@ def feed(api: Api, order: dict[str, Any], status: str, version: int) -> None:
 
 
 def wait_for(api: Api, order: dict[str, Any]) -> None:
-    """Waits until the order is known."""
+    """Waits until the order is in the table."""
     name = f"ORDER#{order['order_id']}" if "order_id" in order else f"INTL#{order['international_order_uid']}"
     key = {"pk": {"S": f"{DEMO_TENANT}#{name}"}, "sk": {"S": "ORDER"}}
     table = client(api.settings, "dynamodb")
     deadline = time.monotonic() + WAIT_SECONDS
     while "Item" not in table.get_item(TableName=api.variables["TABLE_NAME"], Key=key, ConsistentRead=True):
         if time.monotonic() > deadline:
-            raise StackError(f"the order feed was not taken in within {WAIT_SECONDS} seconds: see {api.settings.logs}")
+            raise StackError(f"the order feed was not processed within {WAIT_SECONDS} seconds: see {api.settings.logs}")
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What `cargo lambda build` has built, and the template to deploy it with: see infra/prebuilt and infra/release."""
+"""Packs the functions that `cargo lambda build` has built, and writes their template: infra/prebuilt, infra/release."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from .template import read_template
 
 BUILT = ROOT / "target" / "lambda"
 MATERIALS = "bindery-functions.cdx.json"
-# Of everything in a zip: the same binary makes the same file. The oldest that the format knows.
+# The time of all entries of a zip, so that the same binary gives the same file. It is the format's earliest.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def prebuilt() -> None:
-    """Writes the template as `sam build` would leave it, and where."""
+    """Writes the template where `sam build` would write it, with the same content."""
     file = INFRA / ".aws-sam" / "build" / "template.yaml"
     directory = Path(os.path.relpath(BUILT, file.parent))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def prebuilt() -> None:
 
 
 def release(directory: Path, architecture: str) -> None:
-    """Writes a zip for each function, their bill of materials, the template, and what it is deployed by."""
+    """Writes a zip for each function, their bill of materials, the template, and the files that deploy it."""
     directory.mkdir(parents=True, exist_ok=True)
     template = _with_packages(read_template(), lambda name: f"{name}-{architecture}.zip")
     template["Parameters"]["Architecture"]["Default"] = architecture
@@ -51,7 +51,7 @@ def _built(name: Path, architecture: str) -> Path:
 
 
 def _with_packages(template: dict[str, Any], package: Callable[[str], str]) -> dict[str, Any]:
-    """Names each function's package, so that nobody builds it again."""
+    """Sets each function's package, so that SAM does not build it again."""
     for resource in functions_of(template["Resources"]).values():
         name = resource.pop("Metadata")["BuildProperties"]["Binary"]
         resource["Properties"]["CodeUri"] = package(name)
@@ -61,7 +61,7 @@ def _with_packages(template: dict[str, Any], package: Callable[[str], str]) -> d
 def _zip(binary: Path, file: Path) -> None:
     entry = zipfile.ZipInfo("bootstrap", ZIP_TIME)
     entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.create_system = 3  # Unix, whose permissions these are
+    entry.create_system = 3  # Unix, so that the permissions below apply
     entry.external_attr = (stat.S_IFREG | 0o755) << 16
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(entry, binary.read_bytes(), compresslevel=9)

@@ -1,6 +1,6 @@
-"""The stack's servers: started in the background, stopped by process ID.
+"""The stack's servers, which are started in the background and stopped by process ID.
 
-`up` takes their ports itself, and hands them the sockets: so whoever answers there is theirs, as long as they run.
+`up` binds their ports itself, and passes the sockets to them. So while they run, no other program listens there.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .settings import DEFAULT_PORT, REGION, Settings, StackError
 
-# By name: what its command holds.
+# The name of each server, and a part of its command.
 SERVERS = {"aws": "stack/emulator.py", "issuer": "serve-issuer", "console": "-m console"}
 
 START_SECONDS = 60
@@ -23,25 +23,25 @@ STOP_SECONDS = 10
 
 
 def check_ports(settings: Settings) -> None:
-    """Makes sure, before anything is started, that the ports are free or this stack's own."""
+    """Checks that each port is free or in use by this stack, before any server is started."""
     if not any(_running(settings, name) for name in SERVERS):
         (settings.directory / "ports").unlink(missing_ok=True)
     ports = dict(zip(SERVERS, settings.ports, strict=True))
     if settings.first_port not in (0, DEFAULT_PORT, ports["aws"]):
-        print(f"The stack runs already, on port {ports['aws']}: BINDERY_PORT counts after ./infra/local/down.")
+        print(f"The stack already runs on port {ports['aws']}. BINDERY_PORT takes effect after ./infra/local/down.")
     for name, port in ports.items():
         if not _running(settings, name) and _is_taken(port):
             raise _in_use(settings, port)
 
 
 def start(settings: Settings) -> None:
-    """Starts what does not run yet, and waits until it answers."""
+    """Starts the servers that do not run yet, and waits until they respond."""
     aws_port, issuer_port, _ = settings.ports
     local = Path(__file__).parents[1]
     temporary = settings.directory / "tmp"
     for directory in (settings.logs, temporary):
         directory.mkdir(parents=True, exist_ok=True)
-    # Only what the emulator needs: it hands its own environment on to the functions.
+    # Only the variables that the emulator needs, because it passes its environment on to the functions.
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
@@ -51,7 +51,7 @@ def start(settings: Settings) -> None:
         "MINISTACK_REGION": REGION,
         "LOG_LEVEL": "WARNING",
         "LAMBDA_EXECUTOR": "local",
-        # Servers of its own that nobody here needs, and that would listen everywhere, and answer everybody.
+        # Turns off servers that Bindery does not need, and that would listen on all interfaces.
         "IOT_MTLS_ENABLED": "false",
         "SFTP_ENABLED": "false",
         **settings.aws_environment(),
@@ -64,14 +64,14 @@ def start(settings: Settings) -> None:
 
 
 def start_console(settings: Settings, variables: dict[str, str]) -> None:
-    """Starts the console of what is deployed now; one that runs already may be of another deployment, or older."""
+    """Starts the console for the current deployment. A running one is replaced, as it may be out of date."""
     _stop(settings, "console")
     environment = {**os.environ, **variables, "BINDERY_LOCAL_DIR": str(settings.directory)}
     _start(settings, "console", [sys.executable, "-m", "console"], environment, settings.ports[2], "/")
 
 
 def stop(settings: Settings) -> None:
-    """Stops what runs; says so when nothing does."""
+    """Stops the servers that run, and prints the result."""
     stopped = [name for name in SERVERS if _stop(settings, name)]
     (settings.directory / "ports").unlink(missing_ok=True)
     print("The local stack has stopped." if stopped else "The local stack is not running.")
@@ -87,10 +87,10 @@ def _is_taken(*ports: int) -> bool:
 
 
 def _take(port: int) -> socket.socket:
-    """Listens there, at once: nobody else can, from then on."""
+    """Listens on the port at once, so that no other program can take it."""
     taken = socket.socket()
     try:
-        # Although connections of a server that was stopped are still ending.
+        # Works even while connections of a stopped server are still closing.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
         taken.listen()
@@ -114,12 +114,12 @@ def _pid_file(settings: Settings, name: str) -> Path:
 
 
 def _running(settings: Settings, name: str) -> int | None:
-    """The process ID, if that process lives and is ours (an ID may have been given anew)."""
+    """Returns the process ID, if the process lives and is this server: the ID may have been reused."""
     file = _pid_file(settings, name)
     if not file.exists():
         return None
     pid = int(file.read_text())
-    # However narrow the terminal is: the whole command.
+    # ps must print the whole command, however narrow the terminal is.
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     command = ["ps", "-ww", "-p", str(pid), "-o", "command="]
     listing = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -161,7 +161,7 @@ def _start(
 def _stop(settings: Settings, name: str) -> bool:
     pid = _running(settings, name)
     if pid:
-        # The group: the emulator's functions are its children.
+        # Signals the process group, because the functions are children of the emulator.
         _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline and _alive(pid):

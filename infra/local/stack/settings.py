@@ -1,4 +1,4 @@
-"""Where the stack keeps its things, and what it is called."""
+"""The stack's directory, ports and names."""
 
 import os
 import socket
@@ -19,14 +19,14 @@ DEMO_ACCOUNT = 4001
 DEMO_CUSTOMER = 7001
 
 
-# A proxy for the rest of the world is none for this machine.
+# Requests to this machine must not go through a proxy.
 for _name in ("NO_PROXY", "no_proxy"):
     _hosts = [*filter(None, os.environ.get(_name, "").split(",")), "127.0.0.0/8", "127.0.0.1", "localhost"]
     os.environ[_name] = ",".join(dict.fromkeys(_hosts))
 
 
 class StackError(Exception):
-    """Something the user can mend; its text says how, in one line."""
+    """An error that the user can fix. Its text describes how, in one line."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Settings:
 
     @property
     def logs(self) -> Path:
-        """The servers' logs."""
+        """Returns the directory of the servers' logs."""
         return self.directory / "logs"
 
     @property
     def ports(self) -> tuple[int, int, int]:
-        """The ports of AWS's services, of the token issuer and of the console, chosen once per start."""
+        """Returns the ports of the AWS services, the token issuer and the console, chosen once per start."""
         file = self.directory / "ports"
         known = [int(port) for port in file.read_text().split()] if file.exists() else []
         for number in range(len(known), 3):
@@ -64,21 +64,21 @@ class Settings:
 
     @property
     def aws_url(self) -> str:
-        """AWS's services."""
+        """Returns the URL of the AWS services."""
         return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
     def issuer_url(self) -> str:
-        """The token issuer."""
+        """Returns the URL of the token issuer."""
         return f"http://127.0.0.1:{self.ports[1]}"
 
     @property
     def console_url(self) -> str:
-        """The console."""
+        """Returns the URL of the console."""
         return f"http://127.0.0.1:{self.ports[2]}"
 
     def aws_environment(self) -> dict[str, str]:
-        """What an AWS SDK or tool needs to talk to this stack, and to nothing else."""
+        """Returns the variables that make an AWS SDK or tool use only this stack."""
         return {
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_REGION": REGION,
@@ -91,19 +91,19 @@ class Settings:
 
 
 def binary(name: str) -> Path:
-    """A binary of the workspace, as `up` and the tests build it."""
+    """Returns the path of a workspace binary, as `up` and the tests build it."""
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / name
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port nobody listens on."""
+    """Returns a port on which no program listens."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
 def deploy_parameters() -> dict[str, str]:
-    """The local environment's template parameters, from samconfig.toml."""
+    """Returns the local environment's template parameters, from samconfig.toml."""
     config = tomllib.loads((INFRA / "samconfig.toml").read_text())
     overrides = config["local"]["deploy"]["parameters"]["parameter_overrides"]
     return dict(override.split("=", 1) for override in overrides)

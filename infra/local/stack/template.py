@@ -1,9 +1,9 @@
-"""infra/template.yaml with its loops expanded: what is deployed, tested and linted is this.
+"""Expands the loops of infra/template.yaml. The result is what is deployed, tested and linted.
 
-AWS::LanguageExtensions does the same when a template reaches AWS with its loops in it (after `sam build`). This does no
-more than the template needs, and leaves parameters and conditions alone, which both AWS and the SAM CLI's own expansion
-resolve: rules are held to the template, not to one deployment of it. As on AWS, a loop's identifier is replaced in the
-keys of its fragment, in the text of Fn::Sub, and where Ref names it; anywhere else, it stays.
+AWS::LanguageExtensions does the same when a template with loops reaches AWS (after `sam build`). This module supports
+only what the template needs. Unlike AWS and the SAM CLI's own expansion, it does not resolve parameters and conditions,
+because the tests check the template and not one deployment of it. As on AWS, it replaces a loop's identifier in the
+keys of the fragment, in the text of Fn::Sub and in Ref, and nowhere else.
 """
 
 import re
@@ -19,7 +19,7 @@ EXTENSIONS = "AWS::LanguageExtensions"
 
 
 def read_template(file: Path = INFRA / "template.yaml") -> dict[str, Any]:
-    """Returns the template, as SAM reads it, without loops and mappings."""
+    """Returns the template as SAM reads it, without loops and mappings."""
     template = yaml_parse(file.read_text())
     mappings = template.pop("Mappings", {})
     for section in ("Resources", "Outputs"):
@@ -29,7 +29,7 @@ def read_template(file: Path = INFRA / "template.yaml") -> dict[str, Any]:
 
 
 def _expand(section: dict[str, Any]) -> dict[str, Any]:
-    """Returns the section with each loop replaced by what it makes."""
+    """Returns the section with each loop replaced by its resources."""
     expanded: dict[str, Any] = {}
     for key, value in section.items():
         made = {key: value}
@@ -47,7 +47,7 @@ def _expand(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replace(value: Any, identifier: str, item: str) -> Any:
-    """Returns the value with the identifier replaced by the item, in copies of what a loop shares."""
+    """Returns a copy of the value with the identifier replaced by the item."""
     match value:
         case {"Ref": str(name)} if name == identifier:
             return item
@@ -64,7 +64,7 @@ def _replace(value: Any, identifier: str, item: str) -> Any:
 
 
 def resolve(value: Any, mappings: dict[str, Any]) -> Any:
-    """Returns the value with names from mappings put in, and texts that are complete then as texts."""
+    """Returns the value with mappings resolved. An Fn::Sub without variables becomes a plain text."""
     match value:
         case {"Fn::FindInMap": [name, key, attribute]}:
             try:
@@ -88,5 +88,5 @@ def resolve(value: Any, mappings: dict[str, Any]) -> Any:
 
 
 def _text(text: str) -> Any:
-    """Returns what Fn::Sub makes of the text: itself, if nothing is to be put in."""
+    """Returns the text, within Fn::Sub if it has variables."""
     return {"Fn::Sub": text} if re.search(r"\$\{", text) else text

@@ -1,4 +1,4 @@
-"""Access tokens of the local stack's issuer. A deployment's tokens come from its own identity provider."""
+"""Access tokens of the local stack's issuer. In a deployment they come from its identity provider."""
 
 import argparse
 import json
@@ -23,15 +23,15 @@ def make(
     expires_in: int = DAY_SECONDS,
     audience: str = AUDIENCE,
 ) -> str:
-    """Signs a token. A claim that is empty is left out; `expires_in` is in seconds, and may be negative.
+    """Signs a token. Omits empty claims. `expires_in` is in seconds, and may be negative.
 
-    Without `scope` it has every scope.
+    Without `scope`, the token has every scope.
     """
     now = int(time.time())
     expires = now + expires_in
     claims = {"iss": settings.issuer_url, "sub": "local", "aud": audience, "exp": expires}
     claims["scope"] = " ".join(scopes()) if scope is None else scope
-    # A token that has expired was issued an hour before.
+    # An expired token gets an issue time an hour before its expiry.
     claims["iat"] = now if expires > now else expires - HOUR_SECONDS
     claims |= {name: value for name, value in (("tenant_id", tenant), ("account_id", account)) if value}
     header = {"alg": "RS256", "typ": "JWT", "kid": KEY_ID}
@@ -41,16 +41,16 @@ def make(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of ./infra/local/token."""
-    parser.add_argument("--tenant", default=os.environ.get("BINDERY_TENANT", ""), help="tenant_id; empty: none")
-    parser.add_argument("--account", default=os.environ.get("BINDERY_ACCOUNT", ""), help="account_id; empty: none")
+    """Adds the flags of ./infra/local/token."""
+    parser.add_argument("--tenant", default=os.environ.get("BINDERY_TENANT", ""), help="tenant_id; omitted if empty")
+    parser.add_argument("--account", default=os.environ.get("BINDERY_ACCOUNT", ""), help="account_id; omitted if empty")
     parser.add_argument("--scope", help="scopes, separated by spaces (default: all)")
     parser.add_argument("--expires-in", type=int, default=DAY_SECONDS, help="seconds from now; may be negative")
-    parser.add_argument("--audience", default=AUDIENCE, help="aud")
+    parser.add_argument("--audience", default=AUDIENCE, help="the claim aud")
 
 
 def of_arguments(settings: Settings, arguments: argparse.Namespace) -> str:
-    """The token that these flags ask for."""
+    """Returns the token that these flags describe."""
     return make(
         settings, arguments.tenant, arguments.account, arguments.scope, arguments.expires_in, arguments.audience
     )

@@ -1,26 +1,26 @@
-//! Which operation, and which acceptance of it.
+//! The identity of an operation's acceptance: its ID and its time.
 
 use super::ids::OperationId;
 use super::time::Timestamp;
 
-/// How long an operation, and so an idempotency key, is kept: longer than any queue holds a message
-/// (14 days) and any redrive takes.
+/// Days for which an operation, and so an idempotency key, is stored. This is longer than any queue stores a message
+/// (14 days), and longer than any redrive takes.
 pub const RETENTION_DAYS: i64 = 90;
 
-/// An operation as it was accepted at one time.
+/// An operation, as accepted at a certain time.
 ///
-/// An idempotency key makes the operation's ID. Used again after the operation's row has expired, or has gone away with a
-/// restore of the table, it makes another operation of the same ID. What the first did is not what the second did: marks,
-/// messages and events name both ID and time, and are compared by both.
+/// An idempotency key determines the operation's ID. If it is used again after the operation's row has expired, or
+/// was lost in a restore of the table, the new operation has the same ID. Its effects are not the first one's
+/// effects. So marks, messages and events contain both the ID and the time, and both are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Acceptance {
-    /// The operation.
+    /// The operation's ID.
     pub operation_id: OperationId,
-    /// When it was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
 }
 
-/// When the rows of an operation expire that was accepted then, in seconds after 1970.
+/// Returns the expiry of an operation accepted at `accepted_at`, in Unix seconds.
 #[must_use]
 pub fn expires_at(accepted_at: Timestamp) -> i64 {
     accepted_at.plus_days(RETENTION_DAYS).epoch_seconds()
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operation_is_kept_for_ninety_days() {
+    fn an_operation_is_stored_for_ninety_days() {
         let accepted_at: Timestamp = serde_json::from_value(serde_json::json!("2026-11-22T03:04:05.678Z")).unwrap();
         assert_eq!(expires_at(accepted_at), 1_795_316_645 + 90 * 24 * 60 * 60);
     }

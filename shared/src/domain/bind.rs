@@ -1,9 +1,8 @@
-//! Binding a noname card to a customer, and letting it replace (reissue) a card they have.
+//! Binding a noname card to a customer, optionally reissuing a card that they have.
 //!
-//! The endpoint asks these rules before it accepts; the worker asks them again with the rows it
-//! finds. Refusals are stable: what refuses once (a card that is not UNBOUND any more, one that was
-//! replaced or terminated) never becomes possible later, because cards only move forward. So a
-//! message delivered again after a refusal is refused again.
+//! The endpoint applies these rules before it accepts an instruction. The worker applies them again to the rows that
+//! it finds. Refusals are stable, because cards only move forward: a card that is no longer UNBOUND, or that was
+//! replaced or terminated, stays so. A message redelivered after a refusal is therefore refused again.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,33 +11,33 @@ use super::card::{Bound, Card, CardFacts, CardStatus};
 use super::ids::{AccountId, CardId, CustomerId, OperationId};
 use super::time::Timestamp;
 
-/// What a bind was.
+/// The type of a bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OperationType {
-    /// A plain bind.
+    /// A bind that replaces no card.
     BindNoname,
     /// A bind that replaces another card.
     BindReissue,
 }
 
-/// The instruction: bind this card to this account and customer.
+/// An instruction to bind a card to an account and a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
-    /// The noname card.
+    /// The noname card to bind.
     pub card_id: CardId,
-    /// The account that it is bound to.
+    /// The account to bind it to.
     pub account_id: AccountId,
-    /// The customer that it is bound to.
+    /// The customer to bind it to.
     pub customer_id: CustomerId,
-    /// The card that it replaces: one of the same account and customer, and another card.
+    /// The card to replace: another card of the same account and customer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reissued_card_id: Option<CardId>,
 }
 
 impl Bind {
-    /// Whether it replaces a card.
+    /// Returns whether the bind replaces a card.
     #[must_use]
     pub const fn operation_type(&self) -> OperationType {
         match self.reissued_card_id {
@@ -55,7 +54,7 @@ impl Bind {
     }
 }
 
-/// Why a bind cannot be.
+/// The reasons why a bind is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BindRefusal {
@@ -76,10 +75,10 @@ pub enum BindRefusal {
     ReissuedCardAlreadyReplaced,
 }
 
-/// Whether this card may be bound.
+/// Checks that this card may be bound.
 ///
 /// # Errors
-/// [`BindRefusal::CardNotFound`] or [`BindRefusal::CardNotUnbound`].
+/// Returns [`BindRefusal::CardNotFound`] or [`BindRefusal::CardNotUnbound`].
 pub fn check_card(card: Option<&Card>) -> Result<&Card, BindRefusal> {
     match card {
         None => Err(BindRefusal::CardNotFound),
@@ -88,10 +87,10 @@ pub fn check_card(card: Option<&Card>) -> Result<&Card, BindRefusal> {
     }
 }
 
-/// Whether this card may be replaced by the bind; if so, the card and the status it is left in.
+/// Checks that the bind may replace this card. Returns the card and its status after the replacement.
 ///
 /// # Errors
-/// The refusals that speak of the reissued card.
+/// Returns one of the refusals about the reissued card.
 pub fn check_reissued<'a>(card: Option<&'a Card>, bind: &Bind) -> Result<(&'a Card, CardStatus), BindRefusal> {
     let card = card
         .filter(|card| card.is_bound_to(bind.account_id, bind.customer_id))
@@ -103,7 +102,7 @@ pub fn check_reissued<'a>(card: Option<&'a Card>, bind: &Bind) -> Result<(&'a Ca
     Ok((card, status))
 }
 
-/// The status that a reissue leaves a card in that had `previous`; `None` if it cannot be reissued.
+/// Returns the status of a card after a reissue, or `None` if a card with the status `previous` cannot be reissued.
 #[must_use]
 pub const fn status_after_reissue(previous: CardStatus) -> Option<CardStatus> {
     match previous {
@@ -125,54 +124,55 @@ pub const fn status_after_reissue(previous: CardStatus) -> Option<CardStatus> {
     }
 }
 
-/// The reissued card, as its mark remembers it.
+/// The replaced card, according to its mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplacedCard {
-    /// The card.
+    /// The card's ID.
     pub card_id: CardId,
-    /// What it was before.
+    /// The card's status before the replacement.
     pub previous_status: CardStatus,
-    /// What never changes of it.
+    /// The facts that never change.
     pub facts: CardFacts,
 }
 
-/// What the conditional write came to. For an operation that had its way, now or in an earlier
-/// delivery, this is always the same value.
+/// The result of a bind's conditional write. For an operation that bound the card, now or in an earlier delivery, it
+/// is always the same value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindEffect {
-    /// The card carries this operation's mark.
+    /// The card has this operation's mark.
     Bound {
-        /// The mark's time.
+        /// The time in the mark.
         at: Timestamp,
-        /// The card that was replaced with it.
+        /// The card that this one replaced.
         replaced: Option<ReplacedCard>,
     },
-    /// The card does not, and never will.
+    /// The card does not have this operation's mark, and never will.
     Refused {
-        /// Why.
+        /// The reason of the refusal.
         code: BindRefusal,
-        /// The card's status when it was refused; `None` if there is no such card.
+        /// The card's status when the bind was refused, or `None` if the card does not exist.
         card_status: Option<CardStatus>,
     },
 }
 
 impl BindEffect {
-    /// Returns the refusal of a bind of this card, as it was read.
+    /// Returns the refusal of a bind of this card, as read.
     #[must_use]
     pub fn refused(code: BindRefusal, card: Option<&Card>) -> Self {
         Self::Refused { code, card_status: card.map(|card| card.status) }
     }
 }
 
-/// One of a reissue's two marks was seen, and the other not. Both were written by one transaction, whose rows `DynamoDB`
-/// shows one by one: the other is about to be seen.
+/// Only one of a reissue's two marks was visible. One transaction wrote both, and `DynamoDB` makes its rows visible
+/// one by one, so the other will be visible soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HalfSeen;
 
-/// Returns what this reissue did before, if it did; both cards are asked.
+/// Returns the effect of this reissue if it took place before, according to both cards.
 ///
 /// # Errors
-/// [`HalfSeen`] if a reissue by the one card of the other, this one or another, is seen on one of them alone.
+/// Returns [`HalfSeen`] if only one of the cards shows that the one has replaced the other, by this reissue or
+/// another.
 pub fn reissued_before(
     acceptance: Acceptance,
     card: Option<&Card>,
@@ -189,14 +189,14 @@ pub fn reissued_before(
     }
 }
 
-/// Returns when this operation bound the card, if it did.
+/// Returns the time when this operation bound the card, if it did.
 #[must_use]
 pub fn bound_by(acceptance: Acceptance, card: Option<&Card>) -> Option<Timestamp> {
     let mark = card?.bound.as_ref()?;
     (mark.by == acceptance.operation_id && mark.accepted_at == acceptance.accepted_at).then_some(mark.at)
 }
 
-/// Returns the card as this operation replaced it, if it did.
+/// Returns the card that this operation replaced, if it did.
 #[must_use]
 pub fn replaced_by(acceptance: Acceptance, card: Option<&Card>) -> Option<ReplacedCard> {
     let card = card?;
@@ -209,11 +209,12 @@ pub fn replaced_by(acceptance: Acceptance, card: Option<&Card>) -> Option<Replac
     })
 }
 
-/// Returns when the operation was accepted that carried out this very bind of the card under this ID, unless that was so
-/// long ago that its row has expired.
+/// Returns the time of acceptance of the operation with this ID that carried out exactly this bind, unless it is so
+/// old that the operation's row has expired.
 ///
-/// Asked when the operation has no row: if it did not expire, it went away with a restore of the table, say. Recorded anew
-/// as it was accepted then, it is the same operation again, and its events are the same.
+/// Call this if the operation has no row. If the row has not expired, it may have been lost in a restore of the
+/// table. An operation recorded again with its original time of acceptance is the same operation and has the same
+/// events.
 #[must_use]
 pub fn carried_out_by(operation: OperationId, bind: &Bind, card: Option<&Card>, now: Timestamp) -> Option<Timestamp> {
     let card = card?;
@@ -222,28 +223,28 @@ pub fn carried_out_by(operation: OperationId, bind: &Bind, card: Option<&Card>, 
     (is_this && mark.accepted_at.plus_days(RETENTION_DAYS) > now).then_some(mark.accepted_at)
 }
 
-/// What became of a bind, as it is stored on the operation before it is published.
+/// The outcome of a bind, as stored with the operation before it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BindOutcome {
     /// The card is bound.
     Success {
-        /// The mark's time.
+        /// The time in the mark.
         at: Timestamp,
     },
     /// The bind was refused.
     Failure {
-        /// When it was refused.
+        /// The time of the refusal.
         at: Timestamp,
-        /// Why.
+        /// The reason of the refusal.
         code: BindRefusal,
-        /// The card's status then. A card that is gone was last known UNBOUND.
+        /// The card's status at that time. For a missing card, UNBOUND, its last known status.
         card_status: CardStatus,
     },
 }
 
 impl BindOutcome {
-    /// The outcome of `effect`, seen at `now`.
+    /// Returns the outcome of `effect`, observed at `now`.
     #[must_use]
     pub fn of(effect: &BindEffect, now: Timestamp) -> Self {
         match effect {
@@ -254,7 +255,7 @@ impl BindOutcome {
         }
     }
 
-    /// Its name in events and answers.
+    /// Returns the outcome's name in events and responses.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -263,7 +264,7 @@ impl BindOutcome {
         }
     }
 
-    /// When it was decided: the timestamp of its events.
+    /// Returns the time when the outcome was decided, which is the timestamp of its events.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         match self {

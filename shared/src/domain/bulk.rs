@@ -1,9 +1,9 @@
-//! A bulk of noname cards: its settings, its items, and how it is cut into chunks.
+//! A bulk of noname cards: its settings, its items, and its division into chunks.
 //!
-//! Items come in **batches** (the IDs of one request). A batch counts only once the bulk's header names
-//! it as committed; until then none of its items is visible to anybody. A batch that was left behind by
-//! a request that died can be **aborted**, after which it can never be committed, and its items be taken
-//! over by another batch. So of two batches that name the same ID, exactly one brings it in.
+//! Items arrive in **batches** (the IDs of one request). A batch counts only once the bulk's header lists it as
+//! committed. Until then, its items are invisible to clients. If a request died and left a batch behind, the batch
+//! can be **aborted**. It can then never be committed, and other batches can take over its items. So of two batches
+//! that name the same ID, exactly one adds it.
 
 use std::collections::BTreeSet;
 
@@ -20,94 +20,94 @@ pub use settings::{BulkSettings, ModeType, PinLength};
 /// The batch of the items that a bulk is created with.
 pub const FIRST_BATCH: u32 = 1;
 
-/// Most items of one request (contract).
+/// Maximum items in a request (contract).
 pub const MAX_ITEMS_PER_REQUEST: usize = 1000;
 
-/// Most items of a bulk (contract).
+/// Maximum items in a bulk (contract).
 pub const MAX_ITEMS: u32 = 100_000;
 
-/// Most batches of a bulk. Ours: the committed ones are a set in the header's row, some five bytes each,
-/// and a row holds 400 KB.
+/// Maximum batches in a bulk. Our limit: the committed ones are a set in the header's row, about five bytes each, and
+/// a row is limited to 400 KB.
 pub const MAX_BATCHES: u32 = 10_000;
 
-/// Most items of one chunk, the unit in which a worker goes through a bulk.
+/// Maximum items in a chunk, the unit in which a worker processes a bulk.
 pub const CHUNK_ITEMS: usize = 100;
 
-/// How far a bulk has come, as clients are told. The published API has these and no others: its clients know them as a
+/// The status of a bulk, as clients see it. The published API has only these values, and clients treat them as a
 /// closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BulkStatus {
-    /// It has items without a card, and no start is under way.
+    /// Some items have no card, and no start is running.
     Created,
-    /// A start is under way.
+    /// A start of the bulk is running.
     Running,
     /// Every item has a card, or was canceled and will never get one.
     Completed,
 }
 
-/// Which items of its bulk a cancel is about.
+/// The items of its bulk that a cancel is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancelType {
-    /// All of them. The bulk takes no increment and no start from then on.
+    /// All items. From then on, the bulk accepts no increment and no start.
     Full,
-    /// Those that are named.
+    /// The items that are named.
     Partial,
 }
 
-/// What cancels made of a bulk, as clients are told.
+/// The cancellation of a bulk, as clients see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BulkCancellation {
-    /// How far they have come.
+    /// The state of the bulk's cancels.
     pub state: CancellationState,
 }
 
-/// How far the cancels of a bulk have come.
+/// The state of a bulk's cancels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancellationState {
-    /// A cancel is under way.
+    /// A cancel is running.
     Running,
-    /// Cancels are done; not every item is canceled.
+    /// All cancels are done, and some items are not canceled.
     Partial,
     /// Every item is canceled.
     Full,
 }
 
-/// A bulk's header as its row has it.
+/// A bulk's header as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bulk {
-    /// The bulk.
+    /// The bulk's ID.
     pub bulk_id: BulkId,
-    /// What the client set.
+    /// The client's settings.
     pub settings: BulkSettings,
     /// The committed batches.
     pub batches: BTreeSet<u32>,
-    /// The last batch number that was handed out.
+    /// The last batch number that was assigned.
     pub last_batch: u32,
     /// Items in committed batches.
     pub items: u32,
-    /// Items whose card was issued by a start that is done.
+    /// Items whose card was issued by a completed start.
     pub issued: u32,
-    /// Items canceled by a cancel that is done.
+    /// Items canceled by a completed cancel.
     pub canceled: u32,
-    /// Those of them that had no card, and never get one.
+    /// Canceled items that had no card, and will never get one.
     pub canceled_blank: u32,
-    /// The batches of which a start that is done left no item pending: each has a card, or was canceled, though its cancel
-    /// may not have counted it yet.
+    /// The batches in which completed starts left no item pending. Each item has a card or was canceled, although its
+    /// cancel may not have counted it yet.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub settled: BTreeSet<u32>,
-    /// The starts that are under way: those whose operation is RUNNING.
+    /// The running starts: those whose operation is RUNNING.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub starting: BTreeSet<OperationId>,
-    /// The cancels that are under way: those whose operation is RUNNING.
+    /// The running cancels: those whose operation is RUNNING.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub canceling: BTreeSet<OperationId>,
-    /// How much of it the cancels that are done canceled; none, if there was none.
+    /// The extent of the completed cancels. `None` before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extent: Option<CancelType>,
-    /// The cancel that forbids any further increment and start.
+    /// The cancel that prohibits any further increment and start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sealed_by: Option<OperationId>,
 }
@@ -126,7 +126,7 @@ impl Bulk {
         }
     }
 
-    /// Returns a new one, of one batch with so many items.
+    /// Creates a bulk with one batch of this number of items.
     #[must_use]
     pub fn new(bulk_id: BulkId, settings: BulkSettings, items: u32) -> Self {
         Self {
@@ -146,13 +146,14 @@ impl Bulk {
         }
     }
 
-    /// Returns whether it is being canceled or was, as a whole, so that it takes no increment and no start.
+    /// Returns whether the bulk is sealed: a full cancel is running or done, so that it accepts no increment and no
+    /// start.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {
         self.sealed_by.is_some()
     }
 
-    /// Returns how far it has come. Operations count when they are done; until then what they did is not in it.
+    /// Returns the bulk's status. The effects of an operation count only once the operation is done.
     #[must_use]
     pub fn status(&self) -> BulkStatus {
         let counted = self.issued.saturating_add(self.canceled_blank);
@@ -165,7 +166,7 @@ impl Bulk {
         }
     }
 
-    /// Returns what cancels made of it; nothing before the first.
+    /// Returns the state of the bulk's cancellation, or `None` before the first cancel.
     #[must_use]
     pub fn cancellation(&self) -> Option<BulkCancellation> {
         let state = match self.extent {
@@ -178,47 +179,47 @@ impl Bulk {
     }
 }
 
-/// What an item is by itself. One whose card was issued derives its state from the card.
+/// The state of an item itself. The state of an item with a card derives from the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ItemState {
-    /// It has no card yet.
+    /// The item has no card yet.
     Pending,
-    /// Its card was issued.
+    /// The item's card was issued.
     Issued,
-    /// It will never get a card.
+    /// The item will never get a card.
     Canceled,
 }
 
-/// An item of a bulk as its row has it.
+/// An item of a bulk as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkItem {
-    /// The client's name for it.
+    /// The client's name for the item.
     pub external_id: ExternalId,
-    /// The batch that brings it in.
+    /// The batch that the item belongs to.
     pub batch: u32,
-    /// What it is.
+    /// The state of the item.
     pub state: ItemState,
-    /// Set once issued.
+    /// The card's ID, once issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card_id: Option<CardId>,
-    /// Set once issued.
+    /// The mark of the issue, once issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issued: Option<Mark>,
-    /// Set once canceled without a card. If it has one, the card's mark says who canceled it.
+    /// The mark of the cancel, once canceled without a card. If the item has a card, the card has the mark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canceled: Option<Mark>,
 }
 
-/// An item as a plan found it. Its names are short because messages hold hundreds of them.
+/// An item as a plan found it. The fields' names are short, because messages contain hundreds of items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedItem {
-    /// The item.
+    /// The item's external ID.
     pub id: ExternalId,
-    /// Its batch.
+    /// The batch that the item belongs to.
     pub batch: u32,
-    /// Its card, if it had one.
+    /// The item's card, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardId>,
 }
@@ -229,27 +230,27 @@ impl From<BulkItem> for PlannedItem {
     }
 }
 
-/// How far a bulk has been cut into chunks.
+/// The position of a plan that divides a bulk into chunks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanCursor {
-    /// The chunks so far.
+    /// The number of chunks so far.
     pub chunks: u32,
-    /// The items in them.
+    /// The number of items in these chunks.
     pub items: u32,
-    /// The items since, too few for a chunk.
+    /// The items after these chunks, too few for another chunk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<PlannedItem>,
-    /// The last item that was looked at, of whatever batch; none at the start.
+    /// The last item that was read, of any batch. `None` at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ExternalId>,
 }
 
 impl PlanCursor {
-    /// Goes on over the next items, of which those in `batches` count. Answers the chunks of [`CHUNK_ITEMS`]
-    /// that they fill, each with its number from 0 on; of the last items, also the chunk that they do not.
+    /// Moves on over the next items, of which only those in `batches` count. Returns the chunks of [`CHUNK_ITEMS`]
+    /// that they fill, numbered from 0. If these items are the last ones, also returns the incomplete chunk.
     ///
-    /// Only the items count, not the pages that they are read in, so a plan can be made again.
+    /// The result depends only on the items, not on the pages in which they are read. So a plan can be repeated.
     #[must_use]
     pub fn advance(
         mut self,
@@ -272,19 +273,19 @@ impl PlanCursor {
         (chunks, self)
     }
 
-    /// Returns how far these chunks, which [`Self::advance`] answered with this cursor, take the plan: to the end of the
-    /// last of them. `None` if there are none.
+    /// Returns the plan's progress at the end of the last of these chunks, which [`Self::advance`] returned with this
+    /// cursor. Returns `None` without chunks.
     #[must_use]
     pub fn planned(&self, chunks: &[(u32, Vec<PlannedItem>)]) -> Option<Planned> {
         let last = chunks.last()?.1.last()?;
         Some(Planned { chunks: self.chunks, items: self.items, after: last.id.clone() })
     }
 
-    /// Returns where a plan goes on whose operation is planned so far, as its row has it: there, or here, if no chunk lies
-    /// between.
+    /// Returns the position at which planning continues, given the progress stored in the operation's row. That is
+    /// the stored progress, or this cursor if no chunk lies between the two.
     ///
-    /// The row is right, whatever this cursor's message says. That it is behind the message happens if the table was
-    /// restored; then what was sent since may be lost, and is sent again.
+    /// The row takes precedence over this cursor, which comes from a message. The row can be behind the message after
+    /// a restore of the table. Then messages sent since may be lost, and are sent again.
     #[must_use]
     pub fn go_on(self, planned: Option<&Planned>) -> Self {
         match planned {
@@ -300,33 +301,33 @@ impl PlanCursor {
     }
 }
 
-/// How far an operation's plan has come, as its row has it: to the end of a chunk, so that it is short.
+/// The progress of an operation's plan, as stored in its row. It ends with a chunk, so that it is short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The chunks so far. SQS has the messages of all of them.
+    /// The number of chunks so far. SQS has the messages of all of them.
     pub chunks: u32,
-    /// The items in them.
+    /// The number of items in these chunks.
     pub items: u32,
-    /// The last item of the last of them.
+    /// The last item of the last chunk.
     pub after: ExternalId,
 }
 
-/// A run of consecutive items, by their external IDs, both ends included.
+/// A range of consecutive items by their external IDs, including both ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// The first item.
+    /// The first item's external ID.
     pub first: ExternalId,
-    /// The last item.
+    /// The last item's external ID.
     pub last: ExternalId,
-    /// How many of the items between them belong to it: the others' batches do not count.
+    /// The number of items in the range that belong to its batches.
     pub items: usize,
-    /// The batches of those that do.
+    /// The batches of these items.
     pub batches: BTreeSet<u32>,
 }
 
 impl Range {
-    /// The run of these items, which are in order; `None` if there are none.
+    /// Returns the range of these items, which must be in order, or `None` without items.
     #[must_use]
     pub fn of(items: &[PlannedItem]) -> Option<Self> {
         let (first, last) = items.first().zip(items.last())?;

@@ -1,7 +1,7 @@
-//! Canceling items of a bulk: what it means for an item and its card, and for the bulk.
+//! Canceling items of a bulk: the effect on an item, its card and the bulk.
 //!
-//! An item that has no card is canceled itself, and never gets one. If its card was issued, the card is
-//! canceled: the item derives its state from it. Either leaves this operation's mark.
+//! An item without a card is canceled itself, and never gets one. If its card was issued, the card is canceled, and
+//! the item's state derives from the card's. Either one gets this operation's mark.
 
 use std::collections::BTreeMap;
 
@@ -17,28 +17,28 @@ use super::time::Timestamp;
 
 pub use super::bulk::CancelType;
 
-/// What became of an item, in the contract's own spelling.
+/// The outcome of a cancel for an item, as the contract spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancelCode {
-    /// It had an unbound card; both are canceled.
+    /// The item had an unbound card; both are canceled.
     ExternalIdAndCardCanceled,
-    /// It had no card yet, and will never get one.
+    /// The item had no card, and will never get one.
     ExternalIdCanceled,
-    /// An earlier operation canceled it.
+    /// An earlier operation canceled the item.
     AlreadyCanceled,
-    /// It is none of the bulk's.
+    /// The bulk has no such item.
     ExternalIdNotFound,
-    /// Its card was being issued whenever it was tried.
+    /// The item's card was being issued at every attempt.
     InvalidBulkItemStatus,
-    /// Its card does not exist.
+    /// The item's card does not exist.
     CardNotFoundForCancellation,
-    /// Its card is bound, or in any other state but unbound and canceled.
+    /// The item's card is bound, or in any other state except unbound and canceled.
     InvalidCardStatusForCancellation,
 }
 
 impl CancelCode {
-    /// Whether the item is canceled now.
+    /// Returns whether the item is canceled now, as an event's status.
     #[must_use]
     pub const fn status(self) -> EventStatus {
         match self {
@@ -50,13 +50,13 @@ impl CancelCode {
         }
     }
 
-    /// Whether this operation changed something.
+    /// Returns whether this operation changed the item or its card.
     #[must_use]
     pub const fn is_change(self) -> bool {
         matches!(self, Self::ExternalIdAndCardCanceled | Self::ExternalIdCanceled)
     }
 
-    /// The same in words, for clients' logs.
+    /// Returns the code's text, for clients' logs.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -71,18 +71,19 @@ impl CancelCode {
     }
 }
 
-/// What is left to do about an item.
+/// The next action for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelAction {
-    /// Cancel it, if it still has no card.
+    /// Cancel the item, if it still has no card.
     CancelItem,
-    /// Cancel its card, if that is still unbound.
+    /// Cancel the item's card, if it is still unbound.
     CancelCard(CardId),
-    /// Nothing any more.
+    /// Take no further action.
     Done(CancelCode),
 }
 
-/// What is left for this cancel to do about an item as it was read, be that reading old: items only move forward.
+/// Returns this cancel's next action for an item. The item may have been read a while ago, because items only move
+/// forward.
 #[must_use]
 pub fn next_action(item: &BulkItem, acceptance: Acceptance) -> CancelAction {
     match (item.state, item.card_id) {
@@ -96,7 +97,7 @@ pub fn next_action(item: &BulkItem, acceptance: Acceptance) -> CancelAction {
     }
 }
 
-/// What a card that was not unbound means for its item; `None` if it is.
+/// Returns the code for an item whose card could not be canceled, or `None` if the card is unbound.
 #[must_use]
 pub fn code_for_card(card: &Card, acceptance: Acceptance) -> Option<CancelCode> {
     if card.canceled.as_ref().is_some_and(|mark| mark.is_of(acceptance)) {
@@ -124,26 +125,27 @@ pub fn code_for_card(card: &Card, acceptance: Acceptance) -> Option<CancelCode> 
     }
 }
 
-/// How old an item's mark of issue must be before its card counts as missing. Item and card are written by one
-/// transaction, whose rows `DynamoDB` shows one by one: a card that is not there yet is about to be. That takes
-/// milliseconds; clocks may differ by a day.
+/// Days since an item's mark of issue after which its card counts as missing. One transaction writes the item and the
+/// card, and `DynamoDB` makes its rows visible one by one, so the card may become visible later. That takes
+/// milliseconds, but clocks may differ by a day.
 const CARD_IS_THERE_AFTER_DAYS: i64 = 2;
 
-/// What it means for an issued item that there is no row of its card; `None` if the card may still be about to be seen.
+/// Returns the code for an issued item whose card has no row, or `None` if the card may not be visible yet.
 #[must_use]
-pub fn of_no_card(item: &BulkItem, now: Timestamp) -> Option<CancelCode> {
+pub fn code_for_missing_card(item: &BulkItem, now: Timestamp) -> Option<CancelCode> {
     let may_be_new = item.issued.as_ref().is_some_and(|mark| mark.at.plus_days(CARD_IS_THERE_AFTER_DAYS) > now);
     (!may_be_new).then_some(CancelCode::CardNotFoundForCancellation)
 }
 
-/// An item that a cancel named or found. Its names are short because rows and messages hold hundreds of them.
+/// An item that a cancel named or found. The fields' names are short, because rows and messages contain hundreds of
+/// items.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ItemRef {
-    /// The item.
+    /// The item's external ID.
     #[serde(rename = "id")]
     pub external_id: ExternalId,
-    /// Its card, if it has one.
+    /// The item's card, if it has one.
     #[serde(rename = "card", default, skip_serializing_if = "Option::is_none")]
     pub card_id: Option<CardId>,
 }
@@ -154,43 +156,42 @@ impl From<PlannedItem> for ItemRef {
     }
 }
 
-/// What a chunk of a cancel came to. Once stored, it is what all its events are made of.
+/// The result of a chunk of a cancel. Once stored, all its events derive from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkResult {
-    /// When it was stored first.
+    /// The time when the result was first stored.
     pub at: Timestamp,
-    /// The chunk's items, by what became of them.
+    /// The chunk's items by outcome.
     pub items: BTreeMap<CancelCode, Vec<ItemRef>>,
 }
 
 impl ChunkResult {
-    /// Every item, and what became of it, always in the same order.
+    /// Returns every item and its outcome, always in the same order.
     pub fn iter(&self) -> impl Iterator<Item = (CancelCode, &ItemRef)> {
         self.items.iter().flat_map(|(code, items)| items.iter().map(|item| (*code, item)))
     }
 
-    /// How many items have a code of this kind.
+    /// Returns the number of items with a code of this kind.
     #[must_use]
     pub fn count(&self, kind: impl Fn(CancelCode) -> bool) -> usize {
         self.items.iter().filter(|(code, _)| kind(**code)).map(|(_, items)| items.len()).sum()
     }
 }
 
-/// How far a chunk of a cancel has come, once that is stored.
+/// The stored state of a chunk of a cancel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ChunkState {
-    /// All is said of it, for ever.
+    /// The chunk is complete. Its result never changes.
     Done(ChunkResult),
-    /// Other transactions held some of its items at every try, all the rest of them are done with, and no delivery
-    /// that begins from now on tries any more.
+    /// Some items were locked on every attempt; the rest are finished. Later deliveries do not retry.
     Held {
-        /// When that was stored.
+        /// The time when this state was stored.
         held_since: Timestamp,
     },
 }
 
-/// Returns the bulk, as it was read, once this cancel of it is done: all its chunks are.
+/// Returns the bulk as it will be after this cancel, all of whose chunks are complete.
 #[must_use]
 pub fn bulk_after(bulk: &Bulk, operation: OperationId, cancel_type: CancelType, progress: &Progress) -> Bulk {
     let mut after = bulk.clone();
@@ -250,12 +251,18 @@ mod tests {
     #[rstest]
     #[case::pending(item("PENDING", None, None), CancelAction::CancelItem)]
     #[case::issued(item("ISSUED", Some(7), None), CancelAction::CancelCard(CardId::new(7).unwrap()))]
-    #[case::of_no_card(item("ISSUED", None, None), CancelAction::Done(CancelCode::CardNotFoundForCancellation))]
+    #[case::without_a_card(item("ISSUED", None, None), CancelAction::Done(CancelCode::CardNotFoundForCancellation))]
     #[case::mine(item("CANCELED", None, Some((MINE, ACCEPTED))), CancelAction::Done(CancelCode::ExternalIdCanceled))]
-    #[case::anothers(item("CANCELED", None, Some((ANOTHER, ACCEPTED))), CancelAction::Done(CancelCode::AlreadyCanceled))]
+    #[case::anothers(
+        item("CANCELED", None, Some((ANOTHER, ACCEPTED))),
+        CancelAction::Done(CancelCode::AlreadyCanceled)
+    )]
     // The key of an operation that has expired was used again.
-    #[case::long_ago(item("CANCELED", None, Some((MINE, "2026-08-01T00:00:00.000Z"))), CancelAction::Done(CancelCode::AlreadyCanceled))]
-    fn an_item_says_what_is_left_to_do(#[case] item: BulkItem, #[case] expected: CancelAction) {
+    #[case::long_ago(
+        item("CANCELED", None, Some((MINE, "2026-08-01T00:00:00.000Z"))),
+        CancelAction::Done(CancelCode::AlreadyCanceled)
+    )]
+    fn an_items_state_determines_the_next_action(#[case] item: BulkItem, #[case] expected: CancelAction) {
         assert_eq!(next_action(&item, acceptance()), expected);
     }
 
@@ -263,8 +270,8 @@ mod tests {
     #[case::unbound(card("UNBOUND", None), None)]
     #[case::mine(card("CANCELED", Some((MINE, ACCEPTED))), Some(CancelCode::ExternalIdAndCardCanceled))]
     #[case::anothers(card("CANCELED", Some((ANOTHER, ACCEPTED))), Some(CancelCode::AlreadyCanceled))]
-    #[case::by_nobody(card("CANCELED", None), Some(CancelCode::AlreadyCanceled))]
-    fn a_card_says_what_became_of_its_item(#[case] card: Card, #[case] expected: Option<CancelCode>) {
+    #[case::without_a_mark(card("CANCELED", None), Some(CancelCode::AlreadyCanceled))]
+    fn a_cards_state_determines_its_items_code(#[case] card: Card, #[case] expected: Option<CancelCode>) {
         assert_eq!(code_for_card(&card, acceptance()), expected);
     }
 
@@ -273,10 +280,10 @@ mod tests {
     #[case::by_a_clock_ahead("2026-11-23T03:04:05.678Z", None)]
     #[case::by_a_clock_behind("2026-11-21T03:04:05.678Z", None)]
     #[case::gone("2026-11-20T03:04:05.678Z", Some(CancelCode::CardNotFoundForCancellation))]
-    fn a_card_that_is_about_to_be_seen_is_not_missing(#[case] issued_at: &str, #[case] expected: Option<CancelCode>) {
+    fn a_card_that_may_become_visible_is_not_missing(#[case] issued_at: &str, #[case] expected: Option<CancelCode>) {
         let mut item = item("ISSUED", Some(7), None);
         item.issued = Some(Mark::new(acceptance(), serde_json::from_value(json!(issued_at)).unwrap()));
-        assert_eq!(of_no_card(&item, acceptance().accepted_at), expected);
+        assert_eq!(code_for_missing_card(&item, acceptance().accepted_at), expected);
     }
 
     #[rstest]
@@ -314,7 +321,7 @@ mod tests {
     #[case(CancelCode::InvalidBulkItemStatus, EventStatus::Failure, false)]
     #[case(CancelCode::CardNotFoundForCancellation, EventStatus::Failure, false)]
     #[case(CancelCode::InvalidCardStatusForCancellation, EventStatus::Failure, false)]
-    fn a_code_says_whether_the_item_is_canceled_and_by_whom(
+    fn a_code_has_a_status_and_a_message(
         #[case] code: CancelCode,
         #[case] status: EventStatus,
         #[case] is_change: bool,
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_result_is_small_and_read_as_it_was_written() {
+    fn a_stored_result_is_small_and_can_be_read() {
         let result = json!({
             "at": ACCEPTED,
             "items": {
@@ -363,7 +370,7 @@ mod tests {
     #[case::the_rest(bulk(Some(Partial), None, 10, 7), Partial, 3, 2, (Full, Some(MINE)))]
     #[case::another_under_way(bulk(None, Some(ANOTHER), 10, 0), Partial, 3, 0, (Partial, Some(ANOTHER)))]
     #[case::second_full(bulk(None, Some(ANOTHER), 10, 0), Full, 3, 1, (Partial, Some(ANOTHER)))]
-    #[case::odd_counts(bulk(None, None, 10, u32::MAX), Partial, 1, 0, (Full, Some(MINE)))]
+    #[case::impossible_counts(bulk(None, None, 10, u32::MAX), Partial, 1, 0, (Full, Some(MINE)))]
     #[case::for_good(bulk(Some(Full), Some(ANOTHER), 10, 10), Partial, 0, 5, (Full, Some(ANOTHER)))]
     fn a_bulk_is_canceled_when_every_item_is(
         #[case] bulk: Bulk,
@@ -379,10 +386,10 @@ mod tests {
     }
 
     proptest! {
-        /// However a bulk's items are spread over cancels that end in any order, the last leaves it canceled, and
-        /// none before it does.
+        /// However a bulk's items are spread over cancels, and in whatever order these end, the last one leaves the
+        /// bulk canceled and no earlier one does.
         #[test]
-        fn many_partial_cancels_come_to_the_whole(parts in prop::collection::vec(1_u32..50, 1..8)) {
+        fn many_partial_cancels_add_up_to_a_full_one(parts in prop::collection::vec(1_u32..50, 1..8)) {
             let mut header = bulk(None, None, parts.iter().sum(), 0);
             for (number, changed) in parts.iter().enumerate() {
                 let progress = Progress { items_changed: *changed, items_blank: *changed, ..Progress::default() };

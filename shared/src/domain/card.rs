@@ -1,8 +1,8 @@
 //! A card: its status, and the marks that its transitions leave.
 //!
-//! Each transition happens at most once in a card's life and leaves a **mark** of its own: the
-//! operation that did it, when that was accepted, and when it did it. Nothing overwrites a mark, so "was this mine?" can be answered
-//! for ever, whatever has become of the card since.
+//! Each transition happens at most once in a card's life and leaves its own **mark**: the operation that made it, the
+//! time when that was accepted, and the time of the transition. A mark is never overwritten. So an operation can
+//! always determine whether it has been applied already, whatever has happened to the card since.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,56 +10,56 @@ use super::acceptance::Acceptance;
 use super::ids::{AccountId, BulkId, CardId, CustomerId, ExternalId, OperationId, ProgramId};
 use super::time::{Date, Timestamp};
 
-/// What a card is, in the contract's own spelling.
+/// A card's status, as the contract spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CardStatus {
-    /// Issued, nobody's yet: a noname card.
+    /// Issued, but not bound to an account: a noname card.
     Unbound,
     /// Bound to an account and a customer.
     Created,
-    /// Activated, outside this system.
+    /// Activated by another system.
     Normal,
-    /// Temporarily blocked.
+    /// Temporarily blocked: BLOCKED.
     Blocked,
-    /// Temporarily blocked.
+    /// Temporarily blocked: PENDING.
     Pending,
-    /// Temporarily blocked.
+    /// Temporarily blocked: WARNING.
     Warning,
     /// Replaced by a new card; usable until that one is activated.
     Reissued,
-    /// Terminated.
+    /// Terminated: canceled by a cancel of its bulk, or by another system.
     Canceled,
-    /// Terminated.
+    /// Terminated: LOST in the contract.
     Lost,
-    /// Terminated.
+    /// Terminated: ROBBED in the contract.
     Robbed,
-    /// Terminated.
+    /// Terminated: FRAUD in the contract.
     Fraud,
-    /// Terminated.
+    /// Terminated: DAMAGED in the contract.
     Damaged,
-    /// Terminated.
+    /// Terminated: EXPIRED in the contract.
     Expired,
-    /// Terminated.
+    /// Terminated: DELETED in the contract.
     Deleted,
-    /// Terminated.
+    /// Terminated: BROKEN in the contract.
     Broken,
-    /// Terminated.
+    /// Terminated: THEFT in the contract.
     Theft,
-    /// Terminated.
+    /// Terminated: DEFECT in the contract.
     Defect,
-    /// Terminated.
+    /// Terminated: INOPERATIVE in the contract.
     Inoperative,
 }
 
-/// The mark of a transition that leaves nothing else behind.
+/// The mark of a transition that has no other data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The operation that did it.
+    /// The operation that made the transition.
     pub by: OperationId,
-    /// When that was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
-    /// When it did.
+    /// The time of the transition.
     pub at: Timestamp,
 }
 
@@ -70,105 +70,105 @@ impl Mark {
         Self { by: operation_id, accepted_at, at: now }
     }
 
-    /// Whether it was left by this operation, as it was accepted then.
+    /// Returns whether the operation with this ID and this time of acceptance left the mark.
     #[must_use]
     pub fn is_of(&self, acceptance: Acceptance) -> bool {
         self.by == acceptance.operation_id && self.accepted_at == acceptance.accepted_at
     }
 }
 
-/// The mark of being bound.
+/// The mark of a bind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// The operation that bound the card.
     pub by: OperationId,
-    /// When that was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
-    /// When it did.
+    /// The time of the bind.
     pub at: Timestamp,
     /// The account that the card is bound to.
     pub account_id: AccountId,
     /// The customer that the card is bound to.
     pub customer_id: CustomerId,
-    /// The card that was replaced with it.
+    /// The card that this one replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reissued_card_id: Option<CardId>,
 }
 
 impl Bound {
-    /// Returns the mark of the card that this one replaces, which had this status.
+    /// Returns the mark for the card that this one replaces, given that card's previous status.
     #[must_use]
     pub fn replaces(&self, new_card_id: CardId, previous_status: CardStatus) -> Replaced {
         Replaced { by: self.by, accepted_at: self.accepted_at, at: self.at, new_card_id, previous_status }
     }
 }
 
-/// The mark of being replaced by a reissue.
+/// The mark of a card's replacement by a reissue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     /// The operation that replaced the card.
     pub by: OperationId,
-    /// When that was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
-    /// When it did.
+    /// The time of the replacement.
     pub at: Timestamp,
-    /// The card that took its place.
+    /// The card that replaced this one.
     pub new_card_id: CardId,
-    /// What the card was until then.
+    /// The card's status before the replacement.
     pub previous_status: CardStatus,
 }
 
-/// A card as its row has it.
+/// A card as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Card {
-    /// The card.
+    /// The card's ID.
     pub card_id: CardId,
-    /// What it is now.
+    /// The current status.
     pub status: CardStatus,
     /// The facts that never change.
     #[serde(flatten)]
     pub facts: CardFacts,
-    /// Set once bound.
+    /// The mark of the bind, once bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound: Option<Bound>,
-    /// Set once replaced.
+    /// The mark of the replacement, once replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced: Option<Replaced>,
-    /// Set once canceled.
+    /// The mark of the cancel, once canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canceled: Option<Mark>,
 }
 
-/// What is true of a card from its issue on, and so may be copied into messages.
+/// The facts of a card that never change after its issue, so that messages may contain copies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CardFacts {
-    /// The program that it was issued under.
+    /// The program under which the card was issued.
     pub program_id: ProgramId,
-    /// The bulk that it was issued in.
+    /// The bulk in which the card was issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bulk_id: Option<BulkId>,
-    /// The client's name for it in that bulk.
+    /// The client's name for the card in that bulk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<ExternalId>,
-    /// Whether it pays without contact.
+    /// True if the card can be used for contactless payments.
     pub contactless_enabled: bool,
-    /// The day of its issue.
+    /// The day of issue.
     pub issuing_date: Date,
-    /// The day of its expiry.
+    /// The day of expiry.
     pub expiration_date: Date,
 }
 
 impl Card {
-    /// Whether this caller may know more of it than that it is there: who is limited to an account may not, of another
-    /// account's card.
+    /// Returns whether this caller may see the card's data. A caller limited to an account may not see another
+    /// account's card, but may learn that it exists.
     #[must_use]
     pub fn is_open_to(&self, account: Option<AccountId>) -> bool {
         let is_held_by = |account| self.bound.as_ref().is_none_or(|bound| bound.account_id == account);
         account.is_none_or(is_held_by)
     }
 
-    /// Whether the card belongs to this account and this customer.
+    /// Returns whether the card belongs to this account and this customer.
     #[must_use]
     pub fn is_bound_to(&self, account_id: AccountId, customer_id: CustomerId) -> bool {
         self.bound.as_ref().is_some_and(|bound| bound.account_id == account_id && bound.customer_id == customer_id)
@@ -187,7 +187,7 @@ mod tests {
     const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
     const EARLIER: &str = "2026-08-01T00:00:00.000Z";
 
-    /// A card of account 8 and customer 9, or of nobody.
+    /// Returns a card that is bound to account 8 and customer 9, or not bound.
     fn card(is_bound: bool) -> Card {
         let bound = json!({
             "by": OPERATION, "accepted_at": ACCEPTED, "at": ACCEPTED, "account_id": 8, "customer_id": 9,
@@ -213,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn an_account_sees_its_own_cards_and_those_of_nobody() {
-        let askers = [None, AccountId::new(8), AccountId::new(7)];
-        assert_eq!(askers.map(|account| card(true).is_open_to(account)), [true, true, false]);
-        assert_eq!(askers.map(|account| card(false).is_open_to(account)), [true; 3]);
+    fn an_account_sees_its_own_cards_and_unbound_ones() {
+        let callers = [None, AccountId::new(8), AccountId::new(7)];
+        assert_eq!(callers.map(|account| card(true).is_open_to(account)), [true, true, false]);
+        assert_eq!(callers.map(|account| card(false).is_open_to(account)), [true; 3]);
     }
 
     #[rstest]

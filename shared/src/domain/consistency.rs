@@ -1,10 +1,10 @@
-//! What rows say of each other when they fit together, and what to do where they do not.
+//! Rules for the consistency of rows with each other, and remedies for violations.
 //!
-//! A restored table may hold some, but not all, of the changes of a recent transaction (AWS). So each rule gets a row
-//! and its partner, if that is there, and says what of their transaction is missing. Whoever reads the rows, be it
-//! the operator's tool or the checker of a simulation, asks these rules.
+//! A restored table may contain some, but not all, of the changes of a recent transaction (AWS). So each rule takes a
+//! row and its partner, if that exists, and returns the part of their transaction that is missing. The operator's
+//! tool and the simulation's checker both apply these rules.
 //!
-//! An operation that has not ended may have done some of its work. That is no finding: it is taken into account.
+//! An operation that has not ended may have done a part of its work. That is not a finding: the rules allow for it.
 
 mod finding;
 
@@ -18,7 +18,8 @@ use super::time::Timestamp;
 
 pub use finding::Finding;
 
-/// What Bindery last made of a card, by its marks; `None` if no card can have these together.
+/// Returns the status that Bindery last gave a card, according to its marks. Returns `None` if the combination of
+/// marks is impossible.
 #[must_use]
 pub fn status_by_marks(card: &Card) -> Option<CardStatus> {
     match (&card.bound, &card.replaced, &card.canceled) {
@@ -30,7 +31,7 @@ pub fn status_by_marks(card: &Card) -> Option<CardStatus> {
     }
 }
 
-/// Whether a card's status is one that its marks lead to. Other systems move it on from there, but never back.
+/// Checks that a card's status is reachable from its marks. Other systems move the status forward, but never back.
 #[must_use]
 pub fn card(card: &Card) -> Option<Finding> {
     let made = status_by_marks(card);
@@ -40,7 +41,7 @@ pub fn card(card: &Card) -> Option<Finding> {
     (!fits).then_some(Finding::CardMarks)
 }
 
-/// Whether an item has the card and the mark that its state says.
+/// Checks that an item has the card and the marks that its state implies.
 #[must_use]
 pub fn item(item: &BulkItem) -> Option<Finding> {
     let has = (item.card_id.is_some(), item.issued.is_some(), item.canceled.is_some());
@@ -52,14 +53,14 @@ pub fn item(item: &BulkItem) -> Option<Finding> {
     (has != should).then_some(Finding::ItemMarks)
 }
 
-/// Whether an item that is more than pending is one of the bulk's.
+/// Checks that an item that is issued or canceled belongs to a committed batch of the bulk.
 #[must_use]
 pub fn batch_of_item(bulk: &Bulk, item: &BulkItem) -> Option<Finding> {
     let counts = item.state == ItemState::Pending || bulk.batches.contains(&item.batch);
     (!counts).then_some(Finding::ItemOfNoBatch { batch: item.batch })
 }
 
-/// Whether the card of an item is there, and is its own.
+/// Checks that the card of an item exists and belongs to the item.
 #[must_use]
 pub fn card_of_item(bulk: &BulkId, item: &BulkItem, card: Option<&Card>) -> Option<Finding> {
     let card_id = item.card_id?;
@@ -70,7 +71,7 @@ pub fn card_of_item(bulk: &BulkId, item: &BulkItem, card: Option<&Card>) -> Opti
     }
 }
 
-/// Whether the item that a card names is there, and has this card.
+/// Checks that the item named by a card exists and has this card.
 #[must_use]
 pub fn item_of_card(card: &Card, item: Option<&BulkItem>) -> Option<Finding> {
     let (bulk_id, external_id) = card.facts.bulk_id.clone().zip(card.facts.external_id.clone())?;
@@ -81,7 +82,7 @@ pub fn item_of_card(card: &Card, item: Option<&BulkItem>) -> Option<Finding> {
     }
 }
 
-/// Whether the card that replaced this one was bound with that.
+/// Checks that the card that replaced this one was bound by the same operation.
 #[must_use]
 pub fn new_card(old: &Card, new: Option<&Card>) -> Option<Finding> {
     let replaced = old.replaced.as_ref()?;
@@ -89,7 +90,7 @@ pub fn new_card(old: &Card, new: Option<&Card>) -> Option<Finding> {
         .then_some(Finding::NewCardNotBound { new_card_id: replaced.new_card_id, operation_id: replaced.by })
 }
 
-/// Whether a bind did what it says: to its card, and to the card that it replaces.
+/// Checks that a bind's outcome agrees with its card and with the card that it replaces.
 #[must_use]
 pub fn bind(operation: &Operation, card: Option<&Card>, reissued: Option<&Card>) -> Option<Finding> {
     let Subject::BindCard { card_id, reissued_card_id, outcome } = &operation.subject else { return None };
@@ -109,7 +110,7 @@ fn is_bound_by(card: Option<&Card>, operation: OperationId) -> bool {
     card.and_then(|card| card.bound.as_ref()).is_some_and(|bound| bound.by == operation)
 }
 
-/// The marks of a card: which operations changed it, and when.
+/// Returns the marks of a card: the operations that changed it, and the times.
 #[must_use]
 pub fn marks_of_card(card: &Card) -> Vec<Mark> {
     let bound = card.bound.as_ref().map(|mark| Mark { by: mark.by, accepted_at: mark.accepted_at, at: mark.at });
@@ -118,13 +119,13 @@ pub fn marks_of_card(card: &Card) -> Vec<Mark> {
     [bound, replaced, card.canceled.clone()].into_iter().flatten().collect()
 }
 
-/// The marks of an item.
+/// Returns the marks of an item.
 #[must_use]
 pub fn marks_of_item(item: &BulkItem) -> Vec<Mark> {
     [item.issued.clone(), item.canceled.clone()].into_iter().flatten().collect()
 }
 
-/// Whether the operation that left a mark is there, if that must be so by `now`.
+/// Checks that the operation that left a mark exists, unless it may have expired by `now`.
 #[must_use]
 pub fn author(mark: &Mark, operation: Option<&Operation>, now: Timestamp) -> Option<Finding> {
     let is_there = operation.is_some_and(|operation| mark.is_of(operation.acceptance()));
@@ -132,14 +133,14 @@ pub fn author(mark: &Mark, operation: Option<&Operation>, now: Timestamp) -> Opt
     is_gone.then_some(Finding::OperationGone { operation_id: mark.by })
 }
 
-/// Whether the counter of card IDs has come as far as the highest card that a bulk has.
+/// Checks that the counter of card IDs has reached the highest card in any bulk.
 #[must_use]
 pub fn counter(highest: CardId, last: Option<u64>) -> Option<Finding> {
     let last = last.unwrap_or(0);
     (highest.get() > last).then_some(Finding::CounterBehind { card_id: highest, last })
 }
 
-/// Whether an operation that a bulk's header has as under way is so.
+/// Checks that an operation listed on a bulk's header as running is running.
 #[must_use]
 pub fn under_way(operation_id: OperationId, operation: Option<&Operation>) -> Option<Finding> {
     match operation {
@@ -148,7 +149,7 @@ pub fn under_way(operation_id: OperationId, operation: Option<&Operation>) -> Op
     }
 }
 
-/// Whether the bulk's header has an operation on it as under way that is so.
+/// Checks that a running operation is listed on its bulk's header.
 #[must_use]
 pub fn noted(operation: &Operation, bulk: Option<&Bulk>) -> Option<Finding> {
     let is_running = operation.state == OperationState::Running;
@@ -164,7 +165,7 @@ fn has_ended(operation: &Operation) -> bool {
     matches!(operation.state, OperationState::Succeeded | OperationState::Failed)
 }
 
-/// What the items of a bulk come to: those of its committed batches, each added once.
+/// The counts of a bulk's items, for the items of its committed batches, each added once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ItemCounts {
     items: u32,
@@ -173,11 +174,11 @@ pub struct ItemCounts {
     canceled_blank: Count,
 }
 
-/// Items that operations changed which have ended: they have counted them on the header.
+/// Items changed by operations that have ended, and that have counted them on the header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Count {
     items: u32,
-    /// Of some nobody knows whether they were counted: their operation is gone.
+    /// True if it is unknown whether some items were counted, because their operation is missing.
     is_unsure: bool,
 }
 
@@ -214,7 +215,7 @@ impl ItemCounts {
         }
     }
 
-    /// Where the bulk's header counts otherwise.
+    /// Returns the differences from the counts on the bulk's header.
     #[must_use]
     pub fn compare(&self, bulk: &Bulk) -> Vec<Finding> {
         let items = (self.items != bulk.items).then_some(Finding::ItemCount { counted: bulk.items, found: self.items });

@@ -1,7 +1,7 @@
-//! What is published: the envelope, and the data of each event type, as the contract has them.
+//! Published events: the envelope, and the data of each event type, as the contract defines them.
 //!
-//! An event is a function of stored facts. Made again, it is the same event: the same `event_id`,
-//! the same bytes in `data`. A consumer can drop repeats by `event_id` alone.
+//! An event is a function of stored facts. Built again, it is the same event, with the same `event_id` and the same
+//! bytes in `data`. A consumer can drop duplicates by `event_id` alone.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -21,52 +21,54 @@ pub use order::CancellationData;
 /// The version of the envelope and of every event's data.
 const SCHEMA_VERSION: u32 = 1;
 
-/// An event, ready to be published.
+/// An event that is ready to be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// The same for every repetition of one fact: `UUIDv5` of the operation, when it was accepted, event type and item.
+    /// The same for every repetition of a fact: the `UUIDv5` of the operation, its time of acceptance, event type and
+    /// item.
     pub event_id: Uuid,
-    /// The version of the form.
+    /// The version of the schema.
     pub schema_version: u32,
-    /// The part of the business that it belongs to.
+    /// The business domain of the event.
     pub domain: &'static str,
-    /// What happened; also the detail type on the bus.
+    /// The type of the event, which is also the detail type on the bus.
     pub event_type: &'static str,
-    /// The tenant.
+    /// The tenant's organisation ID.
     pub org_id: OrgId,
-    /// The correlation ID of the request that led to it.
+    /// The correlation ID of the request that caused the event.
     pub cid: CorrelationId,
-    /// When it happened.
+    /// The time of the fact.
     pub timestamp: Timestamp,
-    /// The facts.
+    /// The facts that the event reports.
     pub data: EventData,
-    /// When the instruction was accepted that led to it. Not published: it is for the metrics.
+    /// The time when the instruction was accepted. It is not published, only used for the metrics.
     #[serde(skip)]
     pub accepted_at: Timestamp,
 }
 
-/// What all events of one operation share.
+/// The data that all events of an operation share.
 #[derive(Debug, Clone)]
 pub struct EventContext {
-    /// The tenant.
+    /// The tenant's organisation ID.
     pub org_id: OrgId,
-    /// The operation.
+    /// The operation's ID.
     pub operation_id: OperationId,
-    /// The correlation ID of its request.
+    /// The correlation ID of the operation's request.
     pub cid: CorrelationId,
-    /// When it was accepted.
+    /// The time when the operation was accepted.
     pub accepted_at: Timestamp,
 }
 
 impl EventContext {
-    /// The event that says `data` of `item`. An operation says each event type of an item once.
+    /// Returns the event that reports `data` about `item`. An operation publishes one event of each type about an
+    /// item.
     ///
-    /// When the operation was accepted is a part of the event's ID: an idempotency key that is used again after it
-    /// expired makes another operation of the same ID.
+    /// The time of acceptance is part of the event's ID, because an idempotency key used again after it expired
+    /// yields another operation with the same ID.
     #[must_use]
     pub fn event(&self, timestamp: Timestamp, item: impl std::fmt::Display, data: EventData) -> Event {
         let event_type = data.event_type();
-        // Unambiguous: neither a time nor an event type holds a line feed.
+        // The name is unambiguous, because neither a time nor an event type contains a line feed.
         let name = format!("{}\n{event_type}\n{item}", self.accepted_at);
         Event {
             event_id: Uuid::new_v5(self.operation_id.as_uuid(), name.as_bytes()),
@@ -82,12 +84,12 @@ impl EventContext {
     }
 }
 
-/// What became of an instruction for one card, item or order.
+/// The outcome of an instruction for one card, item or order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// It had its way.
+    /// The instruction was carried out.
     Applied,
-    /// It was refused, with this code.
+    /// The instruction was refused, with this code.
     Refused(String),
 }
 
@@ -101,31 +103,31 @@ impl Effect {
     }
 }
 
-/// The facts of each event type.
+/// The data of each event type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum EventData {
-    /// A bind is done, or failed for good.
+    /// A bind is done, or has failed finally.
     BindCard(BindCardData),
-    /// A card changed: it was replaced by a reissue.
+    /// A card was replaced by a reissue.
     Update(CardUpdateData),
     /// A card was issued.
     Create(CardCreateData),
-    /// An item of a bulk was canceled, or not.
+    /// An item of a bulk was canceled, or could not be.
     NonameCancellation(NonameCancellationData),
     /// A start of a bulk is done, or was refused.
     NonameBulkStart(NonameBulkStartData),
     /// A cancel of a bulk is done.
     NonameBulkCancellation(NonameBulkCancellationData),
-    /// An order is to be canceled: the order system acts on it.
+    /// The cancellation of an order was requested. The order system acts on this event.
     CancellationRequested(CancellationData),
-    /// An order was canceled, or not.
+    /// An order was canceled, or could not be.
     Cancellation(CancellationData),
 }
 
 impl EventData {
-    /// The one place where event types are named: published sources spell them both with and
-    /// without a version suffix.
+    /// Returns the event's type. Only this function contains the names, because published sources spell them both
+    /// with and without a version suffix.
     const fn event_type(&self) -> &'static str {
         match self {
             Self::BindCard(_) => "bind_card",
@@ -139,7 +141,7 @@ impl EventData {
         }
     }
 
-    /// What it says of its instruction's effect on one card, item or order; `None` if another event does.
+    /// Returns the effect on one card, item or order that this event reports, or `None` if another event reports it.
     #[must_use]
     pub fn effect(&self) -> Option<Effect> {
         match self {
@@ -147,9 +149,9 @@ impl EventData {
             Self::Create(_) | Self::CancellationRequested(_) => Some(Effect::Applied),
             Self::NonameCancellation(data) => Some(Effect::of(data.status, data.message_code)),
             Self::Cancellation(data) => data.status.map(|status| Effect::of(status, data.message_code)),
-            // A refused start has no other event.
+            // A refused start publishes no other event.
             Self::NonameBulkStart(data) => data.message_code.map(|code| Effect::of(EventStatus::Failure, code)),
-            // One half of a reissue; the end of a bulk's cancel.
+            // These are half of a reissue, and the end of a bulk's cancel.
             Self::Update(_) | Self::NonameBulkCancellation(_) => None,
         }
     }

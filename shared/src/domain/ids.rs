@@ -1,6 +1,6 @@
-//! Identifiers, each a type of its own, checked where they enter.
+//! Identifiers, each with its own type, which are validated on entry.
 //!
-//! An ID that exists is well formed: the rest of the code never checks one again.
+//! An ID value is always well formed, so the rest of the code never validates one again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,27 +8,28 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-/// The largest integer that JavaScript holds exactly. Integer IDs stay at or below it (contract).
+/// The largest integer that JavaScript represents exactly. Integer IDs do not exceed it (contract).
 pub const MAX_INTEGER_ID: u64 = (1 << 53) - 1;
 
-/// Longest external ID, in Unicode code points (contract: the seed's `maxLength`).
+/// Maximum length of an external ID, in Unicode code points (contract: the seed's `maxLength`).
 pub const MAX_EXTERNAL_ID_CHARS: usize = 255;
 
-/// Longest bulk ID, in Unicode code points (contract).
+/// Maximum length of a bulk ID, in Unicode code points (contract).
 pub const MAX_BULK_ID_CHARS: usize = 255;
 
-/// Longest correlation ID, in bytes. Ours: it is copied into every event and log line.
+/// Maximum length of a correlation ID, in bytes. Our limit: the ID is copied into every event and log line.
 pub const MAX_CORRELATION_ID_BYTES: usize = 255;
 
-/// A text that is not the identifier it was taken for.
+/// The error for a text that is not a valid identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be {expected}")]
 pub struct InvalidId {
     expected: &'static str,
 }
 
-/// Whether a text has nothing that commands a device or ends a line: no control character (C0, DEL, C1), and neither of
-/// Unicode's separators of lines and paragraphs. What is handed to embossers must not: they may read lines, and print. Ours.
+/// Returns whether a text contains no character that controls a device or ends a line: no control characters (C0,
+/// DEL, C1), and no Unicode separators of lines or paragraphs. Our rule: embossers may process the text line by line,
+/// and print it.
 #[must_use]
 pub fn is_of_one_line(text: &str) -> bool {
     !text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
@@ -42,13 +43,13 @@ macro_rules! integer_id {
         pub struct $name(u64);
 
         impl $name {
-            /// The ID, if `value` lies in `1..=`[`MAX_INTEGER_ID`].
+            /// Creates the ID, if `value` is in `1..=`[`MAX_INTEGER_ID`].
             #[must_use]
             pub const fn new(value: u64) -> Option<Self> {
                 if value >= 1 && value <= MAX_INTEGER_ID { Some(Self(value)) } else { None }
             }
 
-            /// The ID as a plain integer.
+            /// Returns the ID as a plain integer.
             #[must_use]
             pub const fn get(self) -> u64 {
                 self.0
@@ -61,7 +62,7 @@ macro_rules! integer_id {
             }
         }
 
-        /// Decimal digits and nothing else: no sign, no space, no fraction.
+        /// Accepts only decimal digits: no sign, no space, no fraction.
         impl FromStr for $name {
             type Err = InvalidId;
 
@@ -86,19 +87,19 @@ macro_rules! integer_id {
 }
 
 integer_id! {
-    /// A card.
+    /// The ID of a card.
     CardId
 }
 integer_id! {
-    /// A customer's account, which a card is bound to.
+    /// The ID of a customer's account, to which a card is bound.
     AccountId
 }
 integer_id! {
-    /// A customer.
+    /// The ID of a customer.
     CustomerId
 }
 integer_id! {
-    /// The card program that a bulk is made under.
+    /// The ID of the card program of a bulk.
     ProgramId
 }
 
@@ -110,7 +111,7 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// The ID as text.
+            /// Returns the ID as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -141,35 +142,38 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// An organisation: the tenant, `TN-` and a hyphenated UUID (contract).
+    /// The ID of an organisation, which is the tenant: `TN-` and a hyphenated UUID (contract).
     ///
-    /// Kept as spelt: another spelling is another tenant, so nothing can be reached by a look-alike.
-    /// Its fixed form holds no `#`, so a key that starts with it cannot imitate another tenant's.
+    /// The spelling is preserved. Another spelling is another tenant, so a similar ID cannot reach a tenant's data.
+    /// An ID never contains `#`, so a key that starts with one cannot imitate another tenant's key.
     OrgId,
     "`TN-` and a UUID",
     |text| text.strip_prefix("TN-").is_some_and(|uuid| uuid.len() == 36 && Uuid::try_parse(uuid).is_ok())
 }
 text_id! {
-    /// A bulk. An opaque text: the form is never checked, only that a key can hold it.
+    /// The ID of a bulk. It is opaque text: only its length is checked, so that a key can contain it.
     BulkId,
     "1 to 255 characters",
     |text| (1..=MAX_BULK_ID_CHARS).contains(&text.chars().count())
 }
 text_id! {
-    /// The client's own name for a bulk's item. Any text that [fits on a line](is_of_one_line).
+    /// The client's own name for a bulk's item: any text that [fits on a line](is_of_one_line).
     ExternalId,
     "1 to 255 characters, none of which is a control character or ends a line",
     |text| (1..=MAX_EXTERNAL_ID_CHARS).contains(&text.chars().count()) && is_of_one_line(text)
 }
 text_id! {
-    /// Ties a request to its operation, messages, events and log lines.
+    /// The ID that links a request to its operation, messages, events and log lines.
     CorrelationId,
     "1 to 255 printable ASCII characters",
-    |text| (1..=MAX_CORRELATION_ID_BYTES).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    |text| {
+        (1..=MAX_CORRELATION_ID_BYTES).contains(&text.len())
+            && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    }
 }
 
 impl BulkId {
-    /// One of our own making.
+    /// Creates a bulk ID from a UUID.
     #[must_use]
     pub fn from_uuid(id: Uuid) -> Self {
         Self(id.to_string())
@@ -177,40 +181,40 @@ impl BulkId {
 }
 
 impl CorrelationId {
-    /// One of our own making.
+    /// Creates a correlation ID from a UUID.
     #[must_use]
     pub fn from_uuid(id: Uuid) -> Self {
         Self(id.to_string())
     }
 }
 
-/// The namespace of operation IDs that are made of an idempotency key. Never change it: a repeated
-/// request would no longer find its operation.
+/// The namespace of operation IDs that derive from an idempotency key. Never change it: repeated requests would no
+/// longer find their operations.
 const OPERATION_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_6c0e_3b0a_4f3c_9a55_1b1d_e29c_0b47);
 
-/// An accepted instruction, from the 202 to its last event.
+/// The ID of an operation: an accepted instruction, from the 202 response to its last event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OperationId(Uuid);
 
 impl OperationId {
-    /// The operation that `key` names at one endpoint for one organisation, or for one of its accounts where the token is
-    /// an account's: always the same one.
+    /// Returns the operation ID for a key at one endpoint of one organisation, or of one account if the token is an
+    /// account's. It is always the same.
     #[must_use]
     pub fn from_key(org: &OrgId, account: Option<AccountId>, endpoint: &str, key: &str) -> Self {
-        // Unambiguous: only the last can hold a line feed, and no account is empty.
+        // The name is unambiguous: only the key can contain a line feed, and no account ID is empty.
         let account = account.map(|account| account.to_string()).unwrap_or_default();
         let name = format!("{org}\n{account}\n{endpoint}\n{key}");
         Self(Uuid::new_v5(&OPERATION_NAMESPACE, name.as_bytes()))
     }
 
-    /// An operation under an ID made by the caller (a UUIDv7, where there is no key).
+    /// Creates an operation ID from the caller's UUID (a UUIDv7, if the client sent no key).
     #[must_use]
     pub const fn from_uuid(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// The ID as a UUID.
+    /// Returns the ID as a UUID.
     #[must_use]
     pub const fn as_uuid(&self) -> &Uuid {
         &self.0
@@ -223,7 +227,7 @@ impl fmt::Display for OperationId {
     }
 }
 
-/// The hyphenated form alone: one operation has one address.
+/// Accepts only the hyphenated form, so that an operation has only one address.
 impl FromStr for OperationId {
     type Err = InvalidId;
 
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_make_is_written_as_a_uuid() {
+    fn ids_that_we_create_are_uuids() {
         let id = Uuid::from_u128(7);
         assert_eq!(BulkId::from_uuid(id).as_str(), id.to_string());
         assert_eq!(CorrelationId::from_uuid(id).as_str(), id.to_string());
@@ -307,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_commands_a_device_or_ends_a_line_is_no_external_id(
+        fn an_external_id_has_no_control_character_or_line_end(
             before in "\\PC{0,9}", c in "[\\p{Cc}\\p{Zl}\\p{Zp}]", after in "\\PC{0,9}",
         ) {
             let text = format!("{before}{c}{after}");
@@ -315,7 +319,7 @@ mod tests {
         }
 
         #[test]
-        fn any_other_text_is_one(text in "[^\\p{Cc}\\p{Zl}\\p{Zp}]{1,255}") {
+        fn any_other_text_is_an_external_id(text in "[^\\p{Cc}\\p{Zl}\\p{Zp}]{1,255}") {
             let id: ExternalId = text.parse().unwrap();
             prop_assert_eq!(id.as_str(), text);
         }
@@ -335,11 +339,11 @@ mod tests {
         assert_ne!(id, OperationId::from_key(&org, None, "bind-card", "k"));
     }
 
-    /// A repeated request must find its operation after a deployment, too.
+    /// A repeated request must find its operation even after a deployment.
     #[rstest]
     #[case(Some(7), "69b999ce-8df1-5140-8c2d-35dc966aefcc")]
     #[case(None, "308cc6a9-98f4-52ae-a14e-5d2ae6e52035")]
-    fn a_key_names_the_same_operation_for_ever(#[case] account: Option<u64>, #[case] operation: &str) {
+    fn a_key_always_names_the_same_operation(#[case] account: Option<u64>, #[case] operation: &str) {
         let org = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
         let account = account.and_then(AccountId::new);
         assert_eq!(OperationId::from_key(&org, account, "bind-card", "k").to_string(), operation);

@@ -1,7 +1,7 @@
-//! The rules of the business and the facts they speak of.
+//! The business rules, and the facts that they are about.
 //!
-//! Everything here is a value or a function from values to values: no I/O, no clock, no randomness,
-//! no AWS. A rule gets what it needs (a card as it was read, the time it was accepted) handed in.
+//! Everything here is a value or a pure function: no I/O, no clock, no randomness and no AWS. A rule gets its input
+//! as arguments, such as a card as read, or a time of acceptance.
 
 pub mod acceptance;
 pub mod bind;

@@ -1,7 +1,7 @@
-//! An operation: the record of one accepted instruction, from its 202 to its last event.
+//! An operation: the record of an accepted instruction, from its 202 response to its last event.
 //!
-//! Its row is also the record of its idempotency key: the row is put if absent, under an ID made of
-//! the key, so of any number of requests with one key one makes the operation and the rest find it.
+//! Its row is also the record of its idempotency key. The row is put if absent, under an ID derived from the key. So
+//! of any number of requests with the same key, one creates the operation and the others find it.
 
 use std::collections::BTreeSet;
 
@@ -16,72 +16,73 @@ use super::time::{Date, Timestamp};
 
 pub use super::status::OperationState;
 
-/// What an operation is about, and what became of it.
+/// The subject of an operation, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Subject {
-    /// Bind a card, and perhaps let it replace another.
+    /// Binds a card, and can replace another card with it.
     BindCard {
         /// The card to bind.
         card_id: CardId,
-        /// The card that it replaces.
+        /// The card to replace.
         #[serde(skip_serializing_if = "Option::is_none")]
         reissued_card_id: Option<CardId>,
-        /// Set once, when the operation ends.
+        /// The outcome, set once when the operation ends.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<BindOutcome>,
     },
-    /// Create a bulk. Recorded only for its idempotency key: the answer says all.
+    /// Creates a bulk. Recorded only for the idempotency key: the response is complete.
     CreateBulk {
-        /// The bulk, whose ID is chosen before anything is written.
+        /// The bulk's ID, chosen before anything is written.
         bulk_id: BulkId,
     },
-    /// Add items to a bulk. Recorded only for its idempotency key: the answer says all.
+    /// Adds items to a bulk. Recorded only for the idempotency key: the response is complete.
     IncrementBulk {
-        /// The bulk.
+        /// The bulk's ID.
         bulk_id: BulkId,
     },
-    /// Issue the cards of a bulk.
+    /// Issues the cards of a bulk.
     StartBulk {
-        /// The bulk.
+        /// The bulk's ID.
         bulk_id: BulkId,
-        /// The cards' day of issue.
+        /// The day of issue of the cards.
         issuing_date: Date,
-        /// The cards' day of expiry.
+        /// The day of expiry of the cards.
         expiration_date: Date,
-        /// How far it has come.
+        /// The progress of the start.
         #[serde(flatten)]
         progress: Progress,
     },
-    /// Cancel the items of a bulk: all, or those that were named.
+    /// Cancels the items of a bulk: all of them, or those that were named.
     CancelBulk {
-        /// The bulk.
+        /// The bulk's ID.
         bulk_id: BulkId,
-        /// Which of its items.
+        /// The items that it cancels.
         cancel_type: CancelType,
-        /// How far the bulk had come when the operation ended; set once, then.
+        /// The bulk's status when the operation ended, set once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bulk_status: Option<BulkStatus>,
-        /// What cancels had made of the bulk when the operation ended; set once, then.
+        /// The state of the bulk's cancellation when the operation ended, set once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cancellation: Option<BulkCancellation>,
-        /// How far it has come.
+        /// The progress of the cancel.
         #[serde(flatten)]
         progress: Progress,
     },
-    /// Cancel orders. What became of each stands with the order.
+    /// Cancels orders. The outcome of each is stored with the order.
     CancelOrders {
         /// The orders whose cancellation was accepted, in the order of the request.
         orders: Vec<OrderRef>,
-        /// What the client was told of each entry of the request, a letter each: the endpoint's own.
+        /// The statuses of the request's entries in the response, as one letter each. The letters belong to the
+        /// endpoint.
         told: String,
-        /// Whether a repetition of the request may be sending its messages as well.
+        /// True if a duplicate of the request may also be sending its messages.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         repeated: bool,
     },
 }
 
-/// What kind of operation it is: a subject's tag.
+/// The kind of an operation, which is its subject's tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "see the subjects of the same names")]
@@ -95,7 +96,7 @@ pub enum OperationKind {
 }
 
 impl Subject {
-    /// Returns its kind.
+    /// Returns the kind of the operation.
     #[must_use]
     pub const fn kind(&self) -> OperationKind {
         match self {
@@ -109,93 +110,95 @@ impl Subject {
     }
 }
 
-/// How far an operation on a bulk has come.
+/// The progress of an operation on a bulk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// The batches whose items it is about: those that were committed when it was planned first.
+    /// The batches whose items the operation is about: those that were committed when it was first planned.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub batches: BTreeSet<u32>,
-    /// How far it is planned; set after each page of items, once SQS has the messages of its chunks.
+    /// The progress of planning. Set after each page of items, once SQS has the messages of its chunks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Planned>,
-    /// Into how many chunks it was cut; set when all their messages are sent.
+    /// The number of chunks, set once all their messages are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<u32>,
-    /// The items in all chunks, set with their number; of a start that is refused, the bulk's.
+    /// The number of items in all chunks, set with the number of chunks. For a refused start, the bulk's number of
+    /// items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items_total: Option<u32>,
-    /// The chunks that are done.
+    /// The numbers of the completed chunks.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub done: BTreeSet<u32>,
-    /// Items in the chunks that are done.
+    /// Items in the completed chunks.
     #[serde(default)]
     pub items_done: u32,
     /// Items that the operation itself changed.
     #[serde(default)]
     pub items_changed: u32,
-    /// Those of them that it canceled before they had a card.
+    /// Changed items that it canceled before they had a card.
     #[serde(default)]
     pub items_blank: u32,
-    /// Items that it was refused.
+    /// Items that it could not change.
     #[serde(default)]
     pub items_failed: u32,
 }
 
 impl Progress {
-    /// Whether nothing of it is left to be planned.
+    /// Returns whether planning is complete.
     #[must_use]
     pub const fn is_planned(&self) -> bool {
         self.chunks.is_some()
     }
 
-    /// Whether nothing is left to do but to end the operation.
+    /// Returns whether all chunks are complete, so that only the operation's end is left to do.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.chunks.is_some_and(|chunks| self.done.len() == chunks as usize)
     }
 }
 
-/// An operation as its row has it.
+/// An operation as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Its organisation.
+    /// The organisation's ID.
     pub org_id: OrgId,
-    /// Its ID: made of the idempotency key where there is one.
+    /// The operation's ID, derived from the idempotency key if the client sent one.
     pub operation_id: OperationId,
-    /// The account whose token asked for it; none if the token was the organisation's.
+    /// The account of the request's token. `None` if the token was the organisation's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
-    /// How far it has come.
+    /// The state of the operation.
     pub state: OperationState,
-    /// What its request was, hashed: a key that comes with another request is a misuse.
+    /// A hash of the request. Another request with the same key has another hash, and is a misuse.
     pub fingerprint: String,
     /// The request's correlation ID.
     pub cid: CorrelationId,
-    /// When it was accepted.
+    /// The time when the operation was accepted.
     pub created_at: Timestamp,
-    /// When it ended.
+    /// The time when the operation ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// What it is about.
+    /// The subject of the operation.
     #[serde(flatten)]
     pub subject: Subject,
 }
 
 impl Operation {
-    /// Returns which operation it is, as it was accepted.
+    /// Returns the operation's ID and its time of acceptance.
     #[must_use]
     pub const fn acceptance(&self) -> Acceptance {
         Acceptance { operation_id: self.operation_id, accepted_at: self.created_at }
     }
 
-    /// Whether this caller may know of it: who is limited to an account knows of what that account asked for.
+    /// Returns whether this caller may see the operation. A caller limited to an account sees only the operations
+    /// that this account requested.
     #[must_use]
     pub fn is_known_to(&self, account: Option<AccountId>) -> bool {
         account.is_none() || self.account_id == account
     }
 
-    /// The second from which on the operation counts as gone, though its row may linger (DynamoDB
-    /// deletes expired rows within days, not at once).
+    /// Returns the second from which the operation counts as expired. Its row may remain longer, because DynamoDB
+    /// deletes expired rows within days.
     #[must_use]
     pub fn expires_at(&self) -> i64 {
         expires_at(self.created_at)
@@ -213,7 +216,10 @@ mod tests {
     #[case(json!({ "kind": "BIND_CARD", "card_id": 1 }))]
     #[case(json!({ "kind": "CREATE_BULK", "bulk_id": "b" }))]
     #[case(json!({ "kind": "INCREMENT_BULK", "bulk_id": "b" }))]
-    #[case(json!({ "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z" }))]
+    #[case(json!({
+        "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z",
+        "expiration_date": "2032-11-22T00:00:00Z",
+    }))]
     #[case(json!({ "kind": "CANCEL_BULK", "bulk_id": "b", "cancel_type": "FULL" }))]
     #[case(json!({ "kind": "CANCEL_ORDERS", "orders": [], "told": "" }))]
     fn a_subjects_kind_is_its_tag(#[case] row: Value) {
@@ -222,7 +228,7 @@ mod tests {
         assert_eq!(serde_json::to_value(subject).unwrap()["kind"], row["kind"]);
     }
 
-    fn asked_for_by(account: Option<u64>) -> Operation {
+    fn requested_by(account: Option<u64>) -> Operation {
         let operation = json!({
             "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "operation_id": "0192d1c0-0000-7000-8000-000000000001",
             "account_id": account, "state": "PENDING", "fingerprint": "f", "cid": "c",
@@ -251,14 +257,14 @@ mod tests {
     #[rstest]
     #[case::of_the_organisation(None, [true, false, false])]
     #[case::of_an_account(Some(7), [true, true, false])]
-    fn an_account_knows_of_its_own_operations_alone(#[case] owner: Option<u64>, #[case] expected: [bool; 3]) {
-        let operation = asked_for_by(owner);
-        let askers = [None, AccountId::new(7), AccountId::new(8)];
-        assert_eq!(askers.map(|asker| operation.is_known_to(asker)), expected);
+    fn an_account_sees_only_its_own_operations(#[case] owner: Option<u64>, #[case] expected: [bool; 3]) {
+        let operation = requested_by(owner);
+        let callers = [None, AccountId::new(7), AccountId::new(8)];
+        assert_eq!(callers.map(|caller| operation.is_known_to(caller)), expected);
     }
 
     #[test]
     fn it_expires_ninety_days_after_it_was_accepted() {
-        assert_eq!(asked_for_by(None).expires_at(), 1_795_316_645 + 90 * 24 * 60 * 60);
+        assert_eq!(requested_by(None).expires_at(), 1_795_316_645 + 90 * 24 * 60 * 60);
     }
 }

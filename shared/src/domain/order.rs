@@ -1,9 +1,9 @@
-//! An order, as the broker's order system tells of it, and our cancellations of it beside that.
+//! An order, as the broker's order system reports it, together with our cancellations of it.
 //!
-//! The order system owns an order's status and version: nothing of ours ever changes those. What we know is
-//! beside them: which operation's cancellation is **pending**, and what became of every cancellation that came
-//! this far. Each operation has an entry of its own there, which nothing overwrites, so "mine already?" can be
-//! answered for ever.
+//! The order system owns an order's status and version, and Bindery never changes them. Bindery adds which
+//! operation's cancellation is **pending**, and the outcome of every cancellation that reached the order. Each
+//! operation has its own entry, which is never overwritten. So an operation can always determine whether it has been
+//! applied already.
 
 pub mod progress;
 
@@ -18,33 +18,33 @@ use super::ids::{CorrelationId, OperationId};
 use super::status::EventStatus;
 use super::time::Timestamp;
 
-/// Most cancellations that an order keeps a note of. Ours: so its row stays below 8 KB, two read units, however long their
-/// correlation IDs are; a request reads a thousand such rows. One that comes after them is refused.
+/// Maximum cancellations stored with an order; later ones are refused. Our limit: the row stays below 8 KB (two read
+/// units) even with the longest correlation IDs, and a request reads a thousand such rows.
 pub const MAX_CANCELLATIONS: u32 = 16;
 
-/// Most persons beside the creator who may act on an order, as the order system lists them (contract).
+/// Maximum persons other than the creator who may act on an order, as listed by the order system (contract).
 pub const MAX_AUTHORIZED: usize = 50;
 
-/// Largest version of an order (contract): beyond it JSON's numbers are not exact, and one such would shut out every later
-/// one.
+/// Maximum version of an order (contract). Larger numbers are not exact in JSON, and one of them would exclude all
+/// later versions.
 pub const MAX_VERSION: u64 = (1 << 53) - 1;
 
-/// A person: who created an order, or may act on it.
+/// The ID of a person who created an order, or may act on it.
 pub type PersonId = i32;
 
-/// Which order.
+/// A reference to an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum OrderRef {
-    /// By its number.
+    /// A domestic order, by its number.
     #[serde(rename = "order_id")]
     Domestic(i32),
-    /// By its UID.
+    /// An international order, by its UID.
     #[serde(rename = "international_order_uid")]
     International(Uuid),
 }
 
 impl OrderRef {
-    /// Its number and its UID, of which it has one: as the wire has them.
+    /// Returns the number and the UID, of which one is set, as the API has them.
     #[must_use]
     pub const fn ids(self) -> (Option<i32>, Option<Uuid>) {
         match self {
@@ -63,44 +63,44 @@ impl fmt::Display for OrderRef {
     }
 }
 
-/// What the order system says of an order.
+/// An order's status in the order system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderStatus {
-    /// At the market.
+    /// The order is at the market.
     Active,
-    /// At the market, filled in part.
+    /// The order is at the market and partially filled.
     PartiallyFilled,
-    /// Somebody, perhaps we, asked the market to cancel it.
+    /// The market was asked to cancel the order, by Bindery or by another system.
     PendingCancel,
-    /// Final.
+    /// The order was filled (final).
     Filled,
-    /// Final.
+    /// The order was canceled (final).
     Canceled,
-    /// Final.
+    /// The order was rejected (final).
     Rejected,
-    /// Final.
+    /// The order has expired (final).
     Expired,
 }
 
-/// What became of a cancellation: the vocabulary of FIX's `CxlRejReason`, and its opposite.
+/// The outcome of a cancellation: the vocabulary of FIX's `CxlRejReason`, and success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CancellationCode {
     /// The order is canceled.
     Canceled,
-    /// It was filled, rejected or had expired before.
+    /// The order was filled, rejected or expired before.
     TooLateToCancel,
-    /// The market does not know it.
+    /// The market does not know the order.
     UnknownOrder,
     /// Another cancellation is pending.
     AlreadyPendingCancel,
-    /// The market refused for another reason, or the order has too many cancellations.
+    /// The market refused for another reason, or the order has the maximum number of cancellations.
     Other,
 }
 
 impl CancellationCode {
-    /// Whether the order is canceled.
+    /// Returns whether the order is canceled, as an event's status.
     #[must_use]
     pub const fn status(self) -> EventStatus {
         match self {
@@ -111,7 +111,7 @@ impl CancellationCode {
         }
     }
 
-    /// The same in words.
+    /// Returns the outcome's text.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -124,64 +124,64 @@ impl CancellationCode {
     }
 }
 
-/// One operation's cancellation of an order.
+/// An operation's cancellation of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancellation {
-    /// The correlation ID of its request.
+    /// The correlation ID of the operation's request.
     pub cid: CorrelationId,
-    /// When its operation was accepted: an idempotency key that is used again after it expired makes another
-    /// operation of the same ID.
+    /// The time when the operation was accepted. An idempotency key used again after it expired yields another
+    /// operation with the same ID.
     pub accepted_at: Timestamp,
-    /// When the order system was asked; not set if the order could not be canceled any more.
+    /// The time of the request to the order system. Not set if the order could no longer be canceled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<Timestamp>,
-    /// What became of it.
+    /// The outcome, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<CancellationOutcome>,
 }
 
-/// How a cancellation ended.
+/// The outcome of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancellationOutcome {
-    /// What became of it.
+    /// The code of the outcome.
     pub code: CancellationCode,
-    /// When that was known here.
+    /// The time when Bindery recorded the outcome.
     pub at: Timestamp,
-    /// The version of the order that said so, if the order system did.
+    /// The version of the order that reported the outcome, if the order system did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
 }
 
-/// An order as its row has it.
+/// An order as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Which.
+    /// The reference to the order.
     pub order: OrderRef,
-    /// Who created it. It never changes: events are made of it.
+    /// The person who created the order. It never changes, because events contain it.
     pub creator_id: PersonId,
-    /// Who else may act on it: the order system's.
+    /// The other persons who may act on the order, according to the order system.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub authorized_ids: BTreeSet<PersonId>,
-    /// The order system's.
+    /// The status in the order system.
     pub status: OrderStatus,
-    /// The order system's; it grows with every change.
+    /// The version in the order system, which grows with every change.
     pub version: u64,
-    /// The order system's.
+    /// The time of the last change, according to the order system.
     pub updated_at: Timestamp,
     /// The operation whose cancellation is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<OperationId>,
-    /// Every cancellation that came this far.
+    /// All cancellations that reached the order.
     #[serde(default)]
     pub cancellations: BTreeMap<OperationId, OrderCancellation>,
 }
 
-/// Why an order cannot be canceled.
+/// The reasons why an order cannot be canceled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotCancelable {
-    /// It is filled, canceled, rejected or expired.
+    /// The order is filled, canceled, rejected or expired.
     NotActive,
-    /// A cancellation, ours or another's, is pending.
+    /// A cancellation by Bindery or another system is pending.
     Pending,
 }
 
@@ -194,27 +194,27 @@ impl From<NotCancelable> for CancellationCode {
     }
 }
 
-/// A change of an order, as the order system tells it.
+/// A change of an order, as the order system reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderChange {
-    /// Which order.
+    /// The order that changed.
     pub order: OrderRef,
-    /// Who created it.
+    /// The person who created the order.
     pub creator_id: PersonId,
-    /// Who else may act on it; if it is not said, whoever might before.
+    /// The other persons who may act on the order. `None` leaves them unchanged.
     pub authorized_ids: Option<BTreeSet<PersonId>>,
-    /// What it is now.
+    /// The new status.
     pub status: OrderStatus,
-    /// Of this change.
+    /// The version of this change.
     pub version: u64,
-    /// When it changed.
+    /// The time of the change.
     pub updated_at: Timestamp,
-    /// The cancellation that the market refused.
+    /// The operation whose cancellation the market refused, and the code.
     pub rejected: Option<(OperationId, CancellationCode)>,
 }
 
 impl Order {
-    /// The order as its first change tells of it.
+    /// Creates an order from the first change that reports it.
     #[must_use]
     pub fn new(change: &OrderChange) -> Self {
         Self {
@@ -229,16 +229,17 @@ impl Order {
         }
     }
 
-    /// Whether this person may act on it: who created it, or whom the order system names beside them.
+    /// Returns whether this person may act on the order: its creator, or a person whom the order system lists.
     #[must_use]
     pub fn may_be_acted_on_by(&self, person: PersonId) -> bool {
         person == self.creator_id || self.authorized_ids.contains(&person)
     }
 
-    /// Whether it can be canceled. One that has [`MAX_CANCELLATIONS`] cannot: nothing could be noted.
+    /// Checks that the order can be canceled. An order with [`MAX_CANCELLATIONS`] cannot, because it has no room for
+    /// an outcome.
     ///
     /// # Errors
-    /// [`NotCancelable`].
+    /// Returns [`NotCancelable`] with the reason.
     pub fn check_cancelable(&self) -> Result<(), NotCancelable> {
         match self.status {
             OrderStatus::Active | OrderStatus::PartiallyFilled if self.is_full() => Err(NotCancelable::Pending),
@@ -252,14 +253,14 @@ impl Order {
         }
     }
 
-    /// The order after this change, learnt at `now`. A change of an older version, or of this one, leaves status,
-    /// version and who may act as they are; but a refusal by the market ends the cancellation that it names whenever it
-    /// comes, or the order would stay pending for ever.
+    /// Returns the order after this change, which was received at `now`. A change of the same version or an older one
+    /// does not affect the status, the version or the authorized persons. But a refusal by the market ends the
+    /// cancellation that it names whenever it arrives; otherwise the order would stay pending.
     #[must_use]
     pub fn after(&self, change: &OrderChange, now: Timestamp) -> Self {
         let mut order = self.clone();
-        let is_news = change.version > self.version;
-        if is_news {
+        let is_newer = change.version > self.version;
+        if is_newer {
             (order.status, order.version, order.updated_at) = (change.status, change.version, change.updated_at);
             if let Some(ids) = &change.authorized_ids {
                 order.authorized_ids.clone_from(ids);
@@ -267,8 +268,8 @@ impl Order {
         }
         let Some(pending) = self.pending else { return order };
         let code = match change.rejected {
-            Some((operation, code)) if operation == pending && !self.is_of_long_before(change) => code,
-            _ if !is_news => return order,
+            Some((operation, code)) if operation == pending && !self.predates_request(change) => code,
+            _ if !is_newer => return order,
             _ => match change.status {
                 OrderStatus::Canceled => CancellationCode::Canceled,
                 OrderStatus::Filled | OrderStatus::Rejected | OrderStatus::Expired => CancellationCode::TooLateToCancel,
@@ -282,31 +283,31 @@ impl Order {
         order
     }
 
-    /// Whether a refusal is of the time before the pending cancellation was asked for: of one that the same key asked for
-    /// before it expired. Both its version and its time must say so, since order systems differ in what they tell of a
-    /// refusal; clocks may differ by a day.
-    fn is_of_long_before(&self, change: &OrderChange) -> bool {
+    /// Returns whether a refusal is older than the pending cancellation's request: it belongs to a cancellation with
+    /// the same key, requested before the key expired. Both version and time must indicate this, because order
+    /// systems differ in the versions that they report with a refusal. Clocks may differ by a day.
+    fn predates_request(&self, change: &OrderChange) -> bool {
         const CLOCKS_DIFFER_DAYS: i64 = 1;
         let note = self.pending.and_then(|pending| self.cancellations.get(&pending));
         let is_older = |note: &OrderCancellation| change.updated_at.plus_days(CLOCKS_DIFFER_DAYS) < note.accepted_at;
         change.version < self.version && note.is_some_and(is_older)
     }
 
-    /// Whether a cancellation is pending of an operation of this ID, but accepted at another time.
+    /// Returns whether the pending cancellation is of an operation with this ID, but accepted at another time.
     #[must_use]
     pub fn is_pending_for_another_of(&self, operation: OperationId, accepted_at: Timestamp) -> bool {
         let is_another = |note: &OrderCancellation| note.accepted_at != accepted_at;
         self.pending == Some(operation) && self.cancellations.get(&operation).is_some_and(is_another)
     }
 
-    /// The note of this operation, accepted then.
+    /// Returns the cancellation of the operation with this ID and this time of acceptance.
     #[must_use]
     pub fn cancellation(&self, operation: OperationId, accepted_at: Timestamp) -> Option<&OrderCancellation> {
         self.cancellations.get(&operation).filter(|cancellation| cancellation.accepted_at == accepted_at)
     }
 
-    /// What becomes of a cancellation, accepted then, that is not noted, if that is sure: notes are for ever, and
-    /// an order that is full of them takes no other.
+    /// Returns the outcome of a cancellation that has no entry, if it is certain. Entries are permanent, so an order
+    /// with the maximum number accepts no other.
     #[must_use]
     pub fn outcome_without_note(&self, accepted_at: Timestamp) -> Option<CancellationOutcome> {
         let code = CancellationCode::Other;
@@ -317,7 +318,7 @@ impl Order {
         self.cancellations.len() >= MAX_CANCELLATIONS as usize
     }
 
-    /// The cancellations that this version of the order ended.
+    /// Returns the cancellations that this version of the order ended.
     pub fn ended_by_version(&self, version: u64) -> impl Iterator<Item = (Acceptance, &OrderCancellation)> {
         let by_version = move |note: &OrderCancellation| {
             note.outcome.as_ref().is_some_and(|outcome| outcome.version == Some(version))

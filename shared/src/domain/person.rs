@@ -1,4 +1,4 @@
-//! A person who creates orders or acts on them: their PIN, and how often it was guessed wrong.
+//! A person who creates orders or acts on them: their PIN, and the wrong attempts at it.
 
 use std::collections::BTreeSet;
 
@@ -7,72 +7,74 @@ use serde::{Deserialize, Serialize};
 use super::order::PersonId;
 use super::time::Timestamp;
 
-/// Wrong PINs in a row after which a person's PIN is locked (contract). After each lock there are as many again.
+/// Wrong PINs in a row that lock a person's PIN (contract). The same number is allowed after each lock.
 pub const MAX_TRIES: usize = 5;
-/// How long the first lock lasts, in seconds (contract: 15 minutes). Each further one in a row lasts twice as long (ours).
+/// Duration of the first lock, in seconds (contract: 15 minutes). Each further lock in a row lasts twice as long (our
+/// rule).
 pub const LOCK_SECONDS: i64 = 15 * 60;
-/// How long a lock lasts at most, in seconds (ours: a day). So of one person 35 PINs can be guessed on the first day, 180 in
-/// 30 days, 1,855 in a year.
+/// Maximum duration of a lock, in seconds (our limit: a day). With it, an attacker can try 35 PINs of a person on the
+/// first day, 180 in 30 days, and 1,855 in a year.
 pub const MAX_LOCK_SECONDS: i64 = 24 * 60 * 60;
-/// Most PINs that are tried in an hour for an organisation and not told to be right, whosever they are (ours). Of PINs that are
-/// drawn at random, four digits each, who guesses finds one in 33 hours. Where one PIN in fifty is mistyped, 15,000 are right
-/// before that.
+/// Maximum PINs of all persons of an organisation that can be tried in an hour without being reported as right (our
+/// limit). With random four-digit PINs, an attacker finds one in 33 hours. If one PIN in fifty is mistyped, 15,000
+/// right ones are possible before the limit is reached.
 pub const MAX_WRONG_AN_HOUR: usize = 300;
-/// Fewest characters of a new PIN (ours).
+/// Minimum characters of a new PIN (our limit).
 pub const MIN_PIN_CHARS: usize = 4;
 
 const HOUR_SECONDS: i64 = 60 * 60;
 
-/// A person as their row has it. There need not be one.
+/// A person as stored in their row. A person need not have a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Who.
+    /// The person's ID.
     pub creator_id: PersonId,
-    /// Whether the orders that they created are canceled only with a PIN: that of the person for whom it is asked.
+    /// True if canceling the orders that they created requires a PIN: that of the person for whom it is requested.
     pub pin_required: bool,
-    /// The PIN, hashed by Argon2id with a pepper: a PHC string.
+    /// The PIN's hash by Argon2id with a pepper, as a PHC string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_hash: Option<String>,
-    /// The wrong tries in a row, each by its ID: so a try counts once, however often it is written.
+    /// The IDs of the wrong attempts in a row. As a set, it counts an attempt once, however often it is written.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub wrong: BTreeSet<String>,
-    /// Until when the PIN is locked once there were [`MAX_TRIES`] of them, in seconds after 1970.
+    /// The end of the lock that begins after [`MAX_TRIES`] wrong attempts, in Unix seconds.
     #[serde(default)]
     pub locked_until: i64,
-    /// How long that lock lasts, in seconds: [`LOCK_SECONDS`] if nothing stands here.
+    /// The duration of that lock, in seconds. [`LOCK_SECONDS`] if not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock_seconds: Option<i64>,
 }
 
 impl Person {
-    /// A person whose PIN was just set: no wrong try and no lock counts against it.
+    /// Creates a person whose PIN was just set, without wrong attempts or a lock.
     #[must_use]
     pub const fn with_pin(creator_id: PersonId, pin_required: bool, pin_hash: String) -> Self {
         let pin_hash = Some(pin_hash);
         Self { creator_id, pin_required, pin_hash, wrong: BTreeSet::new(), locked_until: 0, lock_seconds: None }
     }
 
-    /// Whether the PIN is locked.
+    /// Returns whether the PIN is locked.
     #[must_use]
     pub fn is_locked(&self, now: Timestamp) -> bool {
         self.wrong.len() >= MAX_TRIES && self.locked_until > now.epoch_seconds()
     }
 
-    /// Whether the PIN was locked, but is not any more: the tries count from nothing again.
+    /// Returns whether a lock of the PIN has ended, so that attempts are counted from zero again.
     #[must_use]
     pub fn lock_has_ended(&self, now: Timestamp) -> bool {
         self.wrong.len() >= MAX_TRIES && !self.is_locked(now)
     }
 
-    /// Returns how long the lock after this one lasts, if no right PIN comes between them.
+    /// Returns the duration of the next lock in seconds, if no right PIN comes before it.
     #[must_use]
     pub fn next_lock_seconds(&self) -> i64 {
         let seconds = self.lock_seconds.unwrap_or(LOCK_SECONDS);
         seconds.saturating_mul(2).clamp(LOCK_SECONDS, MAX_LOCK_SECONDS)
     }
 
-    /// Returns what is said of a try by this row alone: of a wrong one that was told before, the same; of any other while the
-    /// PIN is locked, that. Nothing new is told by either. If the row says neither, the try counts.
+    /// Returns the verdict that follows from this row alone, which reveals nothing new. A wrong attempt that was
+    /// reported before is reported again. While the PIN is locked, any other attempt is reported as locked. If
+    /// neither applies, the attempt must be counted.
     #[must_use]
     pub fn verdict(&self, wrong: Option<&str>, now: Timestamp) -> Option<Verdict> {
         if wrong.is_some_and(|id| self.wrong.contains(id)) {
@@ -82,44 +84,44 @@ impl Person {
     }
 }
 
-/// What is said of a PIN.
+/// The reported result of a PIN verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is right.
+    /// The PIN is right.
     Right,
-    /// It is wrong.
+    /// The PIN is wrong.
     Wrong,
-    /// There were too many wrong ones: whether this one is right is not said.
+    /// There were too many wrong PINs. The verdict does not reveal whether this one is right.
     Locked,
 }
 
-/// Returns the hour, counted from 1970 on, in which an organisation's wrong PINs are counted.
+/// Returns the hour, counted from 1970, in which an organisation's wrong PINs are counted.
 #[must_use]
 pub const fn hour_of(now: Timestamp) -> i64 {
     now.epoch_seconds().div_euclid(HOUR_SECONDS)
 }
 
-/// Returns when nobody counts in this hour any more, whose clock may be an hour late: in seconds after 1970.
+/// Returns the time in Unix seconds after which no process counts in this hour, even if its clock is an hour late.
 #[must_use]
 pub const fn hour_expires_at(hour: i64) -> i64 {
     hour.saturating_add(2).saturating_mul(HOUR_SECONDS)
 }
 
-/// Why a PIN is not to be set.
+/// The reasons why a new PIN is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPin {
-    /// It is found by trying all.
+    /// The PIN can be found by trying all PINs of its length.
     #[error("the PIN has fewer than {MIN_PIN_CHARS} characters")]
     TooShort,
-    /// It is among those that are guessed first.
+    /// The PIN is among the first guesses of an attacker.
     #[error("the PIN is one character repeated, or a run such as 1234 or dcba")]
     Trivial,
 }
 
-/// Checks a PIN that is to be set.
+/// Checks a new PIN.
 ///
 /// # Errors
-/// [`WeakPin`].
+/// Returns [`WeakPin`] with the reason.
 pub fn check_new_pin(pin: &str) -> Result<(), WeakPin> {
     let chars: Vec<i64> = pin.chars().map(|one| i64::from(u32::from(one))).collect();
     if chars.len() < MIN_PIN_CHARS {
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_locked_after_five_until_then_and_not_any_more() {
+    fn a_pin_is_locked_after_five_wrong_ones_until_the_lock_ends() {
         for tries in 0..7 {
             let person = person(tries, 100, None);
             let found: Vec<_> = [99, 100].map(|now| (person.is_locked(at(now)), person.lock_has_ended(at(now)))).into();
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_new_is_told_of_what_is_locked_or_was_told() {
+    fn a_verdict_from_the_row_reveals_nothing_new() {
         let (open, locked) = (person(4, 100, None), person(5, 100, None));
         let of = |person: &Person, now| [None, Some("new"), Some("0")].map(|wrong| person.verdict(wrong, at(now)));
         assert_eq!(of(&open, 0), [None, None, Some(Verdict::Wrong)]);
@@ -183,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in a row, the next lock has a length that a lock can have.
+        /// Whatever the row contains, the next lock's duration is within the limits.
         #[test]
         fn no_row_makes_a_lock_longer_than_a_day(seconds in prop::option::of(any::<i64>())) {
             let next = person(MAX_TRIES, 0, seconds).next_lock_seconds();
@@ -192,7 +194,8 @@ mod tests {
 
         #[test]
         fn a_pin_of_four_is_weak_if_its_steps_are_one_of_three(pin in "[0-9]{4}") {
-            let steps: BTreeSet<i16> = pin.as_bytes().windows(2).map(|pair| i16::from(pair[1]) - i16::from(pair[0])).collect();
+            let steps: BTreeSet<i16> =
+                pin.as_bytes().windows(2).map(|pair| i16::from(pair[1]) - i16::from(pair[0])).collect();
             let is_run = steps.len() == 1 && steps.iter().all(|step| step.abs() <= 1);
             prop_assert_eq!(check_new_pin(&pin).is_err(), is_run);
         }
@@ -212,7 +215,7 @@ mod tests {
     #[case("1235", Ok(()))]
     #[case("1111 ", Ok(()))]
     #[case("7295", Ok(()))]
-    fn a_pin_that_is_guessed_first_is_not_set(#[case] pin: &str, #[case] expected: Result<(), WeakPin>) {
+    fn a_pin_that_is_easy_to_guess_is_rejected(#[case] pin: &str, #[case] expected: Result<(), WeakPin>) {
         assert_eq!(check_new_pin(pin), expected);
     }
 }

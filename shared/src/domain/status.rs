@@ -1,27 +1,27 @@
-//! How far an operation has come, and whether it had its way.
+//! The state of an operation, and the status of an instruction's outcome.
 
 use serde::{Deserialize, Serialize};
 
-/// How far an operation has come.
+/// The state of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OperationState {
-    /// Accepted, or on the way to it: its message may still have to be sent.
+    /// Accepted, or about to be: its message may not have been sent yet.
     Pending,
-    /// Some of it is done.
+    /// Some of the work is done.
     Running,
-    /// Done.
+    /// All of the work is done.
     Succeeded,
-    /// Refused for good; nothing was changed.
+    /// Refused finally; nothing was changed.
     Failed,
 }
 
-/// Whether an instruction had its way.
+/// The status of an instruction's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EventStatus {
-    /// It had.
+    /// The instruction was carried out.
     Success,
-    /// It was refused for good.
+    /// The instruction was refused finally.
     Failure,
 }

@@ -1,4 +1,4 @@
-//! Points in time and calendar dates, as they are written into rows, messages and events.
+//! Points in time and calendar dates, in the form used in rows, messages and events.
 
 use std::fmt;
 
@@ -12,52 +12,52 @@ const MILLISECONDS: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 const MIDNIGHT: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T00:00:00Z");
 
-/// A point in time, UTC, in whole milliseconds: RFC 3339, `2026-11-22T03:04:05.678Z`.
+/// A point in time in UTC, in whole milliseconds. It is written as in RFC 3339: `2026-11-22T03:04:05.678Z`.
 ///
-/// It holds no more than it writes, so one that was stored and read again is the same.
+/// It has exactly the written precision, so a value that was stored and read again is equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
-    /// The millisecond that `at` falls in.
+    /// Returns the millisecond that contains `at`.
     #[must_use]
     pub fn new(at: OffsetDateTime) -> Self {
         let at = at.to_offset(UtcOffset::UTC);
         Self(at - Duration::nanoseconds(i64::from(at.nanosecond() % 1_000_000)))
     }
 
-    /// Whole seconds since 1970.
+    /// Returns the whole seconds since 1970.
     #[must_use]
     pub const fn epoch_seconds(self) -> i64 {
         self.0.unix_timestamp()
     }
 
-    /// Whole milliseconds since 1970.
+    /// Returns the whole milliseconds since 1970.
     #[must_use]
     pub const fn epoch_milliseconds(self) -> i64 {
         self.0.unix_timestamp() * 1000 + self.0.millisecond() as i64
     }
 
-    /// The point in time that is so many milliseconds after 1970; nothing if it cannot be written.
+    /// Returns the point in time this many milliseconds after 1970, or `None` if it cannot be written.
     #[must_use]
     pub fn of_epoch_milliseconds(milliseconds: i64) -> Option<Self> {
         let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()?;
         (0..=9999).contains(&at.year()).then(|| Self::new(at))
     }
 
-    /// Whole milliseconds since then; none if that lies ahead, as clocks differ.
+    /// Returns the whole milliseconds since `earlier`, or 0 if that is later, because clocks differ.
     #[must_use]
     pub fn milliseconds_since(self, earlier: Self) -> u64 {
         u64::try_from((self.0 - earlier.0).whole_milliseconds()).unwrap_or(0)
     }
 
-    /// The UTC day that it falls on.
+    /// Returns the day in UTC.
     #[must_use]
     pub const fn date(self) -> Date {
         Date(self.0.date())
     }
 
-    /// This much later.
+    /// Returns the time this number of days later.
     #[must_use]
     pub fn plus_days(self, days: i64) -> Self {
         Self(self.0.saturating_add(Duration::days(days)))
@@ -80,32 +80,33 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let at = OffsetDateTime::parse(&text, &Rfc3339).map_err(de::Error::custom)?;
-        // At the ends of time another offset may have no UTC, or none that can be written.
+        // At the limits of the range, a time with another offset may have no UTC equivalent, or none that can be
+        // written.
         let at = at.checked_to_offset(UtcOffset::UTC).filter(|at| (0..=9999).contains(&at.year()));
         at.map(Self::new).ok_or_else(|| de::Error::custom("a time must lie in the years 0 to 9999, UTC"))
     }
 }
 
-/// A calendar date, written as the date-time that it begins with: RFC 3339, `2026-11-22T00:00:00Z` (contract: consumers
-/// with a typed date-time refuse a date alone).
+/// A calendar date, written as the date-time at which it begins (RFC 3339): `2026-11-22T00:00:00Z`. This is the
+/// contract's form, because consumers with a typed date-time reject a date alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(time::Date);
 
 impl Date {
-    /// This date.
+    /// Creates a date.
     #[must_use]
     pub const fn new(date: time::Date) -> Self {
         Self(date)
     }
 
-    /// The same day that many months later, or the month's last day if it has no such day.
+    /// Returns the same day of the month this many months later, or that month's last day if it is shorter.
     #[must_use]
     pub fn plus_months(self, months: u32) -> Self {
         let month = self.0.month() as u32 - 1 + months;
         let year = self.0.year().saturating_add_unsigned(month / 12).min(time::Date::MAX.year());
         let month = Month::December.nth_next(u8::try_from(month % 12 + 1).unwrap_or(12));
         let day = self.0.day().min(month.length(year));
-        // The day was made to fit.
+        // The day was limited to the month's length.
         Self(time::Date::from_calendar_date(year, month, day).unwrap_or(self.0))
     }
 }
@@ -161,12 +162,12 @@ mod tests {
     #[case::before_the_year_0(-62_167_219_200_001)]
     #[case::most(i64::MAX)]
     #[case::least(i64::MIN)]
-    fn no_time_is_made_that_could_not_be_written(#[case] milliseconds: i64) {
+    fn a_time_that_cannot_be_written_is_rejected(#[case] milliseconds: i64) {
         assert_eq!(Timestamp::of_epoch_milliseconds(milliseconds), None);
     }
 
     #[test]
-    fn times_are_apart_and_on_a_day() {
+    fn times_have_a_distance_and_a_day() {
         let [one, other] =
             [datetime!(2026-11-22 23:59:58.500 UTC), datetime!(2026-11-23 00:00:00.001 UTC)].map(Timestamp::new);
         assert_eq!((other.milliseconds_since(one), one.milliseconds_since(other)), (1_501, 0));
@@ -189,12 +190,12 @@ mod tests {
     #[case("9999-12-31T23:59:59-02:00")]
     #[case("0000-01-01T00:00:00+02:00")]
     #[case("yesterday")]
-    fn what_could_not_be_written_is_not_read(#[case] text: &str) {
+    fn a_text_that_is_no_writable_time_is_rejected(#[case] text: &str) {
         assert!(serde_json::from_value::<Timestamp>(serde_json::json!(text)).is_err());
     }
 
     #[test]
-    fn the_ends_of_time_are_read_and_not_passed() {
+    fn the_limits_of_time_can_be_read_and_not_exceeded() {
         let last: Timestamp = serde_json::from_value(serde_json::json!("9999-12-31T23:59:59.999Z")).unwrap();
         assert_eq!(last.plus_days(90), last.plus_days(91));
         assert!(serde_json::from_value::<Timestamp>(serde_json::json!("0001-01-01T00:00:00+02:00")).is_ok());
@@ -202,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_as_the_same(nanos in 0_i64..4_000_000_000_000_000_000) {
+        fn a_written_time_can_be_read(nanos in 0_i64..4_000_000_000_000_000_000) {
             let at = Timestamp::new(OffsetDateTime::from_unix_timestamp_nanos(nanos.into()).unwrap());
             let text = serde_json::to_string(&at).unwrap();
             prop_assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), at);

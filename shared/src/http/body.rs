@@ -23,7 +23,7 @@ pub use values::MAX_VALUES;
 /// Returns 400.
 pub(super) fn check(request: &Request) -> Result<(), Problem> {
     let is_malformed = request.stage_variables_ref().is_some_and(|variables| variables.first(MALFORMED_BODY).is_some());
-    if is_malformed { Err(Problem::invalid(vec![Invalid::body("", "is not text, or not valid Base64")])) } else { Ok(()) }
+    if is_malformed { Err(Problem::invalid(vec![Invalid::body("", "is not text or valid Base64")])) } else { Ok(()) }
 }
 
 /// Returns the body's bytes, or 413 if they exceed the limit.

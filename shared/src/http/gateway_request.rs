@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_there() {
+    fn a_request_has_the_parts_of_its_event() {
         let request = request(&event());
         assert_eq!((request.method(), request.body()), (&Method::PUT, &Body::Binary(b"a".to_vec())));
         assert_eq!(request.headers().get("accept").unwrap(), "a");

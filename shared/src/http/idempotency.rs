@@ -32,13 +32,13 @@ pub struct IdempotencyRecord {
 }
 
 impl IdempotencyRecord {
-    /// Creates the record. `asked` must contain everything that defines the instruction, except a PIN: a four-digit
+    /// Creates the record. `content` must contain everything that defines the instruction, except a PIN: a four-digit
     /// PIN could be found from its hash.
     pub(super) fn new(
         request: &Request,
         caller: &Identity,
         endpoint: &'static str,
-        asked: &impl Serialize,
+        content: &impl Serialize,
     ) -> Result<Self, Problem> {
         let key = key(request)?;
         let operation_id = match &key {
@@ -46,8 +46,8 @@ impl IdempotencyRecord {
             Some(key) => OperationId::from_key(&caller.org_id, caller.account_id, endpoint, key),
             None => OperationId::from_uuid(Uuid::now_v7()),
         };
-        let asked = serde_json::to_string(&(endpoint, asked)).map_err(Problem::broken)?;
-        let hash = digest(&SHA256, asked.as_bytes());
+        let content = serde_json::to_string(&(endpoint, content)).map_err(Problem::broken)?;
+        let hash = digest(&SHA256, content.as_bytes());
         let fingerprint = URL_SAFE_NO_PAD.encode(hash);
         Ok(Self { operation_id, keyed: key.is_some(), fingerprint })
     }
@@ -73,7 +73,7 @@ pub enum Replay {
     /// Repeats everything after the operation's row, because the first request may have ended there. A duplicate
     /// message is harmless, but a missing one loses the instruction.
     SendAgain,
-/// Returns the response again and does nothing else.
+    /// Returns the response again and does nothing else.
     RespondAgain,
 }
 
@@ -161,7 +161,7 @@ mod tests {
     fn without_a_key_each_request_is_an_operation_of_its_own() {
         let no_key = http::Request::builder().body(Body::Empty).unwrap();
         let [one, other] =
-            [1, 1].map(|asked| IdempotencyRecord::new(&no_key, &caller(None), "bind-card", &asked).unwrap());
+            [1, 1].map(|content| IdempotencyRecord::new(&no_key, &caller(None), "bind-card", &content).unwrap());
         assert_ne!(one.operation_id, other.operation_id);
         assert!(!one.keyed && IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap().keyed);
     }
@@ -181,7 +181,7 @@ mod tests {
     #[case("RUNNING", Replay::RespondAgain)]
     #[case("SUCCEEDED", Replay::RespondAgain)]
     #[case("FAILED", Replay::RespondAgain)]
-    fn what_may_not_have_been_sent_is_sent_again(#[case] state: &str, #[case] expected: Replay) {
+    fn the_message_of_a_pending_operation_is_sent_again(#[case] state: &str, #[case] expected: Replay) {
         let record = IdempotencyRecord::new(&request("k"), &caller(None), "bind-card", &1).unwrap();
         let recorded = |fingerprint: &str| -> Operation {
             let operation = serde_json::json!({

@@ -16,15 +16,15 @@ use crate::domain::ids::{AccountId, OrgId};
 /// A scope: a permission that a token grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Bind cards to the token's own account.
+    /// Binding cards to the token's own account.
     CardsBind,
-    /// Give instructions about cards and bulks.
+    /// All instructions about cards and bulks.
     CardsWrite,
-    /// Read cards and bulks.
+    /// Reading cards and bulks.
     CardsRead,
-    /// Read operations.
+    /// Reading the state of operations.
     OperationsRead,
-    /// Cancel orders.
+    /// Canceling orders of the organisation.
     OrdersCancel,
 }
 
@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_of_an_event_is_read_the_same_again(words in vec("[a\\[\\] :]{0,6}", 0..4), list: bool) {
+        fn claims_written_as_texts_are_read_unchanged(words in vec("[a\\[\\] :]{0,6}", 0..4), list: bool) {
             let scope = if list { json!(words) } else { json!(words.join(" ")) };
             let event = json!({ "tenant_id": TENANT, "account_id": 5, "scp": scope, "email_verified": true });
             let claims = Claims::of_gateway(event.as_object().unwrap());

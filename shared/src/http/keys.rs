@@ -127,23 +127,23 @@ fn number(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug)]
 pub(super) struct Keys {
     issuer: Option<String>,
-    held: Mutex<Held>,
+    cache: Mutex<Cache>,
 }
 
 /// A cached key set. Its times are wall-clock times, because a monotonic clock may stop while Lambda freezes the
 /// process.
 #[derive(Debug, Default)]
-struct Held {
+struct Cache {
     set: KeySet,
     /// The time of the last fetch, and whether it succeeded.
-    asked: Option<(SystemTime, bool)>,
+    last_fetch: Option<(SystemTime, bool)>,
     /// The time of the fetch that returned the cached set.
-    came: Option<SystemTime>,
+    fetched_at: Option<SystemTime>,
 }
 
 /// Returns whether `age` has passed since that time. A time in the future, caused by a clock set back, counts as
 /// passed.
-fn is_over(age: Duration, since: SystemTime, now: SystemTime) -> bool {
+fn has_passed(age: Duration, since: SystemTime, now: SystemTime) -> bool {
     now.duration_since(since).map_or(true, |elapsed| elapsed >= age)
 }
 
@@ -154,7 +154,7 @@ impl Keys {
     /// Returns an error if an attacker could modify the issuer's responses on the network.
     pub(super) fn of(issuer: String) -> Result<Self, AddressError> {
         if is_https(&issuer) || is_local(&issuer) {
-            Ok(Self { issuer: Some(issuer), held: Mutex::default() })
+            Ok(Self { issuer: Some(issuer), cache: Mutex::default() })
         } else {
             Err(AddressError(issuer))
         }
@@ -162,13 +162,13 @@ impl Keys {
 
     /// Returns a set of keys that never changes.
     pub(super) fn fixed(set: KeySet) -> Self {
-        Self { issuer: None, held: Mutex::new(Held { set, ..Held::default() }) }
+        Self { issuer: None, cache: Mutex::new(Cache { set, ..Cache::default() }) }
     }
 
     /// Fetches the keys, so that no request has to wait. If that fails, the first request fetches them.
     pub(super) async fn fetch_in_advance(&self, now: SystemTime) {
         let Some(issuer) = &self.issuer else { return };
-        if let Err(error) = self.held.lock().await.fetch(issuer, now).await {
+        if let Err(error) = self.cache.lock().await.fetch(issuer, now).await {
             tracing::warn!(%error, "the token issuer's keys could not be fetched in advance");
         }
     }
@@ -178,47 +178,47 @@ impl Keys {
     /// # Errors
     /// Returns 503 if the keys are not known at present.
     pub(super) async fn find(&self, kid: &str, now: SystemTime) -> Result<Option<Key>, Problem> {
-        let mut held = self.held.lock().await;
+        let mut cache = self.cache.lock().await;
         if let Some(issuer) = &self.issuer {
-            held.freshen(issuer, kid, now).await?;
+            cache.refresh(issuer, kid, now).await?;
         }
-        Ok(held.set.0.get(kid).cloned())
+        Ok(cache.set.0.get(kid).cloned())
     }
 }
 
-impl Held {
+impl Cache {
     /// Fetches the set if it is missing the key or too old, and a fetch is due. Returns an error if the keys remain
     /// unknown.
-    async fn freshen(&mut self, issuer: &str, kid: &str, now: SystemTime) -> Result<(), Problem> {
-        let interval = |came: bool| if came { FETCH_INTERVAL } else { RETRY_INTERVAL };
-        let may_ask = self.asked.is_none_or(|(at, came)| is_over(interval(came), at, now));
-        let is_wanted = self.lacks(kid, REFRESH_AGE, now);
-        let failure = if is_wanted && may_ask { self.fetch(issuer, now).await.err() } else { None };
-        let is_lacking = self.lacks(kid, MAX_KEYS_AGE, now);
-        match (failure, self.asked) {
-            (Some(error), _) if is_lacking => Err(unavailable(error)),
+    async fn refresh(&mut self, issuer: &str, kid: &str, now: SystemTime) -> Result<(), Problem> {
+        let interval = |succeeded: bool| if succeeded { FETCH_INTERVAL } else { RETRY_INTERVAL };
+        let may_fetch = self.last_fetch.is_none_or(|(at, succeeded)| has_passed(interval(succeeded), at, now));
+        let is_needed = self.lacks(kid, REFRESH_AGE, now);
+        let failure = if is_needed && may_fetch { self.fetch(issuer, now).await.err() } else { None };
+        let is_unknown = self.lacks(kid, MAX_KEYS_AGE, now);
+        match (failure, self.last_fetch) {
+            (Some(error), _) if is_unknown => Err(unavailable(error)),
             (Some(error), _) => {
                 tracing::warn!(%error, "the token issuer's keys could not be refreshed");
                 Ok(())
             }
-            (None, Some((_, false))) if is_lacking => Err(unavailable("could not be fetched a moment ago")),
+            (None, Some((_, false))) if is_unknown => Err(unavailable("could not be fetched a moment ago")),
             (None, _) => Ok(()),
         }
     }
 
     /// Returns whether the key is missing, or the set has reached this age.
     fn lacks(&self, kid: &str, age: Duration, now: SystemTime) -> bool {
-        self.came.is_none_or(|came| is_over(age, came, now)) || !self.set.0.contains_key(kid)
+        self.fetched_at.is_none_or(|at| has_passed(age, at, now)) || !self.set.0.contains_key(kid)
     }
 
     async fn fetch(&mut self, issuer: &str, now: SystemTime) -> Result<(), KeysError> {
         // A fetch that is cancelled counts as failed.
-        self.asked = Some((now, false));
+        self.last_fetch = Some((now, false));
         let set = tokio::time::timeout(FETCH_TIMEOUT, fetch(issuer)).await.map_err(|_| KeysError::TimedOut)??;
         // A key missing from the new set was withdrawn, even if no key is left. But an issuer does not mean that no
         // token is valid, so an empty set counts as a failed fetch.
         let is_usable = !set.0.is_empty();
-        (self.set, self.came, self.asked) = (set, is_usable.then_some(now), Some((now, is_usable)));
+        (self.set, self.fetched_at, self.last_fetch) = (set, is_usable.then_some(now), Some((now, is_usable)));
         is_usable.then_some(()).ok_or(KeysError::NoKeys)
     }
 }

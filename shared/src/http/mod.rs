@@ -177,8 +177,8 @@ impl RequestContext {
     ///
     /// # Errors
     /// Returns 400 if the `Idempotency-Key` is malformed.
-    pub fn idempotency(&self, endpoint: &'static str, asked: &impl Serialize) -> Result<IdempotencyRecord, Problem> {
-        IdempotencyRecord::new(&self.request, &self.identity, endpoint, asked)
+    pub fn idempotency(&self, endpoint: &'static str, content: &impl Serialize) -> Result<IdempotencyRecord, Problem> {
+        IdempotencyRecord::new(&self.request, &self.identity, endpoint, content)
     }
 }
 
@@ -282,15 +282,15 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(RESPONSE_BUDGET);
     let errors = errors.map(|errors| (errors, request.headers().clone()));
-    let way_up = response::way_up(&request);
+    let path_to_root = response::path_to_root(&request);
     let is_instruction = request.method() != Method::GET;
-    let asked_cid = correlation_id(&request);
-    let cid = asked_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
+    let given_cid = correlation_id(&request);
+    let cid = given_cid.clone().unwrap_or_else(|_| CorrelationId::from_uuid(Uuid::now_v7()));
     let mut tenant: Option<OrgId> = None;
     let handling = async {
         let identity = identity::identify(&request, *scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
-        asked_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
+        given_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         body::check(&request)?;
         let (cid, now, metrics, max_body_bytes) = (cid.clone(), clock::now(), metrics.clone(), *max_body_bytes);
         handler(RequestContext { request, max_body_bytes, identity, cid, now, metrics }).await
@@ -303,7 +303,7 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     };
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     count(metrics, is_instruction, &result);
-    let info = response::ResponseInfo { request_id: &context.request_id, cid: &cid, way_up: &way_up };
+    let info = response::ResponseInfo { request_id: &context.request_id, cid: &cid, path_to_root: &path_to_root };
     log(&result, &context.request_id, &cid, tenant.as_ref().map(OrgId::as_str), duration_ms);
     response::response(&result, errors.as_ref(), &info)
 }

@@ -96,7 +96,7 @@ impl ApiResponse {
 
 /// Returns the relative reference (RFC 3986, 4.2) from the request's URL to the start of the API's paths. Only the
 /// client knows the prefix before them, such as the name of a stage or of an API mapping.
-pub(super) fn way_up(request: &Request) -> String {
+pub(super) fn path_to_root(request: &Request) -> String {
     let path = match request.request_context_ref() {
         // `ApiGatewayRequest` has stored the path there.
         Some(RequestContext::ApiGatewayV2(context)) => context.route_key.as_deref().unwrap_or_default(),
@@ -109,8 +109,8 @@ pub(super) fn way_up(request: &Request) -> String {
 pub(super) struct ResponseInfo<'a> {
     pub(super) request_id: &'a str,
     pub(super) cid: &'a CorrelationId,
-    /// The relative reference that [`way_up`] returns.
-    pub(super) way_up: &'a str,
+    /// The relative reference that [`path_to_root`] returns.
+    pub(super) path_to_root: &'a str,
 }
 
 /// Converts a result to an HTTP response.
@@ -139,7 +139,7 @@ pub(super) fn response(
     insert(CACHE_CONTROL, "no-store");
     insert(HeaderName::from_static(CORRELATION_HEADER), info.cid.as_str());
     if let Ok(ApiResponse { operation_id: Some(id), .. }) = result {
-        insert(LOCATION, &format!("{}operations/{id}", info.way_up));
+        insert(LOCATION, &format!("{}operations/{id}", info.path_to_root));
     }
     if let Ok(ApiResponse { is_replayed: true, .. }) = result {
         insert(REPLAYED_HEADER, "true");
@@ -172,6 +172,6 @@ mod tests {
     fn a_location_leads_up_to_where_the_paths_begin(#[case] route: &str, #[case] path: &str, #[case] up: usize) {
         let event = json!({ "rawPath": path, "requestContext": { "routeKey": route, "http": { "method": "GET" } } });
         let event: ApiGatewayRequest = serde_json::from_value(event).unwrap();
-        assert_eq!(way_up(&LambdaRequest::from(event).into()), "../".repeat(up));
+        assert_eq!(path_to_root(&LambdaRequest::from(event).into()), "../".repeat(up));
     }
 }

@@ -1,4 +1,4 @@
-//! Bulk headers: made once; batches opened, aborted and committed.
+//! Bulk headers, which are created once, and their batches, which are opened, aborted and committed.
 
 use std::collections::BTreeSet;
 
@@ -10,30 +10,30 @@ use super::{Store, StoreError, attribute, bulk_key, read, write};
 use crate::domain::bulk::{Bulk, MAX_BATCHES, MAX_ITEMS};
 use crate::domain::ids::{BulkId, OperationId, OrgId};
 
-/// What became of opening a batch.
+/// The result of opening a batch.
 #[derive(Debug)]
 pub enum Opened {
-    /// It is open, under the header's last batch number.
+    /// The batch is open. Its number is the header's `last_batch`.
     Yes {
-        /// The bulk.
+        /// The bulk after the batch was opened.
         bulk: Box<Bulk>,
-        /// The batches that were aborted.
+        /// The numbers of the aborted batches.
         aborted: BTreeSet<u32>,
     },
-    /// There is no such bulk.
+    /// The bulk does not exist.
     Unknown,
-    /// The bulk takes no more: it is being canceled, or has had all the batches it can have.
+    /// The bulk accepts no more batches: it is being canceled, or has reached the maximum number.
     Closed,
 }
 
-/// What became of committing a batch.
+/// The result of committing a batch.
 #[derive(Debug)]
 pub enum Committed {
-    /// Its items count.
+    /// The batch is committed, and its items count.
     Yes(Box<Bulk>),
-    /// Another request has aborted it: try again under another number.
+    /// Another request has aborted the batch. Try again under another number.
     Aborted,
-    /// The bulk takes no more: it is being canceled, or would hold too many items.
+    /// The bulk accepts no more items: it is being canceled, or would exceed the maximum.
     Closed,
 }
 
@@ -45,11 +45,11 @@ struct HeaderRow {
     aborted: BTreeSet<u32>,
 }
 
-/// Tries to abort batches while others are committed. Ours.
+/// Maximum attempts to abort batches while others are being committed. Our limit.
 const MAX_ABORTS: usize = 10;
 
 impl Store {
-    /// The bulk's header, read consistently.
+    /// Returns the bulk's header, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -67,7 +67,7 @@ impl Store {
         output.item.map(|item| read(CALL, item)).transpose()
     }
 
-    /// Puts a new bulk's header, which makes its items visible, unless it stands there already.
+    /// Puts a new bulk's header, which makes its items visible, unless the header exists already.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -79,7 +79,7 @@ impl Store {
         self.put_unless(CALL, item, "attribute_not_exists(pk)", &[]).await.map(|_| ())
     }
 
-    /// Hands out a new batch number.
+    /// Assigns a new batch number.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -103,8 +103,8 @@ impl Store {
         }
     }
 
-    /// Makes sure that these batches are never committed from now on, by one write for all; answers those of which that is
-    /// so: all but those that have been committed since the bulk was read.
+    /// Ensures that these batches are never committed from now on, with one write for all. Returns the batches for
+    /// which this holds: all but those that have been committed since the bulk was read.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -125,7 +125,7 @@ impl Store {
                 call: CALL,
                 key: bulk_key(org, &bulk.bulk_id),
                 update: "ADD aborted :set",
-                // None of them has been committed, because none at all has.
+                // If no batch at all has been committed since, none of these has.
                 condition: "attribute_exists(pk) AND batches = :committed",
                 names: Vec::new(),
                 values: vec![(":set", numbers(&open)), (":committed", numbers(&committed))],
@@ -139,7 +139,7 @@ impl Store {
         Err(StoreError::Conflict { call: CALL })
     }
 
-    /// Makes a batch's items visible, `added` of which no other batch brought in.
+    /// Makes a batch's items visible. `added` is the number of items that no other batch added.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -172,7 +172,7 @@ impl Store {
         };
         let HeaderRow { bulk, aborted } = read(CALL, item)?;
         Ok(if bulk.batches.contains(&batch) {
-            // The SDK repeated a call whose answer was lost.
+            // The SDK retried a call whose response was lost.
             Committed::Yes(Box::new(bulk))
         } else if aborted.contains(&batch) {
             Committed::Aborted
@@ -181,8 +181,8 @@ impl Store {
         })
     }
 
-    /// Seals the bulk, unless it is sealed already: no batch is committed from now on. Answers it as it is
-    /// then.
+    /// Seals the bulk, unless it is sealed already. From then on, no batch is committed. Returns the bulk's current
+    /// state.
     ///
     /// # Errors
     /// See [`StoreError`].

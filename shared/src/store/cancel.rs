@@ -1,4 +1,4 @@
-//! Cancels of a bulk: their items' and cards' conditional writes, the rows of their chunks, their end.
+//! Cancels of a bulk: the conditional writes to items and cards, and the rows of chunks.
 
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -17,30 +17,30 @@ use crate::domain::card::{Card, CardStatus, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OperationId, OrgId};
 use crate::domain::time::Timestamp;
 
-/// Calls that cancel items at the same time, of one chunk.
+/// Maximum concurrent calls that cancel items of one chunk.
 const CONCURRENT_CALLS: usize = 4;
 
-/// What is to be canceled.
+/// An item or a card to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// An item, if it is pending.
+    /// An item, which is canceled if it is pending.
     Item(ExternalId),
-    /// A card, if it is unbound.
+    /// A card, which is canceled if it is unbound.
     Card(CardId),
 }
 
-/// What came of canceling it.
+/// The result of canceling an item or a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ItemCancelResult {
-    /// It is canceled, by this call.
+    /// This call canceled it.
     Done,
-    /// The item is not pending; as it is now.
+    /// The item is not pending. Holds its current state.
     Item(BulkItem),
-    /// The card is not unbound; as it is now.
+    /// The card is not unbound. Holds its current state.
     Card(Card),
-    /// There is no row of the card.
+    /// The card has no row.
     NoCard,
-    /// Other transactions held it at every try.
+    /// Other transactions held the row at every attempt.
     Busy,
 }
 
@@ -57,7 +57,7 @@ struct ResultRow {
 }
 
 impl Store {
-    /// Cancels each of these that may be, on its own; answers what came of each, in their order.
+    /// Cancels each of these targets that can be canceled, independently. Returns a result for each, in their order.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -85,24 +85,24 @@ impl Store {
         let statements: Result<Vec<_>, _> =
             targets.iter().map(|target| self.cancellation(CALL, org, bulk, target, mark)).collect();
         let executed = self.batch_execute(CALL, &statements?).await?;
-        let mut cancellations = Vec::with_capacity(targets.len());
+        let mut results = Vec::with_capacity(targets.len());
         for (target, executed) in targets.iter().zip(executed) {
-            cancellations.push(match (target, executed) {
+            results.push(match (target, executed) {
                 (_, Executed::Done) => ItemCancelResult::Done,
                 (_, Executed::Busy) => ItemCancelResult::Busy,
                 (Target::Item(_), Executed::Refused(Some(row))) => ItemCancelResult::Item(read(CALL, row)?),
                 (Target::Card(_), Executed::Refused(Some(row))) => ItemCancelResult::Card(read(CALL, row)?),
-                // That there is no row is said for good, so it is not taken from an answer's silence.
+                // Reporting a missing row is final, so it is not inferred from a response without one.
                 (target, Executed::Refused(None)) => self.read_current(org, bulk, target).await?,
             });
         }
-        Ok(cancellations)
+        Ok(results)
     }
 
-    /// The item or the card as it is now, read consistently.
+    /// Returns the current state of the item or the card, read consistently.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such item: one that was found once never goes away.
+    /// Returns [`StoreError::Broken`] if the item does not exist. An item that was found once never disappears.
     pub async fn read_current(
         &self,
         org: &OrgId,
@@ -121,7 +121,7 @@ impl Store {
         }
     }
 
-    /// One write of one row on a condition: one unit, where a transaction's would be two.
+    /// Returns a statement that writes one row on a condition. It takes one write unit; a transaction would take two.
     fn cancellation(
         &self,
         call: &'static str,
@@ -152,7 +152,7 @@ impl Store {
             .map_err(|error| StoreError::broken(call, error))
     }
 
-    /// Puts the chunks of named items beside their operation. Put again, they are the same.
+    /// Puts the chunks of named items in the operation's partition. Putting them again changes nothing.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -174,10 +174,10 @@ impl Store {
         self.batch_put(CALL, rows?).await
     }
 
-    /// The chunks of named items, of which there must be so many, read consistently.
+    /// Returns the operation's `count` chunks of named items, read consistently.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there are fewer.
+    /// Returns [`StoreError::Broken`] if there are fewer.
     pub async fn named_chunks(
         &self,
         org: &OrgId,
@@ -193,7 +193,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.ids).collect())
     }
 
-    /// Returns how many chunks of named items are stored with the operation, read consistently.
+    /// Returns the number of chunks of named items stored with the operation, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -205,17 +205,17 @@ impl Store {
     ) -> Result<u32, StoreError> {
         const CALL: &str = "Query chunks";
         #[derive(Deserialize)]
-        struct Kept {
+        struct StoredRow {
             expires_at: i64,
         }
         let range = (chunk_sort_key(0), chunk_sort_key(u32::MAX));
-        let rows: Vec<Kept> = self.operation_rows(CALL, org, operation, range, None).await?;
-        // An older row is of an operation that expired, whose idempotency key was used again.
+        let rows: Vec<StoredRow> = self.operation_rows(CALL, org, operation, range, None).await?;
+        // An older row belongs to an expired operation, whose idempotency key was used again.
         let count = rows.iter().filter(|row| row.expires_at >= expires_at(accepted_at)).count();
         u32::try_from(count).map_err(|error| StoreError::broken(CALL, error))
     }
 
-    /// How far a chunk has come, read consistently, if that is stored.
+    /// Returns the stored state of a chunk, read consistently, if there is one.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -231,11 +231,11 @@ impl Store {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key)).consistent_read(true);
         let output = request.send().await.map_err(|error| StoreError::of(CALL, &error))?;
         let row: Option<ResultRow> = output.item.map(|item| read(CALL, item)).transpose()?;
-        // An older row is of an operation that expired, whose idempotency key was used again.
+        // An older row belongs to an expired operation, whose idempotency key was used again.
         Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.state))
     }
 
-    /// Stores that items of a chunk are held, unless it has come as far as that already.
+    /// Records that items of a chunk are held, unless this or a result is stored already.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -254,8 +254,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores what a chunk came to, unless that is stored already. Answers what is stored: the first one,
-    /// for ever.
+    /// Stores the result of a chunk, unless one is stored already. Returns the stored result, which never changes.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -287,11 +286,12 @@ impl Store {
         let mut item = write(call, state)?;
         item.extend(key);
         item.insert(EXPIRES_AT.to_owned(), expiry(accepted_at));
-        // See `chunk_state` about an older row.
+        // See `chunk_state` about older rows.
         self.put_unless(call, item, condition, &[(":mine", expiry(accepted_at))]).await
     }
 
-    /// What at most `limit` chunks came to, from this one on; the operation has so many.
+    /// Returns the results of at most `limit` chunks from number `from` on. `chunks` is the operation's number of
+    /// chunks.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -341,7 +341,8 @@ impl Store {
     }
 }
 
-/// Numbers of chunks are padded, so that their rows come in order: a bulk has at most 1,000.
+/// Returns the sort key of a chunk's row. The number is padded so that rows sort in order. A bulk has at most 1,000
+/// chunks.
 fn chunk_sort_key(number: u32) -> String {
     format!("CHUNK#{number:05}")
 }

@@ -1,4 +1,4 @@
-//! Card rows: read, bound, reissued.
+//! Rows of cards: read, bound and reissued.
 
 use super::change::{Change, Changed, reserved};
 use super::{Store, StoreError, attribute, card_key, read, retrying};
@@ -11,7 +11,7 @@ use crate::domain::ids::{CardId, OrgId};
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// The card, read consistently.
+    /// Returns the card, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -29,7 +29,7 @@ impl Store {
         output.item.map(|item| read(CALL, item)).transpose()
     }
 
-    /// Binds the card, and replaces the one that it is to replace, if the rules allow it and the
+    /// Binds the card, and replaces the reissued card if there is one. Does so only if the rules allow it and the
     /// operation has not done so before.
     ///
     /// # Errors
@@ -48,7 +48,8 @@ impl Store {
         }
     }
 
-    /// One conditional write: it does the bind, finds it done by this operation, or finds why not.
+    /// Makes one conditional write. Returns whether the bind was made now or earlier by this operation, or the reason
+    /// of its refusal.
     async fn bind_plain(
         &self,
         org: &OrgId,
@@ -71,12 +72,11 @@ impl Store {
         }
     }
 
-    /// Reads both cards, decides, and writes both in one transaction on the condition that they are
-    /// as they were read.
+    /// Reads both cards, decides, and writes both in one transaction, on condition that they are unchanged.
     ///
-    /// The two reads are not one: another copy of the message may change the cards between them, or have changed them, and
-    /// only one of them can be seen. So both are asked whether this operation has changed them, and if they do not agree
-    /// they are read again.
+    /// The two reads are separate. Another copy of the message may change the cards between them, so that only one of
+    /// the changes is visible. So both cards are checked for this operation's mark, and if they disagree, both are
+    /// read again.
     async fn reissue(
         &self,
         org: &OrgId,
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// UNBOUND → CREATED, with the mark.
+/// Returns the change from UNBOUND to CREATED, with the mark.
 fn bind_change(call: &'static str, org: &OrgId, card: CardId, mark: &Bound) -> Result<Change, StoreError> {
     Ok(Change {
         call,
@@ -125,7 +125,7 @@ fn bind_change(call: &'static str, org: &OrgId, card: CardId, mark: &Bound) -> R
     })
 }
 
-/// The card's status as read → its status once replaced, with the mark.
+/// Returns the change from the card's status as read to its status once replaced, with the mark.
 fn replace_change(
     call: &'static str,
     org: &OrgId,

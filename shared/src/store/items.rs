@@ -1,4 +1,4 @@
-//! A bulk's items: added, read in order, and given their cards.
+//! Items of a bulk: added, read in order, and linked to their cards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,26 +17,26 @@ use crate::domain::bulk::{BulkItem, ItemState, Range};
 use crate::domain::card::{Card, Mark};
 use crate::domain::ids::{BulkId, CardId, ExternalId, OrgId};
 
-/// Calls that add items at the same time, of one request.
+/// Maximum concurrent calls that add items for one request.
 const CONCURRENT_CALLS: usize = 4;
-/// Items read for each one that was named, before the rest is asked for by keys.
+/// Items read for each requested one, before the rest is read by key.
 const READ_FOR_EACH: usize = 4;
-/// Cards issued in one transaction: each is two writes of at most 100 (AWS limit). Fewer than fit,
-/// because one conflict cancels them all.
+/// Cards issued in one transaction. Each takes two of the 100 writes that AWS permits. The number is lower, because
+/// one conflict cancels the whole transaction.
 pub const CARDS_PER_TRANSACTION: usize = 25;
 
-/// Some of a bulk's items, in the order of their external IDs.
+/// A page of a bulk's items, in the order of their external IDs.
 #[derive(Debug)]
 pub struct ItemPage {
-    /// The items, of whatever batches.
+    /// The items, of any batch.
     pub items: Vec<BulkItem>,
-    /// Whether more may follow.
+    /// True if more items may follow.
     pub more: bool,
 }
 
 impl Store {
-    /// Adds items under this batch, 25 to a call, and never over an item that is there. Answers those
-    /// that were.
+    /// Adds items to this batch, 25 in a call, and never overwrites an existing item. Returns the IDs that exist
+    /// already.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -73,7 +73,8 @@ impl Store {
         Ok(present)
     }
 
-    /// PartiQL's INSERT refuses a row that is there; a put would erase it, and its card.
+    /// Returns the statement that adds an item. PartiQL's INSERT rejects a row that exists; a put would overwrite it
+    /// and its card.
     fn insertion(
         &self,
         call: &'static str,
@@ -96,7 +97,7 @@ impl Store {
             .map_err(|error| StoreError::broken(call, error))
     }
 
-    /// The items of these IDs that are there.
+    /// Returns the existing items with these IDs.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -106,7 +107,7 @@ impl Store {
         self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
-    /// The cards of these IDs that are there.
+    /// Returns the existing cards with these IDs.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -116,7 +117,7 @@ impl Store {
         self.batch_get(CALL, keys).await?.into_iter().map(|item| read(CALL, item)).collect()
     }
 
-    /// Takes a pending item over from an aborted batch; `false` if it is not of that batch any more.
+    /// Takes over a pending item from an aborted batch. Returns `false` if the item no longer belongs to that batch.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -137,7 +138,7 @@ impl Store {
         Ok(matches!(self.change(change).await?, Changed::Yes(_)))
     }
 
-    /// At most `limit` items after this one, or from the first, read consistently.
+    /// Returns at most `limit` items that follow `after`, or the first ones, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -166,15 +167,15 @@ impl Store {
         Ok(ItemPage { items: read_all(CALL, output.items)?, more })
     }
 
-    /// The range's items, read consistently.
+    /// Returns the range's items, read consistently.
     ///
     /// # Errors
-    /// [`StoreError::Unexpected`] if they are not as many as the range says: items never go away.
+    /// Returns [`StoreError::Unexpected`] if their number differs from the range's, because items never disappear.
     pub async fn items_of(&self, org: &OrgId, bulk: &BulkId, range: &Range) -> Result<Vec<BulkItem>, StoreError> {
         const CALL: &str = "Query range";
         let query = self.query_items(org, bulk, &range.first, &range.last).consistent_read(true);
         let mut pages = query.into_paginator().send();
-        // No more room than there are items: how many there should be is only what a message says.
+        // The capacity is not reserved from `range.items`, which is only a message's claim.
         let mut items = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| StoreError::of(CALL, &error))?;
@@ -188,10 +189,10 @@ impl Store {
         }
     }
 
-    /// The items of these IDs, which are in order, that are in these batches.
+    /// Returns the items with these IDs that are in these batches. The IDs must be in order.
     ///
-    /// What stands between the first and the last of them is read first, if it is not much more than what is
-    /// asked for: a row read so costs a tenth of a row that is asked for by its key.
+    /// First reads the rows between the first and the last ID, up to a small multiple of the number requested. A row
+    /// read this way costs a tenth of a row read by its key.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -211,7 +212,7 @@ impl Store {
         let named = |item: &BulkItem| batches.contains(&item.batch) && ids.binary_search(&item.external_id).is_ok();
         let mut items: BTreeMap<ExternalId, BulkItem> = BTreeMap::new();
         items.extend(page.into_iter().filter(named).map(|item| (item.external_id.clone(), item)));
-        // What was not reached; and what seems to be missing may be newer than the read.
+        // These were not reached, or they may be newer than the read.
         let open: Vec<ExternalId> = ids.iter().filter(|id| !items.contains_key(id)).cloned().collect();
         let others = self.items(org, bulk, &open).await?;
         items.extend(others.into_iter().filter(named).map(|item| (item.external_id.clone(), item)));
@@ -228,7 +229,7 @@ impl Store {
             .expression_attribute_values(":last", AttributeValue::S(item_sort_key(last)))
     }
 
-    /// Takes `count` card IDs that nobody ever had; answers the first of them.
+    /// Takes `count` card IDs that were never used, and returns the first of them.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -242,7 +243,7 @@ impl Store {
             call: CALL,
             key: card_counter_key(org),
             update: "ADD #last :count",
-            // Made when it is missing. The cap keeps IDs below 2^53 (contract).
+            // The counter is created if it is missing. The cap leaves IDs below 2^53 (contract).
             condition: "attribute_not_exists(#last) OR #last < :cap",
             names: reserved(&["last"]),
             values: vec![
@@ -256,10 +257,10 @@ impl Store {
         }
     }
 
-    /// Issues these cards: each new card's row, and its item's link to it, together; all or none.
+    /// Issues these cards: each card's row and its item's link to it, all in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if an item is not pending any more, or a card stands there already.
+    /// Returns [`StoreError::Conflict`] if an item is no longer pending, or a card exists already.
     pub async fn issue(
         &self,
         org: &OrgId,

@@ -1,10 +1,10 @@
-//! The table: rows, keys, and the conditional writes that make each effect happen once.
+//! The DynamoDB table: its rows, keys, and the conditional writes that make each effect happen once.
 //!
-//! One table. Every partition key starts with the organisation, which comes from the token and has a
-//! fixed form; text from clients is only ever the tail of a key. So no ID, whatever its characters,
-//! can address another tenant's row or imitate another kind of row.
+//! There is one table. Every partition key starts with the organisation, which comes from the token and has a fixed
+//! form. Text from clients is only ever the end of a key. So no ID, whatever its characters, can address another
+//! tenant's row or imitate another kind of row.
 //!
-//! What a write means is decided here; whether it is allowed is decided in [`crate::domain`].
+//! This module defines what each write does. [`crate::domain`] decides whether it is allowed.
 
 mod batch;
 mod bulks;
@@ -37,55 +37,53 @@ pub use operations::Recorded;
 pub use progress::Counts;
 pub use rows::{Row, RowKey, RowPage, keyed};
 
-/// A row as DynamoDB has it.
+/// A row in DynamoDB's form.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// The table, through one client.
+/// The table and its client.
 #[derive(Debug, Clone)]
 pub struct Store {
     client: Client,
     table: String,
 }
 
-/// Why the table did not do as asked. A condition that does not hold is not an error but an answer.
+/// The reasons why a call to the table failed. A condition that does not hold is not an error but a result.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another transaction holds the rows, they changed between read and write, or they are throttled: try
-    /// again at once.
+    /// Another transaction holds the rows, they changed between read and write, or they are throttled. Retry at once.
     #[error("DynamoDB {call}: the rows are busy")]
     Conflict {
-        /// The call.
+        /// The name of the call.
         call: &'static str,
     },
-    /// It may work later: throttled, out of reach, too slow.
+    /// A retry may succeed later: the call was throttled, timed out, or did not reach DynamoDB.
     #[error("DynamoDB {call}: {reason}")]
     Retry {
-        /// The call.
+        /// The name of the call.
         call: &'static str,
-        /// What DynamoDB or the SDK said.
+        /// The message of DynamoDB or the SDK.
         reason: String,
     },
-    /// The rows say what cannot be, unless they were not all to be seen yet.
+    /// The rows contradict each other, unless some were not visible yet.
     #[error("DynamoDB {call}: {reason}")]
     Unexpected {
-        /// The call.
+        /// The name of the call.
         call: &'static str,
-        /// What cannot be.
+        /// The contradiction that was found.
         reason: &'static str,
     },
-    /// It will never work: a bug, or a row that cannot be read.
+    /// A retry can never succeed: there is a bug, or a row is unreadable.
     #[error("DynamoDB {call}: {reason}")]
     Broken {
-        /// The call.
+        /// The name of the call.
         call: &'static str,
-        /// What DynamoDB, the SDK or the row's reader said.
+        /// The message of DynamoDB, the SDK or the row's deserializer.
         reason: String,
     },
 }
 
-/// Codes that say the request itself is wrong; every other is worth another try. Even a missing
-/// permission or table: an operator mends those, and until then no message may be given up at its first
-/// delivery.
+/// Codes that mean that the request itself is wrong. Every other error is retried, even a missing permission or
+/// table: an operator can fix those, and until then no message may be dead-lettered at its first delivery.
 const FINAL_CODES: [&str; 4] = [
     "ItemCollectionSizeLimitExceeded",
     "ItemCollectionSizeLimitExceededException",
@@ -111,7 +109,7 @@ impl StoreError {
         if FINAL_CODES.contains(&code) { Self::broken(call, reason) } else { Self::Retry { call, reason } }
     }
 
-    /// A transaction that was canceled for other reasons than a condition or a conflict.
+    /// Returns the error for a transaction that was canceled for reasons other than a condition or a conflict.
     fn canceled(call: &'static str, codes: &[&str]) -> Self {
         let reason = format!("canceled: {}", codes.join(", "));
         if codes.iter().any(|code| FINAL_CODES.contains(code)) {
@@ -126,22 +124,22 @@ impl StoreError {
     }
 }
 
-/// The attribute that DynamoDB deletes expired rows by.
+/// The attribute by which DynamoDB deletes expired rows (TTL).
 const EXPIRES_AT: &str = "expires_at";
 
-/// What is said of an operation that is updated and has no row: it is never made by an update.
+/// Error message for an update to an operation without a row. Updates never create one.
 const GONE: &str = "the operation has no row";
 
-/// Tries of something whose rows are held by another transaction, or changed between read and write.
-/// After the last the message goes back to its queue.
+/// Maximum attempts when another transaction holds the rows, or they changed between read and write. After the last
+/// attempt, the message returns to its queue.
 const CONFLICT_ATTEMPTS: u32 = 6;
-/// Longest wait before the second try; doubled for each further one, and drawn at random below that.
+/// Maximum wait before the second attempt. It doubles with each attempt, and the actual wait is random.
 const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
-/// Tries again at once, a few times, what ends in a [`StoreError::Conflict`].
+/// Runs an attempt, and repeats it at once, a few times, while it returns [`StoreError::Conflict`].
 ///
 /// # Errors
-/// Those of the last try.
+/// Returns the error of the last attempt.
 pub async fn retrying<T, Try>(mut attempt: impl FnMut() -> Try) -> Result<T, StoreError>
 where
     Try: Future<Output = Result<T, StoreError>>,
@@ -155,14 +153,14 @@ where
     attempt().await
 }
 
-/// Waits for a random part of `longest`, doubled for every attempt after the first.
+/// Waits for a random part of `longest`, which doubles with each attempt after the first.
 async fn wait_at_random(longest: Duration, attempt: u32) {
     let longest = longest * 2_u32.pow(attempt - 1);
     tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
 }
 
 impl Store {
-    /// The table of this name.
+    /// Creates a store for the table of this name.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
@@ -183,7 +181,7 @@ fn operation_key(org: &OrgId, operation: OperationId) -> Item {
     key(operation_partition(org, operation), "OP")
 }
 
-/// Holds the operation's row, and those of its chunks.
+/// Returns the partition of the operation's row and of its chunks' rows.
 fn operation_partition(org: &OrgId, operation: OperationId) -> String {
     format!("{org}#OP#{operation}")
 }
@@ -207,7 +205,7 @@ fn item_sort_key(item: &ExternalId) -> String {
     format!("{ITEM_PREFIX}{item}")
 }
 
-/// The counter that card IDs are taken from.
+/// Returns the key of the counter that card IDs are taken from.
 fn card_counter_key(org: &OrgId) -> Item {
     key(format!("{org}#COUNTER"), "CARD")
 }
@@ -217,7 +215,7 @@ fn key(pk: String, sk: &str) -> Item {
 }
 
 fn read<T: DeserializeOwned>(call: &'static str, item: Item) -> Result<T, StoreError> {
-    // The error's own text may quote the row.
+    // The error's own text may quote the row, so it is dropped.
     serde_dynamo::from_item(item).map_err(|_| StoreError::broken(call, "unreadable row"))
 }
 

@@ -1,4 +1,4 @@
-//! Operation rows: put if absent, ended once.
+//! Rows of operations: put if absent, and ended once.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
@@ -10,12 +10,12 @@ use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState};
 use crate::domain::time::Timestamp;
 
-/// What became of recording an operation.
+/// The result of recording an operation.
 #[derive(Debug)]
 pub enum Recorded {
-    /// It is new.
+    /// The operation is new.
     New,
-    /// One of its ID stood there already: a repeated request, or this call's own earlier try.
+    /// An operation with the same ID exists: from an earlier request, or from an earlier attempt of this call.
     Existing(Box<Operation>),
 }
 
@@ -32,7 +32,7 @@ struct OutcomeRow {
 }
 
 impl Store {
-    /// The operation, read consistently; `None` if there is none or it has expired by `now`.
+    /// Returns the operation, read consistently, or `None` if it does not exist or has expired by `now`.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -56,7 +56,7 @@ impl Store {
         Ok(row.filter(|row| row.expires_at > now.epoch_seconds()).map(|row| row.operation))
     }
 
-    /// Records the operation unless one of its ID stands there and has not expired by `now`.
+    /// Records the operation unless one with its ID exists that has not expired by `now`.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -72,11 +72,11 @@ impl Store {
         }
     }
 
-    /// Ends a bind operation with this outcome, unless it has one already. Answers the outcome that is
-    /// stored: the first one, for ever.
+    /// Ends a bind operation with this outcome, unless it has ended already. Returns the stored outcome, which never
+    /// changes.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation (it is updated, never made, here).
+    /// Returns [`StoreError::Broken`] if the operation does not exist. This method updates it and never creates it.
     pub async fn end_bind(
         &self,
         org: &OrgId,
@@ -107,7 +107,7 @@ impl Store {
         }
     }
 
-    /// Ends an operation that was done within its request. Of use to its idempotency key alone.
+    /// Ends an operation that was completed within its request. Only its idempotency key needs this.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -125,7 +125,7 @@ impl Store {
                 (":at", attribute(CALL, now)?),
             ],
         };
-        // One that has ended before is as good.
+        // A condition that does not hold means that the operation has ended already.
         self.change(change).await.map(|_| ())
     }
 }

@@ -1,7 +1,7 @@
-//! What an operation's own rows say of its orders: a set of those that were asked for, and a set of those that ended.
+//! An operation's own record of its orders: a set of requested orders, and a set of ended ones.
 //!
-//! A member of a set is there once, however often it is written: nothing is counted twice. An order that has ended may be
-//! in both sets, if a late copy of its message came last; the end counts.
+//! Writing a member to a set again has no effect, so no order is counted twice. An ended order may be in both sets if
+//! a late copy of its message came last. The end takes precedence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::domain::order::progress::{PARTS, Stage, part_of};
 use crate::domain::order::{CancellationCode, OrderRef};
 use crate::domain::time::Timestamp;
 
-/// One of the rows.
+/// A row with the notes of some of the operation's orders.
 #[derive(Deserialize)]
 struct Part {
     #[serde(default)]
@@ -28,8 +28,8 @@ struct Part {
 }
 
 impl Store {
-    /// Notes beside the operation how far an order's cancellation has come, as the order says it. Noted again, it changes
-    /// nothing.
+    /// Records with the operation how far an order's cancellation has come, according to the order. Recording it
+    /// again changes nothing.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -64,11 +64,12 @@ impl Store {
         let key =
             key(operation_partition(org, operation.operation_id), &sort_key(operation, part_of(operation, order)));
         let change = Change { call: CALL, key, update, condition, names: Vec::new(), values };
-        // One that is noted is as good.
+        // A condition that does not hold means that the note exists already.
         self.change(change).await.map(|_| ())
     }
 
-    /// How far the operation's orders have come, read consistently; those whose messages are on the way are left out.
+    /// Returns the progress of the operation's orders, read consistently. Orders whose messages are still in the
+    /// queue are missing.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -89,12 +90,13 @@ impl Store {
     }
 }
 
-/// An idempotency key that is used again makes an operation of the same ID, accepted at another time: each has rows of its own.
+/// Returns the sort key of a row of notes. An idempotency key used again after it expired yields the same operation
+/// ID with another time of acceptance, and each acceptance has its own rows.
 fn sort_key(operation: Acceptance, part: u32) -> String {
     format!("ORDERS#{}#{part:02}", operation.accepted_at)
 }
 
-/// What a note calls an outcome. The letters are stored: never change one.
+/// Returns the letter for an outcome in a note. The letters are stored: never change one.
 const fn letter(code: CancellationCode) -> char {
     match code {
         CancellationCode::Canceled => 'C',
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_read_as_it_is_written() {
+    fn a_written_note_can_be_read() {
         let at = Timestamp::of_epoch_milliseconds(1_795_000_000_123).unwrap();
         let uid = "6269c403-5b9f-47dd-b8c3-7ecbef8f686d".parse().unwrap();
         for order in [OrderRef::Domestic(i32::MIN), OrderRef::Domestic(7), OrderRef::International(uid)] {
@@ -144,8 +146,8 @@ mod tests {
                 assert_eq!(end_of(&note), Some((order, Stage::Ended { code, at })));
             }
         }
-        for odd in ["", "7", "7 C", "7 X 1", "7 C x", "x C 1", "7 C 999999999999999999"] {
-            assert_eq!(end_of(odd), None, "{odd:?}");
+        for invalid in ["", "7", "7 C", "7 X 1", "7 C x", "x C 1", "7 C 999999999999999999"] {
+            assert_eq!(end_of(invalid), None, "{invalid:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Orders, and what came of their cancellations.
+//! Orders, and the outcomes of their cancellations.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::domain::order::{
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// The orders of these that are there, read consistently.
+    /// Returns the existing orders among these, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -33,11 +33,12 @@ impl Store {
         Ok(self.orders(org, std::slice::from_ref(order)).await?.remove(order))
     }
 
-    /// Has the order's cancellation pending for this operation, if it can be canceled, and notes what came of it;
-    /// or finds what came of it before. Answers the order with that note; an order that has too many gets none.
+    /// Makes this operation the order's pending cancellation, if the order can be canceled, and stores the outcome
+    /// unless one is stored already. Returns the order with the outcome. An order that already holds the maximum
+    /// number of outcomes stores none.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such order: one that was found once never goes away.
+    /// Returns [`StoreError::Broken`] if the order does not exist. An order that was found once never disappears.
     pub async fn request_cancellation(
         &self,
         org: &OrgId,
@@ -65,7 +66,8 @@ impl Store {
             Changed::No(None) => return Err(StoreError::broken(CALL, "the order has no row")),
         };
         if found.is_pending_for_another_of(operation, note.accepted_at) {
-            // What becomes of this one depends on that one's end, and a note of it would take that one's place.
+            // This operation's outcome depends on the end of the pending one, and a note about it would overwrite
+            // that one's note.
             let reason = "a cancellation that the key asked for before it expired is pending".to_owned();
             return Err(StoreError::Retry { call: CALL, reason });
         }
@@ -82,11 +84,12 @@ impl Store {
         }
     }
 
-    /// Notes that a repetition of a request to cancel orders may send its messages, too, if they are not known to be sent.
-    /// From then on nobody can say that one of them was not. Answers the operation as it is then.
+    /// Records that a duplicate of a cancel request may also send its messages, if they are not known to be sent.
+    /// From then on, no copy of the request can report that a message was not sent. Returns the operation's new
+    /// state.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn note_repeated(&self, org: &OrgId, operation: OperationId) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation repeated";
         let change = Change {
@@ -103,25 +106,25 @@ impl Store {
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Records that the messages of a request to cancel orders are sent, what the client is told, and which orders
-    /// it is about; unless another copy of the request did so before, or, if any was not sent, may be sending it. Answers
-    /// what is recorded then.
+    /// Records that the messages of a request to cancel orders are sent, with the entries' statuses for the response,
+    /// and the orders. Does nothing if another copy of the request has recorded this before. If any message was not
+    /// sent, also does nothing if another copy may be sending it. Returns the operation's current state.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
-    pub async fn set_told(
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
+    pub async fn set_entry_statuses(
         &self,
         org: &OrgId,
         operation: OperationId,
         orders: &[OrderRef],
-        told: &str,
+        entry_statuses: &str,
         all_sent: bool,
     ) -> Result<Operation, StoreError> {
-        const CALL: &str = "UpdateItem operation told";
+        const CALL: &str = "UpdateItem operation entry statuses";
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "SET orders = :orders, told = :told, #state = :running",
+            update: "SET orders = :orders, told = :statuses, #state = :running",
             condition: if all_sent {
                 "#state = :pending"
             } else {
@@ -130,7 +133,7 @@ impl Store {
             names: reserved(&["state"]),
             values: vec![
                 (":orders", attribute(CALL, orders)?),
-                (":told", attribute(CALL, told)?),
+                (":statuses", attribute(CALL, entry_statuses)?),
                 (":pending", attribute(CALL, OperationState::Pending)?),
                 (":running", attribute(CALL, OperationState::Running)?),
             ],
@@ -138,10 +141,10 @@ impl Store {
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Applies a change of the order system's. Answers the order after it.
+    /// Applies a change from the order system. Returns the order after the change.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the order changed in between.
+    /// Returns [`StoreError::Conflict`] if the order changed in the meantime.
     pub async fn apply_change(&self, org: &OrgId, change: &OrderChange, now: Timestamp) -> Result<Order, StoreError> {
         const CALL: &str = "PutItem order";
         let before = self.order(org, &change.order).await?;
@@ -151,7 +154,7 @@ impl Store {
         }
         let mut row = write(CALL, &after)?;
         row.extend(order_key(org, &change.order));
-        // Only if it is as it was read: what it was pending for, and every entry, count too.
+        // The row must be the one that was read: its pending cancellation and all its entries count too.
         let (condition, values) = match &before {
             None => ("attribute_not_exists(pk)", Vec::new()),
             Some(before) => (
@@ -169,7 +172,8 @@ impl Store {
     }
 }
 
-/// Notes what came of an operation's cancellation, unless that is noted, or the order has too many notes.
+/// Returns the change that stores the outcome of an operation's cancellation, unless it is stored already or the
+/// order holds the maximum number.
 fn note_change(
     call: &'static str,
     org: &OrgId,

@@ -1,4 +1,4 @@
-//! Persons, and how often their PINs were guessed wrong.
+//! Persons, and the wrong PINs counted against them.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,14 @@ use crate::domain::order::PersonId;
 use crate::domain::person::{LOCK_SECONDS, MAX_TRIES, MAX_WRONG_AN_HOUR, Person, Verdict, hour_expires_at, hour_of};
 use crate::domain::time::Timestamp;
 
-/// As long as fewer wrong PINs came in a row.
-const MAY_BE_TOLD: &str = "attribute_exists(pk) AND (attribute_not_exists(wrong) OR size(wrong) < :most)";
-/// The same, of a try that has not been written.
+/// Condition for reporting whether a PIN is right: fewer than the maximum of wrong PINs in a row.
+const MAY_BE_REPORTED: &str = "attribute_exists(pk) AND (attribute_not_exists(wrong) OR size(wrong) < :most)";
+/// The same condition, for an attempt that has not been counted.
 const COUNTS: &str = "attribute_exists(pk) AND \
                       (attribute_not_exists(wrong) OR (size(wrong) < :most AND NOT contains(wrong, :id)))";
 
 impl Store {
-    /// The persons of these who have a row, read consistently.
+    /// Returns the persons that have a row, read consistently.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -30,7 +30,7 @@ impl Store {
         rows.into_iter().map(|row| read(CALL, row).map(|person: Person| (person.creator_id, person))).collect()
     }
 
-    /// Puts the person's row, whatever stood there.
+    /// Puts the person's row, and replaces any existing one.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -42,12 +42,14 @@ impl Store {
         put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
     }
 
-    /// Counts these tries of an organisation's PINs in its hour, whether they are right or not. Answers whether they may be
-    /// judged: not if the hour has no room for all of them. Those that are told to be right are taken out again
-    /// ([`Self::uncount_tries`]), and no others: so what an hour has room for does not depend on whether a PIN is right of
-    /// which nothing is told. A try counts once, by its ID.
+    /// Counts these PIN attempts against the organisation's limit for the current hour, whether the PINs are right or
+    /// wrong. Returns whether they may be verified, which is false if the hour has no room for all of them.
     ///
-    /// If the answer is lost and the call is made again, the tries themselves may have taken the room; nothing is told then.
+    /// Only attempts that are reported as right are uncounted ([`Self::uncount_tries`]). So the remaining room
+    /// reveals nothing about a PIN whose result is not reported. An attempt counts once, by its ID.
+    ///
+    /// If a response is lost and the call is repeated, these attempts themselves may have used the room. Then no
+    /// result is reported.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -60,7 +62,7 @@ impl Store {
         Ok(matches!(counted, Changed::Yes(_)))
     }
 
-    /// Takes tries that were told to be right out of the hour in which they were counted.
+    /// Removes attempts that were reported as right from the hour in which they were counted.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -69,9 +71,9 @@ impl Store {
         self.change(change).await.map(|_| ())
     }
 
-    /// Writes the verdict on a PIN that was verified already; answers what may be said of it. A wrong one is known by this
-    /// ID, and counts once. However many are verified at once, no more than [`MAX_TRIES`] wrong ones are told apart from
-    /// right ones before each lock, and each lock in a row lasts longer.
+    /// Records the result of a PIN verification, and returns the verdict to report. A wrong attempt is identified by
+    /// its ID and counts once. However many attempts run at once, at most [`MAX_TRIES`] wrong ones are reported as
+    /// wrong before each lock. Each lock in a row lasts longer than the one before.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -88,13 +90,13 @@ impl Store {
             Change { call: CALL, key: person_key(org, person.creator_id), update, condition, names: Vec::new(), values }
         };
         if person.lock_has_ended(now) {
-            // That lock and no later one, so that it ends once.
+            // The condition names this lock and no later one, so that the lock ends only once.
             let condition = "size(wrong) >= :most AND locked_until = :ended";
             let values = vec![(":ended", number(person.locked_until)), (":next", number(person.next_lock_seconds()))];
             self.change(change("REMOVE wrong SET lock_seconds = :next", condition, values)).await?;
         }
         let Some(id) = wrong else {
-            return Ok(match self.change(change("REMOVE wrong, lock_seconds", MAY_BE_TOLD, Vec::new())).await? {
+            return Ok(match self.change(change("REMOVE wrong, lock_seconds", MAY_BE_REPORTED, Vec::new())).await? {
                 Changed::Yes(_) => Verdict::Right,
                 Changed::No(_) => Verdict::Locked,
             });
@@ -105,11 +107,11 @@ impl Store {
             (":now", number(now.epoch_seconds())),
             (":first", number(LOCK_SECONDS)),
         ];
-        // How long it is locked is the row's to say: what was read may be of the lock before.
+        // The row determines the duration of the lock, because `person` may have been read before the current lock.
         let update = "ADD wrong :try SET locked_until = if_not_exists(lock_seconds, :first) + :now";
         match self.change(change(update, COUNTS, values)).await? {
             Changed::Yes(_) => Ok(Verdict::Wrong),
-            // It was counted before: this call's own earlier try, or the same request sent twice.
+            // The attempt was counted before: by an earlier attempt of this call, or by a duplicate of this request.
             Changed::No(Some(row)) if read::<Person>(CALL, row.clone())?.wrong.contains(id) => Ok(Verdict::Wrong),
             Changed::No(_) => Ok(Verdict::Locked),
         }

@@ -1,4 +1,4 @@
-//! Operations on a whole bulk: planned once, counted off chunk by chunk, ended once.
+//! Operations on a whole bulk: planned once, completed chunk by chunk, and ended once.
 
 use std::collections::BTreeSet;
 
@@ -15,26 +15,27 @@ use crate::domain::ids::{BulkId, OperationId, OrgId};
 use crate::domain::operation::{Operation, OperationState, Progress, Subject};
 use crate::domain::time::Timestamp;
 
-/// What an operation did to the items of a chunk.
+/// The number of a chunk's items, by the operation's effect on them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// All of them.
+    /// All items of the chunk.
     pub items: u32,
-    /// Those that it changed.
+    /// Items that the operation changed.
     pub changed: u32,
-    /// Those of them that it canceled before they had a card.
+    /// Changed items that it canceled before they had a card.
     pub blank: u32,
-    /// Those that it was refused.
+    /// Items that it could not change.
     pub failed: u32,
 }
 
 impl Store {
-    /// Begins this operation, which was PENDING when it was read: fixes the batches that it is about, and notes on the
-    /// bulk's header that it is under way, together. Returns it as it is then; if another delivery has begun it, as that
-    /// did.
+    /// Marks this operation as running; it was PENDING when it was read. In one transaction, it fixes the operation's
+    /// batches and records on the bulk's header that the operation is running. Returns the operation's new state, or
+    /// the state that another delivery wrote.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the rows are held by others; [`StoreError::Broken`] if it is no operation on a bulk.
+    /// Returns [`StoreError::Conflict`] if other transactions hold the rows, and [`StoreError::Broken`] if the
+    /// operation is not about a bulk.
     pub async fn mark_running(
         &self,
         operation: &Operation,
@@ -87,10 +88,11 @@ impl Store {
         .map(|other| other.unwrap_or(begun))
     }
 
-    /// Notes how far the operation is planned, unless it is planned as far already. Answers the operation as it is then.
+    /// Records how far the operation is planned, unless it is planned that far already. Returns the operation's
+    /// current state.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn note_planned(
         &self,
         org: &OrgId,
@@ -109,10 +111,10 @@ impl Store {
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Notes how many chunks there are, with how many items; all their messages are sent.
+    /// Records the number of chunks and of their items, once all their messages are sent.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn set_chunks(
         &self,
         org: &OrgId,
@@ -132,29 +134,30 @@ impl Store {
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Forgets how far a running operation is planned, so that its plan begins anew. What is done stays done. An operation
-    /// that does not run is left alone, and so is one that is complete: somebody may be about to end it. Answers the
-    /// operation as it is then.
+    /// Removes a running operation's plan, so that planning starts again. Completed chunks stay completed. The method
+    /// leaves an operation alone that is not running, or whose chunks are all complete, because a delivery may be
+    /// about to end it. Returns the operation's current state.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn forget_plan(&self, org: &OrgId, operation: OperationId) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation forget plan";
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
             update: "REMOVE planned, chunks, items_total",
-            condition: "#state = :running AND (attribute_not_exists(chunks) OR attribute_not_exists(done) OR size(done) < chunks)",
+            condition: "#state = :running AND \
+                        (attribute_not_exists(chunks) OR attribute_not_exists(done) OR size(done) < chunks)",
             names: reserved(&["state"]),
             values: vec![(":running", attribute(CALL, OperationState::Running)?)],
         };
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Counts a chunk off, once.
+    /// Records that a chunk is complete, and adds its counts, once.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn complete_chunk(
         &self,
         org: &OrgId,
@@ -162,12 +165,13 @@ impl Store {
         chunk: u32,
         counts: Counts,
     ) -> Result<Operation, StoreError> {
-        const CALL: &str = "UpdateItem operation count off";
+        const CALL: &str = "UpdateItem operation complete chunk";
         let Counts { items, changed, blank, failed } = counts;
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "ADD done :set, items_done :items, items_changed :changed, items_blank :blank, items_failed :failed",
+            update: "ADD done :set, items_done :items, items_changed :changed, items_blank :blank, \
+                     items_failed :failed",
             condition: "attribute_exists(pk) AND NOT contains(done, :chunk)",
             names: Vec::new(),
             values: vec![
@@ -182,8 +186,8 @@ impl Store {
         updated_or_current(CALL, self.change(change).await?)
     }
 
-    /// Ends a start that is complete, and counts its cards on the bulk's header, together and once. Of the batches that it
-    /// was about, no item is pending any more.
+    /// Ends a start that is complete, and counts its cards on the bulk's header, once, in one transaction. From then
+    /// on, no item of its batches is pending.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -212,11 +216,12 @@ impl Store {
         self.transact(CALL, writes).await
     }
 
-    /// Ends a cancel that is complete, and writes on the bulk's header what it came to: together, once, and only if what
-    /// that was made of is as it was read. `after` is the bulk once the cancel is done.
+    /// Ends a cancel that is complete, and writes its result on the bulk's header, once, in one transaction. The
+    /// result is written only if the header is still as it was read (`before`). `after` is the bulk once the cancel
+    /// is done.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the header has changed, or the operation has ended.
+    /// Returns [`StoreError::Conflict`] if the header has changed, or the operation has ended.
     pub async fn end_cancel(
         &self,
         org: &OrgId,
@@ -256,12 +261,13 @@ impl Store {
         self.transact(CALL, vec![end.in_transaction(self)?, header.in_transaction(self)?]).await
     }
 
-    /// Makes sure that the end of an operation, as another delivery wrote it, can be seen on the bulk's header as well:
-    /// whoever is told of the end may look there. `DynamoDB` shows the rows of a transaction one by one, and refuses to read
-    /// them together until all can be seen (API reference of `TransactGetItems`).
+    /// Ensures that the end of an operation, written by another delivery, is also visible on the bulk's header,
+    /// because a subscriber may read the header when it receives the event. `DynamoDB` makes the rows of a
+    /// transaction visible one by one. It rejects reading them together until all are visible (API reference of
+    /// `TransactGetItems`).
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if it cannot be seen yet.
+    /// Returns [`StoreError::Conflict`] if the end is not visible yet.
     pub async fn see_end(&self, org: &OrgId, operation: OperationId, bulk: &BulkId) -> Result<(), StoreError> {
         const CALL: &str = "TransactGetItems end";
         let get = |key| {
@@ -279,10 +285,10 @@ impl Store {
         }
     }
 
-    /// Ends an operation that found its bulk sealed, with so many items, before it could begin.
+    /// Ends an operation that found its bulk sealed before it could start. `items` is the bulk's number of items.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if there is no such operation.
+    /// Returns [`StoreError::Broken`] if the operation does not exist.
     pub async fn refuse(
         &self,
         org: &OrgId,
@@ -308,7 +314,7 @@ impl Store {
     }
 }
 
-/// RUNNING → SUCCEEDED.
+/// Returns the change of an operation's state from RUNNING to SUCCEEDED.
 pub(super) fn end_running(
     call: &'static str,
     org: &OrgId,
@@ -329,7 +335,7 @@ pub(super) fn end_running(
     })
 }
 
-/// The operation as it is now, whether or not the change was (still) to be done.
+/// Returns the operation's current state, whether or not the change was made.
 pub(super) fn updated_or_current(call: &'static str, changed: Changed) -> Result<Operation, StoreError> {
     match changed {
         Changed::Yes(item) | Changed::No(Some(item)) => read(call, item),

@@ -1,9 +1,11 @@
-//! Nothing but features of dependencies, the same for whatever is built.
+//! An empty crate that unifies the features of dependencies across all builds.
 //!
-//! Cargo builds a dependency with the features that the selected packages want. So `./infra/local/up`, a test and
-//! `cargo check -p bind-card` would each want the same crate with other features, and each compile it, and all that
-//! depends on it, anew. `shared` depends on this package, and thereby all functions do: they always have what the tests
-//! have. `tests/features` says what is missing in Cargo.toml; CI runs it. A function is not larger for it: link-time
-//! optimisation drops what is not called (shared/DECISIONS.md has the sizes).
+//! Cargo builds a dependency with the features that the selected packages request. So `./infra/local/up`, a test and
+//! `cargo check -p bind-card` would each request different features of the same crate. Each would then compile that
+//! crate, and all that depend on it, again. `shared` depends on this package, and so do all functions through it:
+//! they always have the tests' features. `tests/scripts/check_builds.py` reports
+//! features missing in Cargo.toml; CI runs it. This
+//! does not make functions larger, because link-time optimisation removes unused code (shared/DECISIONS.md has the
+//! sizes).
 //!
-//! The name is the one that [cargo-hakari](https://docs.rs/cargo-hakari) has made usual.
+//! The name is the usual one, introduced by [cargo-hakari](https://docs.rs/cargo-hakari).

@@ -1,23 +1,23 @@
-//! `bind-card`'s release build, one choice at a time made otherwise: what each is worth. Without connections made before the first
-//! event, which not all have; `remote` shows what those are worth.
+//! The effect of each choice in `bind-card`'s release build, changed one at a time. No candidate connects before the
+//! first event, because not all can. The benchmark `remote` shows the effect of early connections.
 
+use crate::fixture::Fixture;
 use crate::results::{Row, load, number, table};
-use crate::site::Site;
-use crate::{sizes, start, subject, warm};
+use crate::{candidate, sizes, start, warm};
 
-/// Measures them, and prints.
+/// Measures the choices and prints the results.
 pub async fn run() {
-    let subjects = subject::choices();
-    let site = Site::start().await;
-    sizes::measure("choices sizes", &subjects);
-    start::measure(&site, &site.near, &subjects, ("choices start", "Release builds: start")).await;
-    start::measure(&site, &site.far, &subjects, ("choices remote", "Release builds: start, by TLS")).await;
-    warm::measure(&site, &subjects, ("choices warm", "Release builds: warm")).await;
-    summary(&subjects);
+    let candidates = candidate::choices();
+    let fixture = Fixture::start().await;
+    sizes::measure("choices sizes", &candidates);
+    start::measure(&fixture, &fixture.near, &candidates, ("choices start", "Release builds: start")).await;
+    start::measure(&fixture, &fixture.far, &candidates, ("choices remote", "Release builds: start, by TLS")).await;
+    warm::measure(&fixture, &candidates, ("choices warm", "Release builds: warm")).await;
+    summary(&candidates);
 }
 
-/// One line each.
-fn summary(subjects: &[subject::Subject]) {
+/// Prints one line for each choice.
+fn summary(candidates: &[candidate::Candidate]) {
     let results = load();
     let columns = [
         ("MB", "choices sizes", "MB"),
@@ -27,9 +27,9 @@ fn summary(subjects: &[subject::Subject]) {
         ("warm CPU ms", "choices warm", "CPU ms"),
         ("RSS MB", "choices warm", "RSS MB"),
     ];
-    let row = |subject: &subject::Subject| -> Row {
-        let cell = |(column, table, of)| (column, number(&results, table, subject.name, of).unwrap());
-        (subject.name.to_owned(), columns.map(cell).into())
+    let row = |candidate: &candidate::Candidate| -> Row {
+        let cell = |(column, table, of)| (column, number(&results, table, candidate.name, of).unwrap());
+        (candidate.name.to_owned(), columns.map(cell).into())
     };
-    table("choices", "Release builds", &subjects.iter().map(row).collect::<Vec<_>>());
+    table("choices", "Release builds", &candidates.iter().map(row).collect::<Vec<_>>());
 }

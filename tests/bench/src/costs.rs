@@ -1,8 +1,8 @@
-//! What each flow costs at AWS, beside the naive design: units, requests and functions' time, counted and measured; dollars,
-//! by [`prices`](crate::prices).
+//! The cost of each flow at AWS, compared with an outbox design: units, requests and functions' time are counted and
+//! measured, and converted to dollars with [`prices`](crate::prices).
 //!
-//! A function's time is what its invocation takes with services as far away as in a region ([`Pace::Region`]), and its
-//! processor time by the share of a processor that its memory has there.
+//! A function's time is the duration of its invocation with services at a region's distances ([`Pace::Region`]). Its
+//! processor time is scaled to the share of a processor that its memory gets.
 
 use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,9 @@ use tests::proxy::{Pace, Proxy, Step};
 use tests::requests;
 use tests::test_env::create_table;
 
-use crate::fake_aws::StandIn;
+use crate::fake_aws::FakeServices;
 use crate::figures;
-use crate::naive::{Naive, Units};
+use crate::outbox::{OutboxBaseline, Units};
 use crate::plot::{self, Bar};
 use crate::prices::Usage;
 use crate::results::table;
@@ -28,31 +28,31 @@ use crate::rows::{self, TABLE};
 
 /// Memory of functions, in MB (infra/template.yaml).
 const MEMORY: f64 = 256.0;
-/// Of `cancel-orders`, which verifies PINs.
+/// Memory of `cancel-orders`, which verifies PINs, in MB.
 const MEMORY_OF_CANCEL_ORDERS: f64 = 1769.0;
-/// Memory that brings a whole processor with it (Lambda's documentation).
+/// Memory that comes with a whole processor, in MB (Lambda's documentation).
 const MEMORY_OF_A_PROCESSOR: f64 = 1769.0;
 
-/// Instructions of one card that are measured, and of bulks and orders in one request.
+/// Instructions of one card that are measured, and items of bulks and orders in one request.
 const BINDS: usize = 200;
 const ITEMS: usize = 1000;
-/// As many go first, uncounted: a process that has not run yet is slower.
+/// Instructions before the measurement, because a new process is slower.
 const WARMING: usize = 20;
-/// Messages that SQS hands over at once, at most.
+/// Messages that SQS delivers at once, at most.
 const BATCH: usize = 10;
 
-/// Cards of our own begin here: those of started bulks begin at 1.
+/// The first number of our own cards: those of started bulks begin at 1.
 const FIRST: u64 = 1_000_000;
 
 /// A flow, and what one of it costs.
 struct Flow {
     name: &'static str,
     usage: Usage,
-    /// What the naive design uses instead of our units.
-    naive: Option<Units>,
+    /// The units that the outbox design uses instead of ours.
+    outbox: Option<Units>,
 }
 
-/// Measures, prints and draws.
+/// Measures the flows, prints the results and draws them.
 pub async fn run() {
     let flows = measure().await;
     let name = |flow: &Flow| flow.name.to_owned();
@@ -68,60 +68,60 @@ pub async fn run() {
             value: usage.of_a_million().total(),
             ours,
         };
-        let naive = flow.naive.map(|units| bar(", naive", units.instead_of(flow.usage), false));
-        iter::once(bar("", flow.usage, true)).chain(naive)
+        let outbox = flow.outbox.map(|units| bar(", outbox", units.instead_of(flow.usage), false));
+        iter::once(bar("", flow.usage, true)).chain(outbox)
     });
     figures::write("costs", &plot::bars("What a million cost", "dollars, logarithmic", &bars.collect::<Vec<_>>()));
 }
 
 async fn measure() -> Vec<Flow> {
-    let (rig, naive) = (Rig::new().await, Naive::new().await);
+    let (rig, outbox) = (Rig::new().await, OutboxBaseline::new().await);
     let binds = [
-        ("bind", Bind::default(), naive.bind(false).await),
-        ("bind, with a key", Bind { keyed: true, ..Bind::default() }, naive.bind(true).await),
-        ("bind, alone", Bind { alone: true, ..Bind::default() }, naive.bind(false).await),
-        ("reissue, with a key", Bind { keyed: true, reissues: true, alone: false }, naive.reissue().await),
+        ("bind", Bind::default(), outbox.bind(false).await),
+        ("bind, with a key", Bind { keyed: true, ..Bind::default() }, outbox.bind(true).await),
+        ("bind, alone", Bind { alone: true, ..Bind::default() }, outbox.bind(false).await),
+        ("reissue, with a key", Bind { keyed: true, reissues: true, alone: false }, outbox.reissue().await),
     ];
     let lambdas = [rig.lambda("bind-card").await, rig.lambda("bind-card-worker").await];
     let mut flows = Vec::new();
-    for (name, bind, naive) in binds {
+    for (name, bind, outbox) in binds {
         rig.bind(&lambdas, bind, WARMING).await;
-        flows.push(Flow { name, usage: rig.bind(&lambdas, bind, BINDS).await, naive: Some(naive) });
+        flows.push(Flow { name, usage: rig.bind(&lambdas, bind, BINDS).await, outbox: Some(outbox) });
     }
     let bulks = Bulks::new(&rig).await;
     bulks.run(100, true).await;
     let [create, start, full] = bulks.run(ITEMS, false).await;
     let [_, _, partial] = bulks.run(ITEMS, true).await;
-    let cancel = Some(naive.cancel().await);
-    flows.push(Flow { name: "create, an item", usage: create, naive: None });
-    flows.push(Flow { name: "start, a card", usage: start, naive: Some(naive.start().await) });
-    flows.push(Flow { name: "cancel FULL, a card", usage: full, naive: cancel });
-    flows.push(Flow { name: "cancel PARTIAL, a card", usage: partial, naive: cancel });
+    let cancel = Some(outbox.cancel().await);
+    flows.push(Flow { name: "create, an item", usage: create, outbox: None });
+    flows.push(Flow { name: "start, a card", usage: start, outbox: Some(outbox.start().await) });
+    flows.push(Flow { name: "cancel FULL, a card", usage: full, outbox: cancel });
+    flows.push(Flow { name: "cancel PARTIAL, a card", usage: partial, outbox: cancel });
     let lambdas = [rig.lambda("cancel-orders").await, rig.lambda("cancel-orders-worker").await];
     rig.orders(&lambdas, WARMING).await;
     let usage = rig.orders(&lambdas, ITEMS).await;
-    flows.push(Flow { name: "cancel an order", usage, naive: Some(naive.order().await) });
+    flows.push(Flow { name: "cancel an order", usage, outbox: Some(outbox.order().await) });
     flows
 }
 
-fn units(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
+fn units(Flow { usage, outbox, .. }: &Flow) -> Vec<(&'static str, f64)> {
     vec![
         ("write units", usage.writes),
         ("read units", usage.reads),
         ("SQS requests", usage.queue_requests),
         ("events", usage.events),
         ("invocations", usage.invocations),
-        // As if all had the same memory.
+        // Scaled as if all functions had the same memory.
         ("billed ms", usage.gb_seconds * 1000.0 * 1024.0 / MEMORY),
         ("log bytes", usage.log_bytes),
-        ("naive: write units", naive.map_or(f64::NAN, |units| units.writes)),
-        ("naive: read units", naive.map_or(f64::NAN, |units| units.reads)),
+        ("outbox: write units", outbox.map_or(f64::NAN, |units| units.writes)),
+        ("outbox: read units", outbox.map_or(f64::NAN, |units| units.reads)),
     ]
 }
 
-fn dollars(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
+fn dollars(Flow { usage, outbox, .. }: &Flow) -> Vec<(&'static str, f64)> {
     let bill = usage.of_a_million();
-    let naive = naive.map(|units| units.instead_of(*usage).of_a_million());
+    let outbox = outbox.map(|units| units.instead_of(*usage).of_a_million());
     vec![
         ("DynamoDB", bill.dynamodb),
         ("Lambda", bill.lambda),
@@ -130,18 +130,18 @@ fn dollars(Flow { usage, naive, .. }: &Flow) -> Vec<(&'static str, f64)> {
         ("EventBridge", bill.eventbridge),
         ("logs, traces", bill.watching),
         ("all", bill.total()),
-        ("naive: DynamoDB", naive.map_or(f64::NAN, |bill| bill.dynamodb)),
-        ("naive: all", naive.map_or(f64::NAN, |bill| bill.total())),
+        ("outbox: DynamoDB", outbox.map_or(f64::NAN, |bill| bill.dynamodb)),
+        ("outbox: all", outbox.map_or(f64::NAN, |bill| bill.total())),
     ]
 }
 
-/// What functions are measured on.
+/// The environment in which functions are measured.
 struct Rig {
     dynamodb: Client,
     proxy: String,
     meter: CapacityMeter,
-    standin: StandIn,
-    /// Of cards and orders, none of which comes twice.
+    fake: FakeServices,
+    /// The next number for a card or an order, so that none is used twice.
     next: AtomicU64,
 }
 
@@ -150,7 +150,7 @@ struct Rig {
 struct Bind {
     keyed: bool,
     reissues: bool,
-    /// Each message is a batch of its own, as when there is little to do.
+    /// Each message is its own batch, as under low load.
     alone: bool,
 }
 
@@ -166,10 +166,10 @@ impl Rig {
         let config = Aws::from_env().unwrap().dynamodb().config().to_builder().endpoint_url(&url).build();
         let dynamodb = Client::from_conf(config);
         create_table(&dynamodb, TABLE).await;
-        let (standin, others) = StandIn::start().await;
+        let (fake, others) = FakeServices::start().await;
         let meter = CapacityMeter::default();
         let proxy = Proxy::between(&url, &others).meter(&meter).pace(Pace::Region).start(|_, _| Step::Pass).await;
-        Self { dynamodb, proxy, meter, standin, next: AtomicU64::new(FIRST) }
+        Self { dynamodb, proxy, meter, fake, next: AtomicU64::new(FIRST) }
     }
 
     async fn lambda(&self, name: &str) -> Lambda {
@@ -217,23 +217,23 @@ impl Rig {
         self.settle(usage, count)
     }
 
-    /// Hands the worker what is in its queue, and what comes of it.
+    /// Passes the worker the messages in its queue, and those that it sends, until the queue is empty.
     async fn work(&self, worker: &Lambda, most: usize, usage: &mut Usage) {
         loop {
-            let messages: Vec<_> = iter::from_fn(|| self.standin.receive()).take(most).collect();
+            let messages: Vec<_> = iter::from_fn(|| self.fake.receive()).take(most).collect();
             if messages.is_empty() {
                 return;
             }
-            // They are received at once, and deleted at once.
+            // A batch is received in one request and deleted in one.
             let received = chunks(messages.iter().map(String::len).sum()) + 1;
             usage.queue_requests += float(received);
             let messages: Vec<_> = messages.into_iter().map(|message| (message, 1)).collect();
-            let answer = worker.invoke(batch(&messages), usage).await;
-            assert_eq!(answer, json!({ "batchItemFailures": [] }));
+            let response = worker.invoke(batch(&messages), usage).await;
+            assert_eq!(response, json!({ "batchItemFailures": [] }));
         }
     }
 
-    /// With what the services have counted, by one of so many.
+    /// Adds what the services have counted, and returns the usage of one of `count` instructions.
     fn settle(&self, mut usage: Usage, count: usize) -> Usage {
         let passed = self.meter.take();
         usage.reads += passed.reads;
@@ -248,26 +248,26 @@ impl Rig {
 impl Lambda {
     async fn request(&self, event: Value, status: u16, usage: &mut Usage) -> Value {
         usage.requests += 1.0;
-        let answer = self.invoke(event, usage).await;
-        assert_eq!(answer["statusCode"], status, "{answer}");
-        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+        let response = self.invoke(event, usage).await;
+        assert_eq!(response["statusCode"], status, "{response}");
+        serde_json::from_str(response["body"].as_str().unwrap()).unwrap()
     }
 
     async fn invoke(&self, event: Value, usage: &mut Usage) -> Value {
         let (cpu, log, began) = (self.function.cpu_time().await, self.function.log().len(), Instant::now());
-        let answer = self.function.invoke(event).await;
+        let response = self.function.invoke(event).await;
         let time = began.elapsed();
         let cpu = self.function.cpu_time().await.saturating_sub(cpu);
-        let answer = answer.payload();
+        let response = response.payload();
         let share = (self.memory / MEMORY_OF_A_PROCESSOR).min(1.0);
         usage.invocations += 1.0;
         usage.gb_seconds += billed(time + cpu.mul_f64(1.0 / share - 1.0)) * self.memory / 1024.0;
         usage.log_bytes += float(self.function.log().len() - log);
-        answer
+        response
     }
 }
 
-/// In seconds; Lambda bills every millisecond that was begun.
+/// Returns the billed time in seconds. Lambda bills every millisecond that was begun.
 fn billed(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).ceil() / 1000.0
 }
@@ -290,7 +290,7 @@ impl<'a> Bulks<'a> {
         }
     }
 
-    /// A bulk is created, started, and canceled.
+    /// Creates a bulk, starts it, and cancels it.
     async fn run(&self, count: usize, named: bool) -> [Usage; 3] {
         let ids: Vec<_> = self.rig.numbers(count).map(|number| format!("{number:036}")).collect();
         self.rig.meter.take();
@@ -305,7 +305,7 @@ impl<'a> Bulks<'a> {
         [created, started, canceled]
     }
 
-    /// With at most so many chunks in a batch, as the template has it.
+    /// Runs an operation with at most this number of chunks in a batch, as in the template.
     async fn operation(&self, [endpoint, worker]: &[Lambda; 2], event: Value, (count, most): (usize, usize)) -> Usage {
         let mut usage = Usage::default();
         endpoint.request(event, 202, &mut usage).await;

@@ -1,4 +1,5 @@
-//! What was measured last, for readers: the charts under tests/bench/results/plots, and all tables in tests/bench/results/RESULTS.md.
+//! The last results for readers: charts under tests/bench/results/plots, and all tables in
+//! tests/bench/results/RESULTS.md.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::plot::{Bar, bars};
 use crate::results::{load, printed};
 use crate::scale;
 
-/// All tables, in the order in which they are written down.
+/// All tables, in the order in which they are written.
 const TABLES: [&str; 15] = [
     "sizes",
     "start",
@@ -28,14 +29,20 @@ const TABLES: [&str; 15] = [
     "scale bind",
 ];
 
-/// Draws and writes all for which there are results.
+/// Draws and writes everything for which there are results.
 pub fn draw() {
     let results = load();
     write_down(&results);
     scale::draw();
     let charts = [
-        ("start", "start", "sum ms", "From a process's start to its first answer", "ms"),
-        ("remote", "remote", "sum ms", "From a process's start to its first answer, services 20 ms away, by TLS", "ms"),
+        ("start", "start", "sum ms", "From a process's start to its first response", "ms"),
+        (
+            "remote",
+            "remote",
+            "sum ms",
+            "From a process's start to its first response, services 20 ms away, by TLS",
+            "ms",
+        ),
         ("cpu", "warm", "CPU ms", "Processor time of one warm invocation", "ms"),
         ("memory", "warm", "RSS MB", "Memory of a process after 550 invocations", "MB"),
     ];
@@ -49,7 +56,7 @@ pub fn draw() {
 
 fn write_down(results: &Value) {
     let tables: Vec<&str> = TABLES.iter().filter_map(|table| printed(results, table)).map(str::trim_end).collect();
-    let head = "# Results\n\nWritten by `./tests/bench/run plots`. [README.md](../README.md) says what they mean.";
+    let head = "# Results\n\nWritten by `./tests/bench/run plots`. [README.md](../README.md) explains them.";
     let text = [&[head, goals::markdown(results).trim_end()][..], &tables[..]].concat().join("\n\n");
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/RESULTS.md"), text.trim_end().to_owned() + "\n")
         .unwrap();
@@ -62,7 +69,7 @@ pub fn write(name: &str, svg: &str) {
     std::fs::write(folder.join(format!("{name}.svg")), svg).unwrap();
 }
 
-/// Shortest first.
+/// Returns the bars of a column, the shortest first.
 fn rows(table: &Value, column: &str) -> Vec<Bar> {
     let rows = table.as_object().into_iter().flatten();
     let bar = |(row, numbers): (&String, &Value)| {

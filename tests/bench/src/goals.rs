@@ -1,18 +1,18 @@
-//! What Bindery promises, and whether the results keep it.
+//! Bindery's performance goals, and whether the results meet them.
 
 use serde_json::Value;
 
 use crate::results::number;
 
-/// At most so much of a number, or of a ratio of two.
+/// An upper limit for a number, or for a ratio of two.
 struct Goal {
-    what: &'static str,
+    name: &'static str,
     most: f64,
     of: Cell,
     by: Option<Cell>,
 }
 
-/// Table, row, column.
+/// Table, row and column of a number.
 type Cell = (&'static str, &'static str, &'static str);
 
 const GOALS: [Goal; 25] = [
@@ -63,27 +63,27 @@ const ENDPOINT: Cell = ("start", "endpoint", "sum ms");
 const WORKER: Cell = ("start", "worker", "sum ms");
 const CPU: Cell = ("warm", "endpoint", "CPU ms");
 
-const fn ratio(what: &'static str, most: f64, of: Cell, by: Cell) -> Goal {
-    Goal { what, most, of, by: Some(by) }
+const fn ratio(name: &'static str, most: f64, of: Cell, by: Cell) -> Goal {
+    Goal { name, most, of, by: Some(by) }
 }
 
-const fn number_of(what: &'static str, most: f64, of: Cell) -> Goal {
-    Goal { what, most, of, by: None }
+const fn number_of(name: &'static str, most: f64, of: Cell) -> Goal {
+    Goal { name, most, of, by: None }
 }
 
-/// All goals, as a table.
+/// Returns all goals as a table.
 pub fn markdown(results: &Value) -> String {
     let lines: Vec<String> = GOALS.iter().map(|goal| line(goal, results)).collect();
     format!("## Goals\n\n| | At most | Is | |\n| --- | --- | --- | --- |\n{}\n", lines.join("\n"))
 }
 
-fn line(Goal { what, most, of, by }: &Goal, results: &Value) -> String {
+fn line(Goal { name, most, of, by }: &Goal, results: &Value) -> String {
     let cell = |(table, row, column): Cell| number(results, table, row, column);
     let is = by.map_or(Some(1.0), cell).and_then(|by| Some(cell(*of)? / by));
     match is {
-        None => format!("| {what} | {most} | | not measured |"),
-        Some(is) if is <= *most => format!("| {what} | {most} | {is:.3} | met |"),
-        Some(is) => format!("| {what} | {most} | {is:.3} | **not met** |"),
+        None => format!("| {name} | {most} | | not measured |"),
+        Some(is) if is <= *most => format!("| {name} | {most} | {is:.3} | met |"),
+        Some(is) => format!("| {name} | {most} | {is:.3} | **not met** |"),
     }
 }
 

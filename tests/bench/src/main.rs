@@ -1,43 +1,45 @@
 //! Bindery's benchmarks: `./tests/bench/run`, or some of them: `./tests/bench/run start remote`.
 //!
-//! What is compared is measured side by side, in turns, in one run on one machine: only the ratios mean something elsewhere.
+//! Candidates are measured in turns, in one run on one machine. Only the ratios are meaningful elsewhere.
 //!
-//! - [`start`]: from a process's start to its first event, that event, and the next ones; `remote` with services that are reached
-//!   by TLS, and 20 ms away.
-//! - [`warm`]: what an event takes after many.
-//! - [`batch`]: a worker's batch of ten messages beside one of one.
-//! - [`sizes`]: of the binaries.
-//! - [`choices`]: of the release build, each made otherwise.
-//! - [`orders`]: of many orders in one request.
-//! - [`scale`]: up to 100,000 cards, beside the floor of bare writes, on its [`ground`].
-//! - [`costs`]: of each flow, at the [`prices`] of AWS, beside those of the [`naive`] design. [`rows`] are there before.
+//! - [`start`]: from a process's start to its first event, that event, and the next ones. `remote` does the same with
+//!   services that are reached by TLS, 20 ms away.
+//! - [`warm`]: an event after many others.
+//! - [`batch`]: a worker's batch of ten messages compared with one of one.
+//! - [`sizes`]: the sizes of the binaries.
+//! - [`choices`]: the choices of the release build, each changed.
+//! - [`orders`]: many orders in one request.
+//! - [`scale`]: up to 100,000 cards, compared with the floor of bare writes, in its [`bench_env`].
+//! - [`costs`]: the cost of each flow at AWS's [`prices`], compared with the [`outbox`] design. [`rows`] makes the
+//!   rows that exist before.
 //!
-//! [`subject`] says what is measured, [`site`] on what ground, [`fake_aws`] takes what is sent, [`tls`] puts it at a distance. [`results`] prints and keeps,
-//! [`goals`] judges, [`figures`] draws and writes all down (`./tests/bench/run plots`), with [`plot`].
+//! [`candidate`] defines what is compared, and [`fixture`] gives candidates work. [`fake_aws`] replaces services, and
+//! [`tls`] adds distance. [`results`] prints and stores tables, [`goals`] checks them, and [`figures`] draws and
+//! writes them (`./tests/bench/run plots`), with [`plot`].
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod batch;
+mod bench_env;
+mod candidate;
 mod choices;
 mod costs;
 mod fake_aws;
 mod figures;
+mod fixture;
 mod goals;
-mod ground;
-mod naive;
 mod orders;
+mod outbox;
 mod plot;
 mod prices;
 mod results;
 mod rows;
 mod scale;
-mod site;
 mod sizes;
 mod start;
-mod subject;
 mod tls;
 mod warm;
 
-/// All benchmarks, in the order in which they are run.
+/// All benchmarks, in the order in which they run.
 const ALL: [&str; 9] = ["sizes", "start", "warm", "remote", "batch", "choices", "orders", "costs", "scale"];
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! What a request to cancel a thousand orders takes of the endpoint's processor, PINs aside and with one.
+//! The endpoint's processor time for a request to cancel a thousand orders, without PINs.
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use tests::orders::CREATOR;
 use tests::payloads::ORG;
 use tests::requests::Request;
 
-use crate::fake_aws::Ground;
+use crate::fake_aws::FakeAws;
 use crate::results::{ms, table};
 use crate::rows::{Item, TABLE};
 
 const ORDERS: i32 = 1000;
 const RUNS: u32 = 20;
 
-/// Measures it, and prints.
+/// Measures the requests and prints the results.
 pub async fn run() {
     let more = [("CANCEL_ORDERS_QUEUE_URL", "http://queue"), ("PIN_PEPPER_SECRET", "pepper"), ("STACK_NAME", "bench")];
-    let Ground { dynamodb, standin, environment } = Ground::start(TABLE, &more).await;
+    let FakeAws { dynamodb, fake, environment } = FakeAws::start(TABLE, &more).await;
     seed(&dynamodb).await;
     let endpoint = Function::new("cancel-orders", environment).await;
     let json = json!((1..=ORDERS).map(|order| json!({ "OrderID": order, "CreatorID": CREATOR })).collect::<Vec<_>>());
@@ -44,15 +44,15 @@ pub async fn run() {
         }
         let (cpu, time) = (endpoint.cpu_time().await.checked_sub(cpu).unwrap(), started.elapsed());
         rows.push((format.to_owned(), vec![("CPU ms", ms(cpu / RUNS)), ("ms", ms(time / RUNS))]));
-        while standin.receive().is_some() {}
+        while fake.receive().is_some() {}
     }
     table("orders", &format!("{ORDERS} orders in one request"), &rows);
 }
 
 async fn cancel(endpoint: &Function, event: &Value) {
-    let answer = endpoint.invoke(event.clone()).await.payload();
-    assert_eq!(answer["statusCode"], 200, "{answer}");
-    assert!(!answer["body"].as_str().unwrap().contains("rrors\":["));
+    let response = endpoint.invoke(event.clone()).await.payload();
+    assert_eq!(response["statusCode"], 200, "{response}");
+    assert!(!response["body"].as_str().unwrap().contains("rrors\":["));
 }
 
 async fn seed(dynamodb: &Client) {

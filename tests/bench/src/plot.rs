@@ -1,6 +1,6 @@
 //! Charts as SVG text: horizontal bars on a logarithmic axis, and lines over two axes.
 //!
-//! Every colour is set, the background's too, so that a chart looks the same on a light page and on a dark one.
+//! Every color is set, the background's too, so that a chart looks the same on a light page and on a dark one.
 
 use std::fmt::Write;
 
@@ -9,43 +9,43 @@ const INK: &str = "#1f2328";
 const FAINT: &str = "#d0d7de";
 const OURS: &str = "#b7410e";
 const OTHERS: &str = "#6e7781";
-/// Of lines, in their order.
+/// The colors of lines, in order.
 const LINES: [&str; 6] = ["#b7410e", "#0969da", "#1a7f37", "#8250df", "#9a6700", "#6e7781"];
 /// Room for the title.
 const TOP: f64 = 44.0;
 /// Room for the axis below.
 const BOTTOM: f64 = 44.0;
 
-/// One bar.
+/// A bar of a chart.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// What it is of.
+    /// The bar's name.
     pub label: String,
-    /// Above 0.
+    /// The bar's length, greater than 0.
     pub value: f64,
-    /// Ours stand out.
+    /// True for our own bars, which stand out.
     pub ours: bool,
 }
 
-/// One line.
+/// A line of a chart.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// What it is of.
+    /// The line's name.
     pub name: String,
-    /// From left to right.
+    /// The points from left to right.
     pub points: Vec<(f64, f64)>,
 }
 
-/// One axis.
+/// An axis of a chart.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis<'a> {
-    /// What it shows, with its unit.
+    /// The axis's quantity, with its unit.
     pub label: &'a str,
-    /// Logarithmic: its values are above 0.
+    /// True for a logarithmic axis. All its values must be greater than 0.
     pub log: bool,
 }
 
-/// Horizontal bars, each with its value, on a logarithmic axis.
+/// Draws horizontal bars, each with its value, on a logarithmic axis.
 #[must_use]
 pub fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
     let (left, right, pitch) = (190.0, 80.0, 26.0);
@@ -69,7 +69,7 @@ pub fn bars(title: &str, axis: &str, bars: &[Bar]) -> String {
     chart.end()
 }
 
-/// Lines, each named at its end.
+/// Draws lines, each with its name at its end.
 #[must_use]
 pub fn lines(title: &str, across: Axis<'_>, up: Axis<'_>, lines: &[Line]) -> String {
     let (left, right, height) = (64.0, WIDTH - 150.0, 300.0);
@@ -103,7 +103,7 @@ pub fn lines(title: &str, across: Axis<'_>, up: Axis<'_>, lines: &[Line]) -> Str
             names.push((x(px) + 8.0, y(py) + 4.0, color, &line.name));
         }
     }
-    // Those of lines that end close to each other stand below each other.
+    // Names of lines that end close to each other are placed below each other.
     names.sort_by(|one, other| one.1.total_cmp(&other.1));
     let mut free = f64::MIN;
     for (x, y, color, name) in names {
@@ -114,7 +114,7 @@ pub fn lines(title: &str, across: Axis<'_>, up: Axis<'_>, lines: &[Line]) -> Str
     chart.end()
 }
 
-/// Where values stand between the ends of an axis.
+/// The positions of values between the ends of an axis.
 struct Scale {
     low: f64,
     high: f64,
@@ -122,11 +122,11 @@ struct Scale {
 }
 
 impl Scale {
-    /// A logarithmic one begins and ends where its values do; a linear one begins at 0.
+    /// Returns a scale. A logarithmic one covers the range of its values, and a linear one starts at 0.
     fn over(values: impl Iterator<Item = f64> + Clone, log: bool) -> Self {
         let high = values.clone().fold(f64::MIN, f64::max);
         let low = if log { values.fold(f64::MAX, f64::min) } else { 0.0 };
-        // A single value has a place, too.
+        // A single value needs a position too.
         Self { low, high: if high > low { high } else { low + 1.0 }, log }
     }
 
@@ -135,7 +135,8 @@ impl Scale {
         (value - low) / (high - low)
     }
 
-    /// Logarithmic: 1, 2, 5 of each power of ten, or these powers alone if that is enough. Linear: at most six round numbers.
+    /// Returns the ticks. On a logarithmic scale, they are 1, 2 and 5 times each power of ten, or only the powers if
+    /// there are enough. On a linear scale, they are at most six round numbers.
     fn ticks(&self) -> Vec<f64> {
         let rounds = |power: i32| [1.0, 2.0, 5.0].map(|round| round * 10_f64.powi(power));
         let all = || (-9..10).flat_map(rounds);
@@ -149,13 +150,14 @@ impl Scale {
     }
 }
 
-/// Text that grows.
+/// The growing text of a chart.
 struct Chart(String);
 
 impl Chart {
     fn new(title: &str, height: f64) -> Self {
         let mut chart = Self(format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+             font-family=\"system-ui, sans-serif\" \
              font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{height}\" rx=\"6\" fill=\"#ffffff\"/>\n"
         ));
         let (x, y) = (12.0, 26.0);
@@ -189,7 +191,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// As short as says enough.
+/// Formats a value briefly.
 fn number(value: f64) -> String {
     match value {
         _ if value >= 10_000.0 => format!("{:.0}k", value / 1000.0),
@@ -199,7 +201,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A count to draw by.
+/// Converts a count to a coordinate.
 fn count(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

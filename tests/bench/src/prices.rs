@@ -1,12 +1,13 @@
-//! What AWS asks for: on demand, the first tier, without free tiers, taxes and discounts.
+//! AWS's prices: on demand, the first tier, without free tiers, taxes and discounts.
 //!
-//! For us-east-1, as of 2026-11-25. Those of `DynamoDB` and `EventBridge` were compared with copies of AWS's pages from 2025 and 2026,
-//! those of SQS and logs with others' lists of 2026, those of Lambda and HTTP API with older copies, that of traces with none. Other
-//! regions have other prices: look at aws.amazon.com/SERVICE/pricing before you budget.
+//! They are those of us-east-1 on 2026-11-25. Those of `DynamoDB` and `EventBridge` were compared with copies of
+//! AWS's pages from 2025 and 2026, those of SQS and logs with third-party lists of 2026, and those of Lambda and HTTP
+//! API with older copies. The price of traces was not compared. Other regions have other prices: see
+//! aws.amazon.com/SERVICE/pricing before you budget.
 
-/// `DynamoDB`, a million write request units, since the cut of 2024-11-01.
+/// `DynamoDB`, a million write request units, since the price cut of 2024-11-01.
 const WRITES: f64 = 0.625;
-/// `DynamoDB`, a million read request units, likewise.
+/// `DynamoDB`, a million read request units, since the same price cut.
 const READS: f64 = 0.125;
 /// HTTP API, a million requests of at most 512 KB, of the first 300 million a month.
 const REQUESTS: f64 = 1.00;
@@ -18,60 +19,60 @@ const GB_SECOND: f64 = 0.000_013_333_4;
 const QUEUE_REQUESTS: f64 = 0.40;
 /// `EventBridge`, a million custom events, of 64 KB each.
 const EVENTS: f64 = 1.00;
-/// `EventBridge`, a GB that is put into an archive.
+/// `EventBridge`, a GB put into an archive.
 const ARCHIVED_GB: f64 = 0.10;
-/// `CloudWatch` Logs, a GB taken in.
+/// `CloudWatch` Logs, a GB ingested.
 const LOGGED_GB: f64 = 0.50;
 /// X-Ray, a million traces.
 const TRACES: f64 = 5.00;
-/// Of requests, those that are traced (Lambda's own rule: one a second, and 5 % of the rest).
+/// The share of requests that are traced (Lambda's own rule: one a second, and 5 % of the rest).
 const TRACED: f64 = 0.05;
 
 const MILLION: f64 = 1e6;
 const GB: f64 = 1e9;
 
-/// What is billed.
+/// The quantities that AWS bills.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     /// Requests to the API.
     pub requests: f64,
     /// Invocations of functions.
     pub invocations: f64,
-    /// Their time, by their memory.
+    /// The duration of invocations multiplied by their memory.
     pub gb_seconds: f64,
-    /// Write units.
+    /// The table's write units.
     pub writes: f64,
-    /// Read units.
+    /// The table's read units.
     pub reads: f64,
-    /// Requests to queues, chunks of 64 KB.
+    /// Requests to queues, in chunks of 64 KB.
     pub queue_requests: f64,
-    /// Events, chunks of 64 KB.
+    /// Events, in chunks of 64 KB.
     pub events: f64,
-    /// Bytes of events, which go into the archive.
+    /// Bytes of events, which are archived.
     pub event_bytes: f64,
     /// Bytes of log lines.
     pub log_bytes: f64,
 }
 
-/// Dollars.
+/// A bill in dollars.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bill {
-    /// Units of the table.
+    /// The table's units.
     pub dynamodb: f64,
-    /// Invocations and their time.
+    /// Invocations and their duration.
     pub lambda: f64,
-    /// The API.
+    /// Requests to the API.
     pub api: f64,
-    /// Queues.
+    /// Requests to the queues.
     pub sqs: f64,
-    /// The bus, and its archive.
+    /// The bus and its archive.
     pub eventbridge: f64,
     /// Logs and traces.
     pub watching: f64,
 }
 
 impl Usage {
-    /// Of one of so many.
+    /// Returns the usage divided by this count.
     pub fn of_one(self, count: f64) -> Self {
         let Self { requests, invocations, gb_seconds, writes, reads, queue_requests, events, event_bytes, log_bytes } =
             self;
@@ -88,7 +89,7 @@ impl Usage {
         }
     }
 
-    /// What a million of these cost.
+    /// Returns the bill for a million times this usage.
     pub fn of_a_million(&self) -> Bill {
         Bill {
             dynamodb: self.writes * WRITES + self.reads * READS,
@@ -102,7 +103,7 @@ impl Usage {
 }
 
 impl Bill {
-    /// All of it.
+    /// Returns the sum of the bill.
     pub fn total(&self) -> f64 {
         self.dynamodb + self.lambda + self.api + self.sqs + self.eventbridge + self.watching
     }

@@ -1,18 +1,18 @@
-//! What was measured: printed as tables, and kept in `target/bench/results.json` as `{table: {row: {column: number}}}`, and as it was
-//! printed. A table is kept until it is measured again.
+//! The results: printed as tables, and stored in `target/bench/results.json`, both as `{table: {row: {column:
+//! number}}}` and as they were printed. A table is stored until it is measured again.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-/// A row: its name, and its numbers in their columns.
+/// A row: its name, and its numbers with their columns.
 pub type Row = (String, Vec<(&'static str, f64)>);
 
-/// Where tables are kept as they were printed.
+/// The member that contains the tables as they were printed.
 const PRINTED: &str = "printed";
 
-/// Prints the table, and keeps it.
+/// Prints the table and stores it.
 pub fn table(name: &str, heading: &str, rows: &[Row]) {
     let text = format!("## {heading}\n\n{}", markdown(rows));
     println!("{text}");
@@ -25,29 +25,29 @@ pub fn table(name: &str, heading: &str, rows: &[Row]) {
     std::fs::write(path(), serde_json::to_string_pretty(&all).unwrap()).unwrap();
 }
 
-/// All that is kept.
+/// Returns everything that is stored.
 pub fn load() -> Value {
     std::fs::read_to_string(path()).map_or_else(|_| json!({}), |text| serde_json::from_str(&text).unwrap())
 }
 
-/// What was printed of this table when it was measured last.
+/// Returns the last printed text of this table.
 pub fn printed<'a>(all: &'a Value, table: &str) -> Option<&'a str> {
     all[PRINTED][table].as_str()
 }
 
-/// One number of what is kept.
+/// Returns one stored number.
 pub fn number(all: &Value, table: &str, row: &str, column: &str) -> Option<f64> {
     all[table][row][column].as_f64()
 }
 
-/// The one that so many in a hundred do not exceed.
+/// Returns the time that this percentage of all times does not exceed.
 pub fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut times = times.to_vec();
     times.sort();
     times[(times.len() * percent).div_ceil(100).max(1) - 1]
 }
 
-/// In milliseconds.
+/// Converts a time to milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
@@ -64,7 +64,7 @@ fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// Three digits; nothing for what is not a number.
+/// Formats a number with three digits, or as an empty text if it is not a number.
 fn short(number: f64) -> String {
     match number.abs() {
         _ if number.is_nan() => String::new(),

@@ -1,4 +1,4 @@
-//! Rows and messages that are there before something is measured.
+//! Rows and messages that exist before a measurement.
 
 use std::collections::HashMap;
 
@@ -20,10 +20,10 @@ use uuid::Uuid;
 /// The table of all benchmarks.
 pub const TABLE: &str = "bench";
 
-/// A row as `DynamoDB` has it.
+/// A row in `DynamoDB`'s form.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// Unbound cards of a bulk, with these numbers, and external IDs of 36 characters.
+/// Returns unbound cards of a bulk, with these numbers, and with external IDs of 36 characters.
 pub fn cards(bulk: &str, numbers: impl Iterator<Item = u64>) -> Vec<Card> {
     let card = |number: u64| {
         let mut card = seed::unbound(number);
@@ -34,18 +34,18 @@ pub fn cards(bulk: &str, numbers: impl Iterator<Item = u64>) -> Vec<Card> {
     numbers.map(card).collect()
 }
 
-/// A card that the account and the customer of [`tests::payloads`] have.
+/// Returns a card that is bound to the account and the customer of [`tests::payloads`].
 pub fn bound(number: u64) -> Card {
     let card = seed::bound(number, CardStatus::Normal, ACCOUNT, CUSTOMER);
     Card { facts: cards("a-bulk", std::iter::once(number)).remove(0).facts, ..card }
 }
 
-/// The cards' own rows.
+/// Returns the cards' own rows.
 pub fn of_cards(cards: &[Card]) -> Vec<Item> {
     cards.iter().map(|card| row(card, &format!("CARD#{}", card.card_id), "CARD")).collect()
 }
 
-/// The bulk of these cards: its header and its items.
+/// Returns the rows of the bulk of these cards: its header and its items.
 pub fn of_bulk(bulk: &str, cards: &[Card]) -> Vec<Item> {
     let partition = format!("BULK#{bulk}");
     let issued = json!({ "by": Uuid::now_v7(), "accepted_at": clock::now(), "at": clock::now() });
@@ -65,7 +65,7 @@ pub fn of_bulk(bulk: &str, cards: &[Card]) -> Vec<Item> {
     cards.iter().map(item).chain([header]).collect()
 }
 
-/// Binds of these cards, as their endpoint leaves them: the operations' rows, and the messages.
+/// Returns accepted binds of these cards: the operations' rows, and the messages.
 pub fn of_binds(cards: &[Card]) -> (Vec<Item>, Vec<String>) {
     cards.iter().map(bind).unzip()
 }
@@ -82,7 +82,7 @@ fn bind(card: &Card) -> (Item, String) {
     (of_operation(&operation), serde_json::to_string(&message).unwrap())
 }
 
-/// A new operation: the bind of this card.
+/// Returns a new operation that binds this card.
 pub fn operation(card_id: CardId) -> Operation {
     Operation {
         org_id: ORG.parse().unwrap(),
@@ -97,14 +97,14 @@ pub fn operation(card_id: CardId) -> Operation {
     }
 }
 
-/// The operation's row.
+/// Returns the operation's row.
 pub fn of_operation(operation: &Operation) -> Item {
     let mut row = row(operation, &format!("OP#{}", operation.operation_id), "OP");
     row.insert("expires_at".to_owned(), AttributeValue::N(operation.expires_at().to_string()));
     row
 }
 
-/// Active domestic orders of these numbers.
+/// Returns active domestic orders with these numbers.
 pub fn of_orders(numbers: impl Iterator<Item = i32>) -> Vec<Item> {
     let order = |number: i32| {
         let order = json!({
@@ -116,14 +116,14 @@ pub fn of_orders(numbers: impl Iterator<Item = i32>) -> Vec<Item> {
     numbers.map(order).collect()
 }
 
-/// A row of the organisation's.
+/// Returns a row of the organization.
 pub fn row(value: &impl serde::Serialize, partition: &str, sk: &str) -> Item {
     let mut item: Item = serde_dynamo::to_item(value).unwrap();
     item.extend(key(partition, sk));
     item
 }
 
-/// Its key.
+/// Returns the key of a row.
 pub fn key(partition: &str, sk: &str) -> Item {
     let text = |text: String| AttributeValue::S(text);
     Item::from([("pk".to_owned(), text(format!("{ORG}#{partition}"))), ("sk".to_owned(), text(sk.to_owned()))])
@@ -139,13 +139,13 @@ pub async fn put(dynamodb: &Client, rows: &[Item]) {
     stream::iter(puts).buffer_unordered(4).collect::<Vec<()>>().await;
 }
 
-/// The environment of functions, and of what they are compared with, whose services are there.
+/// Returns the environment of functions and baselines that use these services.
 pub fn environment(dynamodb: &str, others: &str) -> Vec<(String, String)> {
     let variables = [
         ("AWS_ENDPOINT_URL", others),
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb),
         ("AWS_REGION", "eu-central-1"),
-        // As Lambda does: boto3 looks only here.
+        // Lambda sets this variable, and boto3 reads only this one.
         ("AWS_DEFAULT_REGION", "eu-central-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -155,7 +155,7 @@ pub fn environment(dynamodb: &str, others: &str) -> Vec<(String, String)> {
         ("CARD_EXPIRY_MONTHS", "72"),
         ("MAX_RECEIVES", "5"),
         ("STACK_NAME", "bench"),
-        // Nobody is there: events have the gateway's claims.
+        // No issuer runs there: events have the gateway's claims.
         ("AUTH_ISSUER", "http://127.0.0.1:1"),
         ("AUTH_AUDIENCE", "bench"),
     ]

@@ -1,9 +1,10 @@
-//! From a thousand to a hundred thousand: cancels of a bulk, and binds, by one to eight workers, beside the floor of bare writes
-//! (`src/bin/bench-floor.rs`), made by as many processes of the same kind.
+//! Cancels of a bulk, and binds, with a thousand to a hundred thousand cards and one to eight workers. They are
+//! compared with the floor of bare writes (`src/bin/bench-floor.rs`) by the same number of similar processes.
 //!
-//! Processes, emulator and stand-ins share the machine: a ratio of times is one of this run. So three things are told apart:
-//! the time; the processor time of the workers alone, beside that of the floor's; and the time with services as far away as in a
-//! region, where it is not the processor that is waited for. `SCALE_LARGEST=10000` leaves out what is larger.
+//! Processes, emulator and fakes share the machine, so a ratio of times is valid only for this run. Three things are
+//! measured separately: the time, the processor time of the workers compared with the floor's, and the time with
+//! services at a region's distances, where the processor is not the bottleneck. `SCALE_LARGEST=10000` leaves out
+//! larger numbers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,12 +12,12 @@ use std::time::Duration;
 use tests::capacity::Consumed;
 use tests::proxy::Pace;
 
+use crate::bench_env::{BenchEnv, Run, Workload};
 use crate::figures;
-use crate::ground::{Ground, Run, What};
 use crate::plot::{Axis, Line, lines};
 use crate::results::{Row, load, ms, number, table};
 
-/// Cards and workers.
+/// Numbers of cards and workers.
 const CELLS: [(usize, usize); 10] = [
     (1000, 1),
     (1000, 2),
@@ -29,15 +30,15 @@ const CELLS: [(usize, usize); 10] = [
     (100_000, 1),
     (100_000, 8),
 ];
-/// Cards of cancels with services as far away as in a region.
+/// Cards of cancels with services at a region's distances.
 const CARDS_IN_REGION: usize = 10_000;
-/// Up to so many cards are run three times, of which the median counts.
+/// Up to this number of cards, each run is repeated three times, and the median counts.
 const REPEATED: usize = 10_000;
 
-/// Five chunks to an invocation, as the template has it.
-const CANCEL: What = What::Cancel { chunks: 5 };
+/// The cancel with five chunks in an invocation, as in the template.
+const CANCEL: Workload = Workload::Cancel { chunks: 5 };
 
-/// Measures, prints and draws.
+/// Measures the runs, prints the results and draws them.
 pub async fn run() {
     let largest = std::env::var("SCALE_LARGEST").map_or(usize::MAX, |largest| largest.parse().unwrap());
     let cells: Vec<_> = CELLS.into_iter().filter(|(cards, _)| *cards <= largest).collect();
@@ -52,7 +53,7 @@ async fn cancels(cells: &[(usize, usize)]) {
     let mut rows = Vec::new();
     for &(cards, workers) in cells {
         let [cancel, writes, events] =
-            medians([CANCEL, What::Writes, What::WritesAndEvents], None, cards, workers).await;
+            medians([CANCEL, Workload::Writes, Workload::WritesAndEvents], None, cards, workers).await;
         let each = |time: Duration| time.as_secs_f64() * 1e6 / float(cards);
         rows.push((
             name(cards, workers),
@@ -78,7 +79,7 @@ async fn cancels(cells: &[(usize, usize)]) {
 async fn binds(cells: &[(usize, usize)]) {
     let mut rows = Vec::new();
     for &(cards, workers) in cells {
-        let [bind, writes] = medians([What::Bind, What::Writes], None, cards, workers).await;
+        let [bind, writes] = medians([Workload::Bind, Workload::Writes], None, cards, workers).await;
         rows.push((
             name(cards, workers),
             vec![
@@ -94,25 +95,25 @@ async fn binds(cells: &[(usize, usize)]) {
     table("scale bind", "Apply binds, beside one bare write each", &rows);
 }
 
-/// Calls, units, and which partition is the hottest: the same however many work. And how long the calls of a cancel are under
-/// way, one worker's, where a call's own time is not hidden by others'.
+/// Measures calls, units, and the hottest partition, which do not depend on the number of workers. Also measures the
+/// duration of each call of a cancel with one worker, whose calls do not delay each other.
 async fn counts(largest: usize) {
     let mut rows = Vec::new();
     let mut times = Vec::new();
     for cards in [1000, 10_000, 100_000].into_iter().filter(|cards| *cards <= largest) {
-        for (name, what) in [("cancel", CANCEL), ("bind", What::Bind)] {
-            let mut ground = Ground::new(Some(Pace::Here)).await;
-            let workers = ground.workers(what, 1).await;
-            ground.run(what, cards, &workers).await;
-            let passed = ground.passed();
+        for (name, workload) in [("cancel", CANCEL), ("bind", Workload::Bind)] {
+            let mut env = BenchEnv::new(Some(Pace::Here)).await;
+            let workers = env.workers(workload, 1).await;
+            env.run(workload, cards, &workers).await;
+            let passed = env.passed();
             rows.push(counted(name, cards, &passed));
-            if what == CANCEL {
+            if workload == CANCEL {
                 times = timed(cards, &passed);
             }
         }
     }
     table("scale calls", "Calls of a cancel by one worker", &times);
-    table("scale counts", "Calls and units, of cancels with their request, of binds their worker's", &rows);
+    table("scale counts", "Calls and units: cancels with their request, binds without it", &rows);
 }
 
 fn counted(name: &str, cards: usize, passed: &Consumed) -> Row {
@@ -154,14 +155,15 @@ fn timed(cards: usize, passed: &Consumed) -> Vec<Row> {
     passed.dynamodb.iter().chain(&passed.others).map(row).collect()
 }
 
-/// With services as far away as in a region, and with several chunks to an invocation.
+/// Measures with services at a region's distances, and with several chunks in an invocation.
 async fn in_region(largest: usize) {
     let cards = CARDS_IN_REGION.min(largest);
     let mut rows = Vec::new();
     for workers in [1, 4, 8] {
-        let cancels = [1, 2, 5].map(|chunks| What::Cancel { chunks });
+        let cancels = [1, 2, 5].map(|chunks| Workload::Cancel { chunks });
         let [one, two, five] = medians(cancels, Some(Pace::Region), cards, workers).await;
-        let [writes, events] = medians([What::Writes, What::WritesAndEvents], Some(Pace::Region), cards, workers).await;
+        let [writes, events] =
+            medians([Workload::Writes, Workload::WritesAndEvents], Some(Pace::Region), cards, workers).await;
         rows.push((
             name(cards, workers),
             vec![
@@ -175,20 +177,20 @@ async fn in_region(largest: usize) {
             ],
         ));
     }
-    table("scale region", "Cancel a bulk, services as far away as in a region; so many chunks to an invocation", &rows);
+    table("scale region", "Cancel a bulk at a region's distances, by chunks per invocation", &rows);
 }
 
-/// Runs these in turns, each by processes of its own; answers the run of each that took its median time.
-async fn medians<const N: usize>(all: [What; N], pace: Option<Pace>, cards: usize, workers: usize) -> [Run; N] {
-    let mut ground = Ground::new(pace).await;
+/// Runs each kind of work in turns, in its own processes. Returns the run with the median time of each.
+async fn medians<const N: usize>(all: [Workload; N], pace: Option<Pace>, cards: usize, workers: usize) -> [Run; N] {
+    let mut env = BenchEnv::new(pace).await;
     let mut processes = Vec::new();
-    for what in all {
-        processes.push(ground.workers(what, workers).await);
+    for workload in all {
+        processes.push(env.workers(workload, workers).await);
     }
     let mut runs: [Vec<Run>; N] = std::array::from_fn(|_| Vec::new());
     for _ in 0..if cards <= REPEATED && pace.is_none() { 3 } else { 1 } {
-        for ((what, workers), runs) in all.into_iter().zip(&processes).zip(&mut runs) {
-            runs.push(ground.run(what, cards, workers).await);
+        for ((workload, workers), runs) in all.into_iter().zip(&processes).zip(&mut runs) {
+            runs.push(env.run(workload, cards, workers).await);
         }
     }
     runs.map(|mut runs| {
@@ -197,7 +199,7 @@ async fn medians<const N: usize>(all: [What; N], pace: Option<Pace>, cards: usiz
     })
 }
 
-/// Draws what was measured last: time against cards.
+/// Draws the last results: time against cards.
 pub fn draw() {
     let results = load();
     let line = |name: &str, table: &str, column: &str, workers: usize| {

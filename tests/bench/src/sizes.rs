@@ -1,20 +1,20 @@
 //! The sizes of the binaries.
 
+use crate::candidate::{self, Candidate};
 use crate::results::{Row, table};
-use crate::subject::{self, Subject};
 
-/// Measures them, and prints.
+/// Measures the sizes and prints them.
 pub fn run() {
-    let all = [subject::rust(), subject::ours()].concat();
-    let own: Vec<Subject> = all.into_iter().filter(|subject| !subject.name.contains("warm-up")).collect();
+    let all = [candidate::rust(), candidate::ours()].concat();
+    let own: Vec<Candidate> = all.into_iter().filter(|candidate| !candidate.name.contains("warm-up")).collect();
     measure("sizes", &own);
 }
 
-/// Of these, and prints a table of this name.
+/// Measures these candidates, and prints a table with this name.
 #[allow(clippy::cast_precision_loss)]
-pub fn measure(name: &str, subjects: &[Subject]) {
-    let size = |subject: &Subject| std::fs::metadata(&subject.program.binary).unwrap().len() as f64 / 1e6;
+pub fn measure(name: &str, candidates: &[Candidate]) {
+    let size = |candidate: &Candidate| std::fs::metadata(&candidate.program.binary).unwrap().len() as f64 / 1e6;
     let rows: Vec<Row> =
-        subjects.iter().map(|subject| (subject.name.to_owned(), vec![("MB", size(subject))])).collect();
+        candidates.iter().map(|candidate| (candidate.name.to_owned(), vec![("MB", size(candidate))])).collect();
     table(name, "Binaries, stripped", &rows);
 }

@@ -1,19 +1,19 @@
-//! From a process's start to its first event, that event, and the next ones: with services on this machine, and with services
-//! reached by TLS from a round trip away.
+//! The time from a process's start to its first event, of that event, and of the next ones: with services on this
+//! machine, and with services reached by TLS a round trip away.
 
 use std::time::{Duration, Instant};
 
+use crate::candidate::{self, Candidate, respond};
+use crate::fixture::Fixture;
 use crate::results::{ms, percentile, table};
-use crate::site::Site;
-use crate::subject::{self, Subject, answer};
 use crate::tls::ROUND_TRIP;
 
-/// Processes of each subject.
+/// Processes of each candidate.
 const STARTS: usize = 20;
 /// Events after the first.
 const WARM: usize = 5;
 
-/// What one subject's processes took.
+/// The times of one candidate's processes.
 #[derive(Default)]
 struct Times {
     init: Vec<Duration>,
@@ -24,39 +24,39 @@ struct Times {
     warm: Vec<Duration>,
 }
 
-/// With everything on this machine.
+/// Measures with all services on this machine.
 pub async fn near() {
-    let site = Site::start().await;
-    measure(&site, &site.near, &subject::all(), ("start", &format!("Start, medians of {STARTS}"))).await;
+    let fixture = Fixture::start().await;
+    measure(&fixture, &fixture.near, &candidate::all(), ("start", &format!("Start, medians of {STARTS}"))).await;
 }
 
-/// With services at a distance.
+/// Measures with services at a distance.
 pub async fn far() {
-    let site = Site::start().await;
+    let fixture = Fixture::start().await;
     let heading = format!("Start, by TLS, {ROUND_TRIP:?} there and back, medians of {STARTS}");
-    measure(&site, &site.far, &subject::all(), ("remote", &heading)).await;
+    measure(&fixture, &fixture.far, &candidate::all(), ("remote", &heading)).await;
 }
 
-/// Starts them in this environment, and prints a table of this name and heading.
+/// Starts the candidates in this environment, and prints a table with this name and heading.
 pub async fn measure(
-    site: &Site,
+    fixture: &Fixture,
     environment: &[(String, String)],
-    subjects: &[Subject],
+    candidates: &[Candidate],
     (name, heading): (&str, &str),
 ) {
-    let mut all: Vec<Times> = subjects.iter().map(|_| Times::default()).collect();
-    // In turns, so that what else the machine does meets all.
+    let mut all: Vec<Times> = candidates.iter().map(|_| Times::default()).collect();
+    // Candidates run in turns, so that other load on the machine affects all of them.
     for _ in 0..STARTS {
-        for (subject, times) in subjects.iter().zip(&mut all) {
-            start(site, environment, subject, times).await;
+        for (candidate, times) in candidates.iter().zip(&mut all) {
+            start(fixture, environment, candidate, times).await;
         }
     }
     let median = |times: &[Duration]| ms(percentile(times, 50));
     let of = |name: &str, time: fn(&Times) -> &Vec<Duration>| {
-        let position = subjects.iter().position(|subject| subject.name == name).unwrap();
+        let position = candidates.iter().position(|candidate| candidate.name == name).unwrap();
         median(time(&all[position]))
     };
-    let row = |(subject, times): (&Subject, &Times)| {
+    let row = |(candidate, times): (&Candidate, &Times)| {
         let (init, first, warm, sum) =
             (median(&times.init), median(&times.first), median(&times.warm), median(&times.sum));
         let columns = vec![
@@ -68,24 +68,24 @@ pub async fn measure(
             ("warm ms", warm),
             ("init ÷ hello's", init / of("hello", |times| &times.init)),
             ("first ÷ warm", first / warm),
-            ("sum ÷ ours", sum / of(subject.role.measure(), |times| &times.sum)),
+            ("sum ÷ ours", sum / of(candidate.role.measure(), |times| &times.sum)),
         ];
-        (subject.name.to_owned(), columns)
+        (candidate.name.to_owned(), columns)
     };
-    table(name, heading, &subjects.iter().zip(&all).map(row).collect::<Vec<_>>());
+    table(name, heading, &candidates.iter().zip(&all).map(row).collect::<Vec<_>>());
 }
 
-async fn start(site: &Site, environment: &[(String, String)], subject: &Subject, times: &mut Times) {
+async fn start(fixture: &Fixture, environment: &[(String, String)], candidate: &Candidate, times: &mut Times) {
     let mut tasks = Vec::new();
     for _ in 0..=WARM {
-        tasks.push(site.task(subject, 1).await);
+        tasks.push(fixture.task(candidate, 1).await);
     }
-    let function = subject.function(environment).await;
+    let function = candidate.function(environment).await;
     let init = function.start().await;
     times.init_cpu.push(function.cpu_time().await);
     for (number, task) in tasks.iter().enumerate() {
         let started = Instant::now();
-        let answer = answer(&function, task.event.clone()).await;
+        let response = respond(&function, task.event.clone()).await;
         let time = started.elapsed();
         if number == 0 {
             times.cpu.push(function.cpu_time().await);
@@ -95,6 +95,6 @@ async fn start(site: &Site, environment: &[(String, String)], subject: &Subject,
         } else {
             times.warm.push(time);
         }
-        site.check(task, &answer).await;
+        fixture.check(task, &response).await;
     }
 }

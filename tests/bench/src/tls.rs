@@ -1,5 +1,5 @@
-//! Puts a service behind TLS, and at a distance: what a client sends, and what it gets, is as long under way as in a network
-//! with this round trip. A connection costs its own round trip first, then those of TLS's handshake.
+//! A proxy that puts a service behind TLS and at a distance: data takes as long as in a network with this round trip.
+//! A connection costs its own round trip first, then those of TLS's handshake.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,23 +14,24 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
-/// There and back, as between two regions of a continent.
+/// The round-trip time, as between two regions of a continent.
 pub const ROUND_TRIP: Duration = Duration::from_millis(20);
 
-/// Bytes read at once, and held between both ends.
+/// Bytes read at once, and buffered between both ends.
 const BUFFER: usize = 64 * 1024;
 
-/// Makes certificates for `localhost`, all of one new authority.
+/// A TLS proxy with a certificate for `localhost`, issued by a new authority.
 pub struct Terminator {
     acceptor: TlsAcceptor,
     /// The authority's certificate alone.
     pub authority: PathBuf,
-    /// The same, after those that this machine trusts: reading them all is part of a client's start.
+    /// The authority's certificate, after those that this machine trusts: reading them all is part of a client's
+    /// start.
     pub trusted: PathBuf,
 }
 
 impl Terminator {
-    /// With its files in this folder.
+    /// Creates the authority and the certificate, and writes their files into this folder.
     pub fn new(folder: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -49,7 +50,7 @@ impl Terminator {
         Self { acceptor: TlsAcceptor::from(Arc::new(config)), authority: alone, trusted }
     }
 
-    /// Stands in front of this service; answers its own URL.
+    /// Starts a proxy for this service, and returns the proxy's URL.
     pub async fn before(&self, service: &str) -> String {
         let service = service.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -64,10 +65,11 @@ impl Terminator {
     }
 }
 
-/// A connection that fails is its client's business.
+/// Serves one connection. If it fails, its client sees that.
 async fn serve(client: TcpStream, acceptor: TlsAcceptor, service: String) -> Option<()> {
     client.set_nodelay(true).ok()?;
-    // The system has accepted it at once: its SYN and the answer travel only here.
+    // The operating system has accepted the connection at once. The delay of SYN and its acknowledgment is simulated
+    // here.
     sleep(ROUND_TRIP).await;
     let (near, far) = tokio::io::duplex(BUFFER);
     let (client_reads, client_writes) = client.into_split();
@@ -81,7 +83,7 @@ async fn serve(client: TcpStream, acceptor: TlsAcceptor, service: String) -> Opt
     Some(())
 }
 
-/// Hands on what it reads half a round trip later.
+/// Forwards what it reads half a round trip later.
 async fn delayed(mut from: impl AsyncRead + Unpin + Send + 'static, mut to: impl AsyncWrite + Unpin) {
     let (send, mut receive) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {

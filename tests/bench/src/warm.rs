@@ -1,18 +1,18 @@
-//! What an event takes of a process that has handled many.
+//! The time, processor time and memory of an event in a process that has handled many.
 
 use std::time::{Duration, Instant};
 
 use tests::function::{Function, Memory};
 
+use crate::candidate::{self, Candidate, respond};
+use crate::fixture::Fixture;
 use crate::results::{Row, ms, percentile, table};
-use crate::site::Site;
-use crate::subject::{self, Subject, answer};
 
-/// Events of each subject that are not counted.
+/// Events of each candidate that are not counted.
 const UNCOUNTED: usize = 50;
-/// Events that are.
+/// Events of each candidate that are counted.
 const COUNTED: usize = 500;
-/// Of them, those that one subject handles before it is the next one's turn.
+/// Counted events that one candidate handles before it is the next one's turn.
 const TURN: usize = 25;
 
 struct Measured {
@@ -21,51 +21,56 @@ struct Measured {
     memory: Memory,
 }
 
-/// Measures it, and prints.
+/// Measures warm candidates and prints the results.
 pub async fn run() {
     let heading = format!("Warm: {COUNTED} events after {UNCOUNTED}");
-    measure(&Site::start().await, &subject::all(), ("warm", &heading)).await;
+    measure(&Fixture::start().await, &candidate::all(), ("warm", &heading)).await;
 }
 
-/// Of these, and prints a table of this name and heading.
-pub async fn measure(site: &Site, subjects: &[Subject], (name, heading): (&str, &str)) {
+/// Measures these candidates, and prints a table with this name and heading.
+pub async fn measure(fixture: &Fixture, candidates: &[Candidate], (name, heading): (&str, &str)) {
     let mut all = Vec::new();
-    for subject in subjects {
-        let function = subject.function(&site.near).await;
+    for candidate in candidates {
+        let function = candidate.function(&fixture.near).await;
         function.start().await;
-        turn(site, subject, &function, UNCOUNTED).await;
+        turn(fixture, candidate, &function, UNCOUNTED).await;
         let measured = Measured { times: Vec::new(), cpu: Duration::ZERO, memory: function.memory().await };
-        all.push((subject, function, measured));
+        all.push((candidate, function, measured));
     }
     for _ in 0..COUNTED / TURN {
-        for (subject, function, measured) in &mut all {
-            let (times, cpu) = turn(site, subject, function, TURN).await;
+        for (candidate, function, measured) in &mut all {
+            let (times, cpu) = turn(fixture, candidate, function, TURN).await;
             measured.times.extend(times);
             measured.cpu += cpu;
             measured.memory = function.memory().await;
         }
     }
     let ours =
-        |name: &str| all.iter().find(|(subject, ..)| subject.name == name).map(|(.., measured)| measured).unwrap();
+        |name: &str| all.iter().find(|(candidate, ..)| candidate.name == name).map(|(.., measured)| measured).unwrap();
     let rows: Vec<Row> = all
         .iter()
-        .map(|(subject, _, measured)| (subject.name.to_owned(), columns(measured, ours(subject.role.measure()))))
+        .map(|(candidate, _, measured)| (candidate.name.to_owned(), columns(measured, ours(candidate.role.measure()))))
         .collect();
     table(name, heading, &rows);
 }
 
-/// Their times, and what they took of the processor in all.
-async fn turn(site: &Site, subject: &Subject, function: &Function, events: usize) -> (Vec<Duration>, Duration) {
+/// Returns the times of these events, and their processor time together.
+async fn turn(
+    fixture: &Fixture,
+    candidate: &Candidate,
+    function: &Function,
+    events: usize,
+) -> (Vec<Duration>, Duration) {
     let cpu = function.cpu_time().await;
     let mut times = Vec::new();
     for _ in 0..events {
-        let task = site.task(subject, 1).await;
+        let task = fixture.task(candidate, 1).await;
         let started = Instant::now();
-        let answer = answer(function, task.event.clone()).await;
+        let response = respond(function, task.event.clone()).await;
         times.push(started.elapsed());
-        site.check(&task, &answer).await;
+        fixture.check(&task, &response).await;
     }
-    // What it does after its answer counts, too: by now, it asks for the next event.
+    // Processor time after the response counts too. By now, the process asks for the next event.
     (times, function.cpu_time().await.checked_sub(cpu).unwrap())
 }
 

@@ -1,5 +1,5 @@
-//! Inputs made from the examples of infra/api's documents: with them, a new function is fuzzed from its first day, and needs
-//! no seed of its own.
+//! Inputs made from the examples of infra/api's documents. With them, a new function is fuzzed from its first day and
+//! needs no seeds.
 
 use std::fmt::Write;
 use std::fs;
@@ -12,21 +12,21 @@ use crate::aws::rows::ACCEPTED;
 use crate::endpoints::contract::{DOCUMENT, operations};
 use crate::world::{ACCOUNT, CUSTOMER, ORG};
 
-/// The document of queues and messages, which is part of the binary as the other one is.
+/// The document of queues and messages, which is part of the binary like the other one.
 static MESSAGES: LazyLock<Value> = LazyLock::new(|| {
     serde_yaml_ng::from_str(include_str!("../../../infra/api/asyncapi.yaml")).expect("a document in YAML")
 });
 
-/// An input, as the file of a seed would be.
+/// An input, in the form of a seed's file.
 #[derive(Debug)]
 pub struct Example {
-    /// The function that it is for.
+    /// The function that the input is for.
     pub function: String,
-    /// The input.
+    /// The input's bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Writes examples into the corpus of a target, for the fuzzer to begin with.
+/// Writes examples into the corpus of a target, for the fuzzer to start with.
 pub fn write(target: &str, examples: &[Example]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz/corpus").join(target);
     fs::create_dir_all(&folder).expect("a folder");
@@ -35,7 +35,7 @@ pub fn write(target: &str, examples: &[Example]) {
     }
 }
 
-/// Returns requests to every endpoint: with each of its bodies, or one without.
+/// Returns requests to every endpoint: one for each example of a body, or one without a body.
 #[must_use]
 pub fn requests() -> Vec<Example> {
     let requests = operations().flat_map(|(path, _, operation)| {
@@ -53,8 +53,8 @@ pub fn requests() -> Vec<Example> {
     requests.collect()
 }
 
-/// Returns the lines of a request but its body: the endpoint and the parameters that have an example. Account and customer
-/// are the caller's.
+/// Returns the lines of a request before its body: the endpoint, and the parameters that have an example. Account and
+/// customer are the caller's.
 fn head(function: &str, item: &Value, operation: &Value) -> String {
     let mut head = format!(":endpoint {function}\n");
     let parameters = [&item["parameters"], &operation["parameters"]].into_iter().filter_map(Value::as_array).flatten();
@@ -76,8 +76,8 @@ fn head(function: &str, item: &Value, operation: &Value) -> String {
     head
 }
 
-/// Returns the messages of every queue that has a channel, each in a batch of its own. The row of a message's operation
-/// has what its instruction says.
+/// Returns the messages of every queue that has a channel, each in its own batch. The row of a message's operation
+/// matches its instruction.
 #[must_use]
 pub fn messages() -> Vec<Example> {
     let channels = MESSAGES["channels"].as_object().expect("channels").iter();
@@ -101,7 +101,7 @@ pub fn messages() -> Vec<Example> {
     examples.map(example).collect()
 }
 
-/// Adds all members of an object, and of the objects in it, that are no objects.
+/// Adds all members of an object, and of its inner objects, that are not objects themselves.
 fn add_members(row: &mut Map<String, Value>, object: &Value) {
     for (name, value) in object.as_object().into_iter().flatten() {
         if value.is_object() {
@@ -112,7 +112,7 @@ fn add_members(row: &mut Map<String, Value>, object: &Value) {
     }
 }
 
-/// Returns what a reference leads to, or the node itself if it is none.
+/// Returns the target of a reference, or the node itself if it is not a reference.
 fn resolved<'a>(document: &'a Value, node: &'a Value) -> &'a Value {
     let Some(pointer) = node["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) else { return node };
     let target = document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere"));

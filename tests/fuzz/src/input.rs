@@ -7,21 +7,21 @@
 //! {"reissued_card_id": 3}
 //! ```
 //!
-//! A line with a colon in front is a setting of the target's; every other is a header. A fuzzer that changes a piece of
-//! such a text leaves the rest of its meaning alone, and people can read it.
+//! A line that starts with a colon is a setting of the target. Every other line is a header. When a fuzzer changes a
+//! piece of such a text, the rest keeps its meaning, and people can read it.
 
-/// An input.
+/// An input, split into its parts.
 #[derive(Debug)]
 pub struct Input<'a> {
     settings: Vec<(String, String)>,
-    /// Names in lower case, and values.
+    /// Header names in lower case, with their values.
     pub headers: Vec<(String, String)>,
-    /// What follows the empty line.
+    /// The bytes after the empty line.
     pub body: &'a [u8],
 }
 
 impl<'a> Input<'a> {
-    /// Reads any bytes. What does not make sense is passed over.
+    /// Reads any bytes, and ignores what makes no sense.
     #[must_use]
     pub fn read(bytes: &'a [u8]) -> Self {
         let end = bytes.windows(2).position(|pair| pair == b"\n\n");
@@ -40,14 +40,14 @@ impl<'a> Input<'a> {
         input
     }
 
-    /// The value of a setting, if it is there; the first counts.
+    /// Returns the first value of a setting, if there is one.
     #[must_use]
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.settings.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// Whether this can be a header's name: no server hands on another.
+/// Returns whether this is a valid header name. A server passes on no other.
 fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

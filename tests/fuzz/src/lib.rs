@@ -1,16 +1,16 @@
-//! Bindery, given what a fuzzer makes up. Each target is a module here, and in `targets` the binary that hands it to
-//! libFuzzer; [`run`](../run) runs them all.
+//! Fuzz targets for Bindery. Each target is a module here, with a binary in `targets` that passes it to libFuzzer.
+//! The script [`run`](../run) runs them all.
 //!
-//! - [`endpoints`]: a request, from the gateway's event to the answer, at any of the endpoints.
-//! - [`workers`]: a batch of messages, at any of the workers.
-//! - [`orders`]: bodies and headers of the one endpoint that reads and writes formats of its own.
-//! - [`aws`]: what answers in AWS's place: as the input has it, badly too.
+//! - [`endpoints`]: requests to any endpoint, from the gateway's event to the response.
+//! - [`workers`]: batches of messages for any worker.
+//! - [`orders`]: bodies and headers of the one endpoint with its own formats.
+//! - [`aws`]: a fake AWS, whose responses and failures the input determines.
 //! - [`examples`]: inputs made from the examples of the API's documents.
-//! - [`input`]: the form of inputs, which is that of the files in `seeds`.
+//! - [`input`]: the form of inputs, including the files in `seeds`.
 //! - [`mutate`]: changes of inputs that leave them readable.
-//! - [`world`]: what all targets share: an identity, secrets, a clock, and logs.
+//! - [`world`]: code that all targets share: an identity, secrets, a clock, and logs.
 //!
-//! A target panics where what it promises is broken. libFuzzer takes every panic for a finding, one that is caught too.
+//! A target panics if a promise is broken. libFuzzer counts every panic as a finding, even one that is caught.
 #![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, clippy::panic)]
 
 pub mod aws;
@@ -24,17 +24,18 @@ pub mod world;
 
 use peak_alloc::PeakAlloc;
 
-/// Counts what is allocated. What libFuzzer itself takes is not: it is C++'s.
+/// Counts allocated memory. The memory of libFuzzer itself is not counted, because it is C++.
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// What reading may take that grows with nothing, in bytes.
+/// Memory that reading may take regardless of the input's size, in bytes.
 const READING: usize = 64 * 1024;
-/// What it may take besides, for each byte of the input. A body of 4 MiB would take 100 MB then: below half of a function's
-/// 256 MB.
+/// Memory that reading may take for each byte of the input. A body of 4 MiB may take 100 MB: less than half of a
+/// function's 256 MB.
 const READING_A_BYTE: usize = 24;
 
-/// Does this, and answers how much of what may be taken to read so many bytes it has left: below zero, if it took more.
+/// Runs `read`, and returns how many bytes are left of the memory that reading this number of bytes may take. The
+/// number is negative if it took more.
 fn left_of_memory<T>(bytes: usize, read: impl FnOnce() -> T) -> (T, i128) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -43,11 +44,11 @@ fn left_of_memory<T>(bytes: usize, read: impl FnOnce() -> T) -> (T, i128) {
     (read, (READING + READING_A_BYTE * bytes) as i128 - taken as i128)
 }
 
-/// What came of an input.
+/// The outcome of an input.
 #[derive(Debug)]
 pub struct Outcome {
-    /// In a word, which a seed's setting `:expect` says before.
+    /// The outcome in a word. A seed states it with the setting `:expect`.
     pub word: String,
-    /// Whether it came so far that others are worth making of it: past the first look at its form.
+    /// True if the input got past the first checks of its form, so that it is worth mutating.
     pub came_far: bool,
 }

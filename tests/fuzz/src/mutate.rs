@@ -1,5 +1,5 @@
-//! Changes of inputs that leave them readable. What libFuzzer does to bytes is seldom JSON any more; here, one value of
-//! a body, a message or a setting becomes another.
+//! Changes of inputs that leave them readable. When libFuzzer changes bytes, the result is seldom JSON. Here, one
+//! value of a body, a message or a setting becomes another.
 
 use std::ops::Range;
 
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::workers::SEPARATOR;
 
-/// Changes the input that `data` begins with, in place, and answers its new size: by turns a value of it, or its bytes.
+/// Changes the input at the start of `data` in place, either one of its JSON values or its bytes. Returns its new
+/// size.
 pub fn mutate(
     data: &mut [u8],
     size: usize,
@@ -25,7 +26,7 @@ pub fn mutate(
     change_bytes(data, size, max_size)
 }
 
-/// The input with one value of its JSON changed, at random by this seed; `None` if it holds none.
+/// Returns the input with one value of its JSON changed at random, based on the seed. `None` if it contains no JSON.
 fn change(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
     let mut random = Rng::with_seed(seed.into());
     let text = std::str::from_utf8(bytes).ok()?;
@@ -37,7 +38,7 @@ fn change(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
     Some([&text[..piece.start], &value.to_string(), &text[piece.end..]].concat().into_bytes())
 }
 
-/// Where JSON may stand: in settings, and in the messages of the body.
+/// Returns the ranges that may contain JSON: settings, and the messages of the body.
 fn pieces(text: &str) -> Vec<Range<usize>> {
     let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
     let mut pieces = Vec::new();
@@ -65,7 +66,7 @@ fn children(value: &mut Value) -> Vec<&mut Value> {
     }
 }
 
-/// How many values there are in this one, itself included.
+/// Counts the values in this one, including itself.
 fn count(value: &Value) -> usize {
     match value {
         Value::Array(values) => 1 + values.iter().map(count).sum::<usize>(),
@@ -74,7 +75,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// The value of this number, counted as [`count`] does.
+/// Returns the value with this number, in the order of [`count`].
 fn nth<'a>(value: &'a mut Value, number: &mut usize) -> Option<&'a mut Value> {
     if *number == 0 {
         return Some(value);
@@ -83,7 +84,7 @@ fn nth<'a>(value: &'a mut Value, number: &mut usize) -> Option<&'a mut Value> {
     children(value).into_iter().find_map(|child| nth(child, number))
 }
 
-/// `other` is another value of the same input.
+/// Changes a node, possibly to `other`, which is another value of the same input.
 fn change_node(node: &mut Value, other: Value, random: &mut Rng) {
     match (random.u8(..5), &mut *node) {
         (0, Value::Array(values)) if !values.is_empty() => _ = values.swap_remove(random.usize(..values.len())),
@@ -106,7 +107,7 @@ fn change_node(node: &mut Value, other: Value, random: &mut Rng) {
 const NUMBERS: [i64; 9] =
     [0, 1, -1, 100_000, 2_147_483_648, 4_294_967_295, 9_007_199_254_740_991, 9_007_199_254_740_992, i64::MIN];
 
-/// Names of members that may be missing.
+/// Names of optional members.
 const NAMES: [&str; 16] = [
     "after",
     "bulk_status",
@@ -126,7 +127,7 @@ const NAMES: [&str; 16] = [
     "sealed_by",
 ];
 
-/// A value at a limit, or one that has tripped others.
+/// Returns a value at a limit, or one that often breaks parsers.
 fn interesting(random: &mut Rng) -> Value {
     const TEXTS: [&str; 12] = [
         "",

@@ -1,10 +1,11 @@
-//! The formats of `cancel-orders`: reading JSON and XML in any encoding, choosing a format, writing both.
+//! The formats of `cancel-orders`: reading JSON and XML in any encoding, choosing a format, and writing both.
 //!
-//! An input's headers are `content-type` and `accept`. The setting `:utf-16 le` or `be` has the body come in UTF-16.
+//! An input's headers are `content-type` and `accept`. The setting `:utf-16 le` or `:utf-16 be` encodes the body in
+//! UTF-16.
 
 use std::fmt::Write;
 
-use cancel_orders::wire::format::{Answering, Format, of_content_type};
+use cancel_orders::wire::format::{Format, ResponseFormat, of_content_type};
 use cancel_orders::wire::{Charset, Entry, EntryResult, error, read, results};
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -17,15 +18,15 @@ use crate::{Outcome, left_of_memory};
 /// Deepest nesting that is read (contract).
 const MAX_DEPTH: usize = 32;
 
-/// Reads the body that the input says, and writes what could be the answer. In a word: whether it could be read.
+/// Reads the input's body, and writes possible responses. The outcome's word says whether the body could be read.
 #[must_use]
 pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let input = Input::read(bytes);
     let header = |name: &str| input.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let (accept, content_type) = (header("accept"), header("content-type"));
-    let answering = Answering::negotiate(accept, content_type);
-    assert_eq!(of_content_type(answering.media_type), Some(answering.format));
-    let format = content_type.and_then(of_content_type).unwrap_or(answering.format);
+    let chosen = ResponseFormat::negotiate(accept, content_type);
+    assert_eq!(of_content_type(chosen.media_type), Some(chosen.format));
+    let format = content_type.and_then(of_content_type).unwrap_or(chosen.format);
 
     let body = with_pin(input.body);
     let body = match (std::str::from_utf8(&body), input.setting("utf-16")) {
@@ -57,7 +58,7 @@ fn utf_16(text: &str, order: &str) -> Vec<u8> {
     "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(bytes).collect()
 }
 
-/// An error says where, and no secret.
+/// Checks that an error names a place, and reveals no secret.
 fn check_error(input: &[u8], reason: &str) {
     assert_no_secret(input, [reason]);
     assert!(reason.len() < 100 && reason.ends_with('.'), "{reason}");
@@ -65,7 +66,7 @@ fn check_error(input: &[u8], reason: &str) {
     assert_well_formed(&error(Format::Xml, reason));
 }
 
-/// The same text means the same in whatever encoding, unless it says itself which one that is.
+/// Checks that a text has the same meaning in every encoding, unless it declares its own.
 fn check_encodings(format: Format, body: &[u8], entries: &[Option<Entry>]) {
     let Ok(text) = std::str::from_utf8(body) else { return };
     if text.starts_with("<?xml") || text.starts_with('\u{feff}') {
@@ -80,7 +81,7 @@ fn check_encodings(format: Format, body: &[u8], entries: &[Option<Entry>]) {
     assert_eq!(read(format, Charset::Utf16, marked.as_bytes()).as_deref(), Ok(entries));
 }
 
-/// What is written of any entries, accepted or not, can be read by others.
+/// Checks that results for any entries, accepted or not, can be read by other parsers.
 fn check_results(entries: &[Option<Entry>]) {
     let result = |(position, entry): (usize, &Option<Entry>)| EntryResult {
         order_id: entry.as_ref().and_then(|entry| entry.order_id),
@@ -100,11 +101,11 @@ fn check_results(entries: &[Option<Entry>]) {
     assert!(entries.iter().all(|entry| !format!("{entry:?}").contains(PIN)), "a PIN shows");
 }
 
-/// Panics if the body is nested deeper than what is read. Counted by its brackets, outside of strings, or by its tags.
+/// Panics if the body is nested deeper than the limit, counted by brackets outside of strings, or by tags.
 fn assert_is_bounded(format: Format, body: &[u8]) {
     let text = String::from_utf8_lossy(body);
     let deepest = match format {
-        // One that is not UTF-8 was read as UTF-16.
+        // A body that is not UTF-8 was read as UTF-16.
         _ if body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") => return,
         Format::Json => depth_of_json(&text),
         Format::Xml => depth_of_xml(text.trim_start_matches('\u{feff}')),
@@ -117,7 +118,7 @@ fn depth_of_json(text: &str) -> usize {
     let mut parts = text.split('"');
     outside.push_str(parts.next().unwrap_or_default());
     while let Some(string) = parts.next() {
-        // An odd number of backslashes before a quote: the string goes on.
+        // After an unescaped backslash before the quote, the string goes on.
         let is_escaped = string.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
         if !is_escaped {
             outside.push_str(parts.next().unwrap_or_default());
@@ -149,7 +150,7 @@ fn deepest(steps: impl Iterator<Item = isize>) -> usize {
     depths.max().unwrap_or_default().unsigned_abs()
 }
 
-/// Panics unless this is one XML element that begins and ends, with whatever in it.
+/// Panics unless this is one complete XML element, with any content.
 pub fn assert_well_formed(xml: &str) {
     let mut reader = Reader::from_str(xml);
     reader.config_mut().expand_empty_elements = true;

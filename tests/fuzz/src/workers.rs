@@ -1,17 +1,17 @@
-//! Batches of messages: any texts, at any of the workers.
+//! Batches of any messages, for any worker.
 //!
 //! Settings of an input:
 //!
 //! | | |
 //! | --- | --- |
 //! | `:worker NAME` | the function |
-//! | `:receives NUMBER` | how often the messages were delivered |
-//! | `:dynamodb`, `:sqs`, `:events LETTERS` | how calls are answered: [`crate::aws::Fate`] |
-//! | `:answer STATUS TEXT` | what a webhook's endpoint answers, and its `Retry-After`; without: nothing |
-//! | `:card`, `:bulk`, … `JSON` | what rows hold |
-//! | `:expect WORD …` | of a seed: what becomes of each message: `done`, `back`, or `buried` |
+//! | `:receives NUMBER` | the receive count of the messages |
+//! | `:dynamodb`, `:sqs`, `:events LETTERS` | the outcomes of calls: [`crate::aws::CallOutcome`] |
+//! | `:answer STATUS TEXT` | the response of a webhook's endpoint, and its `Retry-After`; without it: no response |
+//! | `:card`, `:bulk`, … `JSON` | members of rows |
+//! | `:expect WORD …` | in a seed: the outcome of each message: `done`, `back`, or `buried` |
 //!
-//! The body holds the messages, with a line `---` between any two.
+//! The body contains the messages, separated by a line `---`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -35,56 +35,56 @@ use crate::aws::{Aws, Call, Service};
 use crate::input::Input;
 use crate::world::{self, DEAD_LETTERS, PIN, assert_no_secret, context, with_pin};
 
-/// What stands between two messages.
+/// The separator of two messages.
 pub(crate) const SEPARATOR: &str = "\n---\n";
-/// Messages of a batch: SQS hands on no more, unless it is let.
+/// Most messages in a batch: SQS's default.
 const MAX_RECORDS: usize = 10;
-/// Longest time that a message can be hidden (SQS).
+/// Longest visibility timeout of a message (SQS).
 const MAX_HIDDEN_SECONDS: i64 = 12 * 60 * 60;
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It was let go.
+enum MessageOutcome {
+    /// The message was deleted.
     Done,
-    /// It comes back.
-    Back,
-    /// It is in the dead-letter queue.
-    Buried,
+    /// The message is received again after its visibility timeout.
+    Retried,
+    /// The message was dead-lettered.
+    DeadLettered,
 }
 
-impl Fate {
+impl MessageOutcome {
     const fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Back => "back",
-            Self::Buried => "buried",
+            Self::Retried => "back",
+            Self::DeadLettered => "buried",
         }
     }
 }
 
-/// All workers, as their functions' `main` wires them.
+/// All workers, set up as in their functions' `main`.
 struct Workers {
     aws: Aws,
     endpoint: Arc<Mutex<Option<Response>>>,
     functions: BTreeMap<&'static str, Function>,
-    /// For each kind of messages, whether a text is one.
+    /// Functions that return whether a text is a message of this kind.
     readers: BTreeMap<&'static str, fn(&str) -> bool>,
 }
 
 type Function = Box<dyn Fn(SqsEvent) -> Run + Send>;
 
-/// A batch's run.
+/// The run of a batch.
 struct Run {
-    /// The message IDs that the worker named as failed.
+    /// The message IDs that the worker reported as failed.
     named: Vec<String>,
-    /// For each message, the events that applying it came to; `None` if it was not applied.
+    /// The IDs of each message's events. `None` if the message was not applied.
     applied: Vec<Option<Vec<String>>>,
 }
 
 static WORKERS: LazyLock<Mutex<Workers>> = LazyLock::new(|| Mutex::new(Workers::new()));
 
-/// Returns whether a worker reads this text as a message of this kind.
+/// Returns whether a worker can read this text as a message of this kind.
 #[must_use]
 pub fn can_read(kind: &str, text: &str) -> bool {
     let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,12 +95,12 @@ fn reads<M: QueueMessage>(text: &str) -> bool {
     serde_json::from_str::<M>(text.strip_prefix('\u{feff}').unwrap_or(text)).is_ok()
 }
 
-/// Runs the batch that the input says. In words: what became of each message; `None` if the input names no worker.
+/// Runs the input's batch. The outcome's words are the outcomes of its messages. `None` if the input names no worker.
 pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let input = Input::read(bytes);
     let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
     let function = workers.functions.get(input.setting("worker")?)?;
-    // SQS's messages are text.
+    // SQS messages are text.
     let text = String::from_utf8_lossy(&with_pin(input.body)).into_owned();
     let bodies: Vec<&str> = text.split(SEPARATOR).take(MAX_RECORDS).collect();
     let receives = input.setting("receives").unwrap_or("1");
@@ -115,26 +115,26 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let event = json!({ "Records": records }).to_string();
 
     workers.aws.begin(&input);
-    *workers.endpoint.lock().unwrap() = input.setting("answer").and_then(answer);
+    *workers.endpoint.lock().unwrap() = input.setting("answer").and_then(response);
     let _earlier = world::take_logs();
     let run = function(serde_json::from_str(&event).expect("an event that can be read"));
     let calls = workers.aws.take_calls();
     let logs = world::take_logs();
     let lines: Vec<String> = logs.lines().map(without_cid).collect();
     assert_no_secret(bytes, lines.iter().map(String::as_str));
-    let words: Vec<_> = run.check(&bodies, &calls).into_iter().map(Fate::word).collect();
+    let words: Vec<_> = run.check(&bodies, &calls).into_iter().map(MessageOutcome::word).collect();
     let came_far = calls.iter().any(|call| call.service == Service::DynamoDb);
     Some(Outcome { word: words.join(" "), came_far })
 }
 
-/// What an endpoint answers.
-fn answer(setting: &str) -> Option<Response> {
+/// Returns the response of a webhook's endpoint.
+fn response(setting: &str) -> Option<Response> {
     let (status, retry_after) = setting.split_once(' ').unwrap_or((setting, ""));
     let retry_after = (!retry_after.is_empty()).then(|| retry_after.to_owned());
     Some(Response { status: StatusCode::from_bytes(status.as_bytes()).ok()?, retry_after })
 }
 
-/// A line of the log without the correlation ID, which is the message's own text.
+/// Returns a line of the log without the correlation ID, which comes from the message.
 fn without_cid(line: &str) -> String {
     let mut line: Value = serde_json::from_str(line).expect("a log in JSON");
     line["fields"]["cid"] = Value::Null;
@@ -142,13 +142,13 @@ fn without_cid(line: &str) -> String {
 }
 
 impl Run {
-    /// What became of each message. Panics if one was lost, or a promise broken.
-    fn check(&self, bodies: &[&str], calls: &[Call]) -> Vec<Fate> {
+    /// Returns the outcome of each message. Panics if a message was lost, or a promise broken.
+    fn check(&self, bodies: &[&str], calls: &[Call]) -> Vec<MessageOutcome> {
         let named: BTreeSet<usize> = self.named.iter().map(|id| id.parse().expect("an ID of the batch's")).collect();
         assert_eq!(named.len(), self.named.len(), "an ID was named twice");
         assert!(named.iter().all(|position| *position < bodies.len()), "an ID that is not the batch's");
         let sent = calls.iter().filter(|call| call.service == Service::Sqs).flat_map(|call| &call.effects);
-        let buried: Vec<usize> = sent.filter_map(|message| buried(message, bodies)).collect();
+        let dead_lettered: Vec<usize> = sent.filter_map(|message| dead_letter_of(message, bodies)).collect();
         let hidden = calls
             .iter()
             .filter_map(|call| serde_json::from_str::<Value>(&call.request).unwrap()["VisibilityTimeout"].as_i64());
@@ -159,27 +159,27 @@ impl Run {
             .flat_map(|call| &call.effects)
             .map(|event| event["event_id"].as_str().unwrap())
             .collect();
-        let fate = |(position, applied): (usize, &Option<Vec<String>>)| {
-            let times = buried.iter().filter(|other| **other == position).count();
+        let outcome = |(position, applied): (usize, &Option<Vec<String>>)| {
+            let times = dead_lettered.iter().filter(|other| **other == position).count();
             assert!(times + usize::from(named.contains(&position)) <= 1, "message {position} is in two places");
             if times == 1 {
-                return Fate::Buried;
+                return MessageOutcome::DeadLettered;
             }
             if named.contains(&position) {
-                return Fate::Back;
+                return MessageOutcome::Retried;
             }
             let events = applied.as_ref().unwrap_or_else(|| panic!("message {position} is lost"));
             assert!(events.iter().all(|id| published.contains(id.as_str())), "an event of message {position} is lost");
-            Fate::Done
+            MessageOutcome::Done
         };
         assert_eq!(self.applied.len(), bodies.len());
-        self.applied.iter().enumerate().map(fate).collect()
+        self.applied.iter().enumerate().map(outcome).collect()
     }
 }
 
-/// The position of the message that this one buries, if it does: as it came, with a reason that SQS takes, and that
-/// says nothing of the message itself.
-fn buried(message: &Value, bodies: &[&str]) -> Option<usize> {
+/// Returns the position of the message that this dead letter carries, if it is one. Checks that the body is
+/// unchanged, and that the reason is one SQS accepts and reveals nothing of the message.
+fn dead_letter_of(message: &Value, bodies: &[&str]) -> Option<usize> {
     if message["QueueUrl"] != DEAD_LETTERS {
         return None;
     }
@@ -192,7 +192,7 @@ fn buried(message: &Value, bodies: &[&str]) -> Option<usize> {
     Some(position)
 }
 
-/// A worker, and for each message that it was given the events that applying it came to.
+/// A worker that records the events of each message that it applied.
 struct Watched<W> {
     worker: W,
     applied: Mutex<Vec<Option<Vec<String>>>>,
@@ -211,7 +211,7 @@ impl<W: Worker> Worker for Watched<W> {
     }
 
     async fn apply(&self, message: W::Message, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
-        // A batch's messages are applied in their order, as far as each can go.
+        // A batch's messages are applied in their order, each as far as it gets.
         let position = self.note(None, None);
         let result = self.worker.apply(message, delivery).await;
         let ids = |done: &Completed| done.events.iter().map(|event| event.event_id.to_string()).collect();
@@ -221,7 +221,7 @@ impl<W: Worker> Worker for Watched<W> {
 }
 
 impl<W> Watched<W> {
-    /// Notes what a message came to, in its position or a new one; returns that.
+    /// Records the result of a message, in its position or a new one. Returns the position.
     fn note(&self, position: Option<usize>, events: Option<Vec<String>>) -> usize {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let position = position.unwrap_or(applied.len());
@@ -232,7 +232,7 @@ impl<W> Watched<W> {
     }
 }
 
-/// A worker behind all that is around it, watched.
+/// Returns a function that runs batches with this worker and records its results.
 fn function<W: Worker>(worker: Watched<W>, surroundings: WorkerContext) -> Function {
     Box::new(move |event| {
         let readable: Vec<bool> = event
@@ -251,7 +251,7 @@ fn function<W: Worker>(worker: Watched<W>, surroundings: WorkerContext) -> Funct
     })
 }
 
-/// The webhook's worker, all but the network.
+/// The worker of webhooks, without the network.
 struct Webhook(Arc<Mutex<Option<Response>>>);
 
 impl Worker for Webhook {
@@ -267,8 +267,8 @@ impl Worker for Webhook {
     }
 
     async fn apply(&self, _: BusEvent, delivery: DeliveryInfo) -> Result<Completed, WorkerError> {
-        let answer = self.0.lock().unwrap().clone().ok_or(SendError::Time);
-        classify_response(answer, delivery.receive_count)
+        let response = self.0.lock().unwrap().clone().ok_or(SendError::Time);
+        classify_response(response, delivery.receive_count)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What all targets share: an identity, secrets that must not show up anywhere, a clock, and logs.
+//! The surroundings that all targets share: an identity, secrets that must never show up, a clock, and logs.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,34 +12,34 @@ use shared::environment::{Environment, dead_letter_variable, queue_variable};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::filter::LevelFilter;
 
-/// The caller's organisation, unless the input says otherwise.
+/// The caller's organization, unless the input states another.
 pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
-/// The caller's account, likewise. A number that occurs nowhere by chance.
+/// The caller's account, unless the input states another. A number that occurs nowhere by chance.
 pub const ACCOUNT: &str = "400155667788";
-/// Who the cards that are bound are bound to.
+/// The customer that bound cards are bound to.
 pub const CUSTOMER: &str = "700155667788";
 
-/// Stands for [`PIN`] in an input's body.
+/// The placeholder for [`PIN`] in an input's body.
 const PIN_MARK: &str = "$PIN";
 /// The right PIN of every person who has one.
 pub const PIN: &str = "canary-pin-90210";
-/// [`PIN`] as a person's row has it, for the [`PEPPER`], [`ORG`] and [`PERSON`]. It is hashed as weakly as can be:
-/// verifying it takes no time.
+/// The hash of [`PIN`] in a person's row, for the [`PEPPER`], [`ORG`] and [`PERSON`]. It is as weak as possible, so
+/// that verifying it takes no time.
 pub const PIN_HASH: &str =
     "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$H6RJgIlqwOLUaifFE/AlJ7ajwmoFVILDiIFzWOe4RM8";
-/// What PINs are hashed with.
+/// The pepper that PINs are hashed with.
 pub const PEPPER: &str = "pepper";
-/// Who created all orders.
+/// The person who created all orders.
 pub const PERSON: i32 = 9;
 
-/// Stands for [`TOKEN`] in an input's `authorization`.
+/// The placeholder for [`TOKEN`] in an input's `authorization`.
 pub const TOKEN_MARK: &str = "$TOKEN";
-/// A good access token of [`ORG`] and [`ACCOUNT`], for ever. The key that signed it is gone.
+/// A valid access token of [`ORG`] and [`ACCOUNT`] that never expires. The key that signed it is gone.
 pub const TOKEN: &str = include_str!("token.txt");
-/// The key set to verify it by.
+/// The key set that verifies the token.
 pub const KEYS: &str = include_str!("keys.json");
 
-/// A body with the PIN where it is marked.
+/// Returns the body with the PIN in place of each mark.
 #[must_use]
 pub fn with_pin(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(body.len());
@@ -53,16 +53,16 @@ pub fn with_pin(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What an invocation may take.
+/// The timeout of an invocation.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A runtime whose clock goes only when somebody sleeps, and then at once to the end of that: waits take no time.
+/// Returns a runtime with a paused clock, which jumps ahead when all tasks sleep. Waiting takes no time.
 #[must_use]
 pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-/// What Lambda tells of an invocation.
+/// Returns the context that Lambda passes to an invocation.
 #[must_use]
 pub fn context() -> Context {
     let deadline = SystemTime::now() + TIMEOUT;
@@ -76,7 +76,7 @@ pub fn context() -> Context {
 pub const QUEUE: &str = "https://sqs.test/queue";
 /// The URL of a worker's dead-letter queue.
 pub const DEAD_LETTERS: &str = "https://sqs.test/dead-letters";
-/// Deliveries after which a message is given up.
+/// Most deliveries of a message before it is dead-lettered.
 pub const MAX_RECEIVES: u32 = 5;
 
 /// Returns the environment of a function.
@@ -116,13 +116,13 @@ thread_local! {
     static LOGS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What this thread logged since the last time, at the level that functions log at.
+/// Returns what this thread logged since the last time, at the level at which functions log.
 #[must_use]
 pub fn take_logs() -> String {
     String::from_utf8(LOGS.take()).expect("logs in UTF-8")
 }
 
-/// Begins to keep logs.
+/// Starts to record logs.
 pub fn keep_logs() {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {

@@ -1,4 +1,4 @@
-//! Hands [`fuzz::endpoints`] to libFuzzer.
+//! Passes inputs from libFuzzer to [`fuzz::endpoints`].
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

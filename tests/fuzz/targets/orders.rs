@@ -1,4 +1,4 @@
-//! Hands [`fuzz::orders`] to libFuzzer.
+//! Passes inputs from libFuzzer to [`fuzz::orders`].
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

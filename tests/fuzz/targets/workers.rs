@@ -1,4 +1,4 @@
-//! Hands [`fuzz::workers`] to libFuzzer.
+//! Passes inputs from libFuzzer to [`fuzz::workers`].
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

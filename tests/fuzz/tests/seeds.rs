@@ -1,5 +1,5 @@
-//! The fuzz targets on their seeds: what holds for all inputs holds for these, and each comes out as it says. (What is
-//! found by fuzzing is fixed with a test beside the code; what that cannot show is a seed here.)
+//! Runs the fuzz targets on their seeds: the promises for all inputs hold, and each seed has the outcome that it
+//! states. What fuzzing finds is fixed with a test next to the code. A seed here covers what such a test cannot.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use fuzz::Outcome;
 use fuzz::examples::Example;
 use fuzz::input::Input;
 
-/// Every seed of a target: its name and its bytes.
+/// Returns every seed of a target: its name and its bytes.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
@@ -24,7 +24,7 @@ thread_local! {
     static PANICS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs each seed, and compares what comes out with what the seed expects. A panic that is caught counts too.
+/// Runs each seed, and compares its outcome with the expected one. A panic that is caught counts as a failure too.
 fn hold(target: &str, run: impl Fn(&[u8]) -> Option<Outcome>) {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -58,7 +58,7 @@ fn bodies() {
     hold("orders", fuzz::orders::run);
 }
 
-/// The functions that have a seed whose outcome begins so.
+/// Returns the functions that have a seed with such an outcome.
 fn reached(target: &str, setting: &str, outcome: &str) -> BTreeSet<String> {
     let inputs = seeds(target).into_iter().filter_map(|(_, bytes)| {
         let input = Input::read(&bytes);
@@ -89,7 +89,7 @@ fn accepted(examples: Vec<Example>, run: impl Fn(&[u8]) -> Option<Outcome>, outc
 fn every_example_is_read() {
     for Example { function, bytes } in fuzz::examples::requests() {
         let status = fuzz::endpoints::run(&bytes).unwrap_or_else(|| panic!("{function} is no endpoint")).word;
-        // What the state says of it depends on the rows, which the documents do not have.
+        // A refusal depends on rows, which the documents do not have.
         assert!(["200", "201", "202", "404", "409"].contains(&status.as_str()), "{function}: {status}");
     }
     for Example { function, bytes } in fuzz::examples::messages() {

@@ -72,7 +72,7 @@ pub enum Broken {
     /// The end of an order is published before it is recorded next to its operation.
     PublishesBeforeNoting,
 
-    // Going through a bulk.
+    // Operations on a bulk.
     /// Cards are issued without a condition on the item's state.
     IssuesUnguarded,
     /// Items and cards are canceled without a condition on their state.

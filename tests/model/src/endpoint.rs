@@ -10,10 +10,10 @@ use shared::domain::time::Timestamp;
 use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan};
 
 use crate::broken::Broken;
-use crate::orders;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
-use crate::scenario::{Asked, What, accepted_again_at, times};
+use crate::orders;
+use crate::process::{Flow, Interrupt, Run};
+use crate::scenario::{ClientRequest, RequestKind, accepted_again_at, times};
 use crate::store::{Committed, Recorded};
 use crate::transaction::Key;
 use crate::workers::bind::seen;
@@ -35,18 +35,18 @@ struct Prepared {
 }
 
 /// Responds to a request.
-pub fn respond(run: &mut Run, asked: &Asked) -> Flow<()> {
+pub fn respond(run: &mut Run, asked: &ClientRequest) -> Flow<()> {
     run.now()?;
     let id = asked.operation.operation_id;
-    let response = match &asked.what {
-        What::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, id, bind, recorded))?,
-        What::CancelNamed(names) => accept(run, &asked.operation, |run, _| cancel_bulk(run, names).map(Ok))?,
-        What::Increment(item) => increment(run, &asked.operation, item)?,
-        What::IncrementOnce(item) => {
+    let response = match &asked.kind {
+        RequestKind::Bind(bind) => accept(run, &asked.operation, |run, recorded| bind_card(run, id, bind, recorded))?,
+        RequestKind::CancelNamed(names) => accept(run, &asked.operation, |run, _| cancel_bulk(run, names).map(Ok))?,
+        RequestKind::Increment(item) => increment(run, &asked.operation, item)?,
+        RequestKind::IncrementOnce(item) => {
             let is_added = run.function("add", |run| run.retrying(|run| add(run, item)))?;
             if is_added { Response::Accepted } else { Response::Refused }
         }
-        What::CancelOrders(orders, pin) => orders::cancel_orders(run, &asked.operation, orders, *pin)?,
+        RequestKind::CancelOrders(orders, pin) => orders::cancel_orders(run, &asked.operation, orders, *pin)?,
     };
     if asked.is_keyed() && response == Response::Accepted {
         // This response may be lost. So may any other, but then the client does not ask again, or nothing was

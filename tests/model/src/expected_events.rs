@@ -7,8 +7,8 @@ use shared::domain::ids::CardId;
 use shared::domain::operation::Operation;
 use shared::message::{BindCard, CancelStep, Message, StartStep};
 
-use crate::market;
 use crate::hashed::Hashed;
+use crate::market;
 use crate::store::outcome;
 use crate::workers::bind::seen;
 use crate::workers::{cancel, start};
@@ -72,7 +72,11 @@ pub fn expected_end_event(world: &World, message: &AnyMessage) -> Option<Hashed<
 }
 
 /// Returns whether all of these events are published.
-pub fn are_published<'a>(world: &World, message: &AnyMessage, events: impl IntoIterator<Item = &'a Hashed<Event>>) -> bool {
+pub fn are_published<'a>(
+    world: &World,
+    message: &AnyMessage,
+    events: impl IntoIterator<Item = &'a Hashed<Event>>,
+) -> bool {
     let out = world.bus.get(&message.operation_id);
     events.into_iter().all(|event| out.is_some_and(|out| out.contains(event)))
 }

@@ -1,7 +1,7 @@
 //! A model of the exactly-once protocol, checked by a model checker ([stateright]) in **every** reachable state: with
 //! crashes at any point, and with messages delivered any number of times in any order.
 //!
-//! # What is shown
+//! # Properties
 //!
 //! [`properties`] states each of these as a predicate on states, under the name in italics.
 //!
@@ -36,7 +36,7 @@
 //! finds it. Each [`scenario::Scenario`] also names conditions that some of its states must reach ([`reached`]), so
 //! that no property holds merely because nothing happens.
 //!
-//! # What the model is made of
+//! # How the model works
 //!
 //! A transaction is decided at once and then becomes visible row by row, in any order (`transaction`). Until a row is
 //! visible, a reader gets its old value, and a writer has to wait. A message is delivered any number of times, plans'
@@ -51,10 +51,10 @@
 //! A step is **one call** of one process (see `process`). Processes interleave and crash between any two calls,
 //! without a limit on how often.
 //!
-//! # What is left out, and why it makes no difference
+//! # Simplifications, and why they lose nothing
 //!
 //! - **Time.** Times are copied and compared for equality, never for order. (Marks that are older than their
-//!   operation come from expired keys, see below.) If two times can differ that should be the same, they still differ
+//!   operation come from expired keys.) If two times can differ that should be the same, they still differ
 //!   when the clock of one process says *later* and all others say *now*. So there are two times, and one process has
 //!   the second.
 //! - **Stale reads.** What an eventually consistent read finds, a consistent one found earlier, and its process
@@ -90,6 +90,8 @@
 
 mod broken;
 mod endpoint;
+mod expected_events;
+mod hashed;
 mod market;
 mod model;
 mod orders;
@@ -97,8 +99,6 @@ mod pins;
 mod process;
 pub mod properties;
 pub mod reached;
-mod hashed;
-mod expected_events;
 pub mod scenario;
 mod store;
 mod transaction;

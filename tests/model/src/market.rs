@@ -1,5 +1,4 @@
-//! What orders and their market come to: cancel-orders-worker and order-feed-worker, and what an operation's own rows say of
-//! its orders.
+//! Orders and their market: cancel-orders-worker, order-feed-worker, and the records of orders next to an operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,25 +12,25 @@ use shared::domain::order::{
 };
 
 use crate::broken::Broken;
-use crate::orders::OrderNumber;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::orders::OrderNumber;
+use crate::process::{Flow, Interrupt, Run};
 use crate::transaction::Key;
 use crate::world::{AnyMessage, World};
 
 /// The orders' rows, and those of operations about them.
 #[derive(Debug, Clone, Default)]
 pub struct Market {
-    /// Orders that are known.
+    /// The orders that are known.
     book: BTreeMap<OrderNumber, Order>,
-    /// Orders that operations note as asked for.
+    /// The orders that operations have recorded as requested.
     requested: BTreeSet<(OperationId, OrderNumber)>,
-    /// What they note of orders that have ended: of each, one thing.
+    /// The ends of orders that operations have recorded: exactly one for each order, if all is well.
     ended: BTreeMap<(OperationId, OrderNumber), Vec<Stage>>,
 }
 
 impl Market {
-    /// Has this order.
+    /// Adds an order.
     pub fn know(&mut self, change: OrderChange) {
         self.book.insert(number(change.order), Order::new(&change));
     }
@@ -41,7 +40,7 @@ fn number(order: OrderRef) -> OrderNumber {
     order.ids().0.unwrap_or_default()
 }
 
-/// cancel-orders-worker. (Where a scenario has no market, it does nothing.)
+/// Handles a message for cancel-orders-worker. Where a scenario has no market, it does nothing.
 pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<Vec<Hashed<Event>>> {
     let now = run.now()?;
     if !run.world.desk.market.book.contains_key(&order) {
@@ -71,7 +70,7 @@ pub fn request(run: &mut Run, message: &AnyMessage, order: OrderNumber) -> Flow<
     Ok(request_events(message, &found))
 }
 
-/// order-feed-worker.
+/// Handles a message for order-feed-worker.
 pub fn change(run: &mut Run, message: &AnyMessage, change: &OrderChange) -> Flow<Vec<Hashed<Event>>> {
     let (now, order) = (run.now()?, number(change.order));
     let (after, is_mine) = run.retrying(|run| {
@@ -90,8 +89,14 @@ pub fn change(run: &mut Run, message: &AnyMessage, change: &OrderChange) -> Flow
     Ok(after.events_of_version(&message.org_id, change.version).into_iter().map(Hashed::new).collect())
 }
 
-/// Notes beside their operations how far these cancellations of the order have come.
-fn note_all(run: &mut Run, message: &AnyMessage, order: &Order, is_mine: bool, stages: &[(Acceptance, Stage)]) -> Flow<()> {
+/// Records next to their operations how far these cancellations of the order have come.
+fn note_all(
+    run: &mut Run,
+    message: &AnyMessage,
+    order: &Order,
+    is_mine: bool,
+    stages: &[(Acceptance, Stage)],
+) -> Flow<()> {
     if run.is(Broken::NotesOrderOnce) && !is_mine {
         return Ok(());
     }
@@ -113,8 +118,8 @@ impl World {
         self.desk.market.book.get(&order).cloned().map(Hashed::new)
     }
 
-    /// `UpdateItem` order: notes this of the operation, if nothing is noted and the order allows it. Answers the order as it
-    /// is then, and whether that was done.
+    /// `UpdateItem` order: records the operation's cancellation, if none is recorded and the order allows it. Returns
+    /// the current order, and whether the write changed it.
     fn note(
         &mut self,
         order: OrderNumber,
@@ -137,7 +142,7 @@ impl World {
         (Hashed::new(self.desk.market.book[&order].clone()), is_done)
     }
 
-    /// `PutItem` order, if it is as it was read.
+    /// `PutItem` order, on the condition that it is as it was read.
     fn put_order(&mut self, before: &Hashed<Order>, after: &Hashed<Order>) -> bool {
         let order = number(before.order);
         let is_as_read = self.order(order).as_ref() == Some(before);
@@ -147,13 +152,13 @@ impl World {
         is_as_read
     }
 
-    /// `UpdateItem` operation orders: a member of a set. `again`: as if it were counted.
+    /// `UpdateItem` operation orders: adds a member to a set. With `again`, it counts twice.
     fn note_stage(&mut self, operation: OperationId, order: OrderNumber, stage: Stage, again: bool) {
         self.desk.edit(|desk| match stage {
             Stage::Requested => _ = desk.market.requested.insert((operation, order)),
             Stage::Ended { .. } => {
                 let noted = desk.market.ended.entry((operation, order)).or_default();
-                // Twice is wrong enough.
+                // Counting twice is wrong enough.
                 if !noted.contains(&stage) || again && noted.len() < 2 {
                     noted.push(stage);
                 }
@@ -162,13 +167,13 @@ impl World {
     }
 }
 
-/// What a request is to say: of the order's note alone.
+/// Returns the events of a request: they follow from the order's cancellation record alone.
 fn request_events(message: &AnyMessage, order: &Order) -> Vec<Hashed<Event>> {
     let (org, id) = (&message.org_id, message.operation_id);
     order.request_event(org, id).or_else(|| order.outcome_event(org, id)).map(Hashed::new).into_iter().collect()
 }
 
-/// What is to be said of a message for cancel-orders-worker; `None` if that is not decided yet.
+/// Returns the events of a message for cancel-orders-worker. `None` if they are not decided yet.
 pub fn expected_of_request(world: &World, message: &AnyMessage, order: OrderNumber) -> Option<Vec<Hashed<Event>>> {
     let Some(order) = world.desk.market.book.get(&order) else { return Some(Vec::new()) };
     let Acceptance { operation_id, accepted_at } = message.acceptance();
@@ -176,14 +181,14 @@ pub fn expected_of_request(world: &World, message: &AnyMessage, order: OrderNumb
     Some(request_events(message, order))
 }
 
-/// The same of one for order-feed-worker.
+/// Returns the events of a message for order-feed-worker. `None` if they are not decided yet.
 pub fn expected_of_change(world: &World, message: &AnyMessage, change: &OrderChange) -> Option<Vec<Hashed<Event>>> {
     let order = world.desk.market.book.get(&number(change.order))?;
     let is_known = order.version >= change.version;
     is_known.then(|| order.events_of_version(&message.org_id, change.version).into_iter().map(Hashed::new).collect())
 }
 
-/// Whether operations note of their orders what these say themselves, once; and all of it that is told.
+/// Checks that operations record of their orders what the orders say, once, before it is published.
 pub fn are_noted(world: &World) -> bool {
     let Market { book, ended, .. } = &world.desk.market;
     let is_so = |(operation, order): &(OperationId, OrderNumber), stages: &[Stage]| {
@@ -201,7 +206,7 @@ pub fn are_noted(world: &World) -> bool {
         })
 }
 
-/// Whether it is noted of all orders of the operation that they have ended. (Where a scenario has no market, that is open.)
+/// Returns whether the ends of all the operation's orders are recorded. Orders without a market do not count.
 pub fn all_have_ended(world: &World, operation: &Operation) -> bool {
     let Subject::CancelOrders { orders, .. } = &operation.subject else { return false };
     let Market { book, ended, .. } = &world.desk.market;
@@ -209,7 +214,7 @@ pub fn all_have_ended(world: &World, operation: &Operation) -> bool {
     orders.all(|order| ended.contains_key(&(operation.operation_id, order)))
 }
 
-/// Whether an operation notes this of an order.
+/// Returns whether an operation has recorded this end of an order.
 pub fn has_noted(world: &World, expected: CancellationCode) -> bool {
     let is_this = |stage: &Stage| matches!(stage, Stage::Ended { code, .. } if *code == expected);
     world.desk.market.ended.values().flatten().any(is_this)

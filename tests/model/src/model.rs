@@ -6,10 +6,10 @@ use shared::domain::time::Timestamp;
 use stateright::{Model, Property};
 
 use crate::broken::Broken;
-use crate::process::{Flow, CallOutcome, Process, Run, Interrupt};
-use crate::scenario::{Asked, Fault, Scenario, is_plan, times};
+use crate::process::{CallOutcome, Flow, Interrupt, Process, Run};
+use crate::scenario::{ClientRequest, Fault, Scenario, is_plan, times};
 use crate::transaction::Key;
-use crate::world::{Place, Task, Response, World};
+use crate::world::{Place, Response, Task, World};
 use crate::{endpoint, properties, workers};
 
 /// The model of a scenario.
@@ -132,7 +132,7 @@ impl Bindery {
         self.alone(state, task, times()[0]).map(|(world, _)| world)
     }
 
-    /// Does the same with a process whose clock shows this time, and also returns the names of its calls.
+    /// Runs the task likewise in a process whose clock shows this time, and also returns the names of its calls.
     #[must_use]
     pub fn alone(&self, state: &World, task: &Task, now: Timestamp) -> Option<(World, Vec<&'static str>)> {
         const MOST_CALLS: usize = 60;
@@ -153,9 +153,13 @@ impl Bindery {
     fn ways(&self) -> &'static [CallOutcome] {
         match self.scenario.fault {
             Fault::None | Fault::Resumed => &[CallOutcome::Success, CallOutcome::Repeated],
-            Fault::Held => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::Held, CallOutcome::HeldAfterSuccess],
+            Fault::Held => {
+                &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::Held, CallOutcome::HeldAfterSuccess]
+            }
             Fault::OutOfTime => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::OutOfTime],
-            Fault::Sending => &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::PartlyRefused, CallOutcome::ResponseLost],
+            Fault::Sending => {
+                &[CallOutcome::Success, CallOutcome::Repeated, CallOutcome::PartlyRefused, CallOutcome::ResponseLost]
+            }
         }
     }
 }
@@ -175,7 +179,9 @@ impl Model for Bindery {
         }
         if state.processes.len() < self.scenario.processes {
             // A request may be sent at any time, for the first time or again. Without a key, it is sent once.
-            let is_new = |asked: &&Asked| asked.is_keyed() || !state.responses.contains_key(&asked.operation.operation_id);
+            let is_new = |asked: &&ClientRequest| {
+                asked.is_keyed() || !state.responses.contains_key(&asked.operation.operation_id)
+            };
             let asked = self.scenario.asked.iter().filter(is_new);
             // An endpoint's clock says when the operation was accepted, which does not matter here.
             let requests = asked.map(|asked| (Task::Request(asked.operation.operation_id), times()[0]));
@@ -188,7 +194,10 @@ impl Model for Bindery {
             let messages = messages.map(|(message, _)| Task::Message(message.clone()));
             let messages = messages.flat_map(|task| clocks.iter().map(move |now| (task.clone(), *now)));
             for (task, now) in requests.chain(messages) {
-                actions.extend([CallOutcome::Success, CallOutcome::Repeated].map(|outcome| Action::Begin(task.clone(), now, outcome)));
+                actions.extend(
+                    [CallOutcome::Success, CallOutcome::Repeated]
+                        .map(|outcome| Action::Begin(task.clone(), now, outcome)),
+                );
             }
         }
         actions.extend(state.prepared.keys().cloned().map(Action::Commit));

@@ -1,4 +1,5 @@
-//! Cancellations of orders, as far as a client's answer depends on how its messages were sent and its PINs judged ([`crate::pins`]).
+//! Cancellations of orders, as far as a client's response depends on sending messages and verifying PINs
+//! ([`crate::pins`]).
 
 use std::collections::BTreeSet;
 
@@ -8,20 +9,20 @@ use shared::domain::order::OrderRef;
 use shared::message::Message;
 
 use crate::broken::Broken;
+use crate::hashed::Hashed;
 use crate::market::Market;
 use crate::pins::{Pin, Pins, Verdict, record_pin_attempt};
-use crate::process::{Flow, CallOutcome, Run, Interrupt};
-use crate::hashed::Hashed;
+use crate::process::{CallOutcome, Flow, Interrupt, Run};
 use crate::store::Recorded;
 use crate::transaction::Key;
 use crate::world::{Instruction, Response, World};
 
-/// An order.
+/// The number that identifies an order.
 pub type OrderNumber = i32;
 
-/// Calls for the messages of one request: the first, and one for what was not taken.
+/// Calls for the messages of one request: the first, and one for the messages that were not taken.
 const ROUNDS: usize = 2;
-/// What the operation keeps of an entry whose cancellation is accepted, and of one whose message was not sent.
+/// The stored status of an entry whose cancellation is accepted, and of one whose message was not sent.
 const ACCEPTED: &str = "A";
 const NOT_SENT: &str = "S";
 
@@ -30,22 +31,22 @@ const NOT_SENT: &str = "S";
 pub struct Desk {
     /// The entries whose messages SQS has taken.
     pub sent: BTreeSet<(OperationId, OrderNumber)>,
-    /// What is known of the PIN that they need.
+    /// The attempts to guess the PIN that the orders need.
     pub pins: Pins,
-    /// The orders that are known, and what operations note of theirs.
+    /// The orders that are known, and what operations record of theirs.
     pub market: Market,
 }
 
-/// What came of a call that sends messages.
+/// The outcome of a call that sends messages.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Sending {
-    /// SQS has these.
+    /// SQS has taken these.
     Taken(Vec<OrderNumber>),
-    /// It did not answer.
+    /// The response was lost.
     Unknown,
 }
 
-/// cancel-orders: has these orders canceled.
+/// Handles a request of cancel-orders to cancel these orders.
 pub fn cancel_orders(
     run: &mut Run,
     operation: &Hashed<Operation>,
@@ -65,7 +66,7 @@ pub fn cancel_orders(
                 Recorded::Existing(existing) => (existing, false),
             }
         }
-        // What refuses may be this very operation, recorded since we looked by the same request sent twice.
+        // The refusal may come from this very operation, recorded meanwhile by another copy of the request.
         None => match run.call("GetItem operation since", |world| world.operation(id))? {
             Some(since) => (since, false),
             None => return Ok(Response::Refused),
@@ -76,7 +77,7 @@ pub fn cancel_orders(
     }
     let careless = run.is(Broken::TakenReportedNotSent);
     if !is_first && !careless {
-        // From now on the first request cannot say that an entry was not sent.
+        // From now on, the first request cannot report that an entry was not sent.
         let note = |world: &mut World| world.note_repeated(id);
         let noted = run.write("UpdateItem operation repeated", &Key::Operation(id), note)?;
         if noted.ok_or(Interrupt::Permanent("the operation has no row"))?.state != OperationState::Pending {
@@ -89,15 +90,15 @@ pub fn cancel_orders(
         return Err(Interrupt::Permanent("SQS may have it"));
     }
     let set = |world: &mut World| world.set_results(id, orders, &not_sent, careless);
-    let written = run.write("UpdateItem operation told", &Key::Operation(id), set)?;
+    let written = run.write("UpdateItem operation entry statuses", &Key::Operation(id), set)?;
     match written.ok_or(Interrupt::Permanent("the operation has no row"))?.state {
         OperationState::Pending => Err(Interrupt::Permanent("SQS may have it")),
         _ => Ok(Response::Accepted),
     }
 }
 
-/// Sends the messages of these. Answers those that SQS did not take, and whether that is sure: whether every call had an
-/// answer.
+/// Sends the messages of these orders. Returns those that SQS did not take, and whether that is certain because every
+/// call got a response.
 fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<OrderNumber>, bool)> {
     run.function("send each", |run| {
         let (mut open, mut is_sure) = (orders.to_vec(), true);
@@ -115,7 +116,7 @@ fn send(run: &mut Run, id: OperationId, orders: &[OrderNumber]) -> Flow<(Vec<Ord
 }
 
 impl World {
-    /// `SendMessageBatch`: each of them is taken or not on its own.
+    /// `SendMessageBatch`: SQS takes or refuses each entry on its own.
     fn send_batch(&mut self, id: OperationId, orders: &[OrderNumber], outcome: CallOutcome) -> Option<Sending> {
         let taken = match outcome {
             CallOutcome::Success | CallOutcome::ResponseLost => orders,
@@ -130,7 +131,7 @@ impl World {
         Some(if outcome == CallOutcome::ResponseLost { Sending::Unknown } else { Sending::Taken(taken.to_vec()) })
     }
 
-    /// `UpdateItem` operation repeated, if it is PENDING. Answers it as it is then.
+    /// `UpdateItem` operation repeated, if it is PENDING. Returns the current operation.
     fn note_repeated(&mut self, id: OperationId) -> Option<Hashed<Operation>> {
         let row = self.operations.get_mut(&id)?;
         if row.state == OperationState::Pending {
@@ -143,8 +144,8 @@ impl World {
         Some(row.clone())
     }
 
-    /// `UpdateItem` operation told, if it is PENDING and, unless all was sent, nobody else may be sending. Answers it as
-    /// it is then.
+    /// `UpdateItem` operation entry statuses, if it is PENDING and, unless all was sent, no other request may be
+    /// sending. Returns the current operation.
     fn set_results(
         &mut self,
         id: OperationId,
@@ -169,11 +170,11 @@ impl World {
     }
 }
 
-/// Whether no entry is told as not sent whose message SQS has.
+/// Checks that no entry is reported as not sent if SQS has its message.
 pub fn are_reported_as_sent(world: &World) -> bool {
     world.operations.values().all(|operation| {
         let Subject::CancelOrders { told, .. } = &operation.subject else { return true };
-        // Its entries are numbered from 1 on.
+        // Entries are numbered from 1.
         let mut entries = (1..).zip(told.chars());
         entries.all(|(order, letter)| {
             letter.to_string() != NOT_SENT || !world.desk.sent.contains(&(operation.operation_id, order))

@@ -1,4 +1,4 @@
-//! How PINs are judged: tries of one person's, counted in the person's row, and in the organisation's hour.
+//! Verification of PINs: attempts for one person, counted in the person's row and in the organization's hour.
 
 use std::collections::BTreeSet;
 
@@ -11,50 +11,51 @@ use crate::world::World;
 
 /// A guess of a PIN: 0 is the right one.
 pub type Pin = u8;
-/// A try of a PIN, known by the request and by what it guesses.
+/// An attempt to guess a PIN, identified by the request and the guess.
 pub type Try = (OperationId, Pin);
 
-/// Lengths that a lock can have, from 0 on: a quarter of an hour and six doublings, and then a day, in the code.
+/// The longest of the lengths that a lock can have, from 0. The code has a quarter of an hour, six doublings, and
+/// then a day.
 const LONGEST: u8 = 1;
 
 /// The person's row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Person {
-    /// Wrong tries in a row.
+    /// The wrong attempts in a row.
     pub tries: Vec<Try>,
-    /// How long their lock lasts.
+    /// The length of their lock.
     length: u8,
-    /// Until when: the number of the lock.
+    /// The end of the lock: its number.
     until: u8,
 }
 
-/// What is known of PINs.
+/// The PIN's rows, and what the properties need to know of its history.
 #[derive(Debug, Clone)]
 pub struct Pins {
     /// The person's row.
     pub person: Person,
-    /// Wrong PINs in a row after which it is locked: five in the code.
+    /// The number of wrong PINs in a row that locks it: five in the code.
     pub most_tries: usize,
-    /// How many locks end.
+    /// The number of locks that may end.
     pub most_ends: u8,
-    /// The hour's row: its tries, but for those that were told to be right.
+    /// The hour's row: its attempts, except those reported as right.
     pub hour: BTreeSet<Try>,
-    /// How many an hour may have: 300 in the code. Without, hours are not in question.
+    /// The limit of attempts in an hour: 300 in the code. `None` turns the limit off.
     pub most_an_hour: Option<usize>,
-    /// How many locks have ended: those up to this number.
+    /// The number of the last lock that has ended.
     ended: u8,
-    /// The wrong tries of which it was told that they are wrong, since the last right one or the last end of a lock. For the
-    /// properties alone, as is what follows.
+    /// The attempts reported as wrong since the last right one or the last end of a lock. This field and those below
+    /// are for the properties alone.
     reported_wrong: BTreeSet<Try>,
-    /// The same, whatever came since.
+    /// All attempts that were reported as wrong.
     wrong_in_hour: BTreeSet<Try>,
-    /// How long each lock lasts that began since the last right one.
+    /// The length of each lock that began since the last right PIN.
     pub lengths: Vec<u8>,
-    /// The tries for which the hour had room.
+    /// The attempts for which the hour had room.
     admitted: BTreeSet<Try>,
-    /// Those that were judged to be right.
+    /// The attempts that were reported as right.
     reported_right: BTreeSet<Try>,
-    /// Whether one was said to be right for which it had none.
+    /// True if an attempt was reported as right for which the hour had no room.
     right_without_room: bool,
 }
 
@@ -77,25 +78,25 @@ impl Default for Pins {
     }
 }
 
-/// What is said of a PIN.
+/// The result of verifying a PIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It is right.
+    /// The PIN is right.
     Right,
-    /// It is wrong.
+    /// The PIN is wrong.
     Wrong,
-    /// Nothing.
+    /// The PIN is locked, and the result does not reveal whether it is right.
     Locked,
 }
 
 impl Pins {
-    /// Whether there were so many tries that the PIN is locked.
+    /// Returns whether the PIN is locked.
     pub fn is_full(&self) -> bool {
         self.person.tries.len() >= self.most_tries
     }
 }
 
-/// Verified first, counted then in the organisation's hour, and judged; taken out of the hour, if it is told to be right.
+/// Counts an attempt in the organization's hour, writes its verdict, and takes it out of the hour if it is right.
 pub fn record_pin_attempt(run: &mut Run, guess: Try) -> Flow<Verdict> {
     let read = |world: &mut World| {
         let pins = &world.desk.pins;
@@ -128,7 +129,7 @@ pub fn record_pin_attempt(run: &mut Run, guess: Try) -> Flow<Verdict> {
     Ok(verdict)
 }
 
-/// Answers whether the hour had room.
+/// Counts the attempt in the hour, and returns whether the hour had room.
 fn count(run: &mut Run, guess: Try) -> Flow<bool> {
     let Some(most) = run.world.desk.pins.most_an_hour else { return Ok(true) };
     let has_room = move |pins: &Pins| pins.hour.len() < most;
@@ -148,7 +149,7 @@ fn count(run: &mut Run, guess: Try) -> Flow<bool> {
 }
 
 impl World {
-    /// `UpdateItem` tries of PINs: adds the try, be it right or wrong, on the condition that there is room.
+    /// `UpdateItem` tries of PINs: adds the attempt, right or wrong, on the condition that there is room.
     fn count(&mut self, guess: Try, has_room: bool, is_counted: bool) -> bool {
         self.desk.edit(|desk| {
             let pins = &mut desk.pins;
@@ -162,12 +163,12 @@ impl World {
         has_room
     }
 
-    /// `UpdateItem` right PINs: takes the try out again.
+    /// `UpdateItem` right PINs: takes the attempt out again.
     fn uncount(&mut self, guess: Try) {
         self.desk.edit(|desk| _ = desk.pins.hour.remove(&guess));
     }
 
-    /// `UpdateItem` person: the lock that was read has ended, and the next lasts longer; if no later one stands there.
+    /// `UpdateItem` person: ends the lock that was read and makes the next one longer, unless a later lock is stored.
     fn end_lock(&mut self, read: &Person, is_guarded: bool, grows: bool) {
         let pins = &self.desk.pins;
         if is_guarded && !(pins.is_full() && pins.person.until == read.until) {
@@ -182,7 +183,7 @@ impl World {
         });
     }
 
-    /// `UpdateItem` person: writes the verdict, on the condition that fewer than so many were wrong.
+    /// `UpdateItem` person: writes the verdict, on the condition that the limit of wrong attempts is not reached.
     fn record_pin_attempt(&mut self, guess: Try, once: bool, stays: bool, is_open: bool) -> Verdict {
         let pins = &self.desk.pins;
         let (is_right, is_known) = (guess.1 == 0, once && pins.person.tries.contains(&guess));
@@ -218,13 +219,13 @@ impl World {
         if is_right { Verdict::Right } else { Verdict::Wrong }
     }
 
-    /// Whether a lock is on, of those that end.
+    /// Returns whether the PIN has a lock that may end.
     pub(crate) fn may_unlock(&self) -> bool {
         let Pins { person, ended, most_ends, .. } = &self.desk.pins;
         self.desk.pins.is_full() && *ended < person.until && ended < most_ends
     }
 
-    /// The time of a lock passes.
+    /// Ends a lock, as time does.
     pub(crate) fn unlock(&mut self) {
         self.desk.edit(|desk| {
             desk.pins.ended += 1;
@@ -233,20 +234,20 @@ impl World {
     }
 }
 
-/// Whether each wrong try counts once, and no more of them are told apart from right ones than may be.
+/// Checks that each wrong attempt counts once, and that no more of them are revealed than the limit allows.
 pub fn are_counted_once(world: &World) -> bool {
     let Pins { person, reported_wrong, most_tries, .. } = &world.desk.pins;
     let distinct: BTreeSet<_> = person.tries.iter().collect();
     distinct.len() == person.tries.len() && reported_wrong.len() <= *most_tries
 }
 
-/// Whether each lock in a row lasts longer than the one before, and the first after a right PIN as long as the first.
+/// Checks that each lock in a series lasts longer than the one before, and that a right PIN starts a new series.
 pub fn locks_grow(world: &World) -> bool {
     world.desk.pins.lengths.iter().zip(0_u8..).all(|(length, number)| *length == number.min(LONGEST))
 }
 
-/// Whether no more wrong ones are told than the hour may have, and nothing for which it has no room; and whether the hour's
-/// room says of no PIN whether it is right, unless that was told.
+/// Checks that no more wrong PINs are revealed than the hour allows, and no PIN for which it has no room. The room
+/// that is left must not reveal that a PIN is right before a response has.
 pub fn are_within_the_hour(world: &World) -> bool {
     let Pins { wrong_in_hour, most_an_hour, right_without_room, admitted, reported_right, hour, .. } = &world.desk.pins;
     let stay = admitted.iter().all(|guess| hour.contains(guess) || reported_right.contains(guess));

@@ -4,7 +4,6 @@
 //! such a function and the results it has received so far. A step runs the function from its start and hands it the
 //! known results. The function makes **one** further call, and stops where it would make the next. So whatever can
 //! happen between two calls of a worker can happen here: another process's call, or a crash.
-//! call, or its own death.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -29,13 +28,13 @@ const HELD: &str = "held";
 pub enum Interrupt {
     /// It has made its call, and would make another.
     Waiting,
-    /// What it read changed before it could write (see [`Run::retrying`]).
+    /// The row that it read changed before it could write (see [`Run::retrying`]).
     Conflict,
     /// It leaves its message to a later delivery (`WorkerError::Transient`).
     Retry,
     /// It met an impossible state (`WorkerError::Permanent`), so its message is dead-lettered.
     Permanent(&'static str),
-    /// Its next call cannot have the outcome of this step.
+    /// The outcome of this step does not apply to its next call.
     Inapplicable,
 }
 
@@ -201,7 +200,11 @@ impl Run<'_> {
                 write(world);
                 Some(write(world))
             }
-            CallOutcome::Held | CallOutcome::HeldAfterSuccess | CallOutcome::PartlyRefused | CallOutcome::ResponseLost | CallOutcome::OutOfTime => None,
+            CallOutcome::Held
+            | CallOutcome::HeldAfterSuccess
+            | CallOutcome::PartlyRefused
+            | CallOutcome::ResponseLost
+            | CallOutcome::OutOfTime => None,
         })
     }
 

@@ -1,4 +1,4 @@
-//! What must be possible. A model in which it is not would hold everything to be true.
+//! Conditions that must be reachable. A model that cannot reach them would make every property hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,27 +11,27 @@ use shared::domain::order::CancellationCode;
 use shared::domain::time::Timestamp;
 use shared::message::{CancelStep, StartStep};
 
+use crate::hashed::{Hashed, Transition};
 use crate::market;
 use crate::model::Bindery;
 use crate::process::Process;
-use crate::hashed::{Hashed, Transition};
-use crate::scenario::What;
+use crate::scenario::RequestKind;
 use crate::store::{Conflict, outcome, progress};
 use crate::transaction::{Key, Value};
 use crate::workers::plan::Begun;
-use crate::world::{Instruction, Place, Task, Response, World};
+use crate::world::{Instruction, Place, Response, Task, World};
 
-/// Something that some state shows.
+/// A condition that some state must meet.
 pub type Reached = (&'static str, fn(&Bindery, &World) -> bool);
 
-/// A bind has its way.
+/// A bind succeeds.
 pub const A_BIND_WINS: Reached = ("a bind wins", |_, world| any_outcome(world, |outcome| refusal(outcome).is_none()));
 /// A bind comes too late.
 pub const A_BIND_IS_REFUSED: Reached = ("a bind is refused", |_, world| is_refused(world, BindRefusal::CardNotUnbound));
 /// A card is replaced.
 pub const A_CARD_IS_REPLACED: Reached =
     ("a card is replaced", |_, world| world.cards.values().any(|card| card.row.replaced.is_some()));
-/// A card is replaced that was blocked.
+/// A card that was blocked is replaced.
 pub const A_BLOCKED_CARD_IS_REPLACED: Reached = ("a blocked card is replaced", |_, world| {
     let was_blocked =
         |card: &Card| card.replaced.as_ref().is_some_and(|mark| mark.previous_status == CardStatus::Blocked);
@@ -54,12 +54,12 @@ pub const A_MARK_IS_MET: Reached = ("a delivery meets its mark", |_, world| {
         .iter()
         .any(|process| process.remembered().filter_map(at).any(|at| clock(process).is_some_and(|now| now != at)))
 });
-/// A transaction can be seen in part.
+/// A transaction is visible in part.
 pub const HALF_SEEN: Reached = ("a transaction is seen in part", |_, world| world.prepared.len() == 1);
-/// An operation that has done something has no row any more.
+/// An operation that has changed something no longer has a row.
 pub const GONE_AFTER_ITS_EFFECT: Reached =
     ("an operation is gone, and its effect is not", |_, world| world.gone.values().any(|done| *done > 0));
-/// One that was gone has a row again.
+/// An operation whose row was gone has a row again.
 pub const RECORDED_ANEW: Reached = ("an operation is recorded anew", |_, world| {
     world.gone.iter().any(|(operation, done)| *done > 0 && world.operations.contains_key(operation))
 });
@@ -68,14 +68,14 @@ pub const ABOUT_NOTHING: Reached = ("a message is about an operation that is gon
     let dead = |place: &Place| *place == Place::DeadLetters;
     world.messages.iter().any(|(message, place)| dead(place) && world.gone.contains_key(&message.operation_id))
 });
-/// A plan goes on from where its operation's row says.
-pub const A_PLAN_IS_MET: Reached = ("a plan is made again, and goes on where it was", |_, world| {
+/// A plan continues from where its operation's row says.
+pub const A_PLAN_IS_MET: Reached = ("a plan is made again, and continues where it was", |_, world| {
     let of_start = |(begun, _): &(Begun, Option<BTreeSet<u32>>)| begun.is_ahead();
     let of_cancel = |begun: &Option<Begun>| begun.as_ref().is_some_and(Begun::is_ahead);
     let mut processes = world.processes.iter();
     processes.any(|process| process.remembered().any(of_start) || process.remembered().any(of_cancel))
 });
-/// An operation whose chunks are all done, two of them, is to be planned from its first page on.
+/// An operation with two chunks, both complete, is to be planned from its first page.
 pub const PLANNED_ANEW: Reached = ("what is done is planned anew", |_, world| {
     world.operations.values().any(|operation| {
         let progress = progress(operation);
@@ -85,14 +85,14 @@ pub const PLANNED_ANEW: Reached = ("what is done is planned anew", |_, world| {
 /// A batch is aborted, and its item taken over.
 pub const TAKEN_OVER: Reached =
     ("an item is taken over", |_, world| !world.aborted.is_empty() && world.bulk.batches.len() > 1);
-/// An entry is told as not sent.
-pub const NOT_SENT: Reached = ("an entry is told as not sent", |_, world| {
+/// An entry is reported as not sent.
+pub const NOT_SENT: Reached = ("an entry is reported as not sent", |_, world| {
     world
         .operations
         .values()
         .any(|operation| matches!(&operation.subject, Subject::CancelOrders { told, .. } if told.contains('S')))
 });
-/// An order that was asked for is canceled, and one that was not asked for in time is not; their operation knows it.
+/// An order whose cancellation was requested in time is canceled, and its operation has recorded that.
 pub const AN_ORDER_IS_CANCELED: Reached =
     ("an order is canceled", |_, world| market::has_noted(world, CancellationCode::Canceled));
 /// A cancellation comes after the order's end.
@@ -100,9 +100,9 @@ pub const TOO_LATE_TO_CANCEL: Reached =
     ("an order was filled before", |_, world| market::has_noted(world, CancellationCode::TooLateToCancel));
 /// A PIN is locked.
 pub const LOCKED: Reached = ("a PIN is locked", |_, world| world.desk.pins.is_full());
-/// It is locked again, for longer.
+/// A PIN is locked again, for longer.
 pub const LOCKED_LONGER: Reached = ("a PIN is locked for longer", |_, world| world.desk.pins.lengths.len() > 1);
-/// No more wrong PINs are told in this hour.
+/// No more wrong PINs are revealed in this hour.
 pub const AN_HOUR_IS_FULL: Reached =
     ("an hour is full", |_, world| Some(world.desk.pins.hour.len()) == world.desk.pins.most_an_hour);
 /// A message is delivered twice at once.
@@ -110,13 +110,13 @@ pub const TWICE_AT_ONCE: Reached = ("a message is delivered twice at once", |_, 
     let is_message = |process: &Process| matches!(process.task, Task::Message(_));
     world.processes.windows(2).any(|pair| is_message(&pair[0]) && pair[0].task == pair[1].task)
 });
-/// A client is told 4xx.
+/// A client gets 409.
 pub const A_REQUEST_IS_REFUSED: Reached =
     ("a request is refused", |_, world| world.responses.values().any(|response| *response == Response::Refused));
-/// A client is told that it asks too early.
+/// A client gets 403: it asks too early.
 pub const A_CARD_IS_NOT_FOUND: Reached =
     ("a card is not found", |_, world| world.responses.values().any(|response| *response == Response::NotFound));
-/// A repetition finds an operation that may not have been sent.
+/// A replay finds an operation whose message may not have been sent.
 pub const A_REPLAY_FINDS_IT_PENDING: Reached = ("a replay finds it pending", |_, world| {
     let pending = |found: &Option<Hashed<Operation>>| {
         found.as_ref().is_some_and(|operation| operation.state == OperationState::Pending)
@@ -124,7 +124,7 @@ pub const A_REPLAY_FINDS_IT_PENDING: Reached = ("a replay finds it pending", |_,
     let is_request = |process: &&Process| matches!(process.task, Task::Request(_));
     world.processes.iter().filter(is_request).any(|process| process.remembered().any(pending))
 });
-/// Rule 4's trap.
+/// The trap of rule 4: the card is bound before the chunk that issued it is delivered again.
 pub const BOUND_BEFORE_REDELIVERY: Reached = ("bound before its issue is delivered again", |_, world| {
     let is_bound = |id: &OperationId| {
         let mut issued = world.cards.values().filter(|card| card.history.contains(&(Transition::Issued, *id)));
@@ -165,18 +165,18 @@ pub const ALREADY_CANCELED: Reached =
 /// A cancel meets a bound card.
 pub const A_CANCEL_IS_REFUSED: Reached =
     ("a cancel is refused", |_, world| has_code(world, CancelCode::InvalidCardStatusForCancellation));
-/// A cancel names what is not there.
+/// A cancel names an item that does not exist.
 pub const NOT_FOUND: Reached = ("an item is not found", |_, world| has_code(world, CancelCode::ExternalIdNotFound));
-/// A cancel gives up.
+/// A cancel gives up a held item.
 pub const REPORTED_HELD: Reached =
-    ("an item is said to be held", |_, world| has_code(world, CancelCode::InvalidBulkItemStatus));
+    ("an item is reported as held", |_, world| has_code(world, CancelCode::InvalidBulkItemStatus));
 /// A chunk's result was stored by another delivery.
 pub const A_RESULT_IS_MET: Reached = ("a delivery meets its result", |_, world| {
     world.processes.iter().any(|process| {
         process.remembered().any(|result: &Hashed<ChunkResult>| clock(process).is_some_and(|now| now != result.at))
     })
 });
-/// Somebody else changed the header, or ended the operation, between a read and a transaction.
+/// Another delivery changed the header, or ended the operation, between a read and a transaction.
 pub const A_CONFLICT: Reached = ("a transaction meets a conflict", |_, world| {
     type Ended = Result<((), BTreeMap<Key, Value>), Conflict>;
     world.processes.iter().any(|process| process.remembered().any(|ended: &Ended| ended.is_err()))
@@ -188,17 +188,20 @@ pub const A_START_IS_REFUSED: Reached = ("a start is refused", |_, world| {
     let is_start = |operation: &Operation| matches!(operation.subject, Subject::StartBulk { .. });
     world.operations.values().any(|operation| is_start(operation) && operation.state == OperationState::Failed)
 });
-/// The bulk grows in time.
+/// The bulk grows before it is sealed.
 pub const THE_BULK_GROWS: Reached = ("the bulk grows", |_, world| world.bulk.batches.len() > 1);
 /// The bulk has grown when a plan is made again.
 pub const GROWN_SINCE_THE_PLAN: Reached = ("the bulk grows under a plan", |_, world| {
     let batches = |operation: &Operation| progress(operation).batches.len();
     world.operations.values().any(|operation| (1..world.bulk.batches.len()).contains(&batches(operation)))
 });
-/// The seal comes first.
+/// An increment comes after the seal.
 pub const AN_INCREMENT_IS_REFUSED: Reached = ("an increment is refused", |model, world| {
-    let increments =
-        model.scenario.asked.iter().filter(|asked| matches!(asked.what, What::Increment(_) | What::IncrementOnce(_)));
+    let increments = model
+        .scenario
+        .asked
+        .iter()
+        .filter(|asked| matches!(asked.kind, RequestKind::Increment(_) | RequestKind::IncrementOnce(_)));
     increments.into_iter().any(|asked| world.responses.get(&asked.operation.operation_id) == Some(&Response::Refused))
 });
 /// A bulk is canceled whole.

@@ -1,4 +1,4 @@
-//! What a model is about: which cards, items and operations there are.
+//! The scenarios of the model: which cards, items and operations there are.
 #![allow(clippy::expect_used, clippy::missing_panics_doc)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,115 +16,116 @@ use uuid::Uuid;
 mod requests;
 
 use crate::broken::Broken;
+use crate::hashed::{Hashed, Tracked, Transition};
 use crate::model::Bindery;
 use crate::orders::{Desk, OrderNumber};
 use crate::pins::Pin;
 use crate::reached::Reached;
-use crate::hashed::{Hashed, Tracked, Transition};
 use crate::world::{AnyMessage, Instruction, Place, Task, World};
 
 /// A request that a client may send.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ClientRequest {
     /// The operation that it makes.
     pub operation: Hashed<Operation>,
-    /// What it asks for.
-    pub what: What,
+    /// The instruction in the request.
+    pub kind: RequestKind,
 }
 
-impl Asked {
-    /// Whether it has an idempotency key, and so may be repeated.
+impl ClientRequest {
+    /// Returns whether it has an idempotency key, and so may be repeated.
     pub(crate) const fn is_keyed(&self) -> bool {
-        !matches!(self.what, What::IncrementOnce(_))
+        !matches!(self.kind, RequestKind::IncrementOnce(_))
     }
 }
 
-/// What a request asks for. With a key, where nothing else is said.
+/// The instruction in a request. It has an idempotency key unless its variant states otherwise.
 #[derive(Debug, Clone)]
-pub enum What {
-    /// bind-card.
+pub enum RequestKind {
+    /// An instruction for bind-card.
     Bind(Bind),
-    /// cancel-bulk, of these items.
+    /// An instruction for cancel-bulk to cancel these items.
     CancelNamed(Vec<ExternalId>),
-    /// increment-bulk, by this item.
+    /// An instruction for increment-bulk to add this item.
     Increment(ExternalId),
-    /// The same without a key.
+    /// An instruction for increment-bulk without a key.
     IncrementOnce(ExternalId),
-    /// cancel-orders, of these orders, with this guess of their creator's PIN if they need one.
+    /// An instruction for cancel-orders to cancel these orders, with this guess of their creator's PIN if they need
+    /// one.
     CancelOrders(Vec<OrderNumber>, Option<Pin>),
 }
 
-/// What goes wrong besides deaths, repetitions and answers that the SDK hides.
+/// A fault in addition to crashes, repetitions and lost responses that the SDK hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// There are no further faults.
     None,
-    /// Rows are held for as long as a message is tried.
+    /// Rows are held until a message has hardly any deliveries left.
     Held,
     /// A plan's time runs out after any page.
     OutOfTime,
     /// An operator has operations planned again, at any time.
     Resumed,
-    /// Calls that send several messages have no answer, or send some of them.
+    /// Calls that send several messages lose their response, or send only some of them.
     Sending,
 }
 
-/// What is there at the start, and what may happen.
+/// A scenario: its initial state, and what may happen.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Its name.
+    /// The scenario's name.
     pub name: &'static str,
-    /// How many processes may be at work at once.
+    /// The limit of processes that run at once.
     pub processes: usize,
-    /// What clients may ask for.
-    pub asked: Vec<Asked>,
-    /// Whether cards that are bound are blocked and terminated, outside this system.
+    /// The requests that clients may send.
+    pub asked: Vec<ClientRequest>,
+    /// True if bound cards are blocked and terminated outside this system.
     pub outside: bool,
-    /// Whether SQS delivers messages that were let go.
+    /// True if SQS delivers messages that were deleted.
     pub late_copies: bool,
-    /// Whether plans' messages are delivered alone, and not those of chunks.
+    /// True if only plans' messages are delivered, not those of chunks.
     pub plans_alone: bool,
-    /// What goes wrong besides.
+    /// The additional fault.
     pub fault: Fault,
-    /// What some state must show.
+    /// The conditions that some state must meet.
     pub reached: Vec<Reached>,
     /// The state at the start.
     pub start: World,
 }
 
-/// When all operations were accepted.
+/// Returns the time when all operations were accepted.
 #[must_use]
 pub fn accepted_at() -> Timestamp {
     Timestamp::new(datetime!(2026-11-22 0:00 UTC))
 }
 
-/// When an operation is accepted whose row went away.
+/// Returns the time when an operation whose row went away is accepted again.
 pub(crate) fn accepted_again_at() -> Timestamp {
     accepted_at().plus_days(3)
 }
 
-/// What a process's clock may say. See the crate's own words on time.
+/// Returns the times that a process's clock may show. The crate's documentation explains why two are enough.
 #[must_use]
 pub fn times() -> [Timestamp; 2] {
     [accepted_at().plus_days(1), accepted_at().plus_days(2)]
 }
 
-/// The operation of this number. Number 0 did what was there before.
+/// Returns the ID of the operation with this number. Number 0 made what was there before.
 pub(crate) fn operation_id(number: u128) -> OperationId {
     OperationId::from_uuid(Uuid::from_u128(number))
 }
 
-/// The card of this number.
+/// Returns the ID of the card with this number.
 pub(crate) fn card_id(number: u64) -> CardId {
     CardId::new(number).expect("from 1 on")
 }
 
-/// The item of this name.
+/// Returns the ID of the item with this name.
 pub(crate) fn external_id(name: &str) -> ExternalId {
     name.parse().expect("short")
 }
 
-/// What is true of all cards.
+/// Returns the facts that are the same for all cards.
 pub(crate) fn facts() -> CardFacts {
     CardFacts {
         program_id: ProgramId::new(1).expect("from 1 on"),
@@ -137,12 +138,12 @@ pub(crate) fn facts() -> CardFacts {
 }
 
 impl Scenario {
-    /// Whether the row of an operation goes away, one of them, if none has.
+    /// Returns whether the row of an operation may go away. At most one does.
     pub(crate) fn has_one_to_forget(&self, state: &World) -> bool {
         self.start.may_miss && state.gone.is_empty()
     }
 
-    /// An empty one.
+    /// Returns an empty scenario.
     #[must_use]
     pub fn new(name: &'static str, processes: usize) -> Self {
         let settings = BulkSettings {
@@ -192,7 +193,7 @@ impl Scenario {
         }
     }
 
-    /// A card that is UNBOUND.
+    /// Adds an UNBOUND card.
     #[must_use]
     pub fn card(mut self, number: u64) -> Self {
         let row = Card {
@@ -208,7 +209,7 @@ impl Scenario {
         self
     }
 
-    /// A card that this customer has.
+    /// Adds a card that is bound to this customer.
     #[must_use]
     pub fn bound_card(mut self, number: u64, customer: u64) -> Self {
         self = self.card(number);
@@ -222,42 +223,42 @@ impl Scenario {
         self
     }
 
-    /// Cards that are bound are blocked and terminated, outside this system.
+    /// Lets bound cards be blocked and terminated outside this system.
     #[must_use]
     pub fn outside(mut self) -> Self {
         self.outside = true;
         self
     }
 
-    /// SQS delivers messages that were let go.
+    /// Lets SQS deliver messages that were deleted.
     #[must_use]
     pub fn late_copies(mut self) -> Self {
         self.late_copies = true;
         self
     }
 
-    /// Plans' messages are delivered alone, and not those of chunks.
+    /// Delivers only plans' messages, not those of chunks.
     #[must_use]
     pub fn plans_alone(mut self) -> Self {
         self.plans_alone = true;
         self
     }
 
-    /// The row of an operation goes away, one of them.
+    /// Lets the row of one operation go away.
     #[must_use]
     pub fn forgets(mut self) -> Self {
         self.start.may_miss = true;
         self
     }
 
-    /// This goes wrong besides.
+    /// Adds this fault.
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.fault = fault;
         self
     }
 
-    /// The rows of all operations that were accepted are gone: the table was restored to a time before.
+    /// Removes the rows of all accepted operations, as if the table were restored to an earlier time.
     #[must_use]
     pub fn restored(mut self) -> Self {
         let operations = std::mem::take(&mut self.start.operations);
@@ -266,21 +267,21 @@ impl Scenario {
         self
     }
 
-    /// All clocks say the same: for scenarios of many states, where times are not in question.
+    /// Sets all clocks to the same time, for scenarios with many states that do not depend on times.
     #[must_use]
     pub fn one_clock(mut self) -> Self {
         self.start.clock_skewed = true;
         self
     }
 
-    /// Some states must show these.
+    /// Requires some states to meet these conditions.
     #[must_use]
     pub fn reaches(mut self, reached: impl IntoIterator<Item = Reached>) -> Self {
         self.reached.extend(reached);
         self
     }
 
-    /// What was accepted so far is planned: only its chunks are left.
+    /// Plans what was accepted so far, so that only its chunks are left.
     #[must_use]
     pub fn planned(mut self) -> Self {
         let model = Bindery { scenario: self.clone(), broken: Broken::Nothing };
@@ -306,7 +307,7 @@ pub(crate) fn is_plan(message: &AnyMessage) -> bool {
     }
 }
 
-/// Whether the message is the one that its operation began with.
+/// Returns whether the message is the one that its operation began with.
 pub(crate) fn is_first_plan(message: &AnyMessage) -> bool {
     match &message.instruction {
         Instruction::Bind(_) | Instruction::CancelOrder(_) | Instruction::ChangeOrder(_) => false,
@@ -319,7 +320,7 @@ pub(crate) fn is_first_plan(message: &AnyMessage) -> bool {
     }
 }
 
-/// A bind of the card to the customer, which may replace another card.
+/// Returns a bind of the card to the customer, which may replace another card.
 #[must_use]
 pub fn bind(card: u64, customer: u64, reissued: Option<u64>) -> Bind {
     Bind {

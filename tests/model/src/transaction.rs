@@ -1,9 +1,10 @@
-//! Transactions. They are decided at once, for all their rows or none; then each row is committed, in any order.
+//! Transactions. A transaction is decided at once, for all its rows or none. Then each row is committed, in any
+//! order.
 //!
-//! Until a row is committed, whoever reads it gets it as it was, and whoever writes it meets a conflict. So two reads of
-//! rows that one transaction writes can find one of them before it and the other after it, in either order: `DynamoDB`'s
-//! level for several reads is read-committed ("Amazon `DynamoDB` Transactions: How it works", isolation levels). Whoever
-//! asked for the transaction is answered once all its rows are committed, or dies before.
+//! Until a row is committed, reads return its old value, and writes to it conflict. So two reads of rows that one
+//! transaction writes can find one row before it and the other after it, in either order: `DynamoDB`'s isolation
+//! level for several reads is read-committed ("Amazon `DynamoDB` Transactions: How it works", isolation levels). The
+//! process that requested the transaction gets its result once all rows are committed, or dies before.
 
 use std::collections::BTreeMap;
 
@@ -15,36 +16,36 @@ use crate::hashed::Hashed;
 use crate::store::Conflict;
 use crate::world::{CardRow, ItemRow, World};
 
-/// A row of the table.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A card's.
+    /// The key of a card's row.
     Card(CardId),
-    /// The bulk's header.
+    /// The key of the bulk's header.
     Bulk,
-    /// An item's.
+    /// The key of an item's row.
     Item(ExternalId),
-    /// An operation's.
+    /// The key of an operation's row.
     Operation(OperationId),
-    /// Of a kind that no transaction writes.
+    /// The key of any row that no transaction writes.
     Alone,
 }
 
-/// What it will be.
+/// The new value of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// A card.
+    /// A card's new row.
     Card(CardRow),
-    /// The header.
+    /// The header's new row.
     Bulk(Hashed<Bulk>),
-    /// An item.
+    /// An item's new row.
     Item(ItemRow),
-    /// An operation.
+    /// An operation's new row.
     Operation(Hashed<Operation>),
 }
 
 impl World {
-    /// Decides a transaction: if it can be, its rows are prepared, and answered as they will be.
+    /// Decides a transaction. If it is possible, prepares its rows and returns them.
     pub(crate) fn prepare<T>(
         &mut self,
         transaction: impl FnOnce(&mut Self) -> Result<T, Conflict>,
@@ -59,7 +60,7 @@ impl World {
         Ok((result, rows))
     }
 
-    /// Lets everybody see a row as it was prepared.
+    /// Makes a prepared row visible.
     pub(crate) fn commit(&mut self, key: &Key) {
         match self.prepared.remove(key) {
             Some(Value::Card(card)) => _ = self.cards.insert(card.row.card_id, card),
@@ -76,7 +77,7 @@ impl World {
         }
     }
 
-    /// The world once all that is decided can be seen.
+    /// Returns the state once all prepared rows are visible.
     #[must_use]
     pub fn settled(&self) -> Self {
         let mut world = self.clone();
@@ -86,7 +87,7 @@ impl World {
         world
     }
 
-    /// Whether any of these rows is still to be seen.
+    /// Returns whether any of these rows is not visible yet.
     pub(crate) fn is_unseen(&self, rows: &BTreeMap<Key, Value>) -> bool {
         rows.iter().any(|(key, value)| self.prepared.get(key) == Some(value))
     }

@@ -12,9 +12,9 @@ use shared::domain::operation::Operation;
 use shared::domain::order::OrderChange;
 use shared::message::{BindCard, CancelBulk, CancelStep, Message, StartBulk, StartStep};
 
+use crate::hashed::{Hashed, Tracked};
 use crate::orders::{Desk, OrderNumber};
 use crate::process::Process;
-use crate::hashed::{Hashed, Tracked};
 use crate::store::progress;
 use crate::transaction::{Key, Value};
 
@@ -192,7 +192,9 @@ impl World {
     /// Gives the client its response.
     pub(crate) fn respond(&mut self, operation: OperationId, response: Response) {
         let response = match (response, self.responses.get(&operation)) {
-            (Response::Refused | Response::NotFound, Some(Response::Accepted | Response::Contradictory)) => Response::Contradictory,
+            (Response::Refused | Response::NotFound, Some(Response::Accepted | Response::Contradictory)) => {
+                Response::Contradictory
+            }
             (response, _) => response,
         };
         self.responses.insert(operation, response);

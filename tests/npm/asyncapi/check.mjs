@@ -1,4 +1,5 @@
-// Checks infra/api/asyncapi.yaml by AsyncAPI's own parser. What stands in the schemas is for tests/scripts/check_api_docs.py to check.
+// Checks infra/api/asyncapi.yaml with AsyncAPI's own parser. tests/scripts/check_api_docs.py checks the schemas'
+// contents.
 import { Parser, fromFile } from "@asyncapi/parser";
 
 const { document, diagnostics } = await fromFile(new Parser(), process.argv[2]).parse();

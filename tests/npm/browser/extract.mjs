@@ -1,5 +1,5 @@
-// Unpacks the browser of @sparticuz/chromium into TMPDIR, with the libraries that it has for a machine without any: the
-// package unpacks those on Amazon Linux alone, so this says that it is there.
+// Unpacks the browser of @sparticuz/chromium into TMPDIR, with the shared libraries that the package includes. The
+// package unpacks the libraries only on Amazon Linux, so this script claims to run there.
 process.env.AWS_EXECUTION_ENV = "AWS_Lambda_nodejs22.x";
 const { default: chromium } = await import("@sparticuz/chromium");
 console.log(await chromium.executablePath());

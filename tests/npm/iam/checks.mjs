@@ -1,10 +1,10 @@
-// What IAM says to calls that were made, and to others that nobody makes. Of a function, each call that was recorded is
-// allowed, and each other that can be made of the same parts is refused.
+// Checks the decisions of IAM. Each call recorded for a function must be allowed. Every other combination of the same
+// actions, resources and conditions must be refused.
 import { createValidatedPolicy, validateIdentityPolicy, validateResourcePolicy } from "@cloud-copilot/iam-policy";
 import { runSimulation, runUnsafeSimulation } from "@cloud-copilot/iam-simulate";
 import { ACCOUNT, REGION, arn } from "./template.mjs";
 
-/** What nobody calls, and what would do harm. */
+/** Actions that no function calls, and that would do harm. */
 const NEVER = {
   dynamodb: ["DeleteItem", "PartiQLDelete", "PartiQLSelect"],
   events: [],
@@ -13,9 +13,9 @@ const NEVER = {
   secretsmanager: ["PutSecretValue"],
   sqs: ["DeleteQueue", "PurgeQueue", "SetQueueAttributes"],
 };
-/** Keys of no tenant's rows. */
+/** Keys that belong to no tenant. */
 const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7"];
-/** Who may use the key: all of AWS's services that have a part in the stack, and one that has none. */
+/** Services to try the key with: all those of the stack, and one that is not part of it. */
 const SERVICES = ["dynamodb", "events", "lambda", "s3", "secretsmanager", "sqs"];
 const EVENTS = "events.amazonaws.com";
 const LOGS = `logs.${REGION}.amazonaws.com`;
@@ -26,7 +26,7 @@ const serviceOf = (action) => action.split(":")[0];
 const elsewhere = (service, resource) => ({ "another's": arn(service, resource) });
 const another = (rule) => rule.replace(/[^/]*$/, "another");
 
-// What a request says beside its action and its resource.
+// Condition keys of a request.
 const NO_TLS = { "aws:SecureTransport": "false" };
 const leading = (...keys) => ({ "dynamodb:LeadingKeys": keys });
 const through = (service) => ({ "kms:ViaService": `${service}.${REGION}.amazonaws.com` });
@@ -38,7 +38,7 @@ class Checks {
   constructor(world, calls) {
     this.world = world;
     this.calls = calls.filter((call) => world.key || serviceOf(call.action) !== "kms");
-    // A row of each kind.
+    // One row of each kind.
     this.rows = new Map(this.calls.flatMap((call) => call.leading_keys).map((key) => [kindOf(key), key]));
     this.counts = { allowed: 0, refused: 0 };
     this.violations = [];
@@ -100,16 +100,16 @@ class Checks {
     if (isAllowed !== expected) this.violations.push(`${isAllowed ? "allowed" : `refused (${result})`}: ${what}`);
   }
 
-  /** That a recorded call is allowed. Besides, that there are such actions, resources and conditions. */
+  /** Checks that a recorded call is allowed, and that its action, resource and condition keys exist. */
   async allowed(name, { action, resource, leading_keys: keys, through: service }) {
     const context = keys.length ? leading(...keys) : service ? through(service) : {};
     const place = { "*": "*", KmsKeyArn: this.world.key, Table: this.world.table }[resource];
     const asked = this.ofFunction(name, action, place ?? this.places(serviceOf(action))[resource], context);
-    const answer = await runSimulation(asked, {});
+    const simulated = await runSimulation(asked, {});
     const what = `${name}, ${action} on ${resource} ${Object.values(context)}`;
-    const ignored = answer.result?.ignoredContextKeys ?? [];
-    if (answer.resultType === "single" && ignored.length === 0) this.note(true, answer.overallResult, what);
-    else this.violations.push(`not understood: ${what}: ${JSON.stringify(answer.errors ?? ignored)}`);
+    const ignored = simulated.result?.ignoredContextKeys ?? [];
+    if (simulated.resultType === "single" && ignored.length === 0) this.note(true, simulated.overallResult, what);
+    else this.violations.push(`not understood: ${what}: ${JSON.stringify(simulated.errors ?? ignored)}`);
   }
 
   refused(name, action, resource, context, what) {
@@ -117,8 +117,8 @@ class Checks {
     this.note(false, result, `${name}, ${action} ${what}`);
   }
 
-  // Not validated, since that does not know `kms:EncryptionContext:…`.
-  /** What one of AWS's services asks for by itself, or a stranger. */
+  // Not validated, because the validation does not know `kms:EncryptionContext:…`.
+  /** Checks a request by an AWS service, or by a stranger. */
   service(expected, principal, action, resource, context) {
     const result = runUnsafeSimulation(this.request(principal, action, resource, context, []), {});
     this.note(expected, result, `${principal}, ${action} on ${resource} ${JSON.stringify(context)}`);
@@ -132,7 +132,7 @@ class Checks {
     if (this.world.key) this.key(name, mine);
   }
 
-  /** Every action on every queue, bus, secret and log. */
+  /** Tries every action on every queue, bus, secret and log. */
   elsewhere(name, mine, service) {
     for (const action of this.actions(service)) {
       for (const [id, place] of Object.entries(this.places(service))) {
@@ -143,7 +143,7 @@ class Checks {
     }
   }
 
-  /** Every action on rows of every kind, on no row and on what is none. */
+  /** Tries every action on rows of every kind, without a row, and with invalid keys. */
   table(name, mine) {
     const { table, otherTables } = this.world;
     for (const action of this.actions("dynamodb")) {
@@ -165,7 +165,7 @@ class Checks {
     }
   }
 
-  /** Every use of the key, by every service and without one. */
+  /** Tries every use of the key, through every service and without one. */
   key(name, mine) {
     for (const action of this.actions("kms")) {
       for (const service of SERVICES) {
@@ -176,7 +176,7 @@ class Checks {
     }
   }
 
-  /** Each queue takes events of the rules that have it for a target, and of no other. */
+  /** Checks that each queue accepts events only from the rules that target it. */
   targets() {
     const { queues, rules } = this.world;
     for (const queue of Object.values(queues)) {
@@ -190,7 +190,7 @@ class Checks {
     }
   }
 
-  /** The key is for the bus and its archive, for the rules' queues and for the logs. */
+  /** Checks that the key serves only the bus and its archive, the rules' queues, and the logs. */
   keyPolicy() {
     const { buses, key, logs, rules } = this.world;
     const asked = (expected, principal, actions, context) => {
@@ -215,7 +215,7 @@ class Checks {
   }
 }
 
-/** Checks these functions; without any, all of them, and the policies of queues and key. */
+/** Checks these functions. Without any, checks all functions and the policies of queues and key. */
 export async function check(world, calls, functions = undefined) {
   const checks = new Checks(world, calls);
   for (const name of functions ?? Object.keys(world.functions)) await checks.function(name);

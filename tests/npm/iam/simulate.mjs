@@ -1,17 +1,17 @@
-// Asks a simulator of IAM about the template's roles and policies: node simulate.mjs STACK PAGE
-// STACK is a folder with template.json, and calls.json, which says what each function was recorded to call. PAGE has
-// the policy of a key of one's own. Leaves the roles' policies in STACK, as CloudFormation makes them: policies.json.
+// Checks the template's roles and policies with an IAM simulator: node simulate.mjs STACK PAGE STACK is a folder with
+// template.json and calls.json, the recorded calls of each function. PAGE contains the policy of a customer managed
+// key. Writes the roles' policies, as CloudFormation creates them, to policies.json in STACK.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check } from "./checks.mjs";
-import { spoiled } from "./spoiled.mjs";
+import { faults } from "./faulty.mjs";
 import { world } from "./template.mjs";
 
-/** The policy in the page: the one piece of JSON there that is about a key. */
+/** Returns the policy in the page, which is its only JSON block with KMS actions. */
 function keyPolicy(page) {
   const blocks = [...page.matchAll(/^```json\n(.*?)^```/gms)].map(([, text]) => text);
   const policies = blocks.filter((text) => text.includes("kms:"));
-  if (policies.length !== 1) throw new Error(`the page has ${policies.length} policies of a key`);
+  if (policies.length !== 1) throw new Error(`the page has ${policies.length} key policies instead of one`);
   return JSON.parse(policies[0]);
 }
 
@@ -28,11 +28,11 @@ for (const withKey of [false, true]) {
   console.log(`${what}: ${allowed} to be allowed, ${refused} to be refused, ${violations.length} violations`);
   if (violations.length) process.exitCode = 1;
 }
-for (const { what, name, spoil } of spoiled) {
+for (const { what, name, apply } of faults) {
   const one = made(true);
-  spoil(one);
+  apply(one);
   const { violations } = await check(one, calls, name ? [name] : []);
-  console.log(`spoiled, ${what}: ${violations.length} violations`);
+  console.log(`faulty policy, ${what}: ${violations.length} violations`);
   if (violations.length === 0) process.exitCode = 1;
 }
 writeFileSync(join(stack, "policies.json"), JSON.stringify(made(true).roles));

@@ -1,11 +1,11 @@
-// What CloudFormation makes of the template's roles, queues, rules and policies, in an account that does not exist.
+// Resolves the template's roles, queues, rules and policies as CloudFormation does, for a fictional account.
 
 export const ACCOUNT = "111122223333";
 export const REGION = "eu-central-1";
 const STACK = "bindery-test";
 const KEY = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
 const RESTORED = "bindery-restored";
-// With every subscriber.
+// Parameters that enable every subscriber.
 const ALWAYS = {
   WithEventsQueue: "true",
   WithWebhook: "true",
@@ -25,7 +25,7 @@ export function arn(service, resource) {
   return `arn:aws:${service}:${REGION}:${ACCOUNT}:${resource}`;
 }
 
-/** What a resource's `Ref` and its `Arn` are, by its type. */
+/** The values of a resource's `Ref` and `Arn`, by its type. */
 const IDENTITIES = {
   "AWS::DynamoDB::Table": (id) => [`${STACK}-${id}`, arn("dynamodb", `table/${STACK}-${id}`)],
   "AWS::Events::ApiDestination": (id, { Name }) => [Name, arn("events", `api-destination/${Name}/1234abcd`)],
@@ -35,11 +35,11 @@ const IDENTITIES = {
   "AWS::IAM::Role": (id) => [id, `arn:aws:iam::${ACCOUNT}:role/${id}`],
   "AWS::Logs::LogGroup": (id, { LogGroupName }) => [LogGroupName, arn("logs", `log-group:${LogGroupName}:*`)],
   "AWS::SecretsManager::Secret": (id) => Array(2).fill(arn("secretsmanager", `secret:${id}-a1b2c3`)),
-  // A queue's Ref is its URL, which no policy names: with its ARN in that place, a target finds its queue again.
+  // A queue's real Ref is its URL, which no policy uses. The ARN in its place lets a target find its queue.
   "AWS::SQS::Queue": (id, { QueueName }) => Array(2).fill(arn("sqs", QueueName)),
 };
 
-/** A template with values for its parameters. */
+/** Resolves a template with values for its parameters. */
 class Resolver {
   constructor(template, parameters) {
     this.template = template;
@@ -49,7 +49,7 @@ class Resolver {
 
   identity(id) {
     const { Type } = this.template.Resources[id] ?? {};
-    if (!IDENTITIES[Type]) throw new Error(`${id} is a ${Type}: what is that called?`);
+    if (!IDENTITIES[Type]) throw new Error(`${id} is a ${Type}, whose Ref and Arn are not defined here`);
     return IDENTITIES[Type](id, this.properties(id));
   }
 
@@ -57,7 +57,7 @@ class Resolver {
     return this.value(this.template.Resources[id].Properties ?? {});
   }
 
-  /** The resources of this type that there are with these parameters. */
+  /** Returns the IDs of the resources of this type that exist with these parameters. */
   ofType(type) {
     const is = ([, one]) => one.Type === type && (!one.Condition || this.holds(one.Condition));
     return Object.entries(this.template.Resources).filter(is).map(([id]) => id);
@@ -106,12 +106,12 @@ class Resolver {
   }
 }
 
-/** Statements of all these policies. */
+/** Returns the statements of all these policies. */
 const statements = (policies) => policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
 
 /**
- * All that the checks look at, by logical ID, and roles by their functions' names; with a key and a restored table, or
- * with neither. `keyPolicy` names account, region and stack by placeholders.
+ * Returns everything that the checks need, by logical ID, and roles by function name: either with a key and a restored
+ * table, or with neither. `keyPolicy` has placeholders for account, region and stack.
  */
 export function world(template, keyPolicy, withKey) {
   const parameters = { ...ALWAYS, ...(withKey ? { KmsKeyArn: KEY, RestoredTable: RESTORED } : {}) };

@@ -141,7 +141,7 @@ fn enumerations_of_events_and_messages_are_those_of_the_code() {
         ("noname_cancellation/status", statuses()),
         ("order-feed/cancel_rejected/code", refusals()),
         ("order-feed/status", of::<OrderStatus>()),
-        // A replaced card was in use. It becomes REISSUED; one that is blocked, pending or in warning stays so.
+        // A replaced card was in use. It becomes REISSUED, or keeps its status if that is BLOCKED, PENDING or WARNING.
         ("update/card_previous_status", these(&["CREATED", "NORMAL", "BLOCKED", "PENDING", "WARNING"])),
         ("update/card_status", these(&["REISSUED", "BLOCKED", "PENDING", "WARNING"])),
     ]);

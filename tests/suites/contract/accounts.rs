@@ -71,7 +71,11 @@ async fn accounts_do_not_share_idempotency_keys() {
     let (early, card, other) = (tenant.new_card().await, tenant.new_card().await, tenant.new_card().await);
     let before = bind(early, OTHER).await;
     let mine = bind(card, ACCOUNT).await;
-    assert_eq!((before.0, mine.0), (StatusCode::ACCEPTED, StatusCode::ACCEPTED), "a key of another account must not count");
+    assert_eq!(
+        (before.0, mine.0),
+        (StatusCode::ACCEPTED, StatusCode::ACCEPTED),
+        "a key of another account must not count"
+    );
     assert_ne!(before.1, mine.1);
     assert_eq!(bind(other, ACCOUNT).await.0, 422, "the account's own key must still count");
     for location in [&before.1, &mine.1] {

@@ -212,7 +212,7 @@ async fn racing_growth_invents_and_loses_nothing() {
     assert_eq!(counts(&tenant, &bulk).await["items"], 200);
 }
 
-/// Of starts at once, exactly one issues each item's card.
+/// Several starts at once issue one card for each item, and each card is issued by one of them.
 #[tokio::test]
 async fn racing_starts_issue_each_card_once() {
     let tenant = Tenant::new().await;

@@ -1,4 +1,4 @@
-//! Cancels of bulks, as the API's clients meet them.
+//! Cancels of bulks in the API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn partial(ids: &[String]) -> Value {
     json!({ "cancel_type": "PARTIAL", "external_ids": ids })
 }
 
-/// External ID → code, of these events; each external ID must come once.
+/// Returns the code of each external ID in these events. Panics if an external ID comes twice.
 fn codes<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, String> {
     let mut codes = BTreeMap::new();
     for event in events.into_iter().filter(|event| event["event_type"] == "noname_cancellation") {
@@ -36,7 +36,7 @@ fn codes<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeMap<String, St
     codes
 }
 
-/// All results of the operation, page by page.
+/// Reads all results of the operation, page by page.
 async fn results(tenant: &Tenant, operation: &Value, limit: usize) -> BTreeMap<String, String> {
     let path = format!("/operations/{}", operation["operation_id"].as_str().unwrap());
     let (mut results, mut cursor) = (BTreeMap::new(), String::new());
@@ -57,10 +57,10 @@ async fn results(tenant: &Tenant, operation: &Value, limit: usize) -> BTreeMap<S
 }
 
 #[tokio::test]
-async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
+async fn a_partial_cancel_reports_the_result_of_each_name() {
     let tenant = Tenant::new().await;
-    let odd = format!("{}#/\"\\\u{301}\u{202e}\u{fffe}\u{ffff}", "😀".repeat(246));
-    let bulk = create(&tenant, &["unbound".into(), "bound".into(), "gone".into(), odd.clone()]).await;
+    let unusual = format!("{}#/\"\\\u{301}\u{202e}\u{fffe}\u{ffff}", "😀".repeat(246));
+    let bulk = create(&tenant, &["unbound".into(), "bound".into(), "gone".into(), unusual.clone()]).await;
     start(&tenant, &bulk).await;
     let issued = items(&tenant, &bulk, 1000).await;
     let (_, location, _) = parts(tenant.bind(issued["bound"].1.unwrap()).send().await.unwrap()).await;
@@ -70,7 +70,7 @@ async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
     tenant.issued_long_ago(&bulk, "gone").await;
     tenant.events(5 + 1).await;
 
-    let names = ["unbound", "bound", "gone", "pending", "unknown", &odd, "unbound"].map(str::to_owned);
+    let names = ["unbound", "bound", "gone", "pending", "unknown", &unusual, "unbound"].map(str::to_owned);
     let operation = canceled(&tenant, &bulk, &partial(&names)).await;
     assert_eq!((&operation["kind"], &operation["cancel_type"]), (&json!("CANCEL_BULK"), &json!("PARTIAL")));
     assert_eq!((&operation["status"], &operation["bulk_status"]), (&json!("SUCCEEDED"), &json!("COMPLETED")));
@@ -81,7 +81,7 @@ async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
     let events = tenant.events(7).await;
     let expected: BTreeMap<String, String> = [
         ("unbound", "EXTERNAL_ID_AND_CARD_CANCELED"),
-        (&odd, "EXTERNAL_ID_AND_CARD_CANCELED"),
+        (&unusual, "EXTERNAL_ID_AND_CARD_CANCELED"),
         ("pending", "EXTERNAL_ID_CANCELED"),
         ("unknown", "EXTERNAL_ID_NOT_FOUND"),
         ("gone", "CARD_NOT_FOUND_FOR_CANCELLATION"),
@@ -107,22 +107,23 @@ async fn a_partial_cancel_says_of_each_name_what_became_of_it() {
         end["data"],
         json!({
             "bulk_id": bulk, "program_id": 5, "operation_id": operation["operation_id"], "cancel_type": "PARTIAL",
-            "bulk_status": "COMPLETED", "cancellation": { "state": "PARTIAL" }, "requested": 6, "canceled": 3, "failed": 3,
+            "bulk_status": "COMPLETED", "cancellation": { "state": "PARTIAL" }, "requested": 6, "canceled": 3,
+            "failed": 3,
         })
     );
 
     let now = items(&tenant, &bulk, 1000).await;
     assert_eq!(
-        ["unbound", &odd, "pending", "bound"].map(|id| &*now[id].0),
+        ["unbound", &unusual, "pending", "bound"].map(|id| &*now[id].0),
         ["CANCELED", "CANCELED", "CANCELED", "CREATED"]
     );
     assert_eq!(counts(&tenant, &bulk).await, json!({ "items": 5, "issued": 4, "canceled": 3 }));
 }
 
-/// A partial cancel does not seal: the bulk grows and starts as before, but what was canceled gets no card.
-/// Canceled again, it was before.
+/// A partial cancel does not seal the bulk, which can grow and start as before. Canceled items get no card, and
+/// canceling one again reports `ALREADY_CANCELED`.
 #[tokio::test]
-async fn a_partly_canceled_bulk_goes_on() {
+async fn a_partly_canceled_bulk_can_grow_and_start() {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &["a".into(), "b".into()]).await;
     canceled(&tenant, &bulk, &partial(&["a".into()])).await;
@@ -156,16 +157,16 @@ async fn a_full_cancel_seals_the_bulk() {
     let more = json!({ "external_ids": ["more"] });
     assert_eq!(put(&tenant, &bulk).json(&more).send().await.unwrap().status(), 409);
     assert_eq!(post(&tenant, &format!("{BULKS}/{bulk}/start")).send().await.unwrap().status(), 409);
-    // A bulk in any state may be canceled (again).
+    // A bulk can be canceled in any state, also repeatedly.
     let again = canceled(&tenant, &bulk, &full()).await;
     assert_eq!((&again["cancellation"]["state"], &again["counts"]["succeeded"]), (&json!("FULL"), &json!(230)));
     assert!(results(&tenant, &again, 1000).await.values().all(|code| code == "ALREADY_CANCELED"));
     assert_eq!(counts(&tenant, &bulk).await["canceled"], 230);
 }
 
-/// A partial cancel of everything that a bulk has leaves nothing to add to.
+/// Partial cancels that together name every item of a bulk seal it.
 #[tokio::test]
-async fn a_bulk_whose_every_item_was_named_is_canceled() {
+async fn canceling_every_item_by_name_seals_the_bulk() {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..120)).await;
     for (ids, status, state) in [(ids(0..60), "CREATED", "PARTIAL"), (ids(60..120), "COMPLETED", "FULL")] {
@@ -196,7 +197,11 @@ async fn a_bulk_whose_every_item_was_named_is_canceled() {
 #[case::too_many_of_one(Some(partial(&vec!["a".to_owned(); 1001])), 406, "")]
 #[case::too_many_and_bad(Some(partial(&vec![String::new(); 1001])), 400, "/external_ids/0")]
 #[tokio::test]
-async fn a_malformed_cancel_is_refused_by_name(#[case] body: Option<Value>, #[case] status: u16, #[case] place: &str) {
+async fn a_malformed_cancel_names_the_invalid_member(
+    #[case] body: Option<Value>,
+    #[case] status: u16,
+    #[case] place: &str,
+) {
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..1)).await;
     let mut request = post(&tenant, &format!("{BULKS}/{bulk}/cancel"));
@@ -208,14 +213,14 @@ async fn a_malformed_cancel_is_refused_by_name(#[case] body: Option<Value>, #[ca
     if !place.is_empty() {
         assert_eq!(problem["errors"][0]["pointer"], place, "{problem}");
     }
-    // What is wrong with the request is said before what is wrong with the bulk.
+    // An invalid request gets its own error, even if the bulk does not exist.
     let unknown = body.unwrap_or_default();
     assert_eq!(cancel(&tenant, "unknown", &unknown).await.0, if unknown.is_null() { 400 } else { status });
     assert_eq!(tenant.get(&format!("{BULKS}/{bulk}")).await.1["status"], "CREATED");
 }
 
 #[tokio::test]
-async fn an_unknown_and_a_foreign_bulk_look_alike() {
+async fn unknown_and_foreign_bulks_get_the_same_response() {
     let (tenant, other) = (Tenant::new().await, Tenant::new().await);
     let bulk = create(&tenant, &ids(0..1)).await;
     let foreign = cancel(&other, &bulk, &full()).await;
@@ -246,21 +251,21 @@ async fn a_key_makes_one_cancel() {
     };
     let mut reversed = ids(0..150);
     reversed.reverse();
-    // The order of names means nothing.
-    let answers =
+    // The order of the names does not matter.
+    let responses =
         join_all((0..6).map(|n| send(partial(&if n % 2 == 0 { ids(0..150) } else { reversed.clone() })))).await;
-    assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 202), "{answers:?}");
-    tenant.ended(&answers[0].1).await;
+    assert!(responses.iter().all(|response| *response == responses[0] && response.0 == 202), "{responses:?}");
+    tenant.ended(&responses[0].1).await;
     assert_eq!(codes(tenant.events(151).await.values()).len(), 150);
-    assert_eq!(send(partial(&ids(0..150))).await, answers[0]);
+    assert_eq!(send(partial(&ids(0..150))).await, responses[0]);
     assert_eq!(send(partial(&ids(0..149))).await.0, 422);
     assert_eq!(send(full()).await.0, 422);
     assert_eq!(counts(&tenant, &bulk).await["canceled"], 150);
 }
 
-/// A cancel against binds of the same cards: each card ends bound or canceled, and every bind says which.
+/// A cancel races with binds of the same cards. Each card is bound or canceled, and the result of its bind says which.
 #[tokio::test]
-async fn of_a_cancel_and_a_bind_one_wins_each_card() {
+async fn a_cancel_and_a_bind_have_one_winner_per_card() {
     const CARDS: usize = 200;
     let tenant = Tenant::new().await;
     let bulk = create(&tenant, &ids(0..CARDS)).await;
@@ -268,11 +273,11 @@ async fn of_a_cancel_and_a_bind_one_wins_each_card() {
     tenant.events(CARDS + 1).await;
     let cards: BTreeMap<String, u64> =
         items(&tenant, &bulk, 1000).await.into_iter().map(|(id, (_, card))| (id, card.unwrap())).collect();
-    // As many at a time as the emulator answers in time; one that it does not is sent again with its key.
+    // The number sent at a time is limited, so that the emulator responds in time. A bind that gets 503 is repeated.
     let bind = async |card: u64| loop {
-        let answer = tenant.bind(card).header("idempotency-key", card).send().await.unwrap();
-        if answer.status() != 503 {
-            return parts(answer).await;
+        let response = tenant.bind(card).header("idempotency-key", card).send().await.unwrap();
+        if response.status() != 503 {
+            return parts(response).await;
         }
     };
     let binds = stream::iter(cards.values()).map(|card| bind(*card)).buffered(24).collect::<Vec<_>>();
@@ -305,8 +310,11 @@ async fn of_a_cancel_and_a_bind_one_wins_each_card() {
         assert_eq!((&tenant.card(*card).await["status"], &codes[id]), (&json!(status), &code.to_owned()));
     }
     println!("{bound} bound, {late} accepted and lost, {refused} refused at once");
-    assert!(bound > 0 && bound < CARDS, "not a race: {bound} bound");
-    // Every bind that was accepted has its event, and so has every item.
+    assert!(
+        bound > 0 && bound < CARDS,
+        "{bound} of {CARDS} cards were bound: start the cancel earlier or later, so that both race"
+    );
+    // Each accepted bind and each item has an event.
     let events = tenant.events(bound + late + CARDS + 1).await;
     assert_eq!(self::codes(events.values()), codes);
     let lost = events.values().filter(|event| event["data"]["message_code"] == "CARD_NOT_UNBOUND").count();
@@ -315,7 +323,7 @@ async fn of_a_cancel_and_a_bind_one_wins_each_card() {
 }
 
 #[tokio::test]
-async fn the_same_names_in_another_bulk_and_organisation_are_left_alone() {
+async fn a_cancel_leaves_other_bulks_and_organizations_alone() {
     let (tenant, other) = (Tenant::new().await, Tenant::new().await);
     let mine = create(&tenant, &ids(0..3)).await;
     let (second, theirs) = (create(&tenant, &ids(0..3)).await, create(&other, &ids(0..3)).await);

@@ -1,4 +1,4 @@
-//! The API, as its clients meet it: the deployed functions, queue, worker and bus of the local stack.
+//! Binds in the API, with the functions, queue, worker and bus that are deployed in the local stack.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use tests::stack::{ACCOUNT, CUSTOMER, Tenant, bind_path, parts};
 use tests::{token, variable};
 
 #[tokio::test]
-async fn a_bind_changes_the_card_and_says_so() {
+async fn a_bind_changes_the_card_and_publishes_an_event() {
     let tenant = Tenant::new().await;
     let card = tenant.new_card().await;
     let before = tenant.card(card).await;
     assert_eq!((&before["status"], &before["account_id"]), (&json!("UNBOUND"), &Value::Null));
 
-    let answer = tenant.bind(card).header("x-correlation-id", "c 1").send().await.unwrap();
-    assert_eq!(answer.headers()["x-correlation-id"], "c 1");
-    assert_eq!(answer.headers()["content-type"], "application/json");
-    let (status, location, body) = parts(answer).await;
+    let response = tenant.bind(card).header("x-correlation-id", "c 1").send().await.unwrap();
+    assert_eq!(response.headers()["x-correlation-id"], "c 1");
+    assert_eq!(response.headers()["content-type"], "application/json");
+    let (status, location, body) = parts(response).await;
     assert_eq!(status, 202);
     let id = body["operation_id"].as_str().unwrap();
     assert_eq!(body, json!({ "operation_id": id, "status": "PENDING" }));
@@ -68,8 +68,8 @@ async fn a_reissue_changes_both_cards(#[case] status: CardStatus, #[case] before
     let (old, new) = (new_card_id(), tenant.new_card().await);
     tenant.put(&bound(old, status, ACCOUNT, CUSTOMER)).await;
 
-    let answer = tenant.bind(new).json(&json!({ "reissued_card_id": old })).send().await.unwrap();
-    let (status, location, _) = parts(answer).await;
+    let response = tenant.bind(new).json(&json!({ "reissued_card_id": old })).send().await.unwrap();
+    let (status, location, _) = parts(response).await;
     assert_eq!(status, 202);
     assert_eq!(tenant.ended(&location).await["status"], "SUCCEEDED");
     assert_eq!(tenant.card(new).await["status"], "CREATED");
@@ -91,11 +91,12 @@ async fn a_reissue_changes_both_cards(#[case] status: CardStatus, #[case] before
     );
 }
 
-/// Sends it, expects this status and (if not empty) an error that names this place, and nothing changed.
+/// Sends a request, expects this status, and checks that nothing changed. An error must name `place`, if that is not
+/// empty.
 async fn refused(tenant: &Tenant, card: u64, request: RequestBuilder, status: u16, place: &str) {
-    let answer = request.send().await.unwrap();
-    let content_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
-    let (got, location, body) = parts(answer).await;
+    let response = request.send().await.unwrap();
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    let (got, location, body) = parts(response).await;
     assert_eq!(got, status, "{body}");
     assert_eq!(location, "");
     assert_eq!(content_type, "application/problem+json");
@@ -112,7 +113,7 @@ async fn refused(tenant: &Tenant, card: u64, request: RequestBuilder, status: u1
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_refused_by_name() {
+async fn a_malformed_bind_names_the_invalid_part() {
     let tenant = Tenant::new().await;
     let card = tenant.new_card().await;
     let with =
@@ -160,7 +161,7 @@ async fn a_malformed_request_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn what_is_no_error_is_none() {
+async fn unusual_but_valid_requests_are_accepted() {
     let tenant = Tenant::new().await;
     for body in ["", "{}", r#"{"unknown":[{"member":1}]}"#] {
         let card = tenant.new_card().await;
@@ -171,13 +172,13 @@ async fn what_is_no_error_is_none() {
         tenant.get(&format!("/cards/v1/cards/{card}?a=<b>&c=%3Cd%3E&e=\"", card = tenant.new_card().await)).await;
     assert_eq!(status, 200, "{body}");
     let card = tenant.new_card().await;
-    let odd = tenant.bind(card).header("x-odd", HeaderValue::from_bytes(b"\xe4").unwrap());
-    assert_eq!(odd.send().await.unwrap().status(), 202);
+    let unusual = tenant.bind(card).header("x-unusual", HeaderValue::from_bytes(b"\xe4").unwrap());
+    assert_eq!(unusual.send().await.unwrap().status(), 202);
     tenant.events(4).await;
 }
 
 #[tokio::test]
-async fn a_state_that_forbids_is_a_conflict_or_forbidden() {
+async fn a_bind_that_a_cards_state_forbids_is_refused() {
     let tenant = Tenant::new().await;
     let card = tenant.new_card().await;
     let reissue = async |reissued: u64| {
@@ -209,7 +210,7 @@ async fn a_state_that_forbids_is_a_conflict_or_forbidden() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_right_opens_nothing() {
+async fn an_invalid_token_permits_no_bind() {
     let tenant = Tenant::new().await;
     let card = tenant.new_card().await;
     let good = token::claims(&tenant.org, ACCOUNT);
@@ -257,7 +258,7 @@ async fn a_token_that_is_not_right_opens_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_or_another_tenants_is_not_found() {
+async fn unknown_and_foreign_resources_are_not_found() {
     let (tenant, other) = (Tenant::new().await, Tenant::new().await);
     let card = tenant.new_card().await;
     let (_, location, _) = parts(tenant.bind(card).send().await.unwrap()).await;
@@ -277,16 +278,16 @@ async fn one_key_is_one_operation() {
     let (card, other) = (tenant.new_card().await, tenant.new_card().await);
     let keyed = |card: u64| tenant.bind(card).header("idempotency-key", "\"k-1\"");
 
-    // At once, and again when all is done.
-    let answers = join_all((0..8).map(|_| async { parts(keyed(card).send().await.unwrap()).await })).await;
-    let first = answers[0].clone();
+    // Requests with the same key at once, and again after the operation has ended.
+    let responses = join_all((0..8).map(|_| async { parts(keyed(card).send().await.unwrap()).await })).await;
+    let first = responses[0].clone();
     assert_eq!(first.0, 202);
     assert_eq!(tenant.ended(&first.1).await["status"], "SUCCEEDED");
-    for answer in answers {
-        assert_eq!(answer, first);
+    for response in responses {
+        assert_eq!(response, first);
     }
     assert_eq!(parts(keyed(card).send().await.unwrap()).await, first);
-    // The same text bare is the same key; another card, or another key, is not the same.
+    // Without quotes it is the same key. Another card with the key is an error, and another key is another operation.
     assert_eq!(parts(tenant.bind(card).header("idempotency-key", "k-1").send().await.unwrap()).await, first);
     assert_eq!(keyed(other).send().await.unwrap().status(), 422);
     assert_eq!(tenant.bind(card).header("idempotency-key", "k-2").send().await.unwrap().status(), 409);
@@ -295,21 +296,21 @@ async fn one_key_is_one_operation() {
 }
 
 #[tokio::test]
-async fn of_many_binds_of_one_card_one_wins() {
+async fn one_of_many_binds_of_a_card_wins() {
     const BINDERS: u64 = 32;
-    // A round takes seconds, all of it the emulator's; the model has every order of these calls.
+    // A few rounds suffice: one takes seconds in the emulator, and the model covers every order of these calls.
     let rounds: usize = std::env::var("BINDERY_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
     let tenant = Tenant::new().await;
     let mut accepted = 0;
     for _ in 0..rounds {
         let card = tenant.new_card().await;
-        let answers = join_all((1..=BINDERS).map(|account| {
+        let responses = join_all((1..=BINDERS).map(|account| {
             let request = tenant.bind_for(card, account);
             async move { (account, parts(request.send().await.unwrap()).await) }
         }))
         .await;
         let mut winners = Vec::new();
-        for (account, (status, location, body)) in answers {
+        for (account, (status, location, body)) in responses {
             match status.as_u16() {
                 202 => {
                     accepted += 1;
@@ -326,9 +327,9 @@ async fn of_many_binds_of_one_card_one_wins() {
         assert_eq!(winners.len(), 1);
         assert_eq!(tenant.card(card).await["account_id"], winners[0]);
     }
-    // It was a race: the endpoint alone, which looks before it accepts, did not decide it.
-    assert!(accepted > 2 * rounds, "only {accepted} were accepted");
-    // One event for every instruction that was accepted; one SUCCESS for every card.
+    // More binds than winners must be accepted. Otherwise the endpoint's check alone decided, without a race.
+    assert!(accepted > 2 * rounds, "only {accepted} binds were accepted, so the workers had no race to decide");
+    // Each accepted bind has one event, and each card one SUCCESS.
     let events = tenant.events(accepted).await;
     let successes = events.values().filter(|event| event["data"]["status"] == "SUCCESS").count();
     assert_eq!(successes, rounds);
@@ -336,7 +337,7 @@ async fn of_many_binds_of_one_card_one_wins() {
 }
 
 #[tokio::test]
-async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
+async fn an_invalid_message_is_dead_lettered_with_its_reason() {
     let tenant = Tenant::new().await;
     let (queue, dlq) = (variable("BIND_CARD_QUEUE_URL"), variable("BIND_CARD_DLQ_URL"));
     let marker = tenant.org.clone();
@@ -354,7 +355,7 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
         (message(1, "bind-card", r#","surprise":1"#), "unreadable message: not of the known form"),
         (message(1, "bind-card", ""), "the operation has no row"),
         (message(1, "cancel-bulk", ""), "a cancel-bulk message in the queue of bind-card-worker"),
-        // As large as SQS takes: its reason finds no room beside it, and SQS moves it there itself.
+        // At SQS's maximum size there is no room for the reason, so SQS itself dead-letters the message.
         (format!("{marker}{}", "x".repeat(1024 * 1024 - marker.len())), ""),
     ];
     let mut good = Vec::new();
@@ -370,12 +371,12 @@ async fn a_bad_message_harms_no_other_and_ends_with_its_reason() {
     }
     tenant.events(bad.len()).await;
 
-    // The large one takes five visibility timeouts.
+    // SQS dead-letters the large message after five visibility timeouts.
     let mut missing = bad.to_vec();
     tests::test_env::eventually("the dead letters", Duration::from_secs(180), async || {
         let receive = tenant.sqs.receive_message().queue_url(&dlq).max_number_of_messages(10);
-        let answer = receive.message_attribute_names("All").visibility_timeout(1).send().await.unwrap();
-        for letter in answer.messages.unwrap_or_default() {
+        let response = receive.message_attribute_names("All").visibility_timeout(1).send().await.unwrap();
+        for letter in response.messages.unwrap_or_default() {
             let body = letter.body.unwrap();
             let Some(found) = missing.iter().position(|(bad, _)| *bad == body) else { continue };
             let (_, reason) = missing.remove(found);

@@ -1,4 +1,4 @@
-//! Cancellations of orders, as .NET clients and the broker's order system meet them.
+//! Cancellations of orders, from the view of .NET clients and the broker's order system.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn post(tenant: &Tenant) -> RequestBuilder {
     tenant.request(Method::POST, PATH, &tenant.token(ACCOUNT))
 }
 
-/// Sends entries; answers the errors of each, and where the operation is.
+/// Sends entries, and returns the errors of each and the operation's location.
 async fn cancel(tenant: &Tenant, entries: &Value) -> (Vec<Value>, String) {
     let (status, location, body) = parts(post(tenant).json(entries).send().await.unwrap()).await;
     assert_eq!(status, 200, "{body}");
@@ -34,7 +34,7 @@ fn entry(order: i32, creator: Option<i32>, pin: Option<&str>) -> Value {
 }
 
 #[tokio::test]
-async fn each_entry_gets_its_result_in_its_place() {
+async fn results_have_the_order_of_the_entries() {
     let tenant = Tenant::new().await;
     let other = Tenant::new().await;
     let [active, filled, partly, asked, foreign, of_others, joint] = [(); 7].map(|()| new_order_id());
@@ -94,9 +94,9 @@ async fn each_entry_gets_its_result_in_its_place() {
     tenant.events(4).await;
 }
 
-/// From the request over the order system's answers to the end of the operation.
+/// Follows a cancellation from the request through the order system's messages to the operation's end.
 #[tokio::test]
-async fn the_order_system_says_what_becomes_of_a_cancellation() {
+async fn the_order_system_decides_the_outcome_of_a_cancellation() {
     let tenant = Tenant::new().await;
     let (active, partly, uid) = (new_order_id(), new_order_id(), Uuid::new_v4());
     tenant.feed(&feed(&domestic(active), "ACTIVE", 1)).await;
@@ -115,8 +115,8 @@ async fn the_order_system_says_what_becomes_of_a_cancellation() {
         (status.as_u16(), &operation["status"], &operation["counts"]["total"]),
         (200, &json!("RUNNING"), &json!(3))
     );
-    let came_to: Vec<_> = operation["results"].as_array().unwrap().iter().map(|result| &result["status"]).collect();
-    assert_eq!(came_to, ["REQUESTED"; 3]);
+    let statuses: Vec<_> = operation["results"].as_array().unwrap().iter().map(|result| &result["status"]).collect();
+    assert_eq!(statuses, ["REQUESTED"; 3]);
     let (again, nowhere) = cancel(&tenant, &json!([entry(active, None, None)])).await;
     assert_eq!((again, nowhere.as_str()), (vec![json!(["Order already has a pending cancellation."])], ""));
 
@@ -138,13 +138,13 @@ async fn the_order_system_says_what_becomes_of_a_cancellation() {
     );
     let operation = tenant.ended(&location).await;
     assert_eq!(operation["counts"], json!({ "total": 3, "done": 3, "succeeded": 1, "failed": 2 }));
-    // The market refused, and the order lives on: it can be canceled again.
+    // The market refused the cancellation, so the order is still active and can be canceled again.
     assert_eq!(cancel(&tenant, &json!([uid_entry])).await.0, [Value::Null]);
     tenant.events(1).await;
 }
 
 #[tokio::test]
-async fn xml_is_answered_with_xml_to_the_byte() {
+async fn an_xml_request_gets_exactly_this_xml_response() {
     let tenant = Tenant::new().await;
     let order = new_order_id();
     tenant.feed(&feed(&domestic(order), "ACTIVE", 1)).await;
@@ -154,13 +154,13 @@ async fn xml_is_answered_with_xml_to_the_byte() {
     );
     let request =
         post(&tenant).header("content-type", "text/xml; charset=utf-8").header("accept", "text/html").body(body);
-    let answer = request.send().await.unwrap();
+    let response = request.send().await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (response.status().as_u16(), &response.headers()["content-type"]),
         (200, &"text/xml; charset=utf-8".parse().unwrap())
     );
     assert_eq!(
-        answer.text().await.unwrap(),
+        response.text().await.unwrap(),
         format!(
             "<ArrayOfCancellationCreationResult xmlns:i=\"http://www.w3.org/2001/XMLSchema-instance\" \
              xmlns=\"http://schemas.datacontract.org/2004/07/TPP.Contracts.Services.Order\">\
@@ -177,7 +177,9 @@ async fn xml_is_answered_with_xml_to_the_byte() {
 #[case::other_type("text/plain", None, "[]".into(), 415, "application/json; charset=utf-8", true)]
 #[case::other_type_to_xml("text/plain", Some("text/xml"), "[]".into(), 415, "text/xml; charset=utf-8", false)]
 #[case::too_large("application/json", None, " ".repeat(1024 * 1024 + 1), 413, "application/json; charset=utf-8", true)]
-#[case::too_many("application/json", None, json!(vec![json!({}); 1001]).to_string(), 413, "application/json; charset=utf-8", true)]
+#[case::too_many(
+    "application/json", None, json!(vec![json!({}); 1001]).to_string(), 413, "application/json; charset=utf-8", true
+)]
 #[case::no_body("application/json", None, String::new(), 400, "application/json; charset=utf-8", true)]
 #[case::null("application/json", None, "null".into(), 400, "application/json; charset=utf-8", true)]
 #[tokio::test]
@@ -186,7 +188,7 @@ async fn an_error_is_a_bare_string(
     #[case] accept: Option<&str>,
     #[case] body: String,
     #[case] status: u16,
-    #[case] answered: &str,
+    #[case] expected_type: &str,
     #[case] is_json: bool,
 ) {
     let tenant = Tenant::new().await;
@@ -194,10 +196,10 @@ async fn an_error_is_a_bare_string(
     if let Some(accept) = accept {
         request = request.header("accept", accept);
     }
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), status);
-    assert_eq!(answer.headers()["content-type"], answered);
-    let text = answer.text().await.unwrap();
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(response.headers()["content-type"], expected_type);
+    let text = response.text().await.unwrap();
     if is_json {
         assert!(serde_json::from_str::<String>(&text).is_ok(), "{text}");
     } else {
@@ -206,7 +208,7 @@ async fn an_error_is_a_bare_string(
 }
 
 #[tokio::test]
-async fn an_empty_list_is_answered_and_a_token_without_the_scope_is_not() {
+async fn an_empty_list_is_accepted_but_needs_the_scope() {
     let tenant = Tenant::new().await;
     let (status, location, body) = parts(post(&tenant).json(&json!([])).send().await.unwrap()).await;
     assert_eq!((status.as_u16(), location.as_str(), body), (200, "", json!([])));
@@ -220,7 +222,7 @@ async fn an_empty_list_is_answered_and_a_token_without_the_scope_is_not() {
 
 const UNAUTHORIZED: &str = "The access token is missing or invalid.";
 
-/// Who is not let in is told so in the format that they speak: no gateway says it before in its own.
+/// A client without access gets the error in its own format: API Gateway does not refuse it earlier with its own JSON.
 #[rstest]
 #[case::none(None, 401, UNAUTHORIZED)]
 #[case::garbled(Some(json!("x")), 401, UNAUTHORIZED)]
@@ -230,7 +232,11 @@ const UNAUTHORIZED: &str = "The access token is missing or invalid.";
 #[case::scope(Some(json!({ "scope": "cards:write" })), 403, "The access token lacks the scope for this request.")]
 #[case::tenant(Some(json!({ "tenant_id": null })), 403, "The access token names no organisation.")]
 #[tokio::test]
-async fn who_is_not_let_in_can_read_why(#[case] bearing: Option<Value>, #[case] status: u16, #[case] why: &str) {
+async fn a_refused_client_gets_the_error_in_its_own_format(
+    #[case] bearing: Option<Value>,
+    #[case] status: u16,
+    #[case] why: &str,
+) {
     let tenant = Tenant::new().await;
     let bearing = bearing.map(|changes| match changes {
         Value::Object(changes) => {
@@ -242,12 +248,12 @@ async fn who_is_not_let_in_can_read_why(#[case] bearing: Option<Value>, #[case] 
     });
     let xml = format!("<string xmlns=\"http://schemas.microsoft.com/2003/10/Serialization/\">{why}</string>");
     let json = json!(why).to_string();
-    for (accept, content_type, answered, expected) in [
+    for (accept, content_type, expected_type, expected) in [
         ("text/html", "application/json", "application/json", &json),
         ("text/html", "text/xml", "text/xml", &xml),
         ("application/xml", "application/json", "application/xml", &xml),
         ("text/json", "text/xml", "text/json", &json),
-        // What the body is, or whether there is too much of it, nobody looks at.
+        // The type and size of the body are not checked before the token.
         ("*/*", "text/plain", "application/json", &json),
     ] {
         let mut request =
@@ -255,17 +261,17 @@ async fn who_is_not_let_in_can_read_why(#[case] bearing: Option<Value>, #[case] 
         if let Some(token) = &bearing {
             request = request.bearer_auth(token);
         }
-        let answer = request.header("accept", accept).body(" ".repeat(1024 * 1024 + 1)).send().await.unwrap();
-        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-        assert_eq!(answer.status().as_u16(), status, "{accept} {content_type}");
-        assert_eq!(header("content-type"), Some(format!("{answered}; charset=utf-8")));
+        let response = request.header("accept", accept).body(" ".repeat(1024 * 1024 + 1)).send().await.unwrap();
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(response.status().as_u16(), status, "{accept} {content_type}");
+        assert_eq!(header("content-type"), Some(format!("{expected_type}; charset=utf-8")));
         assert_eq!(header("www-authenticate").as_deref(), (status == 401).then_some("Bearer"));
-        assert_eq!(&answer.text().await.unwrap(), expected, "{accept} {content_type}");
+        assert_eq!(&response.text().await.unwrap(), expected, "{accept} {content_type}");
     }
 }
 
 #[tokio::test]
-async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
+async fn a_key_makes_one_cancellation_and_one_pin_try() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 3).await;
     tenant.set_pin(CREATOR, "7295").await;
@@ -278,7 +284,7 @@ async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
     assert_eq!(first.2[1]["Errors"], json!(["PIN is invalid."]));
     let tries = tenant.tries(CREATOR).await;
     for pin in ["0000", "7295"] {
-        // A PIN is no part of what is asked: a hash of it could be searched.
+        // The PIN is not part of the request's fingerprint, because a hash of a short PIN could be searched.
         assert_eq!(send("k", pin).await, first);
     }
     assert_eq!(tenant.tries(CREATOR).await, tries);
@@ -290,14 +296,14 @@ async fn a_key_makes_one_cancellation_and_tries_no_pin_again() {
 }
 
 #[tokio::test]
-async fn a_pin_is_asked_for_whoever_is_named() {
+async fn a_pin_is_required_whichever_creator_is_named() {
     let tenant = Tenant::new().await;
     let orders = Orders::of_one_creator(&tenant, 8).await;
     tenant.set_pin(CREATOR, "7295").await;
     let invalid = json!(["PIN is invalid."]);
     let locked = json!(["PIN is locked."]);
     let ids = &orders.ids;
-    // Missing is no try, and leaving the creator out, or naming another, gains nothing.
+    // A missing PIN is not a try. Leaving the creator out, or naming another one, gains nothing.
     let entries = json!([
         entry(ids[0], None, None),
         entry(ids[1], Some(CREATOR), None),
@@ -306,7 +312,7 @@ async fn a_pin_is_asked_for_whoever_is_named() {
     let (errors, _) = cancel(&tenant, &entries).await;
     assert_eq!(errors, [invalid.clone(), invalid.clone(), json!(["Order was not found."])]);
     assert_eq!(tenant.tries(CREATOR).await, 0);
-    // Wrong, four times; right sets the count back; one pair is one try, however many entries have it.
+    // Four wrong tries, then the right PIN, which resets the count. Two entries with the same PIN are one try.
     for tries in 1..=4 {
         assert_eq!(
             cancel(&tenant, &json!([entry(ids[0], None, Some("0000")), entry(ids[1], None, Some("0000"))])).await.0,
@@ -322,7 +328,7 @@ async fn a_pin_is_asked_for_whoever_is_named() {
     for pin in ["0000", "7295"] {
         assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some(pin))])).await.0[0], locked);
     }
-    // Fifteen minutes later.
+    // The lock ends, as it would after fifteen minutes.
     tenant.end_lock(CREATOR).await;
     assert_eq!(cancel(&tenant, &json!([entry(ids[1], None, Some("0000"))])).await.0, [invalid]);
     assert_eq!(tenant.tries(CREATOR).await, 1);
@@ -330,7 +336,7 @@ async fn a_pin_is_asked_for_whoever_is_named() {
     tenant.events(2).await;
 }
 
-/// 200 wrong guesses, twenty at once: five are told apart from right ones, and then even a right one is not.
+/// Twenty guesses are sent at once, 200 in all. Five are reported as wrong. Then even the right PIN is locked.
 #[tokio::test]
 async fn guessing_in_parallel_gains_nothing() {
     let tenant = Tenant::new().await;
@@ -345,14 +351,14 @@ async fn guessing_in_parallel_gains_nothing() {
         });
         guesses.extend(join_all(requests).await);
     }
-    let told = |text: &str| guesses.iter().flatten().filter(|errors| **errors == json!([text])).count();
-    assert_eq!((told("PIN is invalid."), told("PIN is locked.")), (5, 195));
+    let count = |text: &str| guesses.iter().flatten().filter(|errors| **errors == json!([text])).count();
+    assert_eq!((count("PIN is invalid."), count("PIN is locked.")), (5, 195));
     assert_eq!(
         cancel(&tenant, &json!([entry(orders.ids[0], None, Some("7295"))])).await.0,
         [json!(["PIN is locked."])]
     );
 
-    // Honest requests at once are not locked out.
+    // Requests with the right PIN, sent at once, are not locked out.
     tenant.set_pin(CREATOR, "7295").await;
     let honest = join_all(orders.ids[..20].iter().map(|id| {
         let tenant = &tenant;
@@ -375,7 +381,7 @@ async fn more_than_fifty_pins_are_refused_and_none_is_tried() {
 }
 
 #[tokio::test]
-async fn what_the_order_system_sends_in_another_form_ends_with_its_reason() {
+async fn a_malformed_order_feed_message_is_dead_lettered() {
     let tenant = Tenant::new().await;
     let dlq = variable("ORDER_FEED_DLQ_URL");
     let body = format!("{{\"org_id\":\"{}\"}}", tenant.org);

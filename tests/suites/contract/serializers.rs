@@ -1,5 +1,5 @@
-//! Requests as client libraries serialize them: null for absent members, fractions of zero, byte order marks. Numbers of
-//! the client are returned digit for digit.
+//! Requests as client libraries serialize them: null for absent members, fractions of zero, byte order marks. The
+//! client's numbers are returned digit for digit.
 
 use reqwest::{RequestBuilder, Response};
 use rstest::rstest;

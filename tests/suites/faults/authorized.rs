@@ -1,4 +1,4 @@
-//! Who may act on an order that somebody else created, and with whose PIN: from the order feed to the event.
+//! Authorized persons: who may act on an order that another person created, and with whose PIN.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use tests::payloads::{ORG, batch};
 use tests::requests::cancel_orders;
 use tests::test_env::{TestEnv, drain};
 
-/// Somebody else, who creates orders too.
+/// An authorized person who also creates orders.
 const JOINT: i32 = CREATOR + 1;
-/// Somebody who has no row.
+/// An authorized person without a row.
 const ADVISER: i32 = CREATOR + 2;
 const STRANGER: i32 = CREATOR + 3;
 const CREATORS_PIN: Option<&str> = Some("1111");
@@ -22,14 +22,14 @@ const INVALID: Option<&str> = Some("PIN is invalid.");
 const LOCKED: Option<&str> = Some("PIN is locked.");
 const UNKNOWN: Option<&str> = Some("Order was not found.");
 
-/// An active order as the feed tells of it, authorized being who else may act.
+/// Returns a feed message about an active order, with the persons who may act on it.
 fn change(order: i32, version: u64, authorized: &Value) -> Value {
     let mut change = feed(&domestic(order), "ACTIVE", version);
     (change["org_id"], change["authorized_ids"]) = (json!(ORG), authorized.clone());
     change
 }
 
-/// The order book, and who asks for cancellations.
+/// The order feed's worker and the endpoint for cancellations, on one test environment.
 struct OrderFixture {
     env: TestEnv,
     feeder: Function,
@@ -37,7 +37,7 @@ struct OrderFixture {
 }
 
 impl OrderFixture {
-    /// Orders 1 to 9, on which others may act.
+    /// Creates orders 1 to 9, on which other persons may act.
     async fn new() -> Self {
         let env = TestEnv::new().await;
         let feeder = Function::new("order-feed-worker", env.environment()).await;
@@ -57,7 +57,7 @@ impl OrderFixture {
         self.feeder.invoke(batch(&messages)).await.acknowledged();
     }
 
-    /// Sets a PIN that is required, as an operator does.
+    /// Sets the person's PIN and requires it, as an operator does.
     async fn set_pin(&self, person: i32, pin: Option<&str>) {
         let mut command = tokio::process::Command::new(runner());
         command.args(["set-pin", ORG, &person.to_string(), pin.unwrap()]).envs(self.env.environment());
@@ -69,7 +69,7 @@ impl OrderFixture {
         self.set_pin(JOINT, JOINTS_PIN).await;
     }
 
-    /// Asks for the cancellation of this order; answers what is told of it.
+    /// Requests the cancellation of this order. Returns its error, or `None` if it was accepted.
     async fn cancel(&self, order: i32, person: Option<i32>, pin: Option<&str>, key: &str) -> Option<String> {
         let entry = json!({ "OrderID": order, "CreatorID": person, "PIN": pin });
         let results = self.ask(&json!([entry]), key).await.response(200);
@@ -83,7 +83,7 @@ impl OrderFixture {
         self.endpoint.invoke(request.event()).await
     }
 
-    /// How often in a row the PIN of each of the two was guessed wrong.
+    /// Returns the number of consecutive wrong PINs of the creator and of the other person.
     async fn tries(&self) -> [usize; 2] {
         let rows = self.env.rows().await;
         [CREATOR, JOINT].map(|person| {
@@ -93,7 +93,7 @@ impl OrderFixture {
     }
 }
 
-/// Order 1 is of a creator who requires a PIN.
+/// The creator of order 1 requires a PIN.
 #[rstest]
 #[case::creator(Some(CREATOR), CREATORS_PIN, None, [0, 0])]
 #[case::no_person_named(None, CREATORS_PIN, None, [0, 0])]
@@ -107,7 +107,7 @@ impl OrderFixture {
 #[case::stranger(Some(STRANGER), CREATORS_PIN, UNKNOWN, [0, 0])]
 #[case::stranger_with_another(Some(STRANGER), Some("0000"), UNKNOWN, [0, 0])]
 #[tokio::test]
-async fn the_pin_is_that_of_who_acts(
+async fn the_acting_persons_pin_is_checked(
     #[case] person: Option<i32>,
     #[case] pin: Option<&str>,
     #[case] expected: Option<&str>,
@@ -120,9 +120,9 @@ async fn the_pin_is_that_of_who_acts(
     assert_eq!(fixture.env.take_messages().await.len(), usize::from(expected.is_none()));
 }
 
-/// Their own requirement is for the orders that they created.
+/// A person's own requirement applies to the orders that they created.
 #[tokio::test]
-async fn whether_a_pin_is_required_is_the_creators() {
+async fn the_creator_decides_whether_a_pin_is_required() {
     let fixture = OrderFixture::new().await;
     fixture.set_pin(JOINT, JOINTS_PIN).await;
     assert_eq!(fixture.cancel(1, Some(JOINT), None, "").await, None);
@@ -136,7 +136,7 @@ async fn whether_a_pin_is_required_is_the_creators() {
 }
 
 #[tokio::test]
-async fn one_persons_lock_is_not_anothers() {
+async fn a_lock_applies_to_one_person_only() {
     let fixture = OrderFixture::new().await;
     fixture.pins().await;
     for _ in 0..5 {
@@ -148,7 +148,7 @@ async fn one_persons_lock_is_not_anothers() {
     assert_eq!(fixture.tries().await, [0, 5]);
 }
 
-/// What was told stays so, and the event names who created the order.
+/// A retry gets the first response even after the feed has changed. The event names the order's creator.
 #[tokio::test]
 async fn the_latest_feed_message_decides_who_may_act() {
     let fixture = OrderFixture::new().await;
@@ -165,7 +165,7 @@ async fn the_latest_feed_message_decides_who_may_act() {
         fixture.feed(&(1..10).map(|order| change(order, version, &authorized)).collect::<Vec<_>>()).await;
         let mut found = Vec::new();
         for person in [JOINT, ADVISER] {
-            // It is found, and no more.
+            // An invalid PIN shows that the person may act on the order.
             fixture.set_pin(CREATOR, CREATORS_PIN).await;
             found.push(fixture.cancel(order, Some(person), None, "").await.as_deref() == INVALID);
         }
@@ -180,22 +180,27 @@ async fn the_latest_feed_message_decides_who_may_act() {
     assert_eq!(creators, [CREATOR]);
 }
 
-/// Two persons' PINs are two, though they be alike.
+/// The same PIN of two persons counts as two.
 #[rstest]
 #[case::as_many_as_may_be(25, 200)]
 #[case::too_many(26, 413)]
 #[tokio::test]
-async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
+async fn pins_are_counted_by_acting_person(#[case] pins: i32, #[case] status: u16) {
     let fixture = OrderFixture::new().await;
     let entries: Vec<Value> = (0..pins)
-        .flat_map(|pin| [JOINT, CREATOR].map(|person| json!({ "OrderID": 2 * pin + i32::from(person == JOINT), "CreatorID": person, "PIN": pin.to_string() })))
+        .flat_map(|pin| {
+            [JOINT, CREATOR].map(|person| {
+                let order = 2 * pin + i32::from(person == JOINT);
+                json!({ "OrderID": order, "CreatorID": person, "PIN": pin.to_string() })
+            })
+        })
         .collect();
     let orders: Vec<Value> = (0..2 * pins).map(|order| change(order, 2, &json!([JOINT]))).collect();
     fixture.feed(&orders).await;
     fixture.ask(&json!(entries), "").await.response(status);
 }
 
-/// What is not of its form is kept apart, and harms nothing.
+/// A malformed message is dead-lettered, and has no other effect.
 #[rstest]
 #[case("authorized_ids", &json!((0..51).collect::<Vec<_>>()))]
 #[case("authorized_ids", &json!(["7"]))]
@@ -206,7 +211,7 @@ async fn pins_are_counted_by_who_acts(#[case] pins: i32, #[case] status: u16) {
 #[case("version", &json!(2.5))]
 #[case("creator_id", &json!("7"))]
 #[tokio::test]
-async fn a_change_of_another_form_is_a_dead_letter(#[case] member: &str, #[case] value: &Value) {
+async fn a_malformed_change_is_dead_lettered(#[case] member: &str, #[case] value: &Value) {
     let fixture = OrderFixture::new().await;
     let before = fixture.env.rows().await;
     let mut broken = change(1, 2, &json!(null));
@@ -215,7 +220,7 @@ async fn a_change_of_another_form_is_a_dead_letter(#[case] member: &str, #[case]
     let dead: BTreeSet<String> = drain(&fixture.env.sqs, &fixture.env.dlq_url).await.into_iter().collect();
     assert_eq!(dead, BTreeSet::from([broken.to_string()]));
     assert_eq!(fixture.env.rows().await, before);
-    // A later one is taken, in whatever way its integers are written, and with a byte order mark before it.
+    // A later message is applied, although its integers are written as floats and a byte order mark precedes it.
     let mut next = change(1, 2, &json!([8.0]));
     (next["order_id"], next["creator_id"], next["version"]) = (json!(1.0), json!(f64::from(CREATOR)), json!(2.0));
     fixture.feed_texts(std::iter::once(format!("\u{feff}{next}"))).await;

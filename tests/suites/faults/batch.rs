@@ -1,4 +1,4 @@
-//! What `shared::worker` does around any instruction, with instructions made for the purpose.
+//! Tests of `shared::worker` with a worker that behaves as its instruction demands.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use shared::message::{Instruction, Message};
 use shared::worker::{Completed, DeliveryInfo, Worker, WorkerContext, WorkerError, run_batch};
 use tests::test_env::{TestEnv, drain};
 
-/// What to do.
+/// The behavior that an instruction demands.
 #[derive(Serialize, Deserialize)]
 struct Word(String);
 
@@ -21,7 +21,7 @@ impl Instruction for Word {
     const KIND: &'static str = "webhook";
 }
 
-/// Does what the instruction says. It has the webhook's queues, which are the env's.
+/// A worker that behaves as its instruction demands. It has the name of the webhook worker, and so its queues.
 struct Obey;
 
 impl Worker for Obey {
@@ -46,14 +46,15 @@ impl Worker for Obey {
     }
 }
 
-/// A record whose instruction is this word, delivered so often, this time included.
-fn record(word: &str, receives: u32) -> Value {
+/// Returns a record with this instruction and receive count.
+fn record(word: &str, receive_count: u32) -> Value {
     let body = json!({
         "version": 1, "kind": "webhook", "org_id": "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11", "cid": word,
         "operation_id": "00000000-0000-7000-8000-000000000000", "accepted_at": "2026-11-22T00:00:00.000Z",
         "instruction": word,
     });
-    json!({ "messageId": word, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": receives.to_string() } })
+    let attributes = json!({ "ApproximateReceiveCount": receive_count.to_string() });
+    json!({ "messageId": word, "body": body.to_string(), "attributes": attributes })
 }
 
 #[tokio::test]
@@ -82,9 +83,9 @@ async fn each_message_of_a_batch_has_its_own_disposition() {
     dead_letters.sort();
     assert_eq!(dead_letters, ["break", "panic"]);
 
-    // What cannot be is tried a few times, in case it was not all to be seen, and not to the last.
-    for (receives, is_dead_lettered) in [(2, false), (3, true)] {
-        let event = serde_json::from_value(json!({ "Records": [record("wonder", receives)] })).unwrap();
+    // An unexpected state is retried a few times, because rows may be invisible yet, but not until the last receive.
+    for (receive_count, is_dead_lettered) in [(2, false), (3, true)] {
+        let event = serde_json::from_value(json!({ "Records": [record("wonder", receive_count)] })).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(2);
         context.deadline = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
         let response = run_batch(&Obey, &surroundings, LambdaEvent::new(event, context.clone())).await;

@@ -1,4 +1,4 @@
-//! A bulk of thousands, whose workers die and whose messages come again.
+//! Bulks of thousands of items, with crashing workers and repeated messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use tests::test_env::TestEnv;
 use super::workers::BulkFixture;
 use super::{Delivery, batch, bind_event, deliver_with_crashes};
 
-/// What every item of the bulk, and the operation, must have come to.
+/// Asserts that every item of the bulk has a card and an event, and that the operation has succeeded.
 async fn assert_all_issued(env: &TestEnv, bulk: &str, items: usize) {
     let expected: BTreeSet<String> = (0..items).map(external_id).collect();
     let events = env.events().await;
@@ -45,9 +45,9 @@ async fn assert_all_issued(env: &TestEnv, bulk: &str, items: usize) {
     assert_eq!((&operation["state"], &operation["items_changed"]), (&json!("SUCCEEDED"), &json!(items)));
 }
 
-/// Every item gets one card and one event, though workers die and every chunk comes twice.
+/// Every item gets one card and one event, although workers crash and every chunk is delivered twice.
 #[tokio::test]
-async fn five_thousand_items_get_a_card_each_whatever_dies() {
+async fn five_thousand_items_get_one_card_each_despite_crashes() {
     const ITEMS: usize = 5000;
     let bulks = BulkFixture::of_thousands().await;
     let bulk = bulks.create(ITEMS).await;
@@ -55,11 +55,11 @@ async fn five_thousand_items_get_a_card_each_whatever_dies() {
     let how = Delivery { batch: 1, copies: 2, moments: 40, crash: 0.25, ..Delivery::default() };
     let run = deliver_with_crashes(&bulks.env, &["start-bulk-worker"], vec![plan], how, Rng::with_seed(5)).await;
     println!("{} deliveries, {} crashes", run.deliveries, run.crashes);
-    assert!(run.crashes > 10);
+    assert!(run.crashes > 10, "too few workers crashed: {run:?}");
     assert_all_issued(&bulks.env, &bulk, ITEMS).await;
 }
 
-/// Rule 4: the worker dies after half a chunk; one of the cards is bound; the message comes again.
+/// Rule 4: the worker is stuck after half a chunk, one of the cards is bound, and the message is delivered again.
 #[tokio::test]
 async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     let bulks = BulkFixture::new().await;
@@ -70,7 +70,7 @@ async fn a_card_bound_before_its_issue_is_repeated_stays_bound() {
     let url = proxy::start(move |call, moment| {
         if call.target.ends_with("TransactWriteItems") && moment == Moment::Before {
             transactions += 1;
-            // The first begins the operation.
+            // The first transaction begins the operation.
             if transactions >= 4 {
                 return Step::Hang;
             }
@@ -108,10 +108,10 @@ async fn payload_of(function: &Function, message: &str) -> Value {
     function.invoke(batch(&[(message.to_owned(), 1)])).await.payload()
 }
 
-/// An increment that was committed, and died before it could say so; then its bulk is canceled. Repeated, it says
-/// what is true: its items are in.
+/// An increment takes effect, but its endpoint fails before it can respond. Then the bulk is canceled. A retry still
+/// reports that the items were added.
 #[tokio::test]
-async fn an_increment_that_died_at_the_end_is_not_refused_later() {
+async fn an_increment_that_took_effect_is_not_refused_later() {
     let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(1).await;

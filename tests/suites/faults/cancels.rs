@@ -1,4 +1,5 @@
-//! Cancels of bulks, while workers die, messages come again, and others bind, issue and cancel the same cards.
+//! Cancels of bulks, while workers crash, messages are repeated, and other instructions bind, issue and cancel the same
+//! cards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -20,12 +21,16 @@ use super::{ACCOUNT, CUSTOMER, Delivery, batch, bind_event, deliver_with_crashes
 
 pub const CANCELER: &str = "cancel-bulk-worker";
 
-/// External ID → code of the operation's events; each external ID must come once.
+/// Returns the codes of the operation's events by external ID. Panics if an external ID occurs twice.
 pub fn codes(events: &BTreeMap<String, Value>, cid: &Value) -> BTreeMap<String, String> {
     let mut codes = BTreeMap::new();
     for event in events.values().filter(|event| event["event_type"] == "noname_cancellation" && event["cid"] == *cid) {
         let text = |name: &str| event["data"][name].as_str().unwrap().to_owned();
-        assert_eq!(codes.insert(text("external_id"), text("message_code")), None, "{event} came twice");
+        assert_eq!(
+            codes.insert(text("external_id"), text("message_code")),
+            None,
+            "an external ID has two events, one is {event}"
+        );
     }
     codes
 }
@@ -38,7 +43,7 @@ pub fn cid(message: &str) -> Value {
     serde_json::from_str::<Value>(message).unwrap()["cid"].clone()
 }
 
-/// The operation's stored results, external ID → code, must be what its events say.
+/// Asserts that the operation's stored results, code by external ID, are those of its events.
 fn assert_results_agree(rows: &BTreeMap<(String, String), Value>, operation: &Value, codes: &BTreeMap<String, String>) {
     let of_operation = |(key, _): &(&(String, String), &Value)| {
         key.1.starts_with("RESULT#") && key.0.ends_with(operation["operation_id"].as_str().unwrap())
@@ -53,11 +58,11 @@ fn assert_results_agree(rows: &BTreeMap<(String, String), Value>, operation: &Va
     assert_eq!(&stored, codes);
 }
 
-/// A bulk of 5,000, of which 3,000 were issued: 500 of these are bound, 20 have lost their card's row; a
-/// PARTIAL cancel named 300 issued, 200 pending and 100 unknown ones. Then all of it is canceled, while
-/// workers die and every chunk comes twice.
+/// 3,000 of a bulk's 5,000 items have cards. 500 of these are bound, and 20 have lost their card's row. A PARTIAL
+/// cancel names 300 issued, 200 pending and 100 unknown items. Then a FULL cancel follows, while workers crash and
+/// every chunk is delivered twice.
 #[tokio::test]
-async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
+async fn five_thousand_items_are_each_canceled_once_despite_crashes() {
     const ITEMS: usize = 5000;
     let bulks = BulkFixture::of_thousands().await;
     let env = &bulks.env;
@@ -74,7 +79,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     }
     for number in 500..520 {
         seed::remove(&env.dynamodb, &env.table, ORG, card(number)).await;
-        // Issued so long ago that the card cannot be one that is about to be seen.
+        // The issue is long ago, so the card is missing and not just invisible yet.
         let (pk, sk) = (format!("BULK#{bulk}"), format!("I#{}", external_id(number)));
         let mut issued = rows[&(format!("{ORG}#{pk}"), sk.clone())]["issued"].clone();
         issued["at"] = json!("2026-01-01T00:00:00.000Z");
@@ -100,7 +105,7 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
     let workers = [CANCELER, CANCELER, CANCELER];
     let run = deliver_with_crashes(env, &workers, vec![full.clone(), full.clone()], how(), Rng::with_seed(2)).await;
     println!("FULL: {} deliveries, {} crashes", run.deliveries, run.crashes);
-    assert!(run.crashes > 10);
+    assert!(run.crashes > 10, "too few workers crashed: {run:?}");
     let events = env.events().await;
     let expected: BTreeMap<String, String> = (0..ITEMS)
         .map(|number| {
@@ -139,12 +144,12 @@ async fn five_thousand_items_are_each_canceled_once_whatever_dies() {
 pub fn row_of(events: &BTreeMap<String, Value>, event_type: &str) -> Value {
     let mut of_type = events.values().filter(|event| event["event_type"] == event_type);
     let event = of_type.next().unwrap();
-    assert!(of_type.next().is_none(), "{event_type} came twice");
+    assert!(of_type.next().is_none(), "there are two events of type {event_type}");
     event["data"].clone()
 }
 
-/// Binds, already accepted, against a cancel of their bulk, by workers that run at once and die: each card
-/// ends bound or canceled, and every instruction says which.
+/// Accepted binds race a cancel of their bulk, with concurrent, crashing workers. Each card ends bound or canceled, and
+/// every instruction reports which.
 #[tokio::test]
 async fn of_binds_and_a_cancel_one_wins_each_card() {
     const CARDS: usize = 200;
@@ -162,7 +167,7 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
     }
     let messages = env.take_messages().await;
     assert_eq!(messages.len(), CARDS);
-    // The cancel's chunks are on their way when the binds begin.
+    // The cancel's chunks have been sent when the binds begin.
     let cancel = bulks.cancel(&bulk, None).await;
     let worker = Function::new(CANCELER, env.environment()).await;
     worker.invoke(batch(&[(cancel.clone(), 1)])).await;
@@ -202,15 +207,15 @@ async fn of_binds_and_a_cancel_one_wins_each_card() {
         }
     }
     println!("{bound} bound, {} canceled, {} crashes", CARDS - bound, binding.crashes + canceling.crashes);
-    assert!((1..CARDS).contains(&bound), "not a race");
+    assert!((1..CARDS).contains(&bound), "one side won every card: there was no race");
     assert_eq!((codes.len(), outcomes.len(), events.len()), (CARDS, CARDS, 2 * CARDS + 1));
     assert_eq!(row(&rows, |row| row["sk"] == "BULK")["canceled"], CARDS - bound);
 }
 
-/// A start that is under way against a cancel, by workers that run at once and die: what was issued is
-/// canceled with its card, and the rest never gets one.
+/// A running start races a cancel, with concurrent, crashing workers. Issued items are canceled with their cards, and
+/// the other items never get a card.
 #[tokio::test]
-async fn of_a_start_and_a_cancel_nothing_is_left() {
+async fn a_cancel_that_races_a_start_leaves_no_item() {
     const ITEMS: usize = 1000;
     let bulks = BulkFixture::new().await;
     let env = &bulks.env;
@@ -254,14 +259,14 @@ async fn of_a_start_and_a_cancel_nothing_is_left() {
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["cancellation"]["state"], "FULL");
 }
 
-/// The endpoint fails between row, chunks and message: nothing is applied, and its repetition completes it.
+/// The endpoint fails between row, chunks and message. Nothing is applied, and a retry completes the request.
 #[rstest::rstest]
 #[case::before_the_row("PutItem", Moment::Before)]
 #[case::before_the_chunks("BatchWriteItem", Moment::Before)]
 #[case::after_the_chunks("BatchWriteItem", Moment::After)]
 #[case::before_the_message("AmazonSQS.SendMessage", Moment::Before)]
 #[tokio::test]
-async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] target: &'static str, #[case] at: Moment) {
+async fn a_cancel_that_failed_halfway_is_completed_by_its_retry(#[case] target: &'static str, #[case] at: Moment) {
     let bulks = BulkFixture::new().await;
     let env = &bulks.env;
     let bulk = bulks.create(150).await;
@@ -289,7 +294,7 @@ async fn a_cancel_that_failed_halfway_is_completed_by_its_repetition(#[case] tar
     assert!(env.take_messages().await.is_empty());
 }
 
-/// The longest IDs that there are, of the characters that take the most room everywhere.
+/// The longest external IDs, with the characters that take the most space in all encodings, fit.
 #[tokio::test]
 async fn a_thousand_of_the_longest_names_fit() {
     let bulks = BulkFixture::of_thousands().await;

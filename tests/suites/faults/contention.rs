@@ -1,4 +1,4 @@
-//! Items and cards of a cancel that other transactions hold, for a moment or for ever.
+//! Items and cards of a cancel that other transactions hold, briefly or permanently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,8 +16,8 @@ use super::cancels::{CANCELER, cid, codes, row, row_of};
 use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, batch, failed};
 
-/// A proxy before the emulator that refuses the statement about this item, as a transaction on it would, as
-/// many times as are left.
+/// Starts a proxy that refuses the statement about this item, as a transaction on it would, `left` times. Returns its
+/// URL.
 pub async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str) -> String {
     let item = format!("I#{item}");
     proxy::start(move |call, moment| {
@@ -31,14 +31,14 @@ pub async fn conflicting(item: &str, left: Arc<Mutex<usize>>, code: &'static str
             return Step::Pass;
         }
         *left -= 1;
-        // The rest of the call is left undone with it: each statement has an answer of its own.
+        // The call's other statements are refused, too. Each has its own response.
         let refused = json!({ "Error": { "Code": code, "Message": "m" } });
         Step::Respond(200, json!({ "Responses": vec![refused; statements.len()] }).to_string())
     })
     .await
 }
 
-/// Has all of the bulk canceled, and planned; answers the correlation ID and the message of the first chunk.
+/// Requests a FULL cancel of the bulk and plans it. Returns the correlation ID and the message of the first chunk.
 pub async fn planned(bulks: &BulkFixture, bulk: &str) -> (Value, String) {
     let plan = bulks.cancel(bulk, None).await;
     let worker = Function::new(CANCELER, bulks.env.environment()).await;
@@ -62,16 +62,16 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
     assert!(codes.len() == 30 && codes.values().all(|code| code == "EXTERNAL_ID_CANCELED"), "{codes:?}");
 }
 
-/// A time by which all that is at work now has ended.
+/// Moves `held_since` into the past, as if all invocations that started earlier had ended.
 pub async fn wait_for_others(env: &TestEnv) {
     let rows = env.rows().await;
-    let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("none was given up");
+    let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("no chunk was given up");
     let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();
     env.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
 }
 
-/// What others hold at every try comes back, until hardly any is left. Then it is given up: nobody tries any more, and
-/// once all who did have ended, it is refused.
+/// An item that is locked on every attempt is retried until few deliveries remain. Then the chunk is given up: no later
+/// delivery retries it, and once earlier invocations have ended, the item is refused.
 #[tokio::test]
 async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     let bulks = BulkFixture::new().await;
@@ -80,8 +80,8 @@ async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
-    let comes_back = async |worker: &Function, receives: u32| {
-        let response = worker.invoke(batch(&[(chunk.clone(), receives)])).await.payload();
+    let comes_back = async |worker: &Function, receive_count: u32| {
+        let response = worker.invoke(batch(&[(chunk.clone(), receive_count)])).await.payload();
         assert_eq!(failed(&response), BTreeSet::from([0]));
         assert!(env.events().await.is_empty());
     };
@@ -91,7 +91,7 @@ async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     comes_back(&worker, 4).await;
     assert!(is_given_up().await);
 
-    // It is free now. But who had not read that it was given up may still be at it.
+    // The item is free now. But an invocation that started before the chunk was given up may still be canceling it.
     let worker = Function::new(CANCELER, env.environment()).await;
     comes_back(&worker, 1).await;
     wait_for_others(env).await;
@@ -101,7 +101,7 @@ async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     assert_eq!(row_of(&events, "noname_bulk_cancellation")["failed"], 1);
     assert!(drain(&env.sqs, &env.dlq_url).await.is_empty());
 
-    // What was said stays said, and stays true.
+    // A repeated delivery changes neither events nor rows.
     let rows = env.rows().await;
     worker.invoke(batch(&[(chunk, 1)])).await;
     assert_eq!(env.events().await, events);
@@ -109,7 +109,7 @@ async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     assert_eq!(row(&rows, |row| row["sk"].as_str().unwrap().starts_with("I#"))["state"], "PENDING");
 }
 
-/// A delivery that had read nothing when another gave the chunk up comes through after all, and says what it did.
+/// A slow delivery, which started before another gave the chunk up, still cancels the item and reports it.
 #[tokio::test]
 async fn a_delivery_that_cancels_what_another_gave_up_reports_it() {
     let bulks = BulkFixture::new().await;
@@ -138,7 +138,7 @@ async fn a_delivery_that_cancels_what_another_gave_up_reports_it() {
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
-/// A try that canceled the item, but whose answer was lost, before others held it to the last.
+/// An attempt cancels the item, but its response is lost. Afterwards the item is locked on every attempt.
 #[tokio::test]
 async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     let bulks = BulkFixture::new().await;
@@ -169,7 +169,8 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
 }
 
-/// A card that was issued after the plan and canceled by a delivery that died, before others held its item to the last.
+/// A card is issued after the plan, and canceled by a delivery that fails. Afterwards its item is locked on every
+/// attempt.
 #[tokio::test]
 async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     let bulks = BulkFixture::new().await;
@@ -183,7 +184,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     starter.invoke(batch(&[(start_chunk, 1)])).await;
     let card = BulkFixture::card_of(&env.rows().await, 0);
 
-    // All but its result is done.
+    // This delivery does everything but store its result.
     let url = proxy::start(|call, moment| {
         let is_result = moment == Moment::Before && call.target.ends_with("PutItem");
         if is_result { Step::Respond(500, "{}".to_owned()) } else { Step::Pass }
@@ -207,7 +208,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     assert_eq!(row(&env.rows().await, |row| row["sk"] == "BULK")["canceled"], 1);
 }
 
-/// An answer that does not bring the row does not mean that there is none.
+/// A refused statement whose response lacks the row does not prove that the row does not exist.
 #[tokio::test]
 async fn a_card_missing_from_a_response_is_read_again() {
     let bulks = BulkFixture::new().await;
@@ -222,7 +223,7 @@ async fn a_card_missing_from_a_response_is_read_again() {
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = proxy::start(move |call, moment| {
         if moment == Moment::Before && call.target.ends_with("BatchExecuteStatement") {
-            // The first in the order of external IDs.
+            // Items are in the order of external IDs, so the bound card's is the first statement.
             let refused = json!({ "Error": { "Code": "ConditionalCheckFailed", "Message": "m" } });
             return Step::Respond(200, json!({ "Responses": [refused, {}] }).to_string());
         }

@@ -1,5 +1,5 @@
-//! A plan of many pages while SQS fails now and then: a page that is tried again must not make the pages after it come
-//! twice, and those after them four times.
+//! A plan of many pages while SQS sometimes fails. A page that is retried must not double the pages after it, and so
+//! quadruple those after them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -17,40 +17,40 @@ use super::rows::{fill, operation_of, row_at, take};
 use super::workers::BulkFixture;
 use super::{batch, failed};
 
-/// Items of the bulk. A page of a plan is what DynamoDB answers at once: 1 MB, which some 490 of these are.
+/// The number of items. A page of a plan is what DynamoDB returns at once: 1 MB, which is about 490 of these items.
 const ITEMS: usize = 24_300;
 const PAGES: usize = 50;
 const CHUNKS: usize = ITEMS.div_ceil(100);
-/// How often SQS fails. Three tries in a row, which is one call of the SDK, fail then at every tenth call.
+/// The probability that an attempt fails. One in ten calls then fails, since the SDK makes three attempts.
 const FAILURES: f64 = 0.46;
-/// Has no page read more than twice if its chunks are sent before the next page is, and a call is tried three times or
-/// more. Most seeds have one read three times or more, which is bad luck and no copy. Another length of the messages makes
-/// other batches, and so other draws: it may need another seed.
+/// A seed with which no page is read more than twice, provided that a page's chunks are sent before the next page and a
+/// call has at least three attempts. With most seeds a page is read three times or more by chance, without any copy.
+/// Messages of another length form other batches and draw other numbers, so they may need another seed.
 const SEED: u64 = 4;
-/// Most reads of one page: it is read again when some of its messages were not taken.
+/// The most reads of one page. It is read again when SQS has not accepted some of its messages.
 const MOST_READS: usize = 3;
-/// As the template has it (`BulkMaxReceives`).
+/// The template's value (`BulkMaxReceives`).
 const MAX_RECEIVES: &str = "20";
 
-/// The longest external ID that there is.
+/// Returns an external ID of the greatest length.
 fn longest_id(number: usize) -> String {
     format!("{number:05}{}", "😀".repeat(250))
 }
 
-/// A queue that fails now and then, and a table whose reads are counted.
+/// The state of a queue that sometimes fails, and of a table whose reads are counted.
 #[derive(Default)]
 struct Seen {
-    /// How often each page was read, by where it starts.
+    /// The number of reads of each page, by its start.
     reads: BTreeMap<String, usize>,
-    /// Messages of further pages that were taken, and that nobody has delivered.
+    /// Accepted messages of further pages that have not been delivered.
     plans: VecDeque<String>,
-    /// The numbers of the chunks that were taken, and how often.
+    /// The number of accepted messages of each chunk, by the chunk's number.
     chunks: BTreeMap<usize, usize>,
-    /// What is drawn for the tries of each call, by the first of its messages.
+    /// The random numbers for the attempts of each call, by the first of its messages.
     draws: BTreeMap<String, Rng>,
 }
 
-/// What a message is about, without reading all of it.
+/// Returns the step of a message, without parsing all of it.
 fn step_of(body: &str) -> String {
     let step = body.split_once(r#""step":{"#).unwrap().1;
     let end = step.find([',', '}']).unwrap();
@@ -69,7 +69,7 @@ impl Seen {
             *self.reads.entry(start.chars().take(7).collect()).or_default() += 1;
             return Step::Pass;
         }
-        // A message that watches is no page of the plan.
+        // The delayed message that checks for stuck operations is not a page of the plan.
         if request["QueueUrl"] != queue || request.get("DelaySeconds").is_some() {
             return Step::Pass;
         }
@@ -91,7 +91,7 @@ impl Seen {
         Step::Respond(200, response.to_string())
     }
 
-    /// Draws whether this try fails. Each call has draws of its own, so the order of those beside it does not matter.
+    /// Draws whether this attempt fails. Each call has its own random numbers, so concurrent calls do not affect it.
     fn fails(&mut self, first: &str) -> bool {
         self.draws.entry(first.to_owned()).or_insert_with(|| draws_of(first)).f64() < FAILURES
     }
@@ -102,7 +102,7 @@ fn draws_of(first: &str) -> Rng {
     Rng::with_seed(u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap()))
 }
 
-/// A plan whose pages come back now and then: each comes to its own chunks and to one next page, however often.
+/// Pages of a plan are retried. Each has the same chunks and one next page, however often it is delivered.
 #[tokio::test]
 async fn copies_of_a_page_do_not_multiply() {
     let bulks = BulkFixture::of_thousands().await;
@@ -122,24 +122,27 @@ async fn copies_of_a_page_do_not_multiply() {
     let worker = Function::new(CANCELER, environment).await;
 
     let (mut waiting, mut deliveries) = (VecDeque::from([(plan, 1)]), 0);
-    while let Some((message, receives)) = waiting.pop_front() {
-        let response = worker.invoke(batch(&[(message.clone(), receives)])).await;
+    while let Some((message, receive_count)) = waiting.pop_front() {
+        let response = worker.invoke(batch(&[(message.clone(), receive_count)])).await;
         let response = response.payload();
         deliveries += 1;
         if failed(&response).contains(&0) {
-            waiting.push_back((message, receives + 1));
+            waiting.push_back((message, receive_count + 1));
         }
         let mut seen = seen.lock().unwrap();
         waiting.extend(seen.plans.drain(..).map(|plan| (plan, 1)));
         let reads: Vec<usize> = seen.reads.values().copied().collect();
-        assert!(reads.iter().all(|reads| *reads <= MOST_READS), "after {deliveries} deliveries, by page: {reads:?}");
+        assert!(
+            reads.iter().all(|reads| *reads <= MOST_READS),
+            "a page is read too often; reads by page after {deliveries} deliveries: {reads:?}"
+        );
     }
     {
         let seen = seen.lock().unwrap();
         println!("{deliveries} deliveries; {} chunk messages of {CHUNKS}", seen.chunks.values().sum::<usize>());
-        // A page that comes back begins at the end of a chunk, which need not be where it began before.
+        // A retried page begins at the end of a chunk, which may differ from where it began before.
         assert!((PAGES..PAGES * 2).contains(&seen.reads.len()), "{} pages", seen.reads.len());
-        assert!(seen.chunks.values().all(|copies| *copies <= MOST_READS), "by chunk: {:?}", seen.chunks);
+        assert!(seen.chunks.values().all(|copies| *copies <= MOST_READS), "messages by chunk: {:?}", seen.chunks);
         let expected: BTreeSet<usize> = (0..CHUNKS).collect();
         assert_eq!(seen.chunks.keys().copied().collect::<BTreeSet<_>>(), expected);
     }

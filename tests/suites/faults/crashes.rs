@@ -1,5 +1,5 @@
-//! A function that is killed between two of its calls, whose request is repeated. (Workers are killed between any two of
-//! theirs, and their messages delivered again, by the simulation and by the model.)
+//! An endpoint is killed between two of its calls, and the client retries. (The simulation and the model kill workers
+//! between any two of their calls, and deliver their messages again.)
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,9 +9,9 @@ use tests::seed;
 
 use super::{bind_event, env_with};
 
-/// The endpoint dies between its row and its message: no 202 was given, and the repetition sends it.
+/// The endpoint crashes between its row and its message. The client got no 202, and its retry sends the message.
 #[tokio::test]
-async fn a_request_that_died_halfway_is_completed_by_its_repetition() {
+async fn a_request_that_crashed_halfway_is_completed_by_its_retry() {
     let env = env_with(&[seed::unbound(1)]).await;
     let killer: Arc<OnceLock<Box<dyn Fn() + Send + Sync>>> = Arc::default();
     let (kill, mut alive) = (Arc::clone(&killer), true);

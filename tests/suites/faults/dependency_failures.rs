@@ -1,4 +1,4 @@
-//! AWS throttles, refuses, answers half, or does not answer.
+//! Failures of AWS: throttling, refusals, partial failures and missing responses.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -15,9 +15,9 @@ use tests::proxy::{self, Moment, Step};
 use tests::seed;
 use tests::test_env::{TestEnv, drain};
 
-/// A call answered with 200 can carry entries that failed: their messages, and no others, come back.
+/// A response with status 200 can report failed entries. Only their messages are retried.
 #[tokio::test]
-async fn an_event_that_was_not_taken_holds_its_message_alone() {
+async fn only_the_message_of_a_rejected_event_is_retried() {
     let env = env_with(&[seed::unbound(1), seed::unbound(2), seed::unbound(3)]).await;
     let messages = accept(&env, &[(1, None), (2, None), (3, None)]).await;
     let refuse = Arc::new(Mutex::new(true));
@@ -55,14 +55,14 @@ async fn an_event_that_was_not_taken_holds_its_message_alone() {
     assert_eq!(events.values().map(|event| event["data"]["card_id"].clone()).collect::<Vec<_>>(), [json!(2)]);
 }
 
-/// What DynamoDB answers when a transaction holds the row, or it is too busy, is tried again at once.
+/// The worker retries at once when DynamoDB reports a conflicting transaction, throttling or an internal error.
 #[rstest]
 #[case::conflict(400, "TransactionConflictException")]
 #[case::throttled(400, "ThrottlingException")]
 #[case::throughput(400, "ProvisionedThroughputExceededException")]
 #[case::internal(500, "InternalServerError")]
 #[tokio::test]
-async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] code: &'static str) {
+async fn a_transient_fault_of_the_table_is_retried(#[case] status: u16, #[case] code: &'static str) {
     let env = env_with(&[seed::unbound(1)]).await;
     let messages = accept(&env, &[(1, None)]).await;
     let mut faults = 2;
@@ -80,8 +80,7 @@ async fn a_passing_fault_of_the_table_is_survived(#[case] status: u16, #[case] c
     assert_eq!(env.events().await.len(), 1);
 }
 
-/// A transaction is canceled as a whole for a conflict on one of its rows, or for throttling; both cards
-/// change in the end.
+/// A conflict on one row, or throttling, cancels a whole transaction. In the end both cards change.
 #[rstest]
 #[tokio::test]
 async fn a_reissue_survives_conflicts(
@@ -107,9 +106,9 @@ async fn a_reissue_survives_conflicts(
     assert_eq!(env.events().await.len(), 2);
 }
 
-/// Tries that never succeed come back to the queue, and the last of them buries the message.
+/// A message that never succeeds returns to the queue, until its last delivery dead-letters it.
 #[tokio::test]
-async fn a_fault_that_does_not_pass_ends_with_its_reason() {
+async fn a_permanent_fault_dead_letters_the_message() {
     let env = env_with(&[seed::unbound(1)]).await;
     let messages = accept(&env, &[(1, None)]).await;
     let url = proxy::start(|call, moment| {
@@ -128,7 +127,7 @@ async fn a_fault_that_does_not_pass_ends_with_its_reason() {
     assert_eq!(drain(&env.sqs, &env.dlq_url).await, messages);
 }
 
-/// An empty batch is a success, and no message is named.
+/// An empty batch succeeds, and no message is reported as failed.
 #[tokio::test]
 async fn an_empty_batch_is_done() {
     let env = TestEnv::new().await;
@@ -136,7 +135,7 @@ async fn an_empty_batch_is_done() {
     worker.invoke(batch(&[])).await.acknowledged();
 }
 
-/// What we depend on does not answer: 503, in time, and the client is told to repeat.
+/// A dependency fails. The endpoint responds 503 with a `Retry-After`.
 #[tokio::test]
 async fn a_dependency_that_fails_is_a_503() {
     let env = env_with(&[seed::unbound(1)]).await;
@@ -153,7 +152,7 @@ async fn a_dependency_that_fails_is_a_503() {
     assert_eq!(response["headers"]["retry-after"], "1");
 }
 
-/// The same message twice at once, and the other copy's transaction falls between the two reads of one.
+/// A message is delivered twice at once. One copy's transaction commits between the two reads of the other.
 #[tokio::test]
 async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
     let env = env_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
@@ -179,9 +178,9 @@ async fn a_reissue_delivered_twice_at_once_is_one_reissue() {
     assert!(events.values().all(|event| event["data"]["status"] != "FAILURE"), "{events:#?}");
 }
 
-/// A bus that never answers costs its messages a try, not the whole batch its answer.
+/// The bus never responds. Only the messages with events are retried. The batch still gets a response.
 #[tokio::test]
-async fn a_bus_that_hangs_holds_its_messages_in_time() {
+async fn a_hanging_bus_delays_only_its_own_messages() {
     let env = env_with(&[seed::unbound(1)]).await;
     let messages = accept(&env, &[(1, None)]).await;
     let url = proxy::start(|call, _| if call.target == "AWSEvents.PutEvents" { Step::Hang } else { Step::Pass }).await;
@@ -191,13 +190,13 @@ async fn a_bus_that_hangs_holds_its_messages_in_time() {
     let response = worker.invoke(batch(&both)).await.payload();
     assert_eq!(failed(&response), BTreeSet::from([0]));
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
-    // Applied, but not published: on the last try it is kept, not let go.
+    // The bind is applied but not published, so the last delivery dead-letters the message.
     let response = worker.invoke(batch(&[(messages[0].clone(), 5)])).await.payload();
     assert_eq!(failed(&response), BTreeSet::new());
     assert_eq!(drain(&env.sqs, &env.dlq_url).await, ["junk".to_owned(), messages[0].clone()]);
 }
 
-/// A table that never answers: the client hears so before the function's time is up.
+/// The table never responds. The client gets a 503 before the function's timeout.
 #[tokio::test]
 async fn a_table_that_hangs_is_a_503_in_time() {
     let env = env_with(&[seed::unbound(1)]).await;
@@ -209,7 +208,7 @@ async fn a_table_that_hangs_is_a_503_in_time() {
     assert!(started.elapsed() < FUNCTION_TIMEOUT);
 }
 
-/// The first request of a key is carried out while the second is still looking at the card.
+/// The first request with a key takes effect while the second is still reading the card.
 #[tokio::test]
 async fn a_retry_after_the_card_has_changed_gets_the_first_response() {
     let env = env_with(&[seed::unbound(1)]).await;
@@ -232,9 +231,9 @@ async fn a_retry_after_the_card_has_changed_gets_the_first_response() {
     assert_eq!(env.rows().await.len(), 2);
 }
 
-/// Of a batch of statements IAM refuses each by itself, in an answer that is a success.
+/// IAM refuses each statement of a batch separately, in a successful response.
 #[tokio::test]
-async fn what_a_statement_was_refused_for_is_in_the_reason() {
+async fn the_log_names_why_statements_were_refused() {
     let bulks = BulkFixture::new().await;
     let bulk = bulks.create(3).await;
     let plan = bulks.cancel(&bulk, None).await;

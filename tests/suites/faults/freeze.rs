@@ -1,5 +1,5 @@
-//! Connections that died while Lambda had the process frozen: whatever the pool holds, the next event is handled. It makes one
-//! call at a time, whose tries could all meet dead connections.
+//! Connections that break while Lambda has the process frozen. The next event is handled, whatever the connection pool
+//! holds. That event makes one call at a time, and all attempts of a call could meet broken connections.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,12 +12,12 @@ use tests::test_env::TestEnv;
 use super::orders::{feed_orders, request};
 use super::{accept, env_with};
 
-/// Most calls that an endpoint makes at once.
+/// The largest number of calls that an endpoint makes at once.
 const MOST_AT_ONCE: usize = 8;
-/// Orders of one call of SQS.
+/// The number of orders in one call of SQS.
 const ORDERS_OF_A_CALL: i32 = 10;
 
-/// A function that has no connection yet, and reaches these services by this link.
+/// Creates a function without open connections, which reaches these services through the link.
 async fn function(name: &str, env: &TestEnv, services: &[&str], link: &Link) -> Function {
     let mut environment = env.environment();
     environment.push(("WARM_UP".to_owned(), "off".to_owned()));

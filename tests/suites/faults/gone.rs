@@ -1,4 +1,4 @@
-//! Operations whose row is gone, as after a restore of the table; and starts that come too late.
+//! Operations whose row is missing, as after a restore of the table, and starts that come too late.
 
 use std::collections::BTreeMap;
 
@@ -18,27 +18,27 @@ use super::{ACCOUNT, CUSTOMER, accept, batch, bind_event, env_with, failed};
 const NEW_CARD: u64 = 1;
 const OLD_CARD: u64 = 2;
 
-/// An unbound card, and one that it may replace, each for what the test is about and for others.
+/// Creates an environment with two pairs of an unbound card and a bound card that it may replace.
 async fn cards() -> TestEnv {
     let old = |card| seed::bound(card, CardStatus::Normal, ACCOUNT, CUSTOMER);
     env_with(&[seed::unbound(NEW_CARD), old(OLD_CARD), seed::unbound(3), old(4)]).await
 }
 
-/// Delivers the message until it is let go, which its last delivery must do.
+/// Delivers the message until the worker acknowledges it, at the latest in the last delivery.
 async fn deliver(env: &TestEnv, worker: &str, message: &str) {
     let worker = Function::new(worker, env.environment()).await;
-    for receives in 1..=5 {
-        let response = worker.invoke(batch(&[(message.to_owned(), receives)])).await;
+    for receive_count in 1..=5 {
+        let response = worker.invoke(batch(&[(message.to_owned(), receive_count)])).await;
         let response = response.payload();
         if failed(&response).is_empty() {
             return;
         }
     }
-    panic!("it comes back for ever");
+    panic!("the worker never acknowledges the message");
 }
 
-/// Takes the row of the message's operation away, and delivers it: nothing else may change, be told or be sent. It ends
-/// as a dead letter that says why.
+/// Deletes the row of the message's operation, and delivers the message. Asserts that no row changes, no event or
+/// message is sent, and the message is dead-lettered with the reason.
 async fn assert_does_nothing(env: &TestEnv, worker: &str, message: &str) {
     take(env, &operation_of(message), "OP").await;
     let before = env.rows().await;
@@ -70,7 +70,7 @@ async fn a_full_cancel_whose_operation_is_gone_does_not_seal() {
     assert_does_nothing(&bulks.env, CANCELER, &plan).await;
 }
 
-/// Items with a card, and items without.
+/// The chunk has items with a card, and items without.
 #[tokio::test]
 async fn a_chunk_of_a_cancel_whose_operation_is_gone_cancels_nothing() {
     let bulks = BulkFixture::new().await;
@@ -83,7 +83,7 @@ async fn a_chunk_of_a_cancel_whose_operation_is_gone_cancels_nothing() {
     assert_does_nothing(&bulks.env, CANCELER, &chunk).await;
 }
 
-/// The plan, or the chunk that came of it.
+/// The worker receives the plan's message, or the chunk's.
 #[rstest]
 #[tokio::test]
 async fn a_start_whose_operation_is_gone_issues_nothing(#[values(false, true)] is_planned: bool) {
@@ -98,17 +98,17 @@ async fn a_start_whose_operation_is_gone_issues_nothing(#[values(false, true)] i
     assert_does_nothing(&bulks.env, "start-bulk-worker", &message).await;
 }
 
-/// The data of these events, by their IDs.
+/// Returns the data of these events, by their IDs.
 fn facts(events: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
     events.into_iter().map(|(id, event)| (id, event["data"].clone())).collect()
 }
 
-/// A bind was carried out, and its operation's row is gone. The client was told 202, and repeats it with its key.
+/// A bind took effect, and then its operation's row is lost. The client, which got 202, retries with its key.
 #[rstest]
 #[case::bind(None)]
 #[case::reissue(Some(OLD_CARD))]
 #[tokio::test]
-async fn a_bind_that_was_done_is_accepted_again_though_its_operation_is_gone(#[case] reissued: Option<u64>) {
+async fn a_bind_that_took_effect_is_accepted_again_after_its_operation_is_lost(#[case] reissued: Option<u64>) {
     let env = cards().await;
     let message = accept(&env, &[(NEW_CARD, reissued)]).await.remove(0);
     deliver(&env, "bind-card-worker", &message).await;
@@ -130,14 +130,14 @@ async fn a_bind_that_was_done_is_accepted_again_though_its_operation_is_gone(#[c
     assert_eq!(cards(env.rows().await), cards(rows));
 }
 
-/// The same, but what comes with the key is another request: that is no repetition.
+/// A bind took effect, and then its operation's row is lost. Another request with its key is not a retry.
 #[rstest]
 #[case::another_customer(None, None, CUSTOMER + 1)]
 #[case::another_customers_reissue(Some(OLD_CARD), Some(OLD_CARD), CUSTOMER + 1)]
 #[case::a_reissue_after_a_bind(None, Some(OLD_CARD), CUSTOMER)]
 #[case::another_reissue(Some(OLD_CARD), Some(4), CUSTOMER)]
 #[tokio::test]
-async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
+async fn another_request_with_the_key_of_a_lost_bind_is_refused(
     #[case] reissued: Option<u64>,
     #[case] then: Option<u64>,
     #[case] customer: u64,
@@ -153,11 +153,11 @@ async fn a_bind_that_was_done_is_no_other_whose_operation_is_gone(
     let endpoint = Function::new("bind-card", env.environment()).await;
     let response = endpoint.invoke(other).await.payload();
     assert!(response["statusCode"] == 409 || response["statusCode"] == 422, "{response}");
-    assert_eq!(env.rows().await, rows, "something is recorded");
+    assert_eq!(env.rows().await, rows, "the refused request changed rows");
     assert_eq!(env.take_messages().await, Vec::<String>::new());
 }
 
-/// The start was accepted, and finds its bulk sealed: whoever lives by events must hear of it.
+/// A start was accepted, but its worker finds the bulk sealed. Consumers of events learn that it failed.
 #[tokio::test]
 async fn a_start_that_comes_too_late_is_refused_in_an_event() {
     let bulks = BulkFixture::new().await;
@@ -184,7 +184,7 @@ async fn a_start_that_comes_too_late_is_refused_in_an_event() {
     assert_eq!(env.events().await, events);
 }
 
-/// So must whoever waits for the end of a start that is done: once, when all its cards are issued.
+/// The event that a start has ended is published once, after all its cards are issued.
 #[tokio::test]
 async fn a_start_is_published_as_ended_once_all_cards_are_issued() {
     const ITEMS: usize = 150;
@@ -216,7 +216,7 @@ async fn a_start_is_published_as_ended_once_all_cards_are_issued() {
     assert_eq!(of_end(&env.events().await), ended);
 }
 
-/// Whether `data` has all members of `expected`; it may have others.
+/// Asserts that `data` has all members of `expected`. It may have others.
 #[track_caller]
 fn assert_includes(data: &Value, expected: &Value) {
     for (name, value) in expected.as_object().unwrap() {

@@ -1,4 +1,4 @@
-//! PINs that are guessed over many persons, and over many locks: through the endpoint, whose clock is another's.
+//! PINs guessed over many persons, and over many locks, through an endpoint whose clock the test sets.
 
 use std::collections::BTreeSet;
 
@@ -18,12 +18,12 @@ const LOCKED: &str = "PIN is locked.";
 const PIN: &str = "7295";
 const HOUR: i64 = 3600;
 
-/// An order of each of these persons, by the same number.
+/// Feeds an order for each of these persons. An order has the number of its person.
 async fn feed_orders(env: &TestEnv, org: &str, persons: std::ops::Range<i32>) {
     feed_orders_of(env, org, persons, |person| person).await;
 }
 
-/// These orders, and who created each.
+/// Feeds these orders, each with its creator.
 async fn feed_orders_of(env: &TestEnv, org: &str, orders: std::ops::Range<i32>, creator: fn(i32) -> i32) {
     let feeder = Function::new("order-feed-worker", env.environment()).await.patient();
     let change = |order: i32| {
@@ -37,33 +37,33 @@ async fn feed_orders_of(env: &TestEnv, org: &str, orders: std::ops::Range<i32>, 
     }
 }
 
-/// Sets a PIN that is required.
+/// Sets the person's PIN, and requires it.
 async fn set_pin(env: &TestEnv, org: &str, person: i32) {
     let mut command = tokio::process::Command::new(runner());
     command.args(["set-pin", org, &person.to_string(), PIN]).envs(env.environment());
     assert!(command.status().await.unwrap().success());
 }
 
-/// Tries these PINs of these persons in one request; answers what is told of each, nothing if it is right.
+/// Tries these persons' PINs in one request. Returns each entry's error, or `None` for a right PIN.
 async fn guess(endpoint: &Function, org: &str, guesses: &[(i32, String)], key: Option<&str>) -> Vec<Option<String>> {
     let entry = |(person, pin): &(i32, String)| json!({ "OrderID": person, "CreatorID": person, "PIN": pin });
     ask(endpoint, org, guesses.iter().map(entry).collect(), key).await
 }
 
-/// Has these canceled; answers what is told of each entry, nothing if it is accepted.
+/// Sends a request with these entries. Returns each entry's error, or `None` if it was accepted.
 async fn ask(endpoint: &Function, org: &str, entries: Vec<Value>, key: Option<&str>) -> Vec<Option<String>> {
     let request = cancel_orders(&json!(entries)).claim("tenant_id", org);
     let request = if let Some(key) = key { request.key(key) } else { request };
     let results = endpoint.invoke(request.event()).await.response(200);
-    let errors = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
-    results.as_array().unwrap().iter().map(errors).collect()
+    let error = |result: &Value| result["Errors"][0].as_str().map(str::to_owned);
+    results.as_array().unwrap().iter().map(error).collect()
 }
 
 async fn one(endpoint: &Function, org: &str, person: i32, pin: &str) -> Option<String> {
     guess(endpoint, org, &[(person, pin.to_owned())], None).await.remove(0)
 }
 
-/// The commonest PINs, one after another, of everybody: 300 are told to be wrong, and then nothing is told of any.
+/// An attacker tries the most common PINs on all persons. The endpoint reports 300 as wrong, then reveals nothing more.
 #[tokio::test]
 async fn spraying_over_many_persons_ends_at_the_hourly_limit() {
     const PERSONS: i32 = 80;
@@ -77,7 +77,7 @@ async fn spraying_over_many_persons_ends_at_the_hourly_limit() {
     }
     feed_orders(&env, OTHER, 1..2).await;
     set_pin(&env, OTHER, 1).await;
-    // Early in an hour, so that it does not end meanwhile.
+    // The clock is early in an hour, so that the hour does not end during the test.
     let early = HOUR / 10 - OffsetDateTime::now_utc().unix_timestamp().rem_euclid(HOUR);
     let endpoint = Function::new("cancel-orders", env.environment()).await.skewed(early).patient();
 
@@ -89,14 +89,14 @@ async fn spraying_over_many_persons_ends_at_the_hourly_limit() {
             errors.extend(guess(&endpoint, ORG, &guesses, None).await);
         }
     }
-    // 300 are not a whole number of forties.
+    // 300 is not a multiple of 40, the number of guesses in a request.
     for person in 1..=PERSONS {
         errors.push(one(&endpoint, ORG, person, "last").await);
     }
-    let count = |text: &str| errors.iter().filter(|errors| errors.as_deref() == Some(text)).count();
+    let count = |text: &str| errors.iter().filter(|error| error.as_deref() == Some(text)).count();
     assert_eq!((count(WRONG), count(LOCKED)), (300, 480 - 300));
 
-    // Whoever is next is told the same, right or wrong, and no try of theirs is used up.
+    // The next person gets the same error for a right and a wrong PIN, and no attempt is counted for them.
     let last = PERSONS + 2;
     for pin in [PIN, "0000"] {
         assert_eq!(one(&endpoint, ORG, last, pin).await.as_deref(), Some(LOCKED));
@@ -108,7 +108,7 @@ async fn spraying_over_many_persons_ends_at_the_hourly_limit() {
     assert_eq!(one(&later, ORG, last, PIN).await, None);
 }
 
-/// A request that is repeated with its key is told the same, and takes no more of the hour's room.
+/// A request that is retried with its key gets the same errors, and does not count again against the hourly limit.
 #[tokio::test]
 async fn a_repeated_request_counts_once_against_the_hourly_limit() {
     let env = TestEnv::new().await;
@@ -127,7 +127,7 @@ async fn a_repeated_request_counts_once_against_the_hourly_limit() {
     assert_eq!(hour["tries"].as_array().unwrap().len(), 30);
 }
 
-/// Five tries before each lock; each lasts twice as long, and a right PIN ends that.
+/// Five wrong PINs lock a PIN. Each lock lasts twice as long as the one before, until a right PIN resets that.
 #[rstest]
 #[case::nothing_between(false, [15, 30, 60])]
 #[case::a_right_pin_after_the_second(true, [15, 30, 15])]
@@ -145,7 +145,7 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
         for guess in 0..5 {
             assert_eq!(one(&endpoint, ORG, CREATOR, &format!("x{number}{guess}")).await.as_deref(), Some(WRONG));
         }
-        // A minute before its end it is locked, whatever the PIN is.
+        // A minute before the lock's end the PIN is still locked, right or wrong.
         let late = Function::new("cancel-orders", env.environment()).await.skewed(ahead + (minutes - 1) * 60).patient();
         for pin in [PIN, "0000"] {
             assert_eq!(one(&late, ORG, CREATOR, pin).await.as_deref(), Some(LOCKED));
@@ -154,13 +154,14 @@ async fn each_lock_lasts_longer_until_a_right_pin_comes(#[case] right: bool, #[c
     }
 }
 
-/// Of a PIN that is told to be locked nobody learns whether it is right, from the room that the hour has left neither.
+/// The response about a locked PIN does not reveal whether it is right, and neither does the rest of the hourly limit.
 #[tokio::test]
 async fn the_hourly_limit_does_not_reveal_which_pin_is_right() {
     const PINS: i32 = 10;
     let env = TestEnv::new().await;
     let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
-    // After five wrong ones, the last is not told; it is right in the one organisation, and wrong in the other.
+    // After five wrong PINs, later ones are only reported as locked. The last is right in one organisation, and wrong
+    // in the other.
     for (org, last) in [(ORG, PIN), (OTHER, "9999")] {
         feed_orders_of(&env, org, 1..PINS + 1, |_| 1).await;
         set_pin(&env, org, 1).await;

@@ -1,5 +1,5 @@
-//! Transactions that are seen row by row: DynamoDB does both writes of one or neither, but shows them one after the
-//! other.
+//! Transactions whose rows become visible one by one. DynamoDB applies all writes of a transaction or none, but a
+//! reader can see one row new and another old.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -24,16 +24,16 @@ fn handled() -> Invocation {
     Invocation::Responded(json!({ "batchItemFailures": [] }))
 }
 
-/// What two deliveries of a reissue, of card 2 by card 1, know of each other.
+/// Two deliveries of a reissue of card 2 by card 1, and the signals between them.
 struct Reissue {
     env: TestEnv,
     message: String,
-    /// Set once the second delivery has come to where it waits for the first.
+    /// True once the second delivery has reached the point where it waits for the first.
     reached: watch::Sender<bool>,
-    /// Set once the transaction of the first delivery is done.
+    /// True once the transaction of the first delivery is done.
     done: watch::Sender<bool>,
-    /// Set once the first delivery may hear that it is.
-    told: watch::Sender<bool>,
+    /// True once the first delivery may receive the response to its transaction.
+    released: watch::Sender<bool>,
 }
 
 impl Reissue {
@@ -41,26 +41,26 @@ impl Reissue {
         let env = env_with(&[seed::unbound(1), seed::bound(2, CardStatus::Normal, ACCOUNT, CUSTOMER)]).await;
         let message = accept(&env, &[(1, Some(2))]).await.remove(0);
         let new = || watch::Sender::new(false);
-        Self { env, message, reached: new(), done: new(), told: new() }
+        Self { env, message, reached: new(), done: new(), released: new() }
     }
 
-    /// The worker that does it, once the second has reached its place.
+    /// Creates the worker that commits the reissue, once the second has reached its point.
     async fn first(&self) -> Function {
-        let (reached, done, told) = (self.reached.subscribe(), self.done.clone(), self.told.subscribe());
+        let (reached, done, released) = (self.reached.subscribe(), self.done.clone(), self.released.subscribe());
         let url = proxy::start(move |call, moment| match moment {
             _ if !call.target.ends_with("TransactWriteItems") => Step::Pass,
             Moment::Before => Step::Until(reached.clone()),
             Moment::After => {
                 done.send_replace(true);
-                Step::Until(told.clone())
+                Step::Until(released.clone())
             }
         })
         .await;
         Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
-    /// Another worker, whose first call of this name waits until the first has done it. From then on, it is answered
-    /// this of this card, as often as is left.
+    /// Creates another worker, whose first call of this name waits until the first worker's transaction is done. From
+    /// then on the proxy responds with `response` to its reads of the card, `left` times.
     async fn second(&self, waits_at: &'static str, card: u64, response: String, left: Arc<Mutex<usize>>) -> Function {
         let (reached, done, pk) = (self.reached.clone(), self.done.subscribe(), format!("CARD#{card}"));
         let url = proxy::start(move |call, moment| {
@@ -82,21 +82,22 @@ impl Reissue {
         Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
-    /// Delivers the message again, and all of it must have come to one reissue.
+    /// Delivers the message again, and asserts that all deliveries together made one reissue.
     async fn assert_is_one(&self, before: BTreeMap<String, Value>) {
         let worker = Function::new("bind-card-worker", self.env.environment()).await;
         let again = worker.invoke(batch(&[(self.message.clone(), 2)])).await;
         let mut events = before;
         for (id, event) in self.env.events().await {
             let before = events.insert(id, event.clone());
-            assert!(before.is_none_or(|before| before == event), "{event:#} was told otherwise before");
+            let is_same = before.is_none_or(|before| before == event);
+            assert!(is_same, "the event was published before with other content: {event:#}");
         }
-        let told: BTreeMap<_, _> = events
+        let statuses: BTreeMap<_, _> = events
             .values()
             .map(|event| (event["event_type"].as_str().unwrap(), event["data"]["status"].clone()))
             .collect();
-        assert_eq!(told.keys().collect::<Vec<_>>(), [&"bind_card", &"update"], "{events:#?}");
-        assert_eq!((events.len(), &told["bind_card"]), (2, &json!("SUCCESS")), "{events:#?}");
+        assert_eq!(statuses.keys().collect::<Vec<_>>(), [&"bind_card", &"update"], "{events:#?}");
+        assert_eq!((events.len(), &statuses["bind_card"]), (2, &json!("SUCCESS")), "{events:#?}");
         assert_eq!(again, handled());
         assert!(drain(&self.env.sqs, &self.env.dlq_url).await.is_empty());
         let state = async |pk: &str, sk: &str, name: &str| row_at(&self.env, pk, sk).await.unwrap()[name].clone();
@@ -106,9 +107,10 @@ impl Reissue {
     }
 }
 
-/// The new card is seen bound by this very operation, and the old one not replaced yet: that is no refusal.
+/// The second delivery sees the new card bound by its own operation, and the old card not replaced yet. It must not
+/// refuse.
 #[rstest::rstest]
-#[case::at_the_first_look("GetItem")]
+#[case::at_the_first_read("GetItem")]
 #[case::after_a_conflict("TransactWriteItems")]
 #[tokio::test]
 async fn a_reissue_whose_new_card_is_visible_first_is_one_reissue(#[case] waits_at: &'static str) {
@@ -119,18 +121,18 @@ async fn a_reissue_whose_new_card_is_visible_first_is_one_reissue(#[case] waits_
     let message = batch(&[(reissue.message.clone(), 1)]);
     let (one, other) = futures_util::future::join(first.invoke(message.clone()), async {
         let other = second.invoke(message.clone()).await;
-        reissue.told.send_replace(true);
+        reissue.released.send_replace(true);
         other
     })
     .await;
-    assert_eq!(*left.lock().unwrap(), 0, "the old card was not looked at");
+    assert_eq!(*left.lock().unwrap(), 0, "the second delivery did not read the old card");
     println!("first {one:?}, second {other:?}");
     let events = reissue.env.events().await;
     reissue.assert_is_one(events).await;
 }
 
-/// The old card is seen replaced by this very operation, and the new one still unbound: nothing is said of either
-/// before both are seen.
+/// The second delivery sees the old card replaced by its own operation, and the new card still unbound. No event is
+/// published before both are visible.
 #[tokio::test]
 async fn a_reissue_is_published_only_once_both_cards_are_visible() {
     let reissue = Reissue::accepted().await;
@@ -142,20 +144,20 @@ async fn a_reissue_is_published_only_once_both_cards_are_visible() {
     let (_, before) = futures_util::future::join(first.invoke(message.clone()), async {
         let other = second.invoke(message.clone()).await;
         let before = reissue.env.events().await;
-        assert!(before.is_empty(), "said before both cards were seen: {before:#?}");
+        assert!(before.is_empty(), "events were published before both cards were visible: {before:#?}");
         let response = other.payload();
         assert_eq!(failed(&response), BTreeSet::from([0]));
         let operation = row_at(&reissue.env, &operation_of(&reissue.message), "OP").await.unwrap();
         assert_eq!((&operation["state"], &operation["outcome"]), (&json!("PENDING"), &Value::Null));
         *left.lock().unwrap() = 0;
-        reissue.told.send_replace(true);
+        reissue.released.send_replace(true);
         before
     })
     .await;
     reissue.assert_is_one(before).await;
 }
 
-/// Starts the bulk; answers the messages of its chunks.
+/// Starts the bulk, and returns the messages of its chunks.
 async fn started(bulks: &BulkFixture, bulk: &str) -> Vec<String> {
     let plan = bulks.start(bulk).await;
     let worker = Function::new("start-bulk-worker", bulks.env.environment()).await;
@@ -163,7 +165,7 @@ async fn started(bulks: &BulkFixture, bulk: &str) -> Vec<String> {
     bulks.env.take_messages().await
 }
 
-/// A worker that finds no row when it asks for this card alone.
+/// Creates a worker that finds no row when it reads this card alone.
 async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<Value>) -> Function {
     let pk = format!("CARD#{card}");
     let url = proxy::start(move |call, moment| {
@@ -179,8 +181,8 @@ async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<V
     Function::new(name, env.environment_behind(&url)).await
 }
 
-/// A chunk that was given up is looked at while a start commits: its item is seen issued, its card is not. The card was
-/// not missing.
+/// A chunk that was given up is checked while a start commits. The item is visible as issued, but its card is not. The
+/// card is not reported as missing.
 #[tokio::test]
 async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing() {
     let bulks = BulkFixture::new().await;
@@ -211,7 +213,7 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
     assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "UNBOUND");
 }
 
-/// The statement on a card is refused without a row, and the card cannot be seen either: it is tried again later.
+/// The statement on a card is refused without a row, and a read does not find the card either. It is retried later.
 #[tokio::test]
 async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     let bulks = BulkFixture::new().await;
@@ -228,7 +230,10 @@ async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     let events = env.events().await;
     assert!(events.is_empty(), "{events:#?}");
     assert_eq!(failed(&response), BTreeSet::from([0]));
-    assert!(!env.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")), "something is stored already");
+    assert!(
+        !env.rows().await.keys().any(|(_, sk)| sk.starts_with("RESULT#")),
+        "a result is stored before the card is visible"
+    );
 
     let worker = Function::new(CANCELER, env.environment()).await;
     assert_eq!(worker.invoke(batch(&[(chunk, 2)])).await, handled());
@@ -237,7 +242,7 @@ async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "CANCELED");
 }
 
-/// A client that reads between the two rows of an issue sees the item as it was before.
+/// A client that reads between the commits of an issue's two rows sees the item as it was before.
 #[tokio::test]
 async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
     let bulks = BulkFixture::new().await;
@@ -271,8 +276,8 @@ async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
     assert_eq!(shown().await, sorted(vec![item(0, "UNBOUND", Some(unseen)), item(1, "UNBOUND", Some(seen))]));
 }
 
-/// The worker issued the cards and died before it could say so. Who reads of a card in its event must be able to see
-/// it.
+/// The worker issued the cards, and fails before it publishes their events. A consumer of a card's event must be able
+/// to read the card.
 #[tokio::test]
 async fn a_card_is_published_only_once_it_is_visible() {
     let bulks = BulkFixture::new().await;
@@ -291,18 +296,18 @@ async fn a_card_is_published_only_once_it_is_visible() {
     let card = take(env, &format!("CARD#{unseen}"), "CARD").await;
 
     let worker = Function::new("start-bulk-worker", env.environment()).await;
-    let told = |events: &BTreeMap<String, Value>| -> BTreeSet<u64> {
+    let published = |events: &BTreeMap<String, Value>| -> BTreeSet<u64> {
         let created = events.values().filter(|event| event["event_type"] == "create");
         created.map(|event| event["data"]["card_id"].as_u64().unwrap()).collect()
     };
     let response = worker.invoke(batch(&[(chunk.clone(), 2)])).await.payload();
     let events = env.events().await;
-    assert!(!told(&events).contains(&unseen), "told before it can be seen: {events:#?}");
+    assert!(!published(&events).contains(&unseen), "published before the card is visible: {events:#?}");
     assert_eq!(failed(&response), BTreeSet::from([0]));
 
     put_back(env, card).await;
     assert_eq!(worker.invoke(batch(&[(chunk, 3)])).await, handled());
     let events = env.events().await;
-    assert!(told(&events).contains(&unseen), "{events:#?}");
+    assert!(published(&events).contains(&unseen), "{events:#?}");
     assert_eq!(row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap()["issued"], 2);
 }

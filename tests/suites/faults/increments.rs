@@ -1,4 +1,4 @@
-//! Two copies of one keyed increment at once, and the bulk is canceled between the two.
+//! Two concurrent copies of one increment with a key, while the bulk is canceled between the two.
 
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
@@ -25,7 +25,7 @@ async fn seal(canceler: &Function, plan: String) {
     canceler.invoke(batch(&[(plan, 1)])).await.acknowledged();
 }
 
-/// The bulk, as both copies must be told: sealed now, and its second item in.
+/// Asserts that the bulk is sealed with its second item, and that both copies got that response.
 async fn assert_is_in(env: &TestEnv, bulk: &str, (first, second): (Invocation, Invocation)) {
     let header = row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap();
     assert!(header["sealed_by"].is_string(), "{header}");
@@ -34,7 +34,7 @@ async fn assert_is_in(env: &TestEnv, bulk: &str, (first, second): (Invocation, I
     assert_eq!((&first["counts"]["items"], &second["counts"]["items"]), (&json!(2), &json!(2)));
 }
 
-/// The second copy finds no operation, and then its bulk sealed: the first was told 201 in between.
+/// The second copy finds no operation, and later the bulk sealed. In between, the first copy got 201.
 #[tokio::test]
 async fn a_copy_that_reads_before_the_first_and_writes_after_the_seal_gets_the_same_response() {
     let bulks = BulkFixture::new().await;
@@ -66,8 +66,8 @@ async fn a_copy_that_reads_before_the_first_and_writes_after_the_seal_gets_the_s
     assert_is_in(env, &bulk, (first, second)).await;
 }
 
-/// Both copies find no operation and the bulk open. The second finds the first's operation recorded and pending when it
-/// records its own, and the bulk sealed when it opens its batch.
+/// Both copies find no operation and an open bulk. When the second records its operation, it finds that of the first,
+/// still pending. When it opens its batch, it finds the bulk sealed.
 #[tokio::test]
 async fn a_copy_that_records_second_and_writes_after_the_seal_gets_the_same_response() {
     let bulks = BulkFixture::new().await;

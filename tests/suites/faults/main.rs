@@ -1,5 +1,5 @@
-//! The functions' own binaries, run by the test between a Runtime API and a proxy to the emulator: killed
-//! between any two of their calls, handed messages again and out of order, and lied to by AWS.
+//! Tests of the functions' binaries under faults. The test provides the Runtime API and a proxy before the emulator. It
+//! kills functions between any two calls, repeats and reorders messages, and fakes failures of AWS.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod authorized;
@@ -37,7 +37,7 @@ use tests::requests::bind_event;
 use tests::seed;
 use tests::test_env::TestEnv;
 
-/// An env with these cards.
+/// Creates a test environment with these cards.
 async fn env_with(cards: &[Card]) -> TestEnv {
     let env = TestEnv::new().await;
     for card in cards {
@@ -46,7 +46,7 @@ async fn env_with(cards: &[Card]) -> TestEnv {
     env
 }
 
-/// Has the real endpoint accept these binds; answers the messages that it sent.
+/// Sends these binds to the real endpoint, and returns the messages that it sent.
 async fn accept(env: &TestEnv, binds: &[(u64, Option<u64>)]) -> Vec<String> {
     let endpoint = Function::new("bind-card", env.environment()).await;
     for (number, (card, reissued)) in binds.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Cancellations of orders, while workers die, messages come again in any order, and the market acts.
+//! Cancellations of orders, while workers crash, messages are repeated in any order, and the market acts.
 
 use std::collections::BTreeMap;
 
@@ -29,12 +29,12 @@ pub async fn feed_orders(env: &TestEnv, orders: std::ops::RangeInclusive<i32>) {
     deliver_with_crashes(env, &["order-feed-worker"], orders, how, Rng::with_seed(1)).await;
 }
 
-/// A request to cancel these, with a key.
+/// Returns a request to cancel these orders, with a key.
 pub fn request(orders: std::ops::RangeInclusive<i32>) -> Value {
     cancel_domestic_orders(orders).key("k").event()
 }
 
-/// Orders are fed, and the cancellation of all of them is accepted; answers its messages.
+/// Feeds orders, and requests the cancellation of all of them. Returns the messages that the endpoint sent.
 async fn accepted(env: &TestEnv) -> Vec<String> {
     feed_orders(env, 1..=ORDERS).await;
     let endpoint = Function::new("cancel-orders", env.environment()).await;
@@ -45,8 +45,8 @@ async fn accepted(env: &TestEnv) -> Vec<String> {
     messages
 }
 
-/// Each order's cancellation meets a FILLED or a CANCELED of the market's: in whatever order they come, it has one
-/// outcome, which the order's row, its events and its operation agree on.
+/// The cancellation of each order races a FILLED or CANCELED of the market. In any order it has one outcome, which the
+/// order's row, its events and its operation agree on.
 #[tokio::test]
 async fn a_cancellation_and_the_market_come_to_one_outcome() {
     let env = TestEnv::new().await;
@@ -65,16 +65,16 @@ async fn a_cancellation_and_the_market_come_to_one_outcome() {
             "cancellation_requested" => requested.insert(order, event.clone()),
             _ => outcomes.insert(order, event["data"]["message_code"].clone()),
         };
-        assert_eq!(before, None, "{event} came twice");
+        assert_eq!(before, None, "an order has two events of this type, one is {event}");
     }
     println!("{} deliveries, {} crashes, {} of {ORDERS} requested", run.deliveries, run.crashes, requested.len());
-    assert!(run.crashes > 0);
+    assert!(run.crashes > 0, "no worker crashed: {run:?}");
     for order in 1..=i64::from(ORDERS) {
         let row = &rows[&(format!("{ORG}#ORDER#{order}"), "ORDER".to_owned())];
         let noted = row["cancellations"].as_object().unwrap().values().next().unwrap();
         assert_eq!((&noted["outcome"]["code"], &row["pending"]), (&outcomes[&order], &Value::Null));
         assert_eq!(noted["requested_at"].is_string(), requested.contains_key(&order));
-        // Asked in time, the market's answer counts; asked too late, it was refused.
+        // If the cancellation was requested in time, the market decides. Otherwise it was refused as too late.
         let expected = if order % 2 == 1 && requested.contains_key(&order) { "CANCELED" } else { "TOO_LATE_TO_CANCEL" };
         assert_eq!((&outcomes[&order], &row["version"]), (&json!(expected), &json!(2)));
     }
@@ -95,9 +95,9 @@ async fn read_operation(env: &TestEnv, operation: &str) -> Value {
     reader.invoke(get).await.response(200)
 }
 
-/// An entry whose message SQS does not take is told so, and did not happen; the answer stays the same.
+/// An entry whose message SQS rejects is reported as failed, and has no effect. A retry gets the same response.
 #[tokio::test]
-async fn an_entry_that_was_not_sent_did_not_happen() {
+async fn an_entry_that_was_not_sent_has_no_effect() {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=12).await;
     let url = proxy::start(|call, moment| {
@@ -116,11 +116,11 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     .await;
     let endpoint = Function::new("cancel-orders", env.environment_behind(&url)).await;
     let results = endpoint.invoke(request(1..=12)).await.response(200);
-    let told = |results: &Value| -> Vec<bool> {
+    let accepted = |results: &Value| -> Vec<bool> {
         results.as_array().unwrap().iter().map(|result| result["Success"].as_bool().unwrap()).collect()
     };
     // The first ten went in one call.
-    assert_eq!(told(&results), [[false; 10].as_slice(), &[true; 2]].concat());
+    assert_eq!(accepted(&results), [[false; 10].as_slice(), &[true; 2]].concat());
     assert_eq!(results[0]["Errors"], json!(["Cancellation could not be accepted, try again."]));
     assert_eq!(env.take_messages().await.len(), 2);
     let healthy = Function::new("cancel-orders", env.environment()).await;
@@ -128,7 +128,8 @@ async fn an_entry_that_was_not_sent_did_not_happen() {
     assert!(env.take_messages().await.is_empty());
 }
 
-/// If SQS's answer is lost, that is a 500: what it took is unknown, until the request is repeated with its key.
+/// The response of SQS is lost, so the endpoint responds 500. What SQS accepted is unknown until the client retries
+/// with its key.
 #[tokio::test]
 async fn a_request_without_a_response_is_completed_by_its_retry() {
     let env = TestEnv::new().await;
@@ -151,7 +152,7 @@ async fn a_request_without_a_response_is_completed_by_its_retry() {
     assert_eq!(env.events().await.len(), 3);
 }
 
-/// Times at the ends of time, which once took the whole batch with them.
+/// Timestamps at the limits of their range must not fail the whole batch, as they once did.
 #[tokio::test]
 async fn a_change_at_the_end_of_time_harms_no_other() {
     let env = TestEnv::new().await;
@@ -171,15 +172,16 @@ async fn a_change_at_the_end_of_time_harms_no_other() {
     worker.invoke(batch(&messages)).await.acknowledged();
     assert_eq!(drain(&env.sqs, &env.dlq_url).await.len(), 2);
     assert_eq!(env.rows().await.len(), 3);
-    // What was stored can be read again.
+    // The stored rows can be read.
     let again: Vec<_> = (3..=5).map(|order| (change(order, "FILLED", 2), 1)).collect();
     worker.invoke(batch(&again)).await.acknowledged();
     assert!(env.rows().await.values().all(|row| row["status"] == "FILLED"));
 }
 
-/// An order that has all the notes that it can have takes no other, and event, operation and endpoint say so.
+/// An order that stores the largest number of cancellations accepts no other. Event, operation and endpoint report
+/// that.
 #[tokio::test]
-async fn an_order_full_of_notes_is_refused_alike_by_all() {
+async fn an_order_with_the_most_cancellations_accepts_no_other() {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=1).await;
     let endpoint = Function::new("cancel-orders", env.environment()).await;
@@ -192,8 +194,8 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
     env.set("ORDER#1", "ORDER", "cancellations", &Value::Object(notes)).await;
 
     let worker = Function::new("cancel-orders-worker", env.environment()).await;
-    for receives in [1, 2] {
-        worker.invoke(batch(&[(message.clone(), receives)])).await.acknowledged();
+    for receive_count in [1, 2] {
+        worker.invoke(batch(&[(message.clone(), receive_count)])).await.acknowledged();
     }
     let events = env.events().await;
     let event = events.values().next().unwrap();
@@ -206,6 +208,6 @@ async fn an_order_full_of_notes_is_refused_alike_by_all() {
     assert_eq!((&shown["status"], &shown["results"][0]["status"]), (&json!("SUCCEEDED"), &json!("FAILURE")));
     let mut other = request(1..=1);
     other["headers"]["idempotency-key"] = json!("other");
-    let told = endpoint.invoke(other).await.response(200);
-    assert_eq!(told[0]["Errors"], json!(["Order already has a pending cancellation."]));
+    let results = endpoint.invoke(other).await.response(200);
+    assert_eq!(results[0]["Errors"], json!(["Order already has a pending cancellation."]));
 }

@@ -1,4 +1,4 @@
-//! A plan that takes more invocations than Lambda lets a chain have: the worker feeds its own queue.
+//! A plan that needs more invocations than Lambda allows in a chain, because the worker sends to its own queue.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tests::commits::Commits;
 use tests::lineage;
 use tests::payloads::{ORG, Sent};
 use tests::proxy::{Call, Moment, Step};
-use tests::queue_simulator::{Delivery, KillableFunction, QueueSimulator, DeliveryStats, messages_of};
+use tests::queue_simulator::{Delivery, DeliveryStats, KillableFunction, QueueSimulator, messages_of};
 use tests::test_env::TestEnv;
 
 use super::cancels::CANCELER;
@@ -19,18 +19,18 @@ use super::workers::BulkFixture;
 
 /// The most items of a bulk (contract).
 const ITEMS: usize = 100_000;
-/// Most items that `DynamoDB` answers at once. The plan then has two hundred pages: twice as many as a chain may have that is
-/// stopped. On a busy machine deliveries run out of time, come again, and go on; so the chain is shorter than the plan.
+/// The number of items in a page of `DynamoDB`. The plan then has 200 pages, twice as many as a stopped chain can
+/// handle. On a busy machine deliveries run out of time and are repeated, which makes the chain shorter.
 const PAGE_ITEMS: usize = 500;
-/// How long it takes for them: no invocation of a plan begins more than five in half of its time.
+/// The time for a page. An invocation then begins at most five pages in half of its time.
 const PAGE: Duration = Duration::from_millis(300);
-/// Processes that cancel chunks.
+/// The number of processes that cancel chunks.
 const WORKERS: usize = 2;
 
-/// What is taken of a call instead of being sent on: the emulator would need minutes for as many.
+/// The messages that the proxy takes out of calls, since the emulator would need minutes to send them.
 type Taken = Arc<Mutex<Vec<Sent>>>;
 
-/// `DynamoDB` is slow with a page; chunks are taken out of the worker's way; and `EventBridge` takes all events.
+/// Makes `DynamoDB` slow for pages, takes the chunks' messages out, and accepts all events for `EventBridge`.
 fn step(call: &Call<'_>, moment: Moment, chunks: &Taken) -> Step {
     let name = call.target.rsplit('.').next().unwrap();
     if moment == Moment::After {
@@ -56,7 +56,7 @@ fn step(call: &Call<'_>, moment: Moment, chunks: &Taken) -> Step {
     Step::Respond(200, response.to_string())
 }
 
-/// Has so many workers take these messages and what comes of them. Returns how it went, and the chunks that were sent.
+/// Delivers these messages to this many workers until none is left. Returns the counts, and the chunks' messages.
 async fn work<T: Into<Sent>>(
     env: &TestEnv,
     messages: Vec<T>,
@@ -74,11 +74,12 @@ async fn work<T: Into<Sent>>(
     (queues.stats(), std::mem::take(&mut *chunks.lock().unwrap()))
 }
 
-/// The largest bulk is canceled. Lambda stops that, if it may; then the operation is resumed as `bindery resume` does it.
+/// The largest bulk is canceled. Without `RecursiveLoop: Allow` Lambda stops the plan. Then the operation is resumed
+/// as `bindery resume` does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
     let mut bulks = BulkFixture::of_thousands().await;
-    // Its transactions are few, and seen at once.
+    // The few transactions are visible at once.
     bulks.env.commits = Commits::default();
     let env = &bulks.env;
     let bulk = bulks.create(1).await;
@@ -87,7 +88,7 @@ async fn a_plan_is_a_longer_chain_than_lambda_lets_functions_have() {
     let operation = operation_of(&plan);
 
     let (run, _) = work(env, vec![plan.clone()], 1, KillableFunction::terminated).await;
-    // A message that SQS took without being seen to is sent again: then there are two chains, and both are stopped.
+    // If SQS accepts a message but its response is late, the SDK sends it again. Then two chains exist, and both stop.
     assert!(run.stopped > 0 && run.longest_chain == lineage::MOST, "{run:?}");
     let row = row_at(env, &operation, "OP").await.unwrap();
     assert_eq!((&row["state"], &row["chunks"]), (&json!("RUNNING"), &Value::Null));

@@ -1,4 +1,4 @@
-//! `bindery resume`: operations whose messages are lost.
+//! Tests of `bindery resume` with operations whose messages are lost.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::cancels::CANCELER;
 use super::rows::{operation_of, put_back, row_at, take};
 use super::workers::BulkFixture;
 
-/// What `bindery resume` says of the operation: whether it did that, and its words.
+/// Runs `bindery resume` for the operation. Returns whether it succeeded, and its output.
 async fn resume(env: &TestEnv, operation: &str) -> (bool, String) {
     let url = operator::deployed(env).await;
     let id = operation.strip_prefix("OP#").unwrap();
@@ -24,9 +24,9 @@ async fn state(env: &TestEnv, operation: &str) -> Value {
     row_at(env, operation, "OP").await.unwrap()["state"].clone()
 }
 
-/// Its chunks' messages are lost. It is planned again, and ends; what is done is done once.
+/// The messages of a cancel's chunks are lost. It is planned again, and ends. Nothing is done twice.
 #[tokio::test]
-async fn a_cancel_that_was_begun_is_planned_again() {
+async fn a_cancel_whose_messages_are_lost_is_planned_again() {
     let bulks = BulkFixture::new().await;
     let (env, bulk) = (&bulks.env, bulks.create(3).await);
     for items in [None, Some(vec![external_id(0), external_id(1)])] {
@@ -34,7 +34,7 @@ async fn a_cancel_that_was_begun_is_planned_again() {
         let operation = operation_of(&plan);
         let worker = tests::function::Function::new(CANCELER, env.environment()).await.patient();
         worker.invoke(super::batch(&[(plan, 1)])).await;
-        assert_eq!(env.take_messages().await.len(), 1, "the chunk, which is lost");
+        assert_eq!(env.take_messages().await.len(), 1, "only the chunk's message, which the test drops");
         assert_eq!(state(env, &operation).await, "RUNNING");
 
         let (done, printed) = resume(env, &operation).await;
@@ -47,7 +47,8 @@ async fn a_cancel_that_was_begun_is_planned_again() {
     assert_eq!(row_at(env, &format!("BULK#{bulk}"), "BULK").await.unwrap()["canceled"], 3);
 }
 
-/// Its endpoint died before it had stored all names. With fewer it would end, and the client's repetition be told so.
+/// The endpoint crashed before it had stored all names. A resumed cancel would end with fewer names, so it is
+/// refused, and the client must retry.
 #[tokio::test]
 async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
     let bulks = BulkFixture::new().await;
@@ -60,7 +61,7 @@ async fn a_partial_cancel_that_was_not_begun_is_left_to_its_client() {
     assert_eq!(state(env, &operation).await, "PENDING");
 }
 
-/// The same key was used before, by an operation that expired since and named more: those names are not this one's.
+/// An expired operation used the same key and named more items. Those names do not belong to the current operation.
 #[tokio::test]
 async fn names_of_an_expired_operation_are_not_counted() {
     let bulks = BulkFixture::new().await;

@@ -1,4 +1,4 @@
-//! Rows of an env as DynamoDB has them: taken away, put back, and answered as they once were.
+//! Direct access to the rows of a test environment: deletes them, restores them, and records DynamoDB's responses.
 
 use std::sync::LazyLock;
 
@@ -23,12 +23,12 @@ pub async fn take(env: &TestEnv, pk: &str, sk: &str) -> Item {
     delete.send().await.unwrap().attributes.expect("there is no such row")
 }
 
-/// Puts a row back that was taken.
+/// Puts back a row that [`take`] deleted.
 pub async fn put_back(env: &TestEnv, row: Item) {
     env.dynamodb.put_item().table_name(&env.table).set_item(Some(row)).send().await.unwrap();
 }
 
-/// Returns the row, or `None` if there is none.
+/// Returns the row, or `None` if it does not exist.
 pub async fn row_at(env: &TestEnv, pk: &str, sk: &str) -> Option<Value> {
     let text = |text: String| AttributeValue::S(text);
     let get = env.dynamodb.get_item().table_name(&env.table).consistent_read(true);
@@ -36,7 +36,7 @@ pub async fn row_at(env: &TestEnv, pk: &str, sk: &str) -> Option<Value> {
     get.send().await.unwrap().item.map(|item| serde_dynamo::from_item(item).unwrap())
 }
 
-/// Returns what DynamoDB answers now when it is asked for the row.
+/// Returns DynamoDB's current response to a read of the row.
 pub async fn current_response(env: &TestEnv, pk: &str, sk: &str) -> String {
     let key = json!({ "pk": { "S": format!("{ORG}#{pk}") }, "sk": { "S": sk } });
     let request = json!({ "TableName": env.table, "Key": key, "ConsistentRead": true });
@@ -64,7 +64,7 @@ pub async fn fill(env: &TestEnv, bulk: &str, ids: impl Iterator<Item = String>) 
     env.set(&format!("BULK#{bulk}"), "BULK", "items", &json!(ids.len())).await;
 }
 
-/// Calls the env's DynamoDB without an SDK, and returns its answer as it came.
+/// Calls the environment's DynamoDB without an SDK, and returns the body of its response.
 pub async fn call(env: &TestEnv, name: &str, request: &Value) -> String {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
     let scope = format!("test/20261122/{}/dynamodb/aws4_request", tests::variable("AWS_REGION"));
@@ -78,12 +78,12 @@ pub async fn call(env: &TestEnv, name: &str, request: &Value) -> String {
     response
 }
 
-/// Whether the call asks for, or changes, one row whose partition key ends so.
+/// Returns whether the call reads or changes a single row whose partition key ends with `pk`.
 pub fn is_about(call: &Call<'_>, name: &str, pk: &str) -> bool {
     call.target.ends_with(&format!(".{name}")) && String::from_utf8_lossy(call.body).contains(&format!("#{pk}\""))
 }
 
-/// Takes all messages out of the dead-letter queue; returns the reason that stands beside each.
+/// Receives and deletes all dead letters. Returns the attribute `reason` of each.
 pub async fn reasons_of_dead_letters(env: &TestEnv) -> Vec<String> {
     let mut reasons = Vec::new();
     loop {

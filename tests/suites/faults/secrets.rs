@@ -1,4 +1,4 @@
-//! Secrets Manager out of reach while a function starts: it lives, and does what it can without.
+//! Secrets Manager is unreachable while a function starts. The function runs, and serves requests that need no secret.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,10 +38,10 @@ async fn only_requests_with_pins_need_the_pepper() {
     let with_pin = json!({ "OrderID": 2, "PIN": "1234" });
     ask(with_pin.clone(), 503).await;
     let results = ask(json!({ "OrderID": 2 }), 200).await;
-    assert_eq!(results[0]["Success"], false, "without a PIN it cannot be: {results}");
+    assert_eq!(results[0]["Success"], false, "the creator requires a PIN: {results}");
 
     is_reached.store(true, Ordering::Relaxed);
     let results = ask(with_pin, 200).await;
-    assert_eq!(results[0]["Success"], false, "nobody's PIN is that: {results}");
+    assert_eq!(results[0]["Success"], false, "no PIN of this person is right: {results}");
     assert!(endpoint.log().contains("the pepper cannot be read"));
 }

@@ -1,4 +1,4 @@
-//! A transaction whose rows are seen one after the other, as DynamoDB shows them.
+//! Transactions whose rows become visible one after the other, as in DynamoDB.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use tests::proxy::{Proxy, Step};
 use tests::seed;
 use tests::test_env::TestEnv;
 
-/// How long a row stays unseen at most.
+/// The longest time for which a row stays invisible.
 const APART: Duration = Duration::from_millis(60);
-/// Reissues, one after the other: whether two copies meet between two commits is chance.
+/// The number of consecutive reissues. Whether two copies meet between two commits is chance.
 const ROUNDS: u64 = 20;
 
-/// The same message twice at once: one copy can see the new card bound and the old one not yet replaced.
+/// A message is delivered twice at once. One copy can see the new card bound and the old card not yet replaced.
 #[tokio::test]
 async fn a_reissue_delivered_twice_is_one_reissue_whichever_card_is_seen_first() {
     let old = |card: u64| card + 100;
@@ -35,8 +35,8 @@ async fn a_reissue_delivered_twice_is_one_reissue_whichever_card_is_seen_first()
         let twice = vec![message.clone(), message];
         deliver_with_crashes(&env, &["bind-card-worker"], twice, Delivery::default(), Rng::with_seed(number)).await;
     }
-    println!("{} times a card was seen as it had been", env.commits.shown());
-    assert!(env.commits.shown() > 0, "no copy met another");
+    println!("{} reads returned the old row of a committed transaction", env.commits.shown());
+    assert!(env.commits.shown() > 0, "no copy read a row between the commits of another");
     let events = env.events().await;
     let failures: Vec<_> = events.values().filter(|event| event["data"]["status"] == "FAILURE").collect();
     assert!(failures.is_empty(), "{} of {ROUNDS}: {failures:#?}", failures.len());
@@ -61,7 +61,7 @@ fn status(status: &str) -> AttributeValue {
     AttributeValue::S(status.to_owned())
 }
 
-/// A card's status, if there is one.
+/// Returns a card's status, if it has a row.
 async fn status_of(client: &Client, env: &TestEnv, card: u64) -> Option<AttributeValue> {
     let read = client.get_item().table_name(&env.table).set_key(Some(key(card))).consistent_read(true);
     read.send().await.unwrap().item?.remove("status")
@@ -74,7 +74,7 @@ fn update_of(env: &TestEnv, card: u64) -> TransactWriteItem {
     TransactWriteItem::builder().update(update).build()
 }
 
-/// The proxy does to a call what the registry says: cards 1 and 2 are in a transaction for an hour, 3 is free.
+/// The proxy applies the registry to calls. Cards 1 and 2 are in a transaction for an hour, card 3 is free.
 #[tokio::test]
 async fn a_row_that_is_not_seen_yet_is_read_as_it_was_and_not_written() {
     let env = env_with(&[seed::unbound(1), seed::unbound(3)]).await;

@@ -1,4 +1,4 @@
-//! Tables whose rows were torn apart, as a restore can leave them, and what `bindery check` says of them.
+//! Tables with inconsistent rows, as a restore can leave them, and what `bindery check` finds in them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{ACCOUNT, CUSTOMER, bind_event};
 
 type TableRows = BTreeMap<(String, String), Value>;
 
-/// What `bindery check` finds, what it counts, and whether it is content.
+/// The result of `bindery check`: its findings, its last line, and whether it found nothing.
 struct Checked {
     findings: Vec<Value>,
     end: Value,
@@ -32,7 +32,7 @@ impl Checked {
         Self { findings, end, is_content: output.status.success() }
     }
 
-    /// What was found, and in which kind of row.
+    /// Returns each finding with the kind of its row.
     fn names(&self) -> Vec<String> {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let name = |finding: &Value| {
@@ -56,7 +56,7 @@ async fn delete(env: &TestEnv, row: &Value) {
     env.dynamodb.delete_item().table_name(&env.table).set_key(Some(key)).send().await.unwrap();
 }
 
-/// A table that has seen everything that Bindery does to cards.
+/// A table with rows of everything that Bindery does to cards.
 struct Table {
     env: TestEnv,
     rows: TableRows,
@@ -65,9 +65,9 @@ struct Table {
 }
 
 impl Table {
-    /// A bulk of seven items. Five are issued: the first's card is bound and replaced by the second's, the third's is
-    /// canceled, the fifth's is bound by one of two. The sixth is canceled without a card, the last is pending. And a
-    /// bulk that is canceled whole.
+    /// Creates two bulks. The first has seven items, five of them with cards. The first card is bound and replaced by
+    /// the second, the third is canceled, and two binds compete for the fifth. The sixth item is canceled without a
+    /// card, and the last is pending. The second bulk is canceled as a whole.
     async fn new() -> Self {
         let bulks = BulkFixture::new().await;
         let bulk = bulks.create(5).await;
@@ -108,7 +108,7 @@ impl Table {
         self.row(|row| row["batch"].is_u64() && row["external_id"] == external_id(number))
     }
 
-    /// The header of the bulk that cancels came so far with.
+    /// Returns the header of the bulk with this extent of cancellation.
     fn bulk(&self, extent: &str) -> Value {
         self.row(|row| row["sk"] == "BULK" && row["extent"] == extent)
     }
@@ -117,12 +117,12 @@ impl Table {
         self.row(|row| row["cancel_type"] == "FULL")
     }
 
-    /// The bind of this card that had its way, or the other.
+    /// Returns the bind operation of this card in this state.
     fn bind(&self, number: usize, state: &str) -> Value {
         self.row(|row| row["kind"] == "BIND_CARD" && row["card_id"] == self.cards[number] && row["state"] == state)
     }
 
-    /// Changes these rows, or removes those without members, looks, and puts all back.
+    /// Changes these rows, or removes those without members. Asserts what `bindery check` finds, and restores the rows.
     async fn torn(&self, (what, torn, expected): Tear) {
         for row in &torn {
             if row.as_object().unwrap().len() > 2 {
@@ -140,7 +140,7 @@ impl Table {
     }
 }
 
-/// The row with these members changed; those that are null are removed.
+/// Returns the row with these members changed. Members that are null are removed.
 fn with(mut row: Value, members: Value) -> Value {
     let of_row = row.as_object_mut().unwrap();
     of_row.extend(members.as_object().unwrap().clone());
@@ -148,15 +148,15 @@ fn with(mut row: Value, members: Value) -> Value {
     row
 }
 
-/// No row, where this one is.
+/// Returns the key alone, which stands for a missing row.
 fn no(row: &Value) -> Value {
     json!({ "pk": row["pk"], "sk": row["sk"] })
 }
 
-/// What is torn, the rows that make it so, and what must be found.
+/// An inconsistency: its description, the changed rows, and the expected findings.
 type Tear = (&'static str, Vec<Value>, &'static [&'static str]);
 
-/// Each half of what one transaction did, without the other.
+/// Returns each half of a transaction's writes without the other half.
 fn halves(table: &Table) -> Vec<Tear> {
     let blank = json!({ "status": "UNBOUND", "bound": null });
     let pending = json!({ "state": "PENDING", "card_id": null, "issued": null });
@@ -184,11 +184,11 @@ fn halves(table: &Table) -> Vec<Tear> {
             vec![bulk(json!({ "canceled": 0, "canceled_blank": 0, "extent": null }))],
             &["BLANK_COUNT of BULK", "CANCELED_COUNT of BULK"],
         ),
-        ("a bulk that is canceled for ever", vec![canceling], &["UNDER_WAY_ENDED of BULK"]),
+        ("a cancel in progress that has ended", vec![canceling], &["UNDER_WAY_ENDED of BULK"]),
     ]
 }
 
-/// Whatever else does not fit together.
+/// Returns all other kinds of inconsistencies.
 fn others(table: &Table) -> Vec<Tear> {
     let (winner, loser) = (table.bind(4, "SUCCEEDED"), table.bind(4, "FAILED"));
     let by_loser = with(
@@ -223,7 +223,7 @@ fn others(table: &Table) -> Vec<Tear> {
             vec![canceling, no(&table.full_cancel())],
             &["OPERATION_GONE of I", "UNDER_WAY_GONE of BULK"],
         ),
-        ("a counter of before", vec![counter], &["COUNTER_BEHIND of CARD"]),
+        ("a counter that is behind", vec![counter], &["COUNTER_BEHIND of CARD"]),
         (
             "two items of one card",
             item(3, json!({ "card_id": table.cards[4] })),
@@ -236,13 +236,13 @@ fn others(table: &Table) -> Vec<Tear> {
         ),
         ("a card's marks", card(3, json!({ "status": "CREATED" })), &["CARD_MARKS of CARD"]),
         ("an item's marks", item(6, json!({ "state": "CANCELED" })), &["ITEM_MARKS of I"]),
-        ("a row that nobody can read", card(3, json!({ "status": "SHINY" })), &["UNREADABLE_ROW of CARD"]),
+        ("an unreadable row", card(3, json!({ "status": "SHINY" })), &["UNREADABLE_ROW of CARD"]),
     ]
 }
 
-/// All of that is found, and nothing else; nothing is changed; and a table that nobody has torn is left in peace.
+/// `bindery check` finds exactly the inconsistencies, changes no row, and finds nothing in a consistent table.
 #[tokio::test]
-async fn what_a_restore_tears_apart_is_found() {
+async fn the_check_finds_what_a_restore_leaves_inconsistent() {
     let table = Table::new().await;
     let content = Checked::of(&table.env).await;
     assert_eq!((content.names(), content.is_content), (Vec::new(), true));
@@ -253,7 +253,7 @@ async fn what_a_restore_tears_apart_is_found() {
     }
 }
 
-/// Of more rows than a page has, each is read, and what is torn is found wherever it is.
+/// Every row of a table of several pages is read, and an inconsistency on the last page is found.
 #[tokio::test]
 async fn a_table_of_many_pages_is_read_to_its_end() {
     const CARDS: u16 = 1200;
@@ -265,7 +265,7 @@ async fn a_table_of_many_pages_is_read_to_its_end() {
     let rows = bulks.env.rows().await;
     meter.take();
     let content = Checked::of(&bulks.env).await;
-    // As its help says, without the scan.
+    // The number in the command's help, without the scan.
     let reads = meter.take().reads / f64::from(CARDS);
     assert!((2.0..2.1).contains(&reads), "{reads} read units a card");
     assert_eq!((content.names(), content.end), (Vec::new(), json!({ "rows": rows.len(), "findings": 0 })));

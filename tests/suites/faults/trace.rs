@@ -1,4 +1,4 @@
-//! Trace headers that X-Ray cannot read: SQS refuses a message that has one.
+//! Malformed trace headers, with which SQS refuses a message.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tests::test_env::TestEnv;
 use super::env_with;
 use super::orders::{feed_orders, request};
 
-/// Refuses as SQS does. What it says of a header is all that the tests send.
+/// Refuses messages with malformed trace headers, as SQS does. Covers only the headers that these tests send.
 fn step(call: &Call<'_>, moment: Moment) -> Step {
     if moment == Moment::After || !call.target.starts_with("AmazonSQS.SendMessage") {
         return Step::Pass;
@@ -33,11 +33,11 @@ async fn function(name: &str, env: &TestEnv, header: &str) -> Function {
 }
 
 #[rstest]
-#[case::none_at_all("arn::myarn", false)]
+#[case::not_a_header("arn::myarn", false)]
 #[case::no_root("Parent=53995c3f42cd8ad8;Sampled=1", false)]
-#[case::one_that_is("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", true)]
+#[case::a_valid_header("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", true)]
 #[tokio::test]
-async fn a_trace_header_that_is_none_fails_no_send(#[case] header: &str, #[case] is_passed_on: bool) {
+async fn a_malformed_trace_header_fails_no_send(#[case] header: &str, #[case] is_passed_on: bool) {
     let env = env_with(&[seed::unbound(1)]).await;
     feed_orders(&env, 1..=1).await;
     let endpoint = function("bind-card", &env, header).await;
@@ -45,7 +45,7 @@ async fn a_trace_header_that_is_none_fails_no_send(#[case] header: &str, #[case]
     let endpoint = function("cancel-orders", &env, header).await;
     let results = endpoint.invoke(request(1..=1)).await.response(200);
     assert_eq!(results[0]["Success"], true, "{results}");
-    // The emulator keeps none of a batch's messages.
+    // The emulator does not store the trace headers of a batch's messages, so only the bind's message has one.
     let sent = env.take_sent().await;
     let of_bind = sent.iter().find(|message| message.body.contains("\"bind\"")).unwrap();
     assert_eq!((sent.len(), of_bind.trace_header.as_deref()), (2, is_passed_on.then_some(header)));

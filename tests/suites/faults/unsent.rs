@@ -1,5 +1,5 @@
-//! Cancellations of orders that SQS gives no answer to: a request that sent nothing for sure is told apart from one of which
-//! nobody knows.
+//! Cancellations of orders when SQS fails or does not respond. The endpoint distinguishes a request that certainly sent
+//! nothing from one whose outcome is unknown.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -11,14 +11,14 @@ use super::orders::{feed_orders, request};
 
 const UNAVAILABLE: &str = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
 const BROKEN: &str = "Internal server error.";
-/// More than fit into one call.
+/// The number of orders, more than fit into one call of SQS.
 const ORDERS: i32 = 12;
 
-/// How a try of a call is treated.
+/// The outcome of one attempt to send messages.
 #[derive(Debug, Clone, Copy)]
 enum SendOutcome {
     Taken,
-    /// SQS names each of its messages as one that it did not take.
+    /// SQS reports each message as failed.
     EachRefused,
     Refused(u16, &'static str),
     Cut,
@@ -26,10 +26,13 @@ enum SendOutcome {
     Hang,
 }
 
-const THROTTLED: SendOutcome = SendOutcome::Refused(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled","message":"m"}"#);
-const DENIED: SendOutcome = SendOutcome::Refused(403, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"m"}"#);
+const THROTTLED: SendOutcome =
+    SendOutcome::Refused(400, r#"{"__type":"com.amazonaws.sqs#RequestThrottled","message":"m"}"#);
+const DENIED: SendOutcome =
+    SendOutcome::Refused(403, r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"m"}"#);
 const UNKNOWN_REFUSAL: SendOutcome = SendOutcome::Refused(400, "{}");
-const FAILED: SendOutcome = SendOutcome::Refused(503, r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"m"}"#);
+const FAILED: SendOutcome =
+    SendOutcome::Refused(503, r#"{"__type":"com.amazonaws.sqs#ServiceUnavailable","message":"m"}"#);
 
 impl SendOutcome {
     fn step(self, body: &[u8], moment: Moment) -> Step {
@@ -49,7 +52,8 @@ impl SendOutcome {
     }
 }
 
-/// The URL of a proxy that treats the call about order 1 in these ways, the last of them for ever; any other as `other` says.
+/// Starts a proxy, and returns its URL. The attempts of the call about order 1 have these outcomes, and later attempts
+/// the last of them. All other calls have the outcome `other`.
 async fn proxy(of_the_first: &'static [SendOutcome], other: SendOutcome) -> String {
     let mut tries = 0;
     proxy::start(move |call, moment| {
@@ -65,7 +69,7 @@ async fn proxy(of_the_first: &'static [SendOutcome], other: SendOutcome) -> Stri
     .await
 }
 
-/// Asks for the cancellation of all of them; answers the status and what is told.
+/// Requests the cancellation of all orders. Returns the status and the body.
 async fn ask(endpoint: &Function, keyed: bool) -> (u64, Value) {
     let mut event = request(1..=ORDERS);
     if !keyed {
@@ -106,7 +110,7 @@ async fn only_a_request_that_sent_nothing_is_a_503(
     if status == 503 {
         assert_eq!(env.take_messages().await, [""; 0]);
     }
-    // Repeated, it is done.
+    // A retry succeeds.
     let healthy = Function::new("cancel-orders", env.environment()).await;
     let (status, results) = ask(&healthy, keyed).await;
     assert_eq!(status, 200);
@@ -114,12 +118,15 @@ async fn only_a_request_that_sent_nothing_is_a_503(
     assert!(env.take_messages().await.len() >= ORDERS as usize);
 }
 
-/// A refusal that passes is none.
+/// A refusal of the first attempt does not decide the request. The SDK's next attempt does.
 #[rstest]
 #[case::taken_then(&[THROTTLED, SendOutcome::Taken], true)]
 #[case::named_then(&[THROTTLED, SendOutcome::EachRefused], false)]
 #[tokio::test]
-async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: &'static [SendOutcome], #[case] is_sent: bool) {
+async fn a_refusal_of_an_earlier_attempt_does_not_decide(
+    #[case] of_the_first: &'static [SendOutcome],
+    #[case] is_sent: bool,
+) {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=ORDERS).await;
     let url = proxy(of_the_first, SendOutcome::Taken).await;
@@ -128,7 +135,7 @@ async fn a_refusal_that_passes_leaves_what_comes_after_it(#[case] of_the_first: 
     assert_eq!((status, &results[0]["Success"], &results[11]["Success"]), (200, &json!(is_sent), &json!(true)));
 }
 
-/// There is nothing at the other end of the line, in whatever form the answer is asked for.
+/// SQS cannot be reached. The response is the same in JSON and in XML.
 #[rstest]
 #[case::json("application/json", format!("\"{UNAVAILABLE}\""))]
 #[case::xml(
@@ -147,7 +154,7 @@ async fn without_a_connection_nothing_is_sent(#[case] accept: &str, #[case] body
     let response = endpoint.invoke(event.clone()).await.payload();
     assert_eq!((&response["statusCode"], &response["body"]), (&json!(503), &json!(body)), "{response:#}");
     assert!(response["headers"]["retry-after"].is_string(), "{response:#}");
-    // As often as it is repeated.
+    // A retry gets the same response.
     let again = endpoint.invoke(event).await.payload();
     assert_eq!((&again["statusCode"], &again["body"]), (&json!(503), &json!(body)), "{again:#}");
     let healthy = Function::new("cancel-orders", env.environment()).await;

@@ -1,4 +1,4 @@
-//! Cancellations of orders whose answers are lost: what is unknown is not told as if it were known, and what is tried
+//! Cancellations of orders with lost responses: an unknown outcome is not reported as known, and a PIN that is tried
 //! twice for one request counts once.
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use tests::test_env::TestEnv;
 use super::orders::{feed_orders, request};
 use super::rows::is_about;
 
-/// What SQS answers when it has taken all but order 2.
+/// Returns SQS's response when it accepts all messages but that of order 2.
 fn all_but_the_second(body: &[u8]) -> String {
     let request: Value = serde_json::from_slice(body).unwrap();
     let (mut taken, mut failed) = (Vec::new(), Vec::new());
@@ -31,8 +31,8 @@ fn all_but_the_second(body: &[u8]) -> String {
     json!({ "Successful": taken, "Failed": failed }).to_string()
 }
 
-/// The first try was taken and its answer lost; every later one says that it does not take order 2. Its message is in
-/// the queue all the same.
+/// SQS accepts the first attempt, but its response is lost. It rejects order 2 in every later attempt, although that
+/// message is in the queue.
 #[rstest]
 #[tokio::test]
 async fn an_entry_that_may_have_been_sent_is_not_reported_as_failed(#[values(true, false)] keyed: bool) {
@@ -73,7 +73,7 @@ async fn an_entry_that_may_have_been_sent_is_not_reported_as_failed(#[values(tru
     }
 }
 
-/// An order of a person whose PIN is required, and is none of those that are tried here.
+/// Creates an order of a person who requires a PIN. No PIN tried here is right.
 async fn protected() -> TestEnv {
     let env = TestEnv::new().await;
     feed_orders(&env, 1..=1).await;
@@ -81,7 +81,7 @@ async fn protected() -> TestEnv {
     env
 }
 
-/// A request to cancel the order with this PIN.
+/// Returns a request to cancel the order with this PIN.
 fn guess(pin: &str, key: Option<&str>) -> Value {
     let request = cancel_orders(&json!([{ "OrderID": 1, "CreatorID": CREATOR, "PIN": pin }]));
     if let Some(key) = key { request.key(key).event() } else { request.event() }
@@ -90,27 +90,27 @@ fn guess(pin: &str, key: Option<&str>) -> Value {
 const WRONG: &str = "PIN is invalid.";
 const LOCKED: &str = "PIN is locked.";
 
-/// Answers what the client is told.
+/// Returns the error that the client gets.
 fn error_of(invocation: Invocation) -> String {
     let results = invocation.response(200);
     assert_eq!(results[0]["Success"], false, "{results}");
     results[0]["Errors"][0].as_str().unwrap().to_owned()
 }
 
-/// How many further wrong PINs, each in a request of its own, are told to be wrong before the lock is.
+/// Returns how many more wrong PINs, each in its own request, are reported as wrong before the PIN is locked.
 async fn wrong_before_the_lock(env: &TestEnv) -> usize {
     let endpoint = Function::new("cancel-orders", env.environment()).await;
     for wrong in 0..10 {
-        let error_of = error_of(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
-        if error_of == LOCKED {
+        let error = error_of(endpoint.invoke(guess(&format!("9{wrong:03}"), None)).await);
+        if error == LOCKED {
             return wrong;
         }
-        assert_eq!(error_of, WRONG);
+        assert_eq!(error, WRONG);
     }
-    panic!("it is never locked");
+    panic!("the PIN is never locked");
 }
 
-/// The SDK tries again a wrong PIN that was counted, but whose answer was lost.
+/// The response to the write that counts a wrong PIN is lost, so the SDK retries it.
 #[tokio::test]
 async fn a_wrong_pin_whose_response_is_lost_counts_once() {
     let env = protected().await;
@@ -128,7 +128,7 @@ async fn a_wrong_pin_whose_response_is_lost_counts_once() {
     assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
 
-/// A client that repeats a request because it got no answer has not guessed again.
+/// A client that retries a request without a response has not guessed again.
 #[tokio::test]
 async fn a_wrong_pin_that_is_repeated_with_its_key_counts_once() {
     let env = protected().await;
@@ -139,7 +139,7 @@ async fn a_wrong_pin_that_is_repeated_with_its_key_counts_once() {
     assert_eq!(wrong_before_the_lock(&env).await, 4);
 }
 
-/// But who tries another PIN with the same key has.
+/// A client that tries another PIN with the same key has guessed again.
 #[tokio::test]
 async fn another_wrong_pin_with_the_same_key_counts_again() {
     let env = protected().await;
@@ -153,7 +153,7 @@ async fn another_wrong_pin_with_the_same_key_counts_again() {
     assert_eq!(error_of(endpoint.invoke(guess("0006", Some("k"))).await), LOCKED);
 }
 
-/// Both copies have verified their PIN before either's verdict is written.
+/// Both copies verify their PIN before either writes its verdict.
 #[rstest]
 #[case::of_the_same_pin("0001", 4)]
 #[case::of_two_pins("0002", 3)]

@@ -1,4 +1,4 @@
-//! What the faults about bulks share: the endpoints' functions on one env, and items of any text.
+//! The fixture of tests about bulks: the endpoints' functions on one test environment.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use tests::queue_simulator::{Delivery, deliver_with_crashes};
 use tests::requests::{self, Request};
 use tests::test_env::TestEnv;
 
-/// The functions of bulks, at work on one env.
+/// The bulk endpoints' functions, on one test environment.
 pub struct BulkFixture {
-    /// Where they work.
+    /// The environment that they use.
     pub env: TestEnv,
     create: Function,
     increment: Function,
@@ -26,12 +26,12 @@ impl BulkFixture {
         Self::on(TestEnv::new().await).await
     }
 
-    /// With a table that stays fast with thousands of rows.
+    /// Creates the fixture with a table that stays fast with thousands of rows.
     pub async fn of_thousands() -> Self {
         Self::on(TestEnv::with_table_at(&dynoxide().await).await).await
     }
 
-    /// With a table that is there.
+    /// Creates the fixture on an existing environment.
     pub async fn on(env: TestEnv) -> Self {
         let environment = env.environment();
         Self {
@@ -43,7 +43,7 @@ impl BulkFixture {
         }
     }
 
-    /// Creates a bulk of so many items, a thousand at a time; answers its ID.
+    /// Creates a bulk with this many items, a thousand at a time. Returns its ID.
     pub async fn create(&self, items: usize) -> String {
         let first = items.min(1000);
         let ids: Vec<String> = (0..first).map(external_id).collect();
@@ -62,12 +62,12 @@ impl BulkFixture {
         }
     }
 
-    /// Has the bulk started; answers the plan's message.
+    /// Sends a request to start the bulk. Returns the message for its plan.
     pub async fn start(&self, bulk: &str) -> String {
         self.accepted(&self.start, &requests::start_bulk(bulk)).await
     }
 
-    /// Has all of the bulk canceled, or these items; answers the plan's message.
+    /// Sends a request to cancel the whole bulk, or these items. Returns the message for its plan.
     pub async fn cancel(&self, bulk: &str, items: Option<Vec<String>>) -> String {
         self.accepted(&self.cancel, &requests::cancel_bulk(bulk, items.as_deref())).await
     }
@@ -79,13 +79,13 @@ impl BulkFixture {
         messages.remove(0)
     }
 
-    /// Has a crew handle these messages and what comes of them, and nothing goes wrong.
+    /// Delivers these messages to the workers, without faults, until no message is left.
     pub async fn work(&self, workers: &[&str], messages: Vec<String>) {
         let how = Delivery { batch: 1, ..Delivery::default() };
         deliver_with_crashes(&self.env, workers, messages, how, Rng::with_seed(1)).await;
     }
 
-    /// The item's card, of all rows.
+    /// Returns the card of the item with this number, from all rows.
     pub fn card_of(rows: &BTreeMap<(String, String), Value>, number: usize) -> u64 {
         let id = json!(external_id(number));
         rows.values().find(|row| row["external_id"] == id && row["state"] == "ISSUED").unwrap()["card_id"]

@@ -1,5 +1,7 @@
-//! Input that means harm, for every endpoint and every worker: refused in the contract's own words, and nothing is
-//! changed or queued. What parsers make of bytes that nobody thought of is for the fuzz targets (`tests/fuzz`).
+//! Sends malicious input to every endpoint and every worker.
+//!
+//! It must be refused with the contract's errors, and must not change or queue anything. Parsing arbitrary bytes is the
+//! fuzz targets' task (`tests/fuzz`).
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod memory;
@@ -21,14 +23,14 @@ use tests::requests::{Endpoint, Request};
 use tests::seed;
 use tests::test_env::{TestEnv, drain};
 
-/// A request that the endpoint takes, as the API's document shows it. Cards and orders that it names are those of
-/// [`put_examples`]; bulks and operations are not there.
+/// Returns a valid request: the example of the API's document. [`put_examples`] creates the cards and orders that it
+/// names. Its bulks and operations do not exist.
 fn good(endpoint: Endpoint) -> Request {
     let request = Request::of(endpoint);
     if let Some(body) = endpoint.examples().pop() { request.body(body) } else { request }
 }
 
-/// The event of a good request, with this parameter in its path if it has one.
+/// Returns the event of a valid request, with this parameter in its path if the path has one.
 fn event_at(endpoint: Endpoint, parameter: &str) -> Value {
     let request = good(endpoint);
     if endpoint.parameter().is_some() { request.at(parameter).event() } else { request.event() }
@@ -54,14 +56,14 @@ async fn put_examples(env: &TestEnv) {
     }
 }
 
-/// A place where everything is that good requests name, but for the bulk and the operation.
-struct Target {
+/// All endpoints, with the cards and orders that valid requests name.
+struct Fixture {
     env: TestEnv,
     functions: BTreeMap<&'static str, Function>,
     before: BTreeMap<(String, String), Value>,
 }
 
-impl Target {
+impl Fixture {
     async fn new() -> Self {
         let env = TestEnv::new().await;
         let mut functions = BTreeMap::new();
@@ -71,25 +73,25 @@ impl Target {
         }
         put_examples(&env).await;
         let before = env.rows().await;
-        assert_eq!(before.len(), 4, "two cards and two orders");
+        assert_eq!(before.len(), 4, "the examples must name two cards and two orders");
         Self { env, functions, before }
     }
 
-    /// What the endpoint answers: status, body, headers.
-    async fn answer(&self, endpoint: Endpoint, event: Value) -> (u64, String, Value) {
+    /// Invokes the endpoint and returns the status, the body and the headers of its response.
+    async fn response(&self, endpoint: Endpoint, event: Value) -> (u64, String, Value) {
         match self.functions[endpoint.function].invoke(event.clone()).await {
-            Invocation::Responded(answer) => {
-                let body = answer["body"].as_str().unwrap_or_default().to_owned();
-                (answer["statusCode"].as_u64().unwrap(), body, answer["headers"].clone())
+            Invocation::Responded(response) => {
+                let body = response["body"].as_str().unwrap_or_default().to_owned();
+                (response["statusCode"].as_u64().unwrap(), body, response["headers"].clone())
             }
             other => panic!("{}: {other:?} to {event}", endpoint.function),
         }
     }
 
-    /// Sends it, and expects one of these statuses, an error in the contract's form, and that the request is not quoted.
+    /// Checks that the endpoint refuses the event with one of these statuses and an error in the contract's format.
     async fn refused(&self, endpoint: Endpoint, event: Value, statuses: &[u64]) {
-        let (status, body, headers) = self.answer(endpoint, event.clone()).await;
-        let what = || format!("{} answered {status} {body} to {event}", endpoint.function);
+        let (status, body, headers) = self.response(endpoint, event.clone()).await;
+        let what = || format!("{} responded {status} {body} to {event}", endpoint.function);
         assert!(statuses.contains(&status), "{}", what());
         let content_type = headers["content-type"].as_str().unwrap();
         if endpoint.function == "cancel-orders" {
@@ -101,8 +103,8 @@ impl Target {
         }
     }
 
-    /// Nothing was changed, queued or published by all that.
-    async fn is_untouched(&self) {
+    /// Checks that nothing was changed, queued, published or dead-lettered.
+    async fn assert_untouched(&self) {
         assert_eq!(self.env.rows().await, self.before);
         assert_eq!(self.env.take_messages().await, Vec::<String>::new());
         assert!(self.env.events().await.is_empty());

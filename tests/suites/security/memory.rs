@@ -1,8 +1,8 @@
-//! Bodies and messages of the largest size that take the most memory, to every function of the template: what it holds
-//! stays below half of what it has.
+//! Checks that each function of the template uses less than half of its memory.
 //!
-//! Measured is all of the process, as Linux counts it: the event that came, its reading by the runtime, ours, the answer.
-//! It is the build with debug assertions, and all functions in one binary, so a function alone holds less.
+//! It gets bodies and messages of the largest size, in the shapes that take the most memory. The measured memory is the
+//! whole process's, as Linux counts it: the event, its parsing by the runtime and by our code, and the response. The
+//! build has debug assertions and all functions in one binary, so a deployed function uses less.
 
 use std::time::Instant;
 
@@ -20,36 +20,36 @@ use tokio::task::JoinSet;
 use super::messages::well_formed;
 use super::shapes::{json, xml};
 
-/// The largest event of Lambda's, in bytes: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
+/// Maximum size of a Lambda event, in bytes: <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>.
 const EVENT: usize = 6 * 1024 * 1024;
-/// What of it an event has beside its body.
+/// Bytes of an event that are reserved for everything except its body.
 const AROUND: usize = 16 * 1024;
-/// The largest message of SQS's, in bytes, as the template's queues have it.
+/// Maximum size of an SQS message, in bytes, which is also the limit of the template's queues.
 const MESSAGE: usize = 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 
-/// The memory that the template gives a function, in bytes.
+/// Returns the memory that the template assigns to a function, in bytes.
 fn memory_size(template: &Template, function: &template::FunctionResource) -> u64 {
     let of_all = &template.section("Globals")["Function"]["MemorySize"];
     function.properties.get("MemorySize").unwrap_or(of_all).as_u64().unwrap() * MIB
 }
 
-/// The function's only event: of the API, or of a queue.
+/// Returns the type and the properties of the function's only event source: the API or a queue.
 fn source(function: &template::FunctionResource) -> (&str, &Value) {
     let events: Vec<_> = function.properties["Events"].as_object().unwrap().values().collect();
     let [event] = events[..] else { panic!("{} has {} events", function.name, events.len()) };
     (event["Type"].as_str().unwrap(), &event["Properties"])
 }
 
-/// A request to this endpoint with this body.
+/// Returns a request to this endpoint with this body.
 fn request(endpoint: Endpoint, content_type: &str, body: &[u8]) -> Value {
     let mut event = Request::of(endpoint).header("content-type", content_type).event();
-    // In Base64 any body of a request's size fits into an event, and has to be decoded besides.
+    // In Base64, any body of the maximum size fits into an event, and decoding it takes additional memory.
     (event["body"], event["isBase64Encoded"]) = (STANDARD.encode(body).into(), true.into());
     event
 }
 
-/// A function of the template, and the event of which it has held most.
+/// A function of the template, and the event for which it used the most memory.
 struct Measured {
     function: Function,
     half: u64,
@@ -57,21 +57,21 @@ struct Measured {
 }
 
 impl Measured {
-    /// Hands it this event, which it must answer; what it answers.
+    /// Invokes the function with this event and returns its response. Panics if there is no response.
     async fn invoke(&mut self, name: &str, event: Value) -> Value {
         let started = Instant::now();
         self.function.forget_peak().await;
         let invocation = self.function.invoke(event).await;
-        let Invocation::Responded(answer) = invocation else { panic!("{name}: {invocation:?}") };
+        let Invocation::Responded(response) = invocation else { panic!("{name}: {invocation:?}") };
         let peak = self.function.memory().await.peak;
-        let said = format!("{name}: {} MiB, {:?}, {}", peak / MIB, started.elapsed(), answer["statusCode"]);
-        println!("{said}");
-        self.worst = std::mem::take(&mut self.worst).max((peak, said));
-        answer
+        let line = format!("{name}: {} MiB, {:?}, {}", peak / MIB, started.elapsed(), response["statusCode"]);
+        println!("{line}");
+        self.worst = std::mem::take(&mut self.worst).max((peak, line));
+        response
     }
 
-    /// Sends bodies of all shapes that the API's document has for the endpoint, each of the largest size that it takes; and
-    /// the largest that makes an event.
+    /// Sends bodies in all shapes of the endpoint's content types, each of the endpoint's maximum size. Also sends the
+    /// largest body that fits into an event.
     async fn requests(&mut self, endpoint: Endpoint) {
         let name = endpoint.function;
         let spaces = |size| request(endpoint, "application/json", &vec![b' '; size]);
@@ -80,20 +80,20 @@ impl Measured {
             return;
         }
         let largest = endpoint.max_body_bytes();
-        let answer = self.invoke(&format!("{name}, {largest} spaces"), spaces(largest)).await;
-        assert_eq!(answer["statusCode"], 400, "{name} takes no body of {largest} bytes");
+        let response = self.invoke(&format!("{name}, {largest} spaces"), spaces(largest)).await;
+        assert_eq!(response["statusCode"], 400, "{name} must accept a body of {largest} bytes, and find it invalid");
         let content = &endpoint.operation.node["requestBody"]["content"];
         let mut shapes = if content["application/json"].is_null() { Vec::new() } else { json() };
         shapes.extend(if content["application/xml"].is_null() { Vec::new() } else { xml() });
         for shape in shapes {
             let body = shape.bytes(largest);
             let what = format!("{name}, {} bytes, {}", body.len(), shape.name);
-            let answer = self.invoke(&what, request(endpoint, shape.content_type, &body)).await;
-            assert!(answer["statusCode"].as_u64().unwrap() < 500, "{what}: {answer}");
+            let response = self.invoke(&what, request(endpoint, shape.content_type, &body)).await;
+            assert!(response["statusCode"].as_u64().unwrap() < 500, "{what}: {response}");
         }
     }
 
-    /// Sends messages of the worker's form, each of SQS's largest size, as many as make a batch or an event.
+    /// Sends messages to the worker, each of SQS's maximum size, in the largest batch that fits into an event.
     async fn messages(&mut self, name: &str, queue: &Value) {
         for shape in json().iter().filter(|shape| shape.name.starts_with("body")) {
             let mut message = well_formed(name);
@@ -108,8 +108,8 @@ impl Measured {
     }
 }
 
-/// What each function comes to is printed: `--no-capture` shows it.
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux says what a process has held")]
+/// Run with `--no-capture` to see the memory of each function and event.
+#[cfg_attr(not(target_os = "linux"), ignore = "only Linux reports the peak memory of a process")]
 #[tokio::test(flavor = "multi_thread")]
 async fn no_body_and_no_message_takes_half_of_the_memory() {
     let (template, env, webhook) = (Template::read(), TestEnv::new().await, Webhook::new().await);
@@ -125,12 +125,12 @@ async fn no_body_and_no_message_takes_half_of_the_memory() {
             match source(&of_template) {
                 ("HttpApi", _) => measured.requests(Endpoint::of(name)).await,
                 ("SQS", queue) => measured.messages(name, queue).await,
-                other => panic!("{name}: what is {other:?}?"),
+                other => panic!("{name} has an event source that this test does not know: {other:?}"),
             }
             measured
         });
     }
     let beyond: Vec<_> = measuring.join_all().await.into_iter().filter(|of| of.worst.0 >= of.half).collect();
     let beyond: Vec<_> = beyond.iter().map(|of| &of.worst.1).collect();
-    assert!(beyond.is_empty(), "{beyond:#?}");
+    assert!(beyond.is_empty(), "these functions use half of their memory or more: {beyond:#?}");
 }

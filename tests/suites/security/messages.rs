@@ -1,5 +1,5 @@
-//! Messages that nobody should have sent, to every worker: each ends as a dead letter with a reason that does not
-//! quote it, and the others of its batch are none the worse.
+//! Malformed messages to every worker. Each is dead-lettered with a reason that does not quote it, and does not affect
+//! the others of its batch.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use tests::function::{Function, Invocation};
 use tests::payloads::{batch, failed};
 use tokio::task::JoinSet;
 
-use super::Target;
+use super::Fixture;
 
 const CANARY: &str = "canary-4711";
 
-/// The message to this worker that the API's document shows: of an organisation that has nothing.
+/// Returns the example message to this worker from the API's document. Its organization has no rows.
 pub(super) fn well_formed(worker: &str) -> Value {
     if worker == "webhook-worker" {
-        // It is handed the bus's events.
+        // The webhook worker receives the bus's events.
         return serde_json::from_str(&tests::webhook::event(1)).unwrap();
     }
     let mut message = example(worker.strip_suffix("-worker").unwrap());
@@ -26,13 +26,13 @@ pub(super) fn well_formed(worker: &str) -> Value {
     message
 }
 
-/// The organisation of a message.
+/// Returns the organization of a message.
 fn org(message: &Value) -> &str {
     message["org_id"].as_str().unwrap()
 }
 
-/// The message with this member changed in every way that a member can be wrong.
-fn spoilt(good: &Value) -> Vec<String> {
+/// Returns variants of the message: with each member missing or of a wrong value, and with malformed JSON.
+fn malformed(good: &Value) -> Vec<String> {
     let wrong = [
         json!(null),
         json!(true),
@@ -58,7 +58,7 @@ fn spoilt(good: &Value) -> Vec<String> {
             bodies.push(changed.to_string());
         }
     }
-    // Correlation IDs and versions of some of these are right; what is about nothing is no harm either.
+    // Some of these variants are valid, such as another correlation ID. They are about nothing that exists.
     let text = good.to_string();
     let twice = text.replacen('{', &format!("{{\"org_id\":\"{}\",", org(good)), 1);
     let cut = text[..text.len() - 1].to_owned();
@@ -70,47 +70,51 @@ fn spoilt(good: &Value) -> Vec<String> {
         "[".repeat(100_000),
         "\u{feff}".to_owned() + &text,
     ]);
-    // SQS has no empty messages.
+    // SQS accepts no empty messages, so there is no empty variant.
     bodies.extend([" ", "null", "{}", CANARY].map(ToOwned::to_owned));
     bodies
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spoilt_message_ends_with_its_reason_and_quotes_nothing() {
-    let mut ended: JoinSet<_> = queues().into_iter().map(|queue| is_refused(format!("{queue}-worker"))).collect();
-    assert!(!ended.is_empty());
-    while let Some(one) = ended.join_next().await {
+async fn a_malformed_message_is_dead_lettered_without_quoting_it() {
+    let mut workers: JoinSet<_> = queues().into_iter().map(|queue| is_refused(format!("{queue}-worker"))).collect();
+    assert!(!workers.is_empty());
+    while let Some(one) = workers.join_next().await {
         one.unwrap();
     }
 }
 
 async fn is_refused(worker: String) {
-    let target = Target::new().await;
-    let function = Function::new(&worker, target.env.environment()).await;
+    let fixture = Fixture::new().await;
+    let function = Function::new(&worker, fixture.env.environment()).await;
     let good = well_formed(&worker);
-    let bodies = spoilt(&good);
-    let (mut told, mut buried) = (BTreeSet::new(), 0);
+    let bodies = malformed(&good);
+    let (mut reasons, mut dead_lettered) = (BTreeSet::new(), 0);
     for bodies in bodies.chunks(10) {
         let records: Vec<_> = bodies.iter().map(|body| (body.clone(), 1)).collect();
         let invocation = function.invoke(batch(&records)).await;
-        let Invocation::Responded(answer) = invocation else { panic!("{invocation:?} to {bodies:?}") };
-        // None is to come back: what cannot be read now never can.
-        assert_eq!(failed(&answer), BTreeSet::new(), "{bodies:?}");
-        let letters = target.env.sqs.receive_message().queue_url(&target.env.dlq_url).max_number_of_messages(10);
+        let Invocation::Responded(response) = invocation else { panic!("{invocation:?} to {bodies:?}") };
+        // No message may be retried, because a later delivery could not parse it either.
+        assert_eq!(failed(&response), BTreeSet::new(), "{bodies:?}");
+        let letters = fixture.env.sqs.receive_message().queue_url(&fixture.env.dlq_url).max_number_of_messages(10);
         let letters = letters.message_attribute_names("All").visibility_timeout(600).send().await.unwrap();
         for letter in letters.messages.unwrap_or_default() {
             let reason = letter.message_attributes.unwrap()["reason"].string_value.clone().unwrap();
             assert!(!reason.contains(CANARY) && !reason.contains(org(&good)), "{reason}");
             assert!(bodies.contains(&letter.body.unwrap()));
-            told.insert(reason.split(" at line").next().unwrap().to_owned());
-            buried += 1;
+            reasons.insert(reason.split(" at line").next().unwrap().to_owned());
+            dead_lettered += 1;
         }
     }
-    // Only what is of the right form all the same, such as another correlation ID or version of an order, is done.
-    assert!(buried * 10 > bodies.len() * 8, "{worker}: {buried} of {}: {told:?}", bodies.len());
+    // The few variants that are valid, such as another correlation ID or version of an order, are processed.
+    assert!(
+        dead_lettered * 10 > bodies.len() * 8,
+        "{worker} dead-lettered only {dead_lettered} of {}: {reasons:?}",
+        bodies.len()
+    );
     assert!(!function.log().contains("panicked"), "{}", function.log());
-    let rows = target.env.rows().await;
-    let new: Vec<_> = rows.iter().filter(|(key, _)| !target.before.contains_key(*key)).collect();
+    let rows = fixture.env.rows().await;
+    let new: Vec<_> = rows.iter().filter(|(key, _)| !fixture.before.contains_key(*key)).collect();
     assert!(new.iter().all(|((pk, _), _)| pk.starts_with(&format!("{}#ORDER#", org(&good)))), "{new:?}");
-    assert!(target.before.iter().all(|(key, row)| rows[key] == *row));
+    assert!(fixture.before.iter().all(|(key, row)| rows[key] == *row));
 }

@@ -1,6 +1,8 @@
-//! Rule 8: what is secret gets nowhere. Tokens and PINs are in their requests alone; accounts and customers are in the
-//! bind's message, in rows, and in the events that the contract has them in. Canaries are looked for everywhere,
-//! whatever went well, was refused, or failed, and however much is logged.
+//! Checks rule 8: secrets are not leaked.
+//!
+//! Tokens and PINs may appear only in requests. Accounts and customers may also appear in the bind's message, in rows,
+//! and in the events for which the contract requires them. The tests search everything for canaries, after requests
+//! that succeeded, were refused or failed, with the most verbose log level.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,21 +22,21 @@ use super::{event_at, good, put_examples};
 
 const TOKEN: &str = "canary-token-eyJhbGciOi";
 const PIN: &str = "canary-pin-4711";
-/// In every claim that nobody reads: often an account, a customer or an address.
+/// The value of every unused claim. In practice these often hold an account, a customer or an address.
 const CLAIM: &str = "canary-claim-0815";
 
-/// Functions that log all they can, and AWS, which can be made to fail.
-struct Scene {
+/// Functions at the most verbose log level, in an environment whose AWS calls can be made to fail.
+struct CanaryEnv {
     env: TestEnv,
     proxy: String,
     fails: Arc<Mutex<bool>>,
-    /// What functions logged.
+    /// The functions' logs.
     logs: String,
-    /// What clients were answered, but for the answers that the contract has accounts in.
-    answers: String,
+    /// The responses, except those in which the contract has accounts.
+    responses: String,
 }
 
-impl Scene {
+impl CanaryEnv {
     async fn new() -> Self {
         let env = TestEnv::new().await;
         put_examples(&env).await;
@@ -48,33 +50,33 @@ impl Scene {
                 },
             )
             .await;
-        Self { env, proxy, fails, logs: String::new(), answers: String::new() }
+        Self { env, proxy, fails, logs: String::new(), responses: String::new() }
     }
 
     async fn function(&self, name: &str) -> Function {
         Function::new(name, self.env.environment_behind(&self.proxy)).await.logging("TRACE")
     }
 
-    /// Sends the endpoint these requests, bearing the token.
-    async fn ask(&mut self, endpoint: Endpoint, events: impl IntoIterator<Item = Value>) {
+    /// Sends these requests to the endpoint, with the token.
+    async fn send(&mut self, endpoint: Endpoint, events: impl IntoIterator<Item = Value>) {
         let function = self.function(endpoint.function).await;
         for mut event in events {
             if let Some(claims) = event["requestContext"].get_mut("authorizer") {
-                let of_nobody =
+                let unused =
                     ["sub", "email", "jti", "client_id", "username"].map(|name| (name.to_owned(), json!(CLAIM)));
-                claims["jwt"]["claims"].as_object_mut().unwrap().extend(of_nobody);
+                claims["jwt"]["claims"].as_object_mut().unwrap().extend(unused);
                 event["headers"]["authorization"] = json!(format!("Bearer {TOKEN}"));
             }
-            let Invocation::Responded(answer) = function.invoke(event).await else { panic!("{}", endpoint.function) };
+            let Invocation::Responded(response) = function.invoke(event).await else { panic!("{}", endpoint.function) };
             if endpoint.function != "get-card" {
-                self.answers += &answer.to_string();
+                self.responses += &response.to_string();
             }
         }
         self.logs += &function.log();
     }
 
-    /// Hands these messages to a worker, for the last time.
-    async fn work(&mut self, worker: &str, messages: &[String]) {
+    /// Invokes a worker with each of these messages, as its last delivery.
+    async fn deliver(&mut self, worker: &str, messages: &[String]) {
         let function = self.function(worker).await;
         for message in messages {
             function.invoke(batch(&[(message.clone(), 5)])).await;
@@ -83,7 +85,7 @@ impl Scene {
     }
 }
 
-/// Requests of an endpoint that it takes, and some that it does not.
+/// Returns valid and invalid requests to an endpoint.
 fn requests(endpoint: Endpoint, bulk: &str) -> Vec<Value> {
     let is_of_bulk = endpoint.parameter().is_some_and(|parameter| parameter["name"] == "bulkID");
     let good = if is_of_bulk { event_at(endpoint, bulk) } else { good(endpoint).event() };
@@ -109,19 +111,19 @@ fn requests(endpoint: Endpoint, bulk: &str) -> Vec<Value> {
     for (name, value) in
         [("x-account-id", json!(format!("{ACCOUNT}x"))), ("x-customer-id", json!(format!("{CUSTOMER}x")))]
     {
-        let mut odd = good.clone();
-        odd["headers"][name] = value;
-        events.push(odd);
+        let mut invalid = good.clone();
+        invalid["headers"][name] = value;
+        events.push(invalid);
     }
     events.extend([r#"{"reissued_card_id": "x"}"#, "{", "[]"].map(|body| {
-        let mut odd = good.clone();
-        odd["body"] = json!(body);
-        odd
+        let mut invalid = good.clone();
+        invalid["body"] = json!(body);
+        invalid
     }));
     events
 }
 
-/// The same request, whose token the function has to check itself.
+/// Returns the same request without the gateway's claims, so that the function has to check the token itself.
 fn without_a_gateway(event: &Value, endpoint: Endpoint) -> Value {
     let mut claims = tests::token::claims(ORG, ACCOUNT);
     for name in ["sub", "email", "jti", "client_id", "username"] {
@@ -135,60 +137,63 @@ fn without_a_gateway(event: &Value, endpoint: Endpoint) -> Value {
 }
 
 #[tokio::test]
-async fn nothing_secret_gets_anywhere() {
-    let mut scene = Scene::new().await;
+async fn no_secret_is_leaked() {
+    let mut fixture = CanaryEnv::new().await;
     let create = Endpoint::of("create-bulk");
-    scene.ask(create, [good(create).event()]).await;
-    let created = scene.env.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
+    fixture.send(create, [good(create).event()]).await;
+    let created = fixture.env.rows().await.into_keys().find(|(_, sk)| sk == "BULK").unwrap();
     let bulk = created.0.rsplit('#').next().unwrap().to_owned();
     for endpoint in Endpoint::all() {
-        scene.ask(endpoint, requests(endpoint, &bulk)).await;
+        fixture.send(endpoint, requests(endpoint, &bulk)).await;
     }
-    let messages = scene.env.take_messages().await;
+    let messages = fixture.env.take_messages().await;
     let mut by_queue = BTreeMap::<_, Vec<String>>::new();
     for body in &messages {
         by_queue.entry(queue_of(body)).or_default().push(body.clone());
     }
     assert!(["bind-card", "start-bulk", "cancel-bulk"].iter().all(|queue| by_queue.contains_key(*queue)));
     let bind = by_queue["bind-card"][0].clone();
-    let spoilt = [bind.replace(r#""version":1"#, r#""version":9"#), bind.replace("card_id", "x"), bind[1..].to_owned()];
-    by_queue.get_mut("bind-card").unwrap().extend(spoilt);
+    let malformed =
+        [bind.replace(r#""version":1"#, r#""version":9"#), bind.replace("card_id", "x"), bind[1..].to_owned()];
+    by_queue.get_mut("bind-card").unwrap().extend(malformed);
     for fails in [true, false] {
-        *scene.fails.lock().unwrap() = fails;
+        *fixture.fails.lock().unwrap() = fails;
         for (queue, bodies) in &by_queue {
-            scene.work(&format!("{queue}-worker"), bodies).await;
+            fixture.deliver(&format!("{queue}-worker"), bodies).await;
         }
         if fails {
             for endpoint in Endpoint::all() {
-                scene.ask(endpoint, requests(endpoint, &bulk)).await;
+                fixture.send(endpoint, requests(endpoint, &bulk)).await;
             }
         }
     }
-    looked_through(&scene, &messages).await;
+    assert_no_leak(&fixture, &messages).await;
 }
 
-/// Looks for the canaries.
-async fn looked_through(scene: &Scene, messages: &[String]) {
+/// Searches logs, responses, dead letters, messages, rows and events for the canaries.
+async fn assert_no_leak(fixture: &CanaryEnv, messages: &[String]) {
     let (account, customer) = (ACCOUNT.to_string(), CUSTOMER.to_string());
-    let letters = scene.env.sqs.receive_message().queue_url(&scene.env.dlq_url).max_number_of_messages(10);
+    let letters = fixture.env.sqs.receive_message().queue_url(&fixture.env.dlq_url).max_number_of_messages(10);
     let letters = letters.message_attribute_names("All").send().await.unwrap().messages.unwrap();
     assert!(!letters.is_empty());
     let reasons = format!("{:?}", letters.iter().map(|letter| &letter.message_attributes).collect::<Vec<_>>());
     let of_binds = |text: &&String| text.contains(r#""bind":"#);
     let other_messages: Vec<_> = messages.iter().filter(|text| !of_binds(text)).cloned().collect();
-    let rows = scene.env.rows().await;
+    let rows = fixture.env.rows().await;
     let (operations, other_rows): (Vec<_>, Vec<_>) =
         rows.iter().filter(|((pk, _), _)| !pk.contains("#CARD#")).partition(|((_, sk), _)| sk == "OP");
-    let events: Vec<Value> = scene.env.events().await.into_values().collect();
+    let events: Vec<Value> = fixture.env.events().await.into_values().collect();
     let other_events: Vec<_> =
         events.iter().filter(|event| event["event_type"] != "bind_card" && event["event_type"] != "update").collect();
-    assert!(events.len() > other_events.len(), "no bind was published");
+    assert!(events.len() > other_events.len(), "the test must publish an event of a bind");
     assert!(
-        scene.logs.lines().count() > 100 && scene.logs.contains("request failed") && scene.logs.contains("DEAD_LETTER")
+        fixture.logs.lines().count() > 100
+            && fixture.logs.contains("request failed")
+            && fixture.logs.contains("DEAD_LETTER")
     );
     for (place, text, secrets) in [
-        ("the logs", scene.logs.clone(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
-        ("an answer", scene.answers.clone(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
+        ("the logs", fixture.logs.clone(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
+        ("a response", fixture.responses.clone(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("a dead letter's reason", reasons, &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("a message", other_messages.concat(), &[TOKEN, PIN, CLAIM, &account, &customer][..]),
         ("an operation", format!("{operations:?}"), &[TOKEN, PIN, CLAIM, &customer][..]),
@@ -206,41 +211,41 @@ async fn looked_through(scene: &Scene, messages: &[String]) {
     }
 }
 
-/// Where no authorizer stands in front and no keys are known, nobody gets in, whatever they bear.
+/// Without an authorizer in front and without known keys, the functions accept no token.
 #[tokio::test]
-async fn without_keys_nobody_gets_in() {
-    let scene = Scene::new().await;
+async fn without_keys_no_token_is_accepted() {
+    let fixture = CanaryEnv::new().await;
     for endpoint in Endpoint::all() {
         let mut event = good(endpoint).event();
         event["requestContext"].as_object_mut().unwrap().remove("authorizer");
         let token = tests::token::sign(&tests::token::claims(ORG, ACCOUNT));
         event["headers"]["authorization"] = json!(format!("Bearer {token}"));
-        // Nobody is said to issue tokens; and nobody is there who is said to. Who must check them does not start without.
+        // Without an issuer, or with one that is unreachable. A function that checks tokens does not start without one.
         for (issuer, status) in [("", 401), ("http://127.0.0.1:1", 503)] {
-            let mut environment = scene.env.environment();
+            let mut environment = fixture.env.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             if issuer.is_empty() && endpoint.function == CHECKS_TOKENS {
                 continue;
             }
-            let answer = Function::new(endpoint.function, environment).await.invoke(event.clone()).await;
-            let Invocation::Responded(answer) = answer else { panic!("{answer:?}") };
-            assert_eq!(answer["statusCode"], status, "{}: {issuer}", endpoint.function);
+            let invocation = Function::new(endpoint.function, environment).await.invoke(event.clone()).await;
+            let Invocation::Responded(response) = invocation else { panic!("{invocation:?}") };
+            assert_eq!(response["statusCode"], status, "{}: {issuer}", endpoint.function);
         }
     }
 }
 
-/// Whoever is on the way could put keys of his own into the place of the issuer's.
+/// Without TLS, an attacker on the network path could replace the issuer's keys.
 #[tokio::test]
 async fn an_issuer_without_tls_is_refused_at_the_start() {
-    let scene = Scene::new().await;
+    let fixture = CanaryEnv::new().await;
     for endpoint in Endpoint::all() {
         for issuer in ["http://issuer.test", "http://127.0.0.1.issuer.test/", "http://169.254.169.254"] {
-            let mut environment = scene.env.environment();
+            let mut environment = fixture.env.environment();
             environment.push(("AUTH_ISSUER".to_owned(), issuer.to_owned()));
             let function = Function::new(endpoint.function, environment).await;
             assert_eq!(function.invoke(good(endpoint).event()).await, Invocation::Crashed, "{}", endpoint.function);
-            let said = format!("environment variable AUTH_ISSUER: {issuer:?} is neither an https URL");
-            assert!(function.log().contains(&said), "{}: {}", endpoint.function, function.log());
+            let message = format!("environment variable AUTH_ISSUER: {issuer:?} is neither an https URL");
+            assert!(function.log().contains(&message), "{}: {}", endpoint.function, function.log());
         }
     }
 }

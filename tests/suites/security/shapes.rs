@@ -1,19 +1,19 @@
-//! Bodies that are much for who reads them: of any size, of the smallest pieces, of all kinds of pieces.
+//! Bodies that are costly to parse, of any size: many small values, and values of many kinds.
 
 use std::iter;
 
-/// A body that is as large as asked, or a little smaller.
+/// A kind of body, which can be built in any size.
 pub struct Shape {
-    /// What it is, in a word or two.
+    /// A short description for messages.
     pub name: String,
-    /// What it is said to be.
+    /// The `Content-Type` to send.
     pub content_type: &'static str,
     build: Box<dyn Fn(usize) -> String + Send + Sync>,
     is_utf_16: bool,
 }
 
 impl Shape {
-    /// The body, of at most so many bytes.
+    /// Builds the body, of at most `size` bytes and not much less.
     pub fn bytes(&self, size: usize) -> Vec<u8> {
         if self.is_utf_16 {
             let text = (self.build)(size / 2 - 1);
@@ -25,10 +25,10 @@ impl Shape {
     }
 }
 
-/// What stands before the many pieces, and after them.
+/// The texts before and after the repeated pieces.
 type Around = (&'static str, &'static str);
 
-/// As many pieces as fit, with commas between them where it is JSON.
+/// Builds a text of as many pieces as fit into `size` bytes, with `between` between them.
 fn filled((before, after): Around, between: &str, size: usize, piece: impl Fn(usize) -> String) -> String {
     let mut text = before.to_owned();
     for number in 0.. {
@@ -44,7 +44,7 @@ fn filled((before, after): Around, between: &str, size: usize, piece: impl Fn(us
     text + after
 }
 
-/// Numbers a piece in few characters, each number in its own.
+/// Returns a short name for a number, different for each number.
 fn short(number: usize) -> String {
     const DIGITS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     let mut left = number;
@@ -63,24 +63,24 @@ fn short(number: usize) -> String {
     text
 }
 
-/// Where many values stand: in an array, in what nobody knows, in the list that is read.
+/// Places for many values: the body itself, an unknown member, and a list that the endpoint reads.
 const LISTS: [(&str, Around); 3] = [
     ("body", ("[", "]")),
     ("unknown member", (r#"{"program_id":1,"external_ids":["a"],"cancel_type":"PARTIAL","x":["#, "]}")),
     ("external_ids", (r#"{"program_id":1,"cancel_type":"PARTIAL","external_ids":["#, "]}")),
 ];
 
-/// A piece, by its number.
+/// A function that returns the piece of a number.
 type Piece = fn(usize) -> String;
 
-/// Values of JSON.
+/// JSON values to repeat.
 const PIECES: [(&str, Piece); 3] = [
     ("objects of one member", |_| r#"{"":0}"#.to_owned()),
-    ("lists of one", |_| "[0]".to_owned()),
-    ("objects in each other", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
+    ("lists of one value", |_| "[0]".to_owned()),
+    ("nested objects", |_| format!("{}0{}", r#"{"":"#.repeat(90), "}".repeat(90))),
 ];
 
-/// Bodies in JSON.
+/// Returns all shapes of JSON bodies.
 pub fn json() -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut add = |name: String, build: Box<dyn Fn(usize) -> String + Send + Sync>| {
@@ -106,17 +106,20 @@ pub fn json() -> Vec<Shape> {
         ("one name of escapes", (r#"{""#, r#"":{"a":0,"a":0}}"#), r"\u0001"),
         ("one text", (r#"{"program_id":1,"external_ids":[""#, r#""]}"#), "n"),
         ("a PIN of escapes", (r#"[{"OrderID":1,"CreatorID":1,"PIN":""#, r#""}]"#), r"\u0031"),
-        ("bottomless lists", ("", ""), "["),
+        ("unclosed lists", ("", ""), "["),
     ] {
         add(name.to_owned(), Box::new(move |size| filled(around, "", size, |_| piece.to_owned())));
     }
     shapes
 }
 
-const ROOT: &str = r#"<ArrayOfCancellationCreation xmlns="http://schemas.datacontract.org/2004/07/" xmlns:i="http://www.w3.org/2001/XMLSchema-instance">"#;
+const ROOT: &str = concat!(
+    r#"<ArrayOfCancellationCreation xmlns="http://schemas.datacontract.org/2004/07/" "#,
+    r#"xmlns:i="http://www.w3.org/2001/XMLSchema-instance">"#
+);
 const END: &str = "</ArrayOfCancellationCreation>";
 
-/// Bodies in XML, in UTF-8 and UTF-16.
+/// Returns all shapes of XML bodies, in UTF-8 and in UTF-16.
 pub fn xml() -> Vec<Shape> {
     let mut shapes = Vec::new();
     let mut add = |name: &str, within: Around, piece: fn(usize) -> String| {
@@ -134,7 +137,7 @@ pub fn xml() -> Vec<Shape> {
     let pin = ("<CancellationCreation><PIN>", "</PIN></CancellationCreation>");
     add("empty elements", ("", ""), |_| "<a/>".to_owned());
     add("elements of an entry", entry, |_| "<a/>".to_owned());
-    add("elements in each other", ("", ""), |_| format!("{}{}", "<a>".repeat(30), "</a>".repeat(30)));
+    add("nested elements", ("", ""), |_| format!("{}{}", "<a>".repeat(30), "</a>".repeat(30)));
     add("entries", ("", ""), |_| "<CancellationCreation/>".to_owned());
     add("null entries", ("", ""), |_| "<CancellationCreation i:nil=\"1\"/>".to_owned());
     add("attributes", ("", ""), |_| {

@@ -1,4 +1,4 @@
-//! Tokens where no gateway has checked them: every endpoint refuses alike.
+//! Tokens that no gateway has checked. All endpoints must treat them alike.
 
 use serde_json::{Value, json};
 use tests::function::{Function, Invocation};
@@ -6,10 +6,10 @@ use tests::payloads::{ACCOUNT, ORG};
 use tests::requests::Endpoint;
 use tests::token;
 
-use super::{Target, good};
+use super::{Fixture, good};
 
-/// Tokens of all kinds of badness, and the status that each is answered with.
-fn forged() -> Vec<(&'static str, String, u64)> {
+/// Returns invalid tokens of every kind, and the status of the response to each.
+fn invalid_tokens() -> Vec<(&'static str, String, u64)> {
     let good = token::claims(ORG, ACCOUNT);
     let now = good["iat"].as_i64().unwrap();
     let with = |name: &str, value: Value| {
@@ -29,21 +29,21 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("expiry as text", with("exp", json!("9999999999")), 401),
         ("expiry before 1970", with("exp", json!(-1)), 401),
         ("expiry in milliseconds", with("exp", json!((now + 60) * 1000)), 401),
-        ("expiry in no age", with("exp", json!(1e300)), 401),
+        ("expiry beyond any date", with("exp", json!(1e300)), 401),
         ("no expiry", with("exp", Value::Null), 401),
         ("issued in a minute", with("iat", json!(now + 60)), 401),
         ("issued as text", with("iat", json!("now")), 401),
         ("issued before 1970", with("iat", json!(-1.5)), 401),
         ("issued at null", with("iat", Value::Null), 401),
         ("not yet valid", with("nbf", json!(now + 60)), 401),
-        ("valid from a list on", with("nbf", json!([0])), 401),
+        ("a list as the time of validity", with("nbf", json!([0])), 401),
         ("another audience", with("aud", json!("bindery2")), 401),
         ("no audience", without("aud", json!({})), 401),
         ("another client and no audience", without("aud", json!({ "client_id": "bindery2" })), 401),
         ("a list of clients", without("aud", json!({ "client_id": ["bindery"] })), 401),
         ("the client instead of the audience", without("", json!({ "aud": "bindery2", "client_id": "bindery" })), 401),
         ("the client instead of null", without("", json!({ "aud": null, "client_id": "bindery" })), 401),
-        ("the client instead of nobody", without("", json!({ "aud": [], "client_id": "bindery" })), 401),
+        ("the client instead of an empty list", without("", json!({ "aud": [], "client_id": "bindery" })), 401),
         ("another issuer", with("iss", json!(format!("{}/", token::issuer()))), 401),
         ("a list of issuers", with("iss", json!([token::issuer()])), 401),
         ("no algorithm", token::sign_with_nothing(&good), 401),
@@ -51,12 +51,8 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("RS384", headed(json!({ "alg": "RS384", "kid": "local-1" })), 401),
         ("PS256", headed(json!({ "alg": "PS256", "kid": "local-1" })), 401),
         ("rs256", headed(json!({ "alg": "rs256", "kid": "local-1" })), 401),
-        (
-            "what must be understood",
-            headed(json!({ "alg": "RS256", "kid": "local-1", "crit": ["b64"], "b64": true })),
-            401,
-        ),
-        ("nothing that must be understood", headed(json!({ "alg": "RS256", "kid": "local-1", "crit": null })), 401),
+        ("a critical header", headed(json!({ "alg": "RS256", "kid": "local-1", "crit": ["b64"], "b64": true })), 401),
+        ("critical headers of null", headed(json!({ "alg": "RS256", "kid": "local-1", "crit": null })), 401),
         ("no key ID", headed(json!({ "alg": "RS256" })), 401),
         ("an unknown key", headed(json!({ "alg": "RS256", "kid": "local-2" })), 401),
         ("a path as a key", headed(json!({ "alg": "RS256", "kid": "../../local-1" })), 401),
@@ -73,7 +69,7 @@ fn forged() -> Vec<(&'static str, String, u64)> {
         ("no tenant", with("tenant_id", Value::Null), 403),
         ("a number as a tenant", with("tenant_id", json!(7)), 403),
         ("a list of tenants", with("tenant_id", json!([ORG])), 403),
-        ("a tenant with a key behind it", with("tenant_id", json!(format!("{ORG}#CARD#1"))), 403),
+        ("a tenant followed by a row's key", with("tenant_id", json!(format!("{ORG}#CARD#1"))), 403),
         ("a tenant with a space", with("tenant_id", json!(format!("{ORG} "))), 403),
         ("a tenant in another form", with("tenant_id", json!(ORG.replace('-', ""))), 403),
         ("no scope", with("scope", Value::Null), 403),
@@ -87,12 +83,12 @@ fn forged() -> Vec<(&'static str, String, u64)> {
     ]
 }
 
-/// The number as it is written.
+/// Parses a number without changing its spelling.
 fn written(number: &str) -> Value {
     number.parse().unwrap()
 }
 
-/// The claims without this one, and with these.
+/// Returns the claims without one of them, and with others added.
 fn changed(claims: &Value, without: &str, with: Value) -> Value {
     let mut claims = claims.as_object().unwrap().clone();
     claims.remove(without);
@@ -100,34 +96,33 @@ fn changed(claims: &Value, without: &str, with: Value) -> Value {
     claims.into()
 }
 
-/// Tokens that are as good, whatever may be odd about them.
-fn odd() -> Vec<(&'static str, String)> {
+/// Returns tokens that are valid, although unusual.
+fn unusual_tokens() -> Vec<(&'static str, String)> {
     let good = token::claims(ORG, ACCOUNT);
     let now = good["iat"].as_i64().unwrap();
     let signed = |without: &str, with: Value| token::sign(&changed(&good, without, with));
     vec![
         ("usual", signed("", json!({}))),
-        ("not said when", signed("iat", json!({}))),
+        ("no time of issue", signed("iat", json!({}))),
         (
             "times with fractions",
             signed(
                 "",
-                json!({ "exp": written(&format!("{}.5", now + 3600)), "nbf": written(&format!("{now}.0")), "iat": 0.0 }),
+                json!({
+                    "exp": written(&format!("{}.5", now + 3600)), "nbf": written(&format!("{now}.0")), "iat": 0.0
+                }),
             ),
         ),
         ("a time with an exponent", signed("", json!({ "exp": 2e11 }))),
         ("audiences", signed("", json!({ "aud": ["other", 5, "bindery"] }))),
         ("a client and no audience", signed("aud", json!({ "client_id": "bindery" }))),
-        ("another client besides", signed("", json!({ "client_id": "other" }))),
+        ("another client and the audience", signed("", json!({ "client_id": "other" }))),
         ("scopes in a list", signed("scope", json!({ "scp": token::SCOPES.split(' ').collect::<Vec<_>>() }))),
-        (
-            "an object that nobody reads",
-            signed("", json!({ "sub": { "a": [null] }, "jti": {}, "address": { "a": {} } })),
-        ),
-        ("lists that nobody reads", signed("", json!({ "sub": ["a"], "groups": [], "jti": [[]] }))),
-        ("truths that nobody reads", signed("", json!({ "sub": true, "email_verified": false }))),
-        ("numbers that nobody reads", signed("", json!({ "sub": 1.5, "auth_time": -1, "jti": 1e300 }))),
-        ("nulls that nobody reads", signed("", json!({ "sub": null, "nonce": null, "azp": null }))),
+        ("objects in unused claims", signed("", json!({ "sub": { "a": [null] }, "jti": {}, "address": { "a": {} } }))),
+        ("lists in unused claims", signed("", json!({ "sub": ["a"], "groups": [], "jti": [[]] }))),
+        ("booleans in unused claims", signed("", json!({ "sub": true, "email_verified": false }))),
+        ("numbers in unused claims", signed("", json!({ "sub": 1.5, "auth_time": -1, "jti": 1e300 }))),
+        ("nulls in unused claims", signed("", json!({ "sub": null, "nonce": null, "azp": null }))),
         (
             "a header with more",
             token::sign_with(&json!({ "alg": "RS256", "kid": "local-1", "typ": 5, "x5c": {} }), &good),
@@ -135,7 +130,7 @@ fn odd() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A good request that no gateway has looked at.
+/// Returns a valid request with this `Authorization` header, without the claims that a gateway adds.
 fn bearing(endpoint: Endpoint, authorization: Value) -> Value {
     let mut event = good(endpoint).event();
     event["requestContext"].as_object_mut().unwrap().remove("authorizer");
@@ -145,37 +140,37 @@ fn bearing(endpoint: Endpoint, authorization: Value) -> Value {
 
 async fn status(function: &Function, event: Value) -> u64 {
     match function.invoke(event).await {
-        Invocation::Responded(answer) => answer["statusCode"].as_u64().unwrap(),
+        Invocation::Responded(response) => response["statusCode"].as_u64().unwrap(),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn an_odd_token_that_is_right_opens_every_endpoint() {
-    let target = Target::new().await;
-    let odd = odd();
+async fn an_unusual_but_valid_token_opens_every_endpoint() {
+    let fixture = Fixture::new().await;
+    let tokens = unusual_tokens();
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.env.environment()).await;
-        for (name, token) in &odd {
+        let function = Function::new(endpoint.function, fixture.env.environment()).await;
+        for (name, token) in &tokens {
             for scheme in ["Bearer ", "bearer  ", ""] {
                 let mut event = bearing(endpoint, json!(format!("{scheme}{token}")));
-                // Who is let in is told that this is none, and changes nothing.
+                // An admitted request gets a 400 for this invalid correlation ID, so it changes nothing.
                 event["headers"]["x-correlation-id"] = json!("c".repeat(1000));
                 assert_eq!(status(&function, event).await, 400, "{name} after {scheme:?} at {}", endpoint.function);
             }
         }
     }
-    target.is_untouched().await;
+    fixture.assert_untouched().await;
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_right_opens_no_endpoint() {
-    let target = Target::new().await;
-    let forged = forged();
+async fn an_invalid_token_opens_no_endpoint() {
+    let fixture = Fixture::new().await;
+    let tokens = invalid_tokens();
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.env.environment()).await;
+        let function = Function::new(endpoint.function, fixture.env.environment()).await;
         let status = async |authorization: Value| status(&function, bearing(endpoint, authorization)).await;
-        for (name, token, expected) in &forged {
+        for (name, token, expected) in &tokens {
             let got = status(json!(format!("Bearer {token}"))).await;
             assert_eq!(got, *expected, "{name} at {}", endpoint.function);
         }
@@ -185,13 +180,13 @@ async fn a_token_that_is_not_right_opens_no_endpoint() {
         }
         assert_eq!(status(json!("")).await, 401, "{}", endpoint.function);
     }
-    target.is_untouched().await;
+    fixture.assert_untouched().await;
 }
 
-/// Claims count in one place, which is the gateway's alone. A client writes headers, query and body.
+/// Claims count only in the place that only the gateway can write. Clients write headers, the query and the body.
 #[tokio::test]
-async fn claims_that_a_client_can_write_are_none() {
-    let target = Target::new().await;
+async fn claims_that_a_client_can_write_are_ignored() {
+    let fixture = Fixture::new().await;
     let claims = json!({ "tenant_id": ORG, "account_id": ACCOUNT.to_string(), "scope": *token::SCOPES });
     let context = json!({ "authorizer": { "jwt": { "claims": claims } } });
     for endpoint in Endpoint::all() {
@@ -213,39 +208,39 @@ async fn claims_that_a_client_can_write_are_none() {
             event["requestContext"].as_object_mut().unwrap().remove("authorizer");
             let (parent, member) = place.rsplit_once('/').unwrap();
             event.pointer_mut(parent).unwrap()[member] = value;
-            target.refused(endpoint, event, &[401]).await;
+            fixture.refused(endpoint, event, &[401]).await;
         }
     }
-    target.is_untouched().await;
+    fixture.assert_untouched().await;
 }
 
-/// Another tenant's token, good as it is, finds nothing of this one's.
+/// A valid token of another tenant gives no access to this tenant's resources.
 #[tokio::test]
 async fn another_tenants_token_finds_nothing() {
-    let target = Target::new().await;
+    let fixture = Fixture::new().await;
     for endpoint in Endpoint::all() {
         let mut event = good(endpoint).event();
         let claims = &mut event["requestContext"]["authorizer"]["jwt"]["claims"];
         claims["tenant_id"] = json!("TN-99999999-2222-4333-8444-555555555555");
         if endpoint.function == "cancel-orders" {
-            let (status, body, _) = target.answer(endpoint, event).await;
+            let (status, body, _) = fixture.response(endpoint, event).await;
             assert!(status == 200 && body.contains("Order was not found."), "{body}");
         } else if endpoint.parameter().is_some() {
-            // A bind of what is not there is forbidden.
-            let answers = &endpoint.operation.node["responses"];
-            let expected = if answers["404"].is_object() { 404 } else { 403 };
-            target.refused(endpoint, event, &[expected]).await;
+            // A bind of an unknown card gets 403, not 404.
+            let responses = &endpoint.operation.node["responses"];
+            let expected = if responses["404"].is_object() { 404 } else { 403 };
+            fixture.refused(endpoint, event, &[expected]).await;
         }
     }
-    target.is_untouched().await;
+    fixture.assert_untouched().await;
 }
 
-/// What an identity provider puts into its tokens besides, and what a gateway makes of it.
+/// Identity providers add other claims to tokens, and gateways convert them.
 #[tokio::test]
-async fn claims_that_nobody_reads_may_be_of_any_type() {
-    let target = Target::new().await;
+async fn unused_claims_may_have_any_type() {
+    let fixture = Fixture::new().await;
     for endpoint in Endpoint::all() {
-        let function = Function::new(endpoint.function, target.env.environment()).await;
+        let function = Function::new(endpoint.function, fixture.env.environment()).await;
         let status = async |others: Value| {
             let mut event = good(endpoint).event();
             let claims = event["requestContext"]["authorizer"]["jwt"]["claims"].as_object_mut().unwrap();

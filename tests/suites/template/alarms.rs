@@ -1,4 +1,4 @@
-//! What is watched, who is told, and what the dashboard shows.
+//! Checks the alarms, their actions and the dashboard.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use tests::template::{FunctionResource, Template, list, named};
 
 use crate::file;
 
-/// A metric: its namespace and name, and what it is of.
+/// A metric: its namespace, its name and its dimensions.
 type Metric = (String, String, BTreeMap<String, String>);
 
-/// Metrics that are shown, from the business to the bill, in the dashboard's order.
+/// Metrics in the dashboard's order, from business metrics to costs.
 const SHOWN: [&str; 23] = [
     "Accepted",
     "Applied",
@@ -37,7 +37,7 @@ const SHOWN: [&str; 23] = [
     "IncomingBytes",
 ];
 
-/// What it shows of each queue: how late and how full it is, and what it costs.
+/// Metrics of each queue that the dashboard shows: its delay, its length and its costs.
 const SHOWN_OF_QUEUES: [&str; 6] = [
     "ApproximateAgeOfOldestMessage",
     "ApproximateNumberOfMessagesVisible",
@@ -47,7 +47,12 @@ const SHOWN_OF_QUEUES: [&str; 6] = [
     "NumberOfEmptyReceives",
 ];
 
-/// An alarm's metric, or those that it is computed of.
+/// The advice in messages about a queue without alarms.
+const QUEUE_LOOP: &str = "list the queue in the loop Queues or BulkQueues of infra/template.yaml";
+/// The advice in messages about a function without alarms.
+const FUNCTION_LOOP: &str = "list the function in the loop Endpoints or Workers of infra/template.yaml";
+
+/// Returns an alarm's metric, or the metrics of its expression.
 fn watched(alarm: &Value) -> Vec<Metric> {
     let metric = |metric: &Value| {
         let dimensions = list(&metric["Dimensions"]).into_iter();
@@ -65,7 +70,7 @@ fn metric(namespace: &str, name: &str, dimensions: &[(&str, String)]) -> Metric 
     (namespace.to_owned(), name.to_owned(), dimensions)
 }
 
-/// The alarms that watch the metric, by their logical IDs.
+/// Returns the logical IDs of the alarms on the metric.
 fn watching(alarms: &BTreeMap<String, Value>, metric: &Metric) -> BTreeSet<String> {
     let watches = alarms.iter().filter(|(_, alarm)| watched(&alarm["Properties"]).contains(metric));
     watches.map(|(id, _)| id.clone()).collect()
@@ -80,15 +85,23 @@ fn every_queue_is_watched() {
         let name = named(&queue["Properties"]["QueueName"]);
         let is_dead_letters = id.ends_with("DeadLetterQueue");
         let of_queue = |metric_name| watching(&alarms, &metric("AWS/SQS", metric_name, &[("QueueName", name.clone())]));
-        assert_eq!(of_queue("ApproximateNumberOfMessagesVisible").len(), usize::from(is_dead_letters), "{id}");
-        // How long events wait is their consumer's affair.
+        assert_eq!(
+            of_queue("ApproximateNumberOfMessagesVisible").len(),
+            usize::from(is_dead_letters),
+            "{id}: {QUEUE_LOOP}"
+        );
+        // The queue for events has no such alarm: its consumer decides how long events may wait.
         let has_worker = queue["Properties"].get("RedrivePolicy").is_some();
-        assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(has_worker), "{id}");
+        assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(has_worker), "{id}: {QUEUE_LOOP}");
     }
     for (id, rule) in template.resources("AWS::Events::Rule") {
         let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", named(&rule["Properties"]["Name"]))];
         for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
-            assert_eq!(watching(&alarms, &metric("AWS/Events", lost, &of_rule)).len(), 1, "{id}: {lost}");
+            assert_eq!(
+                watching(&alarms, &metric("AWS/Events", lost, &of_rule)).len(),
+                1,
+                "give {id} one alarm on {lost}"
+            );
         }
     }
 }
@@ -102,23 +115,29 @@ fn every_function_is_watched() {
         let of_lambda =
             |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));
         let errors = of_lambda("Errors");
-        assert_eq!((errors.len(), of_lambda("Duration").len(), of_lambda("Throttles").len()), (1, 1, 1), "{name}");
+        assert_eq!(
+            (errors.len(), of_lambda("Duration").len(), of_lambda("Throttles").len()),
+            (1, 1, 1),
+            "{name}: {FUNCTION_LOOP}"
+        );
         let is_worker = name.ends_with("-worker");
-        assert_eq!(of_lambda("RecursiveInvocationsDropped").len(), usize::from(is_worker), "{name}");
-        // What has a plan can be stuck.
+        assert_eq!(of_lambda("RecursiveInvocationsDropped").len(), usize::from(is_worker), "{name}: {FUNCTION_LOOP}");
+        // Only workers with a plan can have stuck operations.
         let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", full_name.clone())];
         let stuck = watching(&alarms, &metric("Bindery", "StuckOperations", &of_us));
-        assert_eq!(stuck.len(), usize::from(properties.get("RecursiveLoop").is_some()), "{name}");
-        // A 5xx, or a message that was not finished. The alarm that stops a deployment wakes nobody; of workers, which
-        // no client complains about, another one does.
+        let has_plan = properties.get("RecursiveLoop").is_some();
+        assert_eq!(stuck.len(), usize::from(has_plan), "{name}: list the worker in the template's loop BulkQueues");
+        // `Failed` counts 5xx responses and unfinished messages. The alarm that stops a deployment notifies no
+        // operator. Workers have a second alarm that does, because no client would report their failures.
         let failed = watching(&alarms, &metric("Bindery", "Failed", &of_us));
-        let (wakes, stops): (BTreeSet<_>, BTreeSet<_>) =
+        let (notifies, stops): (BTreeSet<_>, BTreeSet<_>) =
             failed.into_iter().partition(|id| alarms[id]["Properties"].get("AlarmActions").is_some());
-        assert_eq!((wakes.len(), stops.len()), (usize::from(is_worker), 1), "{name}");
+        assert_eq!((notifies.len(), stops.len()), (usize::from(is_worker), 1), "{name}: {FUNCTION_LOOP}");
         let deployment = &properties["DeploymentPreference"]["Alarms"]["Fn::If"];
         assert_eq!((&deployment[0], named(&deployment[1][0])), (&"DeploysAnyway".into(), "AWS::NoValue".to_owned()));
         let stopped_by: BTreeSet<String> = list(&deployment[2]).iter().map(named).collect();
-        // Of crashes, those of the new version alone, behind the alias: else the old one's would stop the cure.
+        // Only crashes of the new version behind the alias count. Otherwise crashes of the old version would stop a
+        // deployment that fixes them.
         let new_version = [
             ("FunctionName", full_name.clone()),
             ("Resource", format!("{full_name}:live")),
@@ -126,7 +145,7 @@ fn every_function_is_watched() {
         ];
         let crashes = watching(&alarms, &metric("AWS/Lambda", "Errors", &new_version));
         assert_eq!(watching(&alarms, &metric("AWS/Lambda", "Invocations", &new_version)), crashes, "{name}");
-        assert_eq!((crashes.len(), stopped_by), (1, &crashes | &stops), "{name}");
+        assert_eq!((crashes.len(), stopped_by), (1, &crashes | &stops), "alarms that stop a deployment of {name}");
         let version =
             &alarms[crashes.first().unwrap()]["Properties"]["Metrics"][1]["MetricStat"]["Metric"]["Dimensions"][2];
         assert_eq!(version["Value"], json!({ "Fn::GetAtt": [logical_id, "Version.Version"] }), "{name}");
@@ -144,9 +163,9 @@ fn the_table_and_the_api_are_watched() {
     let table = ("TableName", "Table".to_owned());
     for throttled in ["ReadThrottleEvents", "WriteThrottleEvents"] {
         let metric = metric("AWS/DynamoDB", throttled, std::slice::from_ref(&table));
-        assert_eq!(watching(&alarms, &metric).len(), 1, "{throttled}");
+        assert_eq!(watching(&alarms, &metric).len(), 1, "give the table one alarm on {throttled}");
     }
-    // The calls of the functions' code: some are other actions' in a policy.
+    // The API calls in the functions' code. IAM has other actions for these two.
     let mut calls: BTreeSet<String> = ["BatchExecuteStatement", "TransactWriteItems"].map(ToOwned::to_owned).into();
     for function in template.functions() {
         let statements = template.statements(&named(&function.properties["Role"]));
@@ -156,27 +175,31 @@ fn the_table_and_the_api_are_watched() {
     }
     for call in calls {
         let metric = metric("AWS/DynamoDB", "SystemErrors", &[table.clone(), ("Operation", call.clone())]);
-        assert_eq!(watching(&alarms, &metric).len(), 1, "{call}");
+        assert_eq!(watching(&alarms, &metric).len(), 1, "list {call} in the template's loop TableErrors");
     }
 }
 
 #[test]
-fn a_computed_alarm_computes_of_what_it_names() {
+fn an_alarm_expression_uses_all_its_metrics() {
     for (id, alarm) in Template::read().resources("AWS::CloudWatch::Alarm") {
         let metrics = list(&alarm["Properties"]["Metrics"]);
         let (expressions, inputs): (Vec<_>, Vec<_>) = metrics.iter().partition(|one| one.get("Expression").is_some());
-        assert!(inputs.iter().all(|input| input["ReturnData"] == false), "{id}");
+        assert!(inputs.iter().all(|input| input["ReturnData"] == false), "{id}: set ReturnData of its inputs to false");
         let Some(expression) = expressions.first() else { continue };
         let expression = named(&expression["Expression"]);
         let words: BTreeSet<&str> = expression.split(|one: char| !one.is_alphanumeric()).collect();
         let takes = |input: &&Value| words.contains(input["Id"].as_str().unwrap());
-        assert!(expressions.len() == 1 && (expression.contains("METRICS()") || inputs.iter().all(takes)), "{id}");
+        assert!(
+            expressions.len() == 1 && (expression.contains("METRICS()") || inputs.iter().all(takes)),
+            "{id}: {expression}"
+        );
         let ids: BTreeSet<&str> = metrics.iter().map(|one| one["Id"].as_str().unwrap()).collect();
-        assert_eq!(ids.len(), metrics.len(), "{id}");
+        assert_eq!(ids.len(), metrics.len(), "two metrics of {id} have the same Id");
     }
 }
 
-/// How many metrics alarms are on, which is what they cost, without subscribers.
+/// Returns the number of metrics with alarms, in the runbook's words. Alarms are billed by metric. Alarms of optional
+/// subscribers are not included.
 fn bill(template: &Template) -> String {
     let is_always_there = |(_, resource): &(String, Value)| resource.get("Condition").is_none();
     let alarms = template.resources("AWS::CloudWatch::Alarm").into_iter().filter(is_always_there);
@@ -192,7 +215,7 @@ fn bill(template: &Template) -> String {
         let queue = name.trim_end_matches("-worker");
         of_function(name) + on("QueueName", queue) + on("QueueName", &format!("{queue}-dead-letters"))
     };
-    // Some have more, which counts among the rest.
+    // Additional metrics of some functions count among the others.
     let endpoint = endpoints.iter().map(of_function).min().unwrap();
     let worker = workers.iter().map(of_worker).min().unwrap();
     let rest = metrics.len() - endpoint * endpoints.len() - worker * workers.len();
@@ -200,7 +223,7 @@ fn bill(template: &Template) -> String {
 }
 
 #[test]
-fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
+fn every_alarm_has_a_runbook_section_and_an_action() {
     let template = Template::read();
     let runbook = file("RUNBOOK.md");
     let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
@@ -210,21 +233,29 @@ fn every_alarm_has_its_section_in_the_runbook_and_somewhere_to_go() {
         let alarm = &alarm["Properties"];
         let description = alarm["AlarmDescription"].as_str().unwrap();
         let section = description.split("infra/RUNBOOK.md, \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-        assert!(sections.contains(section), "{id} names {section}");
+        assert!(sections.contains(section), "add the section {section:?}, which {id} names, to infra/RUNBOOK.md");
         named_by_alarms.insert(section.to_owned());
-        // Those for deployments alone stop one; nobody is woken.
-        let wakes = !id.ends_with("FailuresAlarm") && !id.ends_with("CrashesAlarm");
-        assert_eq!((alarm.get("AlarmActions").is_some(), alarm.get("OKActions").is_some()), (wakes, wakes), "{id}");
-        assert_eq!(alarm["TreatMissingData"], "notBreaching", "{id}");
-        assert!(names.insert(named(&alarm["AlarmName"])), "{id} has another's name");
+        // Alarms that only stop deployments have no action, so they notify no operator.
+        let notifies = !id.ends_with("FailuresAlarm") && !id.ends_with("CrashesAlarm");
+        assert_eq!(
+            (alarm.get("AlarmActions").is_some(), alarm.get("OKActions").is_some()),
+            (notifies, notifies),
+            "{id}"
+        );
+        assert_eq!(alarm["TreatMissingData"], "notBreaching", "set TreatMissingData of {id}");
+        assert!(names.insert(named(&alarm["AlarmName"])), "another alarm has the name of {id}");
     }
     let bill = bill(&template);
-    assert!(runbook.contains(&bill), "{bill}");
+    assert!(runbook.contains(&bill), "update the number of metrics in infra/RUNBOOK.md: {bill}");
     let of_alarms: BTreeSet<String> = sections.into_iter().map(ToOwned::to_owned).collect();
-    assert_eq!(named_by_alarms, of_alarms, "sections of the third level are those of alarms");
+    assert_eq!(
+        named_by_alarms, of_alarms,
+        "left: sections that alarms name; right: third-level sections of infra/RUNBOOK.md"
+    );
 }
 
-/// A search of the dashboard: `SEARCH('{Namespace,Dimension} Dimension=part MetricName="whole" NOT word', …)`.
+/// A search expression of the dashboard:
+/// `SEARCH('{Namespace,Dimension} Dimension=part MetricName="whole" NOT word', …)`.
 struct Search {
     schema: BTreeSet<String>,
     namespace: String,
@@ -252,7 +283,7 @@ impl Search {
         searches.collect()
     }
 
-    /// Whether it finds the metric. Quoted, a term is all of a name; else a part.
+    /// Returns whether the search finds the metric. A quoted term matches a whole name, an unquoted one a part of it.
     fn finds(&self, (namespace, name, dimensions): &Metric) -> bool {
         let matches = |term: &str| match term.split_once('=') {
             Some((of, wanted)) => {
@@ -272,7 +303,7 @@ impl Search {
 }
 
 #[test]
-fn the_dashboard_shows_the_business_first_and_everything_else() {
+fn the_dashboard_shows_business_metrics_first_and_all_others() {
     let template = Template::read();
     let body = &template.resources("AWS::CloudWatch::Dashboard")["Dashboard"]["Properties"]["DashboardBody"];
     let body: Value = serde_json::from_str(&named(body)).unwrap();
@@ -282,10 +313,12 @@ fn the_dashboard_shows_the_business_first_and_everything_else() {
         let (searched, by_name) = (format!("MetricName=\\\"{metric}\\\""), format!("\"{metric}\""));
         texts.iter().position(|widget| widget.contains(&searched) || widget.contains(&by_name))
     };
-    let positions: Vec<usize> =
-        SHOWN.iter().map(|metric| first_with(metric).unwrap_or_else(|| panic!("{metric} is not shown"))).collect();
-    assert_eq!(positions[..4], [0, 1, 2, 3], "the business");
-    assert!(positions.is_sorted(), "{positions:?}");
+    let positions: Vec<usize> = SHOWN
+        .iter()
+        .map(|metric| first_with(metric).unwrap_or_else(|| panic!("add {metric} to the dashboard")))
+        .collect();
+    assert_eq!(positions[..4], [0, 1, 2, 3], "the business metrics must be the first widgets");
+    assert!(positions.is_sorted(), "the widgets are not in the order of SHOWN: {positions:?}");
     let searches: Vec<Search> = widgets.iter().flat_map(Search::all).collect();
     let shown = |namespace: &str, name: &str, dimensions: &[(&str, String)]| {
         let metric = metric(namespace, name, dimensions);
@@ -295,10 +328,10 @@ fn the_dashboard_shows_the_business_first_and_everything_else() {
         let name = named(&function.properties["FunctionName"]);
         let of_lambda = |metric: &str| shown("AWS/Lambda", metric, &[("FunctionName", name.clone())]);
         let counts = ["Errors", "Duration", "Throttles", "Invocations"].map(of_lambda);
-        // How long it takes, and what that costs.
-        assert_eq!(counts, [1, 2, 1, 1], "{name}");
+        // Two widgets show the duration: the time itself, and its cost.
+        assert_eq!(counts, [1, 2, 1, 1], "widgets of the dashboard that show {name}");
         let of_us = [("Stack", "${AWS::StackName}".to_owned()), ("Function", name.clone())];
-        // All of a kind together, and each.
+        // Two widgets show accepted and applied instructions: the sum, and the number of each function.
         assert_eq!(["Accepted", "Applied", "Retried"].map(|kind| shown("Bindery", kind, &of_us)), [2, 2, 1], "{name}");
     }
     for (id, group) in template.resources("AWS::Logs::LogGroup") {
@@ -308,7 +341,7 @@ fn the_dashboard_shows_the_business_first_and_everything_else() {
     for (id, queue) in template.resources("AWS::SQS::Queue") {
         let name = named(&queue["Properties"]["QueueName"]);
         let of_queue = |metric: &str| shown("AWS/SQS", metric, &[("QueueName", name.clone())]);
-        // Of dead-letter queues, how full they are is a widget of its own, and how late they are is nothing.
+        // Dead-letter queues have their own widget for their length, and none for their delay.
         let late = usize::from(!id.ends_with("DeadLetterQueue"));
         assert_eq!(SHOWN_OF_QUEUES.map(of_queue), [late, 1, 1, 1, 1, 1], "{id}");
     }

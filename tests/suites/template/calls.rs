@@ -1,5 +1,6 @@
-//! Least privilege: every function is put to all its work before a recorder, and what it called is compared with
-//! what its role allows. Neither may be more than the other. What IAM says to that, a simulator of it is asked.
+//! Checks least privilege: each role must allow exactly the calls that its function makes.
+//!
+//! The calls are recorded while every function does all of its work. An IAM simulator then evaluates the policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,45 +14,44 @@ use tests::template::{FunctionResource, Template, named};
 use tests::variable;
 use tokio::process::Command;
 
-use crate::office::Office;
-use crate::said;
+use crate::audit_env::AuditEnv;
+use crate::output_of;
 
-/// What Lambda does in a worker's name: it takes the messages of its queue.
+/// Actions that Lambda performs with a worker's role to receive the messages of its queue.
 const OF_THE_MAPPING: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
-/// And in every function's: it writes its logs,
+/// Actions that Lambda performs with every function's role to write logs.
 const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
-/// and its traces.
+/// Actions that Lambda performs with every function's role to write traces.
 const OF_TRACES: [&str; 2] = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"];
 
-/// The env has one queue and one dead-letter queue. Which of the template's they stand for, the function's variables
-/// say, by the ends of their names.
-const STAND_INS: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
+/// The test environment's two queues, each with the suffix of the variable that names the template's queue.
+const TEST_QUEUES: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
 
-/// A call, as IAM sees it.
+/// A call, as IAM evaluates it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Done {
+struct IamCall {
     function: String,
     action: String,
-    /// What it is about, by its logical ID or what a statement says instead.
+    /// The logical ID of the resource, or the text that a statement has instead.
     resource: String,
-    /// The partition keys of the rows that it is about.
+    /// The partition keys of the call's rows.
     leading_keys: BTreeSet<String>,
-    /// The service that uses the key for the function.
+    /// The service that uses the KMS key for the function.
     through: Option<String>,
 }
 
-/// An action, the resource that it is about, and the kind of rows, or the service that uses the key; one alone.
+/// An action, its resource, and at most one limit: the kind of rows, or the service that uses the KMS key.
 type Access = BTreeSet<(String, String, String)>;
 
-type Recorded = Arc<Mutex<BTreeSet<Done>>>;
+type Recorded = Arc<Mutex<BTreeSet<IamCall>>>;
 
-impl Done {
+impl IamCall {
     fn new(function: &str, action: &str, resource: &str) -> Self {
         let [function, action, resource] = [function, action, resource].map(ToOwned::to_owned);
         Self { function, action, resource, leading_keys: BTreeSet::new(), through: None }
     }
 
-    /// The access that it needs.
+    /// Returns the access that the call needs.
     fn needs(&self) -> Access {
         let kinds = self.leading_keys.iter().map(|key| kind(key));
         access(&self.action, &self.resource, kinds.chain(self.through.clone()).collect())
@@ -65,45 +65,53 @@ fn access(action: &str, resource: &str, mut limits: BTreeSet<String>) -> Access 
     limits.into_iter().map(|limit| (action.to_owned(), resource.to_owned(), limit)).collect()
 }
 
-/// The kind of a row, as a statement names it: `BULK#*`.
+/// Returns the kind of a row in the form that statements use: `BULK#*`.
 fn kind(key: &str) -> String {
     let of_org = key.strip_prefix(ORG).unwrap().strip_prefix('#').unwrap();
     of_org.split_once('#').map_or(of_org.to_owned(), |(kind, _)| format!("{kind}#*"))
 }
 
 #[tokio::test]
-async fn each_function_may_do_what_it_does_and_nothing_else() {
+async fn each_role_allows_exactly_its_functions_calls() {
     let recorded = Recorded::default();
     let notes = Arc::clone(&recorded);
-    Office::work(move |call| note(&notes, call)).await;
+    AuditEnv::run_all(move |call| note(&notes, call)).await;
 
     let template = Template::read();
     let (mut recorded, mut calls) = (std::mem::take(&mut *recorded.lock().unwrap()), BTreeSet::new());
     for function in template.functions() {
         let (mine, others) = recorded.into_iter().partition(|done| done.function == function.name);
         recorded = others;
-        let did = all_done(&template, &function, mine);
-        let needs: Access = did.iter().flat_map(Done::needs).collect();
+        let did = all_calls(&template, &function, mine);
+        let needs: Access = did.iter().flat_map(IamCall::needs).collect();
         let may = allowed(&template, &named(&function.properties["Role"]));
         let (lacks, exceeds) = (&needs - &may, &may - &needs);
-        assert!(lacks.is_empty() && exceeds.is_empty(), "{} lacks {lacks:?}; needs no {exceeds:?}", function.name);
+        assert!(
+            lacks.is_empty() && exceeds.is_empty(),
+            "the role of {} must also allow {lacks:?}, and must not allow {exceeds:?}",
+            function.name
+        );
         calls.extend(did);
     }
-    assert!(recorded.is_empty(), "{recorded:?}");
+    assert!(recorded.is_empty(), "calls of functions that the template does not have: {recorded:?}");
     simulate(&calls).await;
 }
 
-/// What the function was recorded to do, on the template's queues; and what Lambda does for it, which only AWS shows.
-fn all_done(template: &Template, function: &FunctionResource, recorded: BTreeSet<Done>) -> BTreeSet<Done> {
+/// Returns the function's recorded calls, with the template's queues, and the calls that Lambda makes for it. The
+/// emulator does not show the latter.
+fn all_calls(template: &Template, function: &FunctionResource, recorded: BTreeSet<IamCall>) -> BTreeSet<IamCall> {
     let variables = template.environment(function);
     let queue = |suffix| variables.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, queue)| queue.clone());
-    let on_its_queue = |done: Done| match STAND_INS.iter().find(|(name, _)| *name == done.resource) {
-        Some((_, suffix)) => Done { resource: queue(suffix).expect("a queue that it was told of"), ..done },
+    let on_its_queue = |done: IamCall| match TEST_QUEUES.iter().find(|(name, _)| *name == done.resource) {
+        Some((_, suffix)) => IamCall {
+            resource: queue(suffix).expect("a function that uses a queue must have a variable with its URL"),
+            ..done
+        },
         None => done,
     };
-    let mut did: BTreeSet<Done> = recorded.into_iter().map(on_its_queue).collect();
+    let mut did: BTreeSet<IamCall> = recorded.into_iter().map(on_its_queue).collect();
     let mut add = |resource: &str, actions: &[&str]| {
-        did.extend(actions.iter().map(|action| Done::new(&function.name, action, resource)));
+        did.extend(actions.iter().map(|action| IamCall::new(&function.name, action, resource)));
     };
     add(&named(&function.properties["LoggingConfig"]["LogGroup"]), &OF_LOGS);
     add("*", &OF_TRACES);
@@ -115,9 +123,9 @@ fn all_done(template: &Template, function: &FunctionResource, recorded: BTreeSet
     did
 }
 
-/// With a key of one's own: Lambda decrypts the variables, and each service what it has stored. A message that is sent
-/// takes a new data key.
-fn of_key(function: &FunctionResource, did: &BTreeSet<Done>) -> Vec<Done> {
+/// Returns the calls to KMS if a customer managed key is set. Lambda decrypts the variables, each service decrypts its
+/// stored data, and sending a message generates a data key.
+fn of_key(function: &FunctionResource, did: &BTreeSet<IamCall>) -> Vec<IamCall> {
     let with_key = ["dynamodb", "events", "secretsmanager", "sqs"];
     let mut services: BTreeSet<&str> = did.iter().map(|done| done.action.split(':').next().unwrap()).collect();
     services.retain(|service| with_key.contains(service));
@@ -125,8 +133,8 @@ fn of_key(function: &FunctionResource, did: &BTreeSet<Done>) -> Vec<Done> {
     let mut actions = vec!["kms:Decrypt"];
     actions.extend(did.iter().any(|done| done.action == "sqs:SendMessage").then_some("kms:GenerateDataKey"));
     let through = |service: &str, action: &&str| {
-        let done = Done::new(&function.name, action, "KmsKeyArn");
-        Done { through: Some(service.to_owned()), ..done }
+        let done = IamCall::new(&function.name, action, "KmsKeyArn");
+        IamCall { through: Some(service.to_owned()), ..done }
     };
     services.iter().flat_map(|service| actions.iter().map(|action| through(service, action))).collect()
 }
@@ -141,19 +149,19 @@ fn allowed(template: &Template, role: &str) -> Access {
     may
 }
 
-/// Notes a call as IAM sees it.
+/// Records a call in the form in which IAM evaluates it.
 fn note(notes: &Recorded, call: &Call<'_>) {
     let body: Value = serde_json::from_slice(call.body).unwrap();
-    let done = |action: &str, resource: &str| Done::new(call.caller, action, resource);
+    let done = |action: &str, resource: &str| IamCall::new(call.caller, action, resource);
     let done = match call.target.split_once('.').unwrap() {
         ("DynamoDB_20120810", name) => {
-            // Whether IAM looks at a call's rows one by one is not known of every call: together they ask for more.
+            // It is not known for every call whether IAM evaluates its rows one by one. All rows together are stricter.
             let mut rows = BTreeMap::<String, BTreeSet<String>>::new();
             for (action, part) in parts(name, &body) {
                 rows.entry(action).or_default().extend(keys(&part));
             }
             let on_rows =
-                |(action, leading_keys)| Done { leading_keys, ..done(&format!("dynamodb:{action}"), "Table") };
+                |(action, leading_keys)| IamCall { leading_keys, ..done(&format!("dynamodb:{action}"), "Table") };
             rows.into_iter().map(on_rows).collect()
         }
         ("AmazonSQS", "SendMessage" | "SendMessageBatch") => {
@@ -166,13 +174,13 @@ fn note(notes: &Recorded, call: &Call<'_>) {
             let is_pepper = body["SecretId"] == variable("PIN_PEPPER_SECRET");
             vec![done("secretsmanager:GetSecretValue", if is_pepper { "PinPepper" } else { "WebhookSecret" })]
         }
-        other => panic!("{other:?} is called: which action is that?"),
+        other => panic!("add the IAM action of {other:?} here"),
     };
     notes.lock().unwrap().extend(done);
 }
 
-/// The actions of a call on the table, each with what it is about. A transaction needs those of its parts, and so does
-/// a batch of statements.
+/// Returns the actions of a call on the table, each with its part of the request. A transaction and a batch of
+/// statements need the actions of their parts.
 fn parts(call: &str, body: &Value) -> Vec<(String, Value)> {
     let each = |list: &str| body[list].as_array().unwrap().clone().into_iter();
     match call {
@@ -194,7 +202,7 @@ fn parts(call: &str, body: &Value) -> Vec<(String, Value)> {
     }
 }
 
-/// The partition keys: each begins with the organisation, and nothing else does.
+/// Returns all partition keys in a request: the texts that begin with the organization.
 fn keys(value: &Value) -> BTreeSet<String> {
     match value {
         Value::String(text) if text.starts_with(&format!("{ORG}#")) => BTreeSet::from([text.clone()]),
@@ -204,12 +212,12 @@ fn keys(value: &Value) -> BTreeSet<String> {
     }
 }
 
-/// Asks a simulator of IAM about these calls, which must be allowed, and about many that nobody makes.
-async fn simulate(calls: &BTreeSet<Done>) {
+/// Checks in an IAM simulator that these calls are allowed, and that many calls that no function makes are denied.
+async fn simulate(calls: &BTreeSet<IamCall>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let stack = PathBuf::from(variable("BINDERY_LOCAL_DIR"));
     std::fs::write(stack.join("calls.json"), serde_json::to_string(calls).unwrap()).unwrap();
-    let installed = said(Command::new(root.join("tests/npm/install")).arg("iam")).await;
+    let installed = output_of(Command::new(root.join("tests/npm/install")).arg("iam")).await;
     let script = Path::new(installed.trim()).join("simulate.mjs");
-    said(Command::new("node").arg(script).arg(stack).arg(root.join("infra/README.md"))).await;
+    output_of(Command::new("node").arg(script).arg(stack).arg(root.join("infra/README.md"))).await;
 }

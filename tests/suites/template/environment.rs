@@ -1,4 +1,4 @@
-//! Every environment variable that the code reads is set, and every one that is set is read.
+//! Checks that the template sets exactly the environment variables that the code reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +12,7 @@ use tests::template::{CHECKS_TOKENS, Template};
 use tests::variable;
 use tokio::process::Command;
 
-/// What Lambda itself sets.
+/// Variables that Lambda itself sets.
 const OF_LAMBDA: [&str; 8] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
@@ -24,21 +24,21 @@ const OF_LAMBDA: [&str; 8] = [
     "AWS_SECRET_ACCESS_KEY",
 ];
 
-/// What the code reads if it is there, and why the template does not set it. A variable for all services of AWS ends
-/// where the service's name follows.
+/// Optional variables, and the reason why the template does not set each. The name of a variable with one version for
+/// each AWS service ends where the service's name follows.
 const OPTIONAL: [(&str, &str); 8] = [
-    ("AUTH_AUDIENCE", "the gateway checks tokens, but for one function; `cargo lambda watch` has none before it"),
+    ("AUTH_AUDIENCE", "API Gateway checks tokens, except for one function; `cargo lambda watch` has no gateway"),
     ("AUTH_ISSUER", "the same"),
-    ("AWS_ENDPOINT_URL", "AWS itself, unless an emulator stands in for it"),
+    ("AWS_ENDPOINT_URL", "AWS's own, unless an emulator is used"),
     ("AWS_ENDPOINT_URL_", "the same"),
-    ("AWS_SESSION_TOKEN", "Lambda sets it; an emulator may not"),
-    ("RUST_LOG", "Lambda's own setting of the level comes first"),
-    ("WARM_UP", "on; benchmarks measure without"),
+    ("AWS_SESSION_TOKEN", "Lambda sets it, but an emulator may not"),
+    ("RUST_LOG", "Lambda's log level setting has precedence"),
+    ("WARM_UP", "on by default; benchmarks turn it off"),
     ("_X_AMZN_TRACE_ID", "the runtime sets it for each invocation"),
 ];
 
 #[test]
-fn what_may_be_missing_is_known() {
+fn optional_variables_are_listed_and_not_set() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut read = BTreeSet::new();
     for folder in ["functions", "shared"] {
@@ -46,17 +46,18 @@ fn what_may_be_missing_is_known() {
     }
     let known: BTreeSet<String> = OPTIONAL.iter().map(|(name, _)| (*name).to_owned()).collect();
     let of_lambda: BTreeSet<String> = OF_LAMBDA.map(ToOwned::to_owned).into();
-    assert_eq!(&read - &of_lambda, known);
+    assert_eq!(&read - &of_lambda, known, "left: optional variables in the code; right: OPTIONAL");
     let template = Template::read();
     for function in template.functions() {
         let set: BTreeSet<String> = template.environment(&function).into_keys().collect();
-        // Who checks tokens itself must know how: `functions_read_what_is_set_and_nothing_else_is_set`.
+        // The function that checks tokens itself requires these two: see
+        // `functions_read_exactly_the_variables_that_are_set`.
         let checks: &[&str] = if function.name == CHECKS_TOKENS { &["AUTH_AUDIENCE", "AUTH_ISSUER"] } else { &[] };
         assert_eq!(set.intersection(&known).collect::<Vec<_>>(), checks, "{}", function.name);
     }
 }
 
-/// Notes the variables that are read where they may be missing, in all sources below the folder.
+/// Adds the variables that the sources below the folder read as optional ones.
 fn note_optional(folder: &Path, read: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -65,7 +66,7 @@ fn note_optional(folder: &Path, read: &mut BTreeSet<String>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).unwrap();
             for call in ["optional(", "env::var("] {
-                // The name is the text in the call; `config` itself has none there.
+                // The name is the string literal in the call. The calls in `config` itself have none.
                 let names = source.split(call).skip(1).filter_map(|rest| rest.split(')').next()?.split('"').nth(1));
                 read.extend(names.map(|name| name.split('{').next().unwrap_or_default().to_owned()));
             }
@@ -74,27 +75,32 @@ fn note_optional(folder: &Path, read: &mut BTreeSet<String>) {
 }
 
 #[tokio::test]
-async fn functions_read_what_is_set_and_nothing_else_is_set() {
+async fn functions_read_exactly_the_variables_that_are_set() {
     let template = Template::read();
     for function in template.functions() {
         let set: BTreeSet<String> = template.environment(&function).into_keys().collect();
-        assert_eq!(asked_for(&function.name).await, set, "{}", function.name);
+        let required = required_by(&function.name).await;
+        assert_eq!(
+            required, set,
+            "{}: left: variables that the code reads; right: variables that are set",
+            function.name
+        );
     }
 }
 
-/// What the function wants to know before it serves: it is started with nothing, and told what it misses until
-/// it misses nothing more.
-async fn asked_for(function: &str) -> BTreeSet<String> {
-    let mut asked = BTreeSet::new();
+/// Returns the variables that a function requires at its start. Starts it without variables, and then with those that
+/// its error names, until no more are missing.
+async fn required_by(function: &str) -> BTreeSet<String> {
+    let mut required = BTreeSet::new();
     loop {
         let value = |name: &str| match name {
-            // Nobody listens there: with all that it wants, the function ends here.
+            // Nothing listens on this port, so a function with all its variables exits.
             "AWS_LAMBDA_RUNTIME_API" => "127.0.0.1:1".to_owned(),
             "AWS_REGION" | "PIN_PEPPER_SECRET" => variable(name),
             "AUTH_ISSUER" => "https://127.0.0.1:1".to_owned(),
             _ => "1".to_owned(),
         };
-        let names = asked.iter().map(String::as_str).chain(OF_LAMBDA);
+        let names = required.iter().map(String::as_str).chain(OF_LAMBDA);
         let environment: BTreeMap<&str, String> = names.map(|name| (name, value(name))).collect();
         let run = Command::new(runner())
             .env_clear()
@@ -104,24 +110,24 @@ async fn asked_for(function: &str) -> BTreeSet<String> {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let said = tokio::time::timeout(Duration::from_secs(30), run).await.expect("the function ends").unwrap();
-        let said = String::from_utf8(said.stderr).unwrap();
-        let Some((_, missing)) = said.split_once("Missing([") else { return asked };
+        let run = tokio::time::timeout(Duration::from_secs(30), run).await;
+        let log = String::from_utf8(run.expect("the function must exit").unwrap().stderr).unwrap();
+        let Some((_, missing)) = log.split_once("Missing([") else { return required };
         let missing = missing.split_once(']').unwrap().0.split(", ").map(|name| name.trim_matches('"').to_owned());
-        let before = asked.len();
-        asked.extend(missing);
-        assert!(asked.len() > before, "{function}: {said}");
+        let before = required.len();
+        required.extend(missing);
+        assert!(required.len() > before, "{function}: {log}");
     }
 }
 
-/// What a parameter's name says that may hold a credential: a URL can, too.
+/// Words in the name of a parameter that may hold a credential. A URL may hold one too.
 const CREDENTIALS: [&str; 7] = ["credential", "key", "password", "pepper", "secret", "token", "url"];
-/// Parameters with such a name that only say where something is.
+/// Parameters with such a word in the name that hold only an ARN.
 const ONLY_NAMES: [&str; 2] = ["ApiDestinationSecret", "KmsKeyArn"];
 
-/// Parameters are in samconfig.toml, in what `CloudFormation` tells, and variables in what Lambda tells, of whoever may look.
+/// Everyone with read access can see parameters, in samconfig.toml and `CloudFormation`, and variables, in Lambda.
 #[test]
-fn what_may_hold_a_credential_is_in_no_variable_and_no_parameter_that_is_shown() {
+fn no_credential_is_in_a_variable_or_a_visible_parameter() {
     let template = Template::read();
     let is_suspect = |name: &str| CREDENTIALS.iter().any(|word| name.to_lowercase().contains(word));
     let parameters = template.section("Parameters").as_object().unwrap();
@@ -130,7 +136,10 @@ fn what_may_hold_a_credential_is_in_no_variable_and_no_parameter_that_is_shown()
     assert_eq!(suspects, [("ApiDestinationUrl", &json!(true))].into());
     for (name, parameter) in parameters {
         let takes_urls = parameter["AllowedPattern"].as_str().is_some_and(|pattern| pattern.contains("://"));
-        assert!(!takes_urls || suspects.contains_key(name.as_str()), "{name}");
+        assert!(
+            !takes_urls || suspects.contains_key(name.as_str()),
+            "set NoEcho for {name}: a URL may hold a credential"
+        );
     }
     for name in ONLY_NAMES {
         let says = format!("{} {}", parameters[name]["Description"], parameters[name]["AllowedPattern"]);
@@ -138,9 +147,9 @@ fn what_may_hold_a_credential_is_in_no_variable_and_no_parameter_that_is_shown()
     }
     let shown: Vec<String> = ["Outputs", "Globals"].map(|section| template.section(section).to_string()).into();
     for name in suspects.keys() {
-        assert!(!shown.iter().any(|text| text.contains(name)), "{name} is shown");
+        assert!(!shown.iter().any(|text| text.contains(name)), "Outputs and Globals must not show {name}");
     }
-    // What a variable names that may be one is a queue, or the name of a secret.
+    // A variable with such a word in its name holds a queue's URL, or the name of a secret.
     let (queues, secrets) = (template.resources("AWS::SQS::Queue"), template.resources("AWS::SecretsManager::Secret"));
     for function in template.functions() {
         for (variable, value) in template.environment(&function) {

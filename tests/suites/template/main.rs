@@ -1,24 +1,24 @@
-//! infra/template.yaml and what stands around it, held to the rules that they state.
+//! Checks infra/template.yaml and the files next to it against the project's rules.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alarms;
+mod audit_env;
 mod calls;
 mod deployment;
 mod environment;
-mod office;
 mod rules;
 
 use tokio::process::Command;
 
-/// A file of infra.
+/// Returns the text of a file in infra.
 fn file(path: &str) -> String {
     std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra").join(path)).unwrap()
 }
 
-/// What the command says, which must end well.
-async fn said(command: &mut Command) -> String {
+/// Runs a command, which must succeed, and returns its standard output.
+async fn output_of(command: &mut Command) -> String {
     let done = command.kill_on_drop(true).output().await.unwrap();
-    let [said, complaints] = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(done.status.success(), "{said}{complaints}");
-    said
+    let [output, errors] = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(done.status.success(), "{output}{errors}");
+    output
 }

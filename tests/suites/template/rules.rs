@@ -1,4 +1,4 @@
-//! What must hold of every environment, queue, function and role.
+//! Checks rules for all environments, queues, functions and roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +7,24 @@ use tests::template::{CHECKS_TOKENS, FunctionResource, Template, list, named};
 
 use crate::file;
 
-/// What is allowed on more than one resource of ours, and why.
+/// Actions that a role allows on more than one of our resources, and the reason for each.
 const ON_SEVERAL: [(&str, &str, &str); 6] = [
-    ("cloudwatch:DescribeAlarms", "*", "CloudWatch knows no narrower resource for it"),
-    ("xray:PutTelemetryRecords", "*", "X-Ray knows no narrower resource for it"),
-    ("xray:PutTraceSegments", "*", "X-Ray knows no narrower resource for it"),
+    ("cloudwatch:DescribeAlarms", "*", "CloudWatch supports no narrower resource for it"),
+    ("xray:PutTelemetryRecords", "*", "X-Ray supports no narrower resource for it"),
+    ("xray:PutTraceSegments", "*", "X-Ray supports no narrower resource for it"),
     ("lambda:GetAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
-    ("lambda:GetProvisionedConcurrencyConfig", ALL_FUNCTIONS, "CodeDeploy asks for it before"),
+    ("lambda:GetProvisionedConcurrencyConfig", ALL_FUNCTIONS, "CodeDeploy calls it before it shifts an alias"),
     ("lambda:UpdateAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
 ];
 const ALL_FUNCTIONS: &str =
     "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*";
 
-/// Parameters that are switched for a while. What a deployment does not say stays as it was, so each says them.
+/// Parameters that operators change temporarily. A deployment keeps the last value of each parameter that it does not
+/// set, so each environment sets these.
 const SWITCHED: [(&str, &str); 3] = [("DeployAnyway", "false"), ("Paused", "false"), ("RestoredTable", "")];
 
 #[test]
-fn every_environment_is_sound() {
+fn every_environment_has_valid_parameters() {
     let template = Template::read();
     let parameters = template.section("Parameters").as_object().unwrap();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
@@ -32,49 +33,64 @@ fn every_environment_is_sound() {
         .iter()
         .filter_map(|(name, environment)| Some((name.as_str(), environment.get("deploy")?.get("parameters")?)))
         .collect();
-    assert_eq!(environments.keys().copied().collect::<Vec<_>>(), ["dev", "local", "prod"]);
+    assert_eq!(
+        environments.keys().copied().collect::<Vec<_>>(),
+        ["dev", "local", "prod"],
+        "environments in samconfig.toml"
+    );
     for (name, deployed) in environments {
         let strings =
             |key: &str| deployed[key].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>();
-        let said: BTreeMap<&str, &str> = strings("parameter_overrides")
+        let set: BTreeMap<&str, &str> = strings("parameter_overrides")
             .into_iter()
             .map(|value| value.split_once('=').map(|(name, value)| (name, value.trim_matches('"'))).unwrap())
             .collect();
-        for (parameter, value) in &said {
-            let known = parameters.get(*parameter).unwrap_or_else(|| panic!("{name} sets {parameter}: what is that?"));
+        for (parameter, value) in &set {
+            let known = parameters
+                .get(*parameter)
+                .unwrap_or_else(|| panic!("{name} sets {parameter}, which template.yaml does not have"));
             let allowed: Vec<String> = list(&known["AllowedValues"]).iter().map(text).collect();
-            assert!(allowed.is_empty() || allowed.contains(&(*value).to_owned()), "{name}: {parameter}={value}");
+            assert!(
+                allowed.is_empty() || allowed.contains(&(*value).to_owned()),
+                "{name}: template.yaml does not allow {parameter}={value}"
+            );
         }
         for (parameter, off) in SWITCHED {
             assert_eq!(
-                (said.get(parameter), text(&parameters[parameter]["Default"])),
+                (set.get(parameter), text(&parameters[parameter]["Default"])),
                 (Some(&off), off.to_owned()),
-                "{name}"
+                "{name} must set {parameter} to its default"
             );
         }
-        let number =
-            |name: &str| said.get(name).map_or_else(|| text(&parameters[name]["Default"]), ToString::to_string);
+        let number = |name: &str| set.get(name).map_or_else(|| text(&parameters[name]["Default"]), ToString::to_string);
         let number = |name: &str| number(name).parse::<u64>().unwrap();
-        assert!(number("VisibilityTimeout") >= 6 * number("FunctionTimeout"), "{name}");
-        assert!(number("MaxReceives") >= 5 && number("BulkMaxReceives") >= 5, "{name}");
-        assert_eq!(said["Stage"], name);
+        assert!(
+            number("VisibilityTimeout") >= 6 * number("FunctionTimeout"),
+            "{name}: the visibility timeout must be at least six times the functions' timeout"
+        );
+        assert!(number("MaxReceives") >= 5 && number("BulkMaxReceives") >= 5, "{name}: at least five receives");
+        assert_eq!(set["Stage"], name);
         assert_eq!(strings("tags"), ["application=bindery".to_owned(), format!("stage={name}")]);
     }
 }
 
-/// Whether the resource outlives the stack, but not its failed creation.
+/// Checks that the resource is retained when the stack is deleted, except after a failed creation.
 fn assert_kept(id: &str, resource: &Value) {
     let policies = (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]);
-    assert_eq!(policies, (&"RetainExceptOnCreate".into(), &"Retain".into()), "{id}");
+    assert_eq!(
+        policies,
+        (&"RetainExceptOnCreate".into(), &"Retain".into()),
+        "set DeletionPolicy and UpdateReplacePolicy of {id}"
+    );
 }
 
 #[test]
-fn no_queue_loses_messages_or_tells_them() {
+fn no_queue_loses_or_exposes_messages() {
     let template = Template::read();
     let queues = template.resources("AWS::SQS::Queue");
     let rules = template.resources("AWS::Events::Rule");
     let targets: Vec<Value> = rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])).collect();
-    // A queue is a worker's, and has a dead-letter queue; or it is one; or it holds events for others to take.
+    // A queue is a worker's with a dead-letter queue, or is a dead-letter queue, or holds events for consumers.
     let targeted: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
     assert_eq!(targeted, ["ApiDestination", "EventsQueue", "WebhookQueue"].map(ToOwned::to_owned).into());
     let of_consumers: BTreeSet<String> = ["EventsQueue".to_owned()].into();
@@ -91,11 +107,18 @@ fn no_queue_loses_messages_or_tells_them() {
         assert_eq!(queue["SqsManagedSseEnabled"]["Fn::If"][2], true, "{id}");
         assert_eq!(named(&queue["KmsMasterKeyId"]["Fn::If"][1]), "KmsKeyArn", "{id}");
         let redrive = queue.get("RedrivePolicy");
-        assert_eq!(redrive.is_none(), dead_letters.contains(id) || of_consumers.contains(id), "{id}");
+        assert_eq!(
+            redrive.is_none(),
+            dead_letters.contains(id) || of_consumers.contains(id),
+            "give {id} a dead-letter queue"
+        );
         let Some(redrive) = redrive else { continue };
         let dead_letters = &queues[&named(&redrive["deadLetterTargetArn"])]["Properties"];
-        assert_eq!(retention(dead_letters), 14 * 24 * 3600, "{id}");
-        assert!(retention(dead_letters) > retention(queue), "{id}");
+        assert_eq!(retention(dead_letters), 14 * 24 * 3600, "the dead letters of {id} must be retained for 14 days");
+        assert!(
+            retention(dead_letters) > retention(queue),
+            "{id} must retain messages for less time than its dead letters"
+        );
         assert_eq!(dead_letters["RedriveAllowPolicy"]["redrivePermission"], "byQueue", "{id}");
         let source = named(&dead_letters["RedriveAllowPolicy"]["sourceQueueArns"][0]);
         let name = named(&queue["QueueName"]);
@@ -105,19 +128,20 @@ fn no_queue_loses_messages_or_tells_them() {
     let tls_only = queue_statements(&template).into_iter().filter(|(_, statement)| {
         statement["Effect"] == "Deny" && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
     });
-    assert_eq!(tls_only.flat_map(|(queues, _)| queues).collect::<BTreeSet<_>>(), queues.keys().cloned().collect());
+    let tls_only: BTreeSet<_> = tls_only.flat_map(|(queues, _)| queues).collect();
+    assert_eq!(tls_only, queues.keys().cloned().collect(), "left: queues with TLS only; right: all queues");
 }
 
-/// The statements about queues, with the queues that each is put on.
+/// Returns the statements of queue policies, with the queues that each policy applies to.
 ///
-/// None names a queue itself: SQS has refused a statement that names several
-/// (<https://github.com/remind101/stacker_blueprints/issues/71>), and about its own queue it is anyhow.
+/// The statements have the resource `*`, because a policy applies only to its own queue anyway. SQS has refused a
+/// statement that names several queues (<https://github.com/remind101/stacker_blueprints/issues/71>).
 fn queue_statements(template: &Template) -> Vec<(BTreeSet<String>, Value)> {
     let mut statements = Vec::new();
     for (id, policy) in template.resources("AWS::SQS::QueuePolicy") {
         let queues: BTreeSet<String> = list(&policy["Properties"]["Queues"]).iter().map(named).collect();
         for statement in list(&policy["Properties"]["PolicyDocument"]["Statement"]) {
-            assert_eq!(statement["Resource"], "*", "{id}");
+            assert_eq!(statement["Resource"], "*", "set the resource of each statement of {id} to *");
             statements.push((queues.clone(), statement));
         }
     }
@@ -131,15 +155,16 @@ fn every_worker_and_its_queue_agree() {
     assert_eq!(named(&template.section("Globals")["Function"]["Timeout"]), "FunctionTimeout");
     let mut sources = BTreeSet::new();
     for function in template.functions() {
-        // Six times that is what every_environment_is_sound compares with the queues' timeout.
-        assert_eq!(function.properties.get("Timeout"), None, "{}", function.name);
+        // No function may override the timeout that every_environment_has_valid_parameters compares with the queues'.
+        assert_eq!(function.properties.get("Timeout"), None, "remove the timeout of {}", function.name);
         let Some(mapping) = function.properties["Events"].get("Queue") else { continue };
         let source = named(&mapping["Properties"]["Queue"]);
-        let queue = queues.get(&source).unwrap_or_else(|| panic!("{}: there is no {source}", function.name));
+        let queue =
+            queues.get(&source).unwrap_or_else(|| panic!("{}: template.yaml has no queue {source}", function.name));
         let (queue, set) = (&queue["Properties"], template.environment(&function));
         let set = |suffix: &str| {
             let found = set.iter().find(|(name, _)| name.ends_with(suffix)).map(|(_, value)| value.clone());
-            found.unwrap_or_else(|| panic!("{}: no variable ends in {suffix}", function.name))
+            found.unwrap_or_else(|| panic!("give {} a variable that ends in {suffix}", function.name))
         };
         assert_eq!(named(&queue["VisibilityTimeout"]), "VisibilityTimeout", "{source}");
         assert_eq!(named(&queue["RedrivePolicy"]["maxReceiveCount"]), set("MAX_RECEIVES"), "{source}");
@@ -151,10 +176,11 @@ fn every_worker_and_its_queue_agree() {
         sources.insert(source);
     }
     let with_dead_letters = queues.iter().filter(|(_, queue)| queue["Properties"].get("RedrivePolicy").is_some());
-    assert_eq!(sources, with_dead_letters.map(|(id, _)| id.clone()).collect());
+    let with_dead_letters: BTreeSet<String> = with_dead_letters.map(|(id, _)| id.clone()).collect();
+    assert_eq!(sources, with_dead_letters, "left: queues with a worker; right: queues with a dead-letter queue");
 }
 
-/// `bindery`, the local stack and the tests know queues by the outputs of these names.
+/// The tool `bindery`, the local stack and the tests find queues by the outputs with these names.
 #[test]
 fn every_queue_is_among_the_outputs() {
     let template = Template::read();
@@ -169,13 +195,13 @@ fn every_queue_is_among_the_outputs() {
         let name = id.strip_suffix("DeadLetterQueue").map(|name| format!("{name}DlqUrl"));
         (name.unwrap_or_else(|| format!("{id}Url")), json!([id, queue.get("Condition")]))
     });
-    assert_eq!(with_urls, wanted.collect());
+    assert_eq!(with_urls, wanted.collect(), "left: outputs of queue URLs; right: the template's queues");
 }
 
-/// Lambda stops a chain of invocations of one function after 16, unless it is told to allow it
+/// Lambda stops a chain of invocations of one function after 16, unless its `RecursiveLoop` allows more
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>).
 #[test]
-fn who_sends_to_its_own_queue_and_nobody_else_may_be_recursive() {
+fn only_workers_that_send_to_their_own_queue_are_recursive() {
     let template = Template::read();
     let mut recursive = BTreeSet::new();
     for FunctionResource { name, properties, .. } in template.functions() {
@@ -185,27 +211,37 @@ fn who_sends_to_its_own_queue_and_nobody_else_may_be_recursive() {
             statements.any(|one| one.actions.contains("sqs:SendMessage") && one.resources.contains(queue))
         };
         let is_recursive = source.is_some_and(|queue| sends_to(&queue));
-        assert_eq!(properties.get("RecursiveLoop"), is_recursive.then_some(&json!("Allow")), "{name}");
+        assert_eq!(
+            properties.get("RecursiveLoop"),
+            is_recursive.then_some(&json!("Allow")),
+            "set or remove RecursiveLoop of {name}"
+        );
         recursive.extend(is_recursive.then_some(name));
     }
     assert_eq!(recursive, ["cancel-bulk-worker", "start-bulk-worker"].map(ToOwned::to_owned).into());
 }
 
 #[test]
-fn every_function_has_a_role_and_a_log_group_of_its_own() {
+fn every_function_has_its_own_role_and_log_group() {
     let template = Template::read();
     let functions = template.functions();
-    let distinct = |property: fn(&FunctionResource) -> String| functions.iter().map(property).collect::<BTreeSet<_>>().len();
-    assert_eq!(distinct(|function| named(&function.properties["Role"])), functions.len());
-    assert_eq!(distinct(|function| named(&function.properties["LoggingConfig"]["LogGroup"])), functions.len());
+    let distinct =
+        |property: fn(&FunctionResource) -> String| functions.iter().map(property).collect::<BTreeSet<_>>().len();
+    assert_eq!(distinct(|function| named(&function.properties["Role"])), functions.len(), "functions share a role");
+    assert_eq!(
+        distinct(|function| named(&function.properties["LoggingConfig"]["LogGroup"])),
+        functions.len(),
+        "functions share a log group"
+    );
     let groups = template.resources("AWS::Logs::LogGroup");
     for FunctionResource { name, logical_id, properties } in &functions {
         assert_eq!(named(&properties["FunctionName"]), format!("${{AWS::StackName}}-{name}"));
         let group = groups.get(&named(&properties["LoggingConfig"]["LogGroup"]));
-        let group = &group.unwrap_or_else(|| panic!("{name} has no log group"))["Properties"];
+        let group =
+            &group.unwrap_or_else(|| panic!("give {name} a log group: list it in template.yaml's loop"))["Properties"];
         assert_eq!(named(&group["LogGroupName"]), format!("/aws/lambda/${{AWS::StackName}}-{name}"));
         assert_eq!(named(&group["RetentionInDays"]), "LogRetentionDays");
-        // Policies here, or on the role, would be AWS's own, which allow more.
+        // SAM's or AWS's policies would allow more than the function needs.
         assert_eq!(properties.get("Policies"), None, "{logical_id}");
     }
     let all = &template.section("Globals")["Function"];
@@ -214,7 +250,7 @@ fn every_function_has_a_role_and_a_log_group_of_its_own() {
 }
 
 #[test]
-fn nothing_is_allowed_on_everything() {
+fn roles_have_only_the_listed_wildcards() {
     let template = Template::read();
     let mut several = BTreeSet::new();
     for (id, role) in template.resources("AWS::IAM::Role") {
@@ -227,7 +263,7 @@ fn nothing_is_allowed_on_everything() {
         }
     }
     let known = ON_SEVERAL.iter().map(|(action, resource, _)| ((*action).to_owned(), (*resource).to_owned()));
-    assert_eq!(several, known.collect());
+    assert_eq!(several, known.collect(), "left: wildcards in roles; right: ON_SEVERAL, which has the reason for each");
     let mut fed = BTreeMap::new();
     for (queues, statement) in queue_statements(&template) {
         if statement["Effect"] == "Deny" {
@@ -238,7 +274,7 @@ fn nothing_is_allowed_on_everything() {
         let rule = named(&statement["Condition"]["ArnEquals"]["aws:SourceArn"]);
         assert!(fed.insert(rule, queues).is_none(), "{statement}");
     }
-    // Each rule may put events into its own queues, and nowhere else.
+    // Each rule may send events only to its own queues.
     let of_rule = |(id, rule): (String, Value)| {
         let target = &rule["Properties"]["Targets"][0];
         let arns = [named(&target["Arn"]), named(&target["DeadLetterConfig"]["Arn"])];
@@ -248,7 +284,7 @@ fn nothing_is_allowed_on_everything() {
 }
 
 #[test]
-fn data_is_kept_and_every_rule_has_a_dead_letter_queue() {
+fn data_is_retained_and_every_rule_has_a_dead_letter_queue() {
     let template = Template::read();
     let kinds =
         ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Events::EventBus", "AWS::Events::Archive"];
@@ -266,7 +302,7 @@ fn data_is_kept_and_every_rule_has_a_dead_letter_queue() {
     }
 }
 
-/// What keeps something, and where it says under which key.
+/// Types of resources that store data, and the property that names the KMS key of each.
 const KEPT: [(&str, &str); 6] = [
     ("AWS::DynamoDB::Table", "/SSESpecification/KMSMasterKeyId"),
     ("AWS::Events::Archive", "/KmsKeyIdentifier"),
@@ -277,7 +313,7 @@ const KEPT: [(&str, &str); 6] = [
 ];
 
 #[test]
-fn a_key_of_ones_own_is_for_all_that_is_kept() {
+fn a_customer_managed_key_encrypts_all_stored_data() {
     let template = Template::read();
     let own = json!({ "Fn::If": ["HasKey", { "Ref": "KmsKeyArn" }, { "Ref": "AWS::NoValue" }] });
     for (kind, place) in KEPT {
@@ -291,7 +327,7 @@ fn a_key_of_ones_own_is_for_all_that_is_kept() {
 }
 
 #[test]
-fn every_function_takes_signed_code_alone_where_that_is_wanted() {
+fn code_signing_applies_to_every_function() {
     let template = Template::read();
     let parameter = &template.section("Parameters")["CodeSigningConfigArn"];
     let signed = json!({ "Fn::If": ["IsSigned", { "Ref": "CodeSigningConfigArn" }, { "Ref": "AWS::NoValue" }] });
@@ -299,25 +335,25 @@ fn every_function_takes_signed_code_alone_where_that_is_wanted() {
     assert_eq!(parameter["Default"], "");
     assert_eq!(template.section("Conditions")["IsSigned"], is_named);
     assert_eq!(template.section("Globals")["Function"]["CodeSigningConfigArn"], signed);
-    // What a function says of itself comes before that.
+    // A function's own setting would override that of `Globals`.
     for (id, function) in template.resources("AWS::Serverless::Function") {
         assert_eq!(function["Properties"].get("CodeSigningConfigArn"), None, "{id}");
     }
     assert_eq!(template.resources("AWS::Lambda::Function"), BTreeMap::new());
 }
 
-/// The subscribers that a deployment may have, by what their resources' names begin with.
+/// Optional subscribers of a deployment: the prefix of their resources' names, and their condition.
 const SUBSCRIBERS: [(&str, &str); 3] =
     [("ApiDestination", "HasApiDestination"), ("Event", "HasEventsQueue"), ("Webhook", "HasWebhook")];
 
 #[test]
-fn a_subscriber_that_nobody_asked_for_is_not_made() {
+fn subscribers_are_created_only_on_request() {
     let template = Template::read();
-    let of_everybody = ["EventBus", "EventArchive"];
+    let unconditional = ["EventBus", "EventArchive"];
     for section in ["Resources", "Outputs"] {
         for (id, one) in template.section(section).as_object().unwrap() {
             let subscriber = SUBSCRIBERS.iter().find(|(name, _)| id.starts_with(name));
-            let condition = subscriber.filter(|_| !of_everybody.iter().any(|name| id.starts_with(name)));
+            let condition = subscriber.filter(|_| !unconditional.iter().any(|name| id.starts_with(name)));
             assert_eq!(one.get("Condition"), condition.map(|(_, condition)| json!(condition)).as_ref(), "{id}");
         }
     }
@@ -327,13 +363,14 @@ fn a_subscriber_that_nobody_asked_for_is_not_made() {
         assert!(template.section("Conditions")[condition].to_string().contains(&format!(r#"{{"Ref":"{parameter}"}}"#)));
     }
     assert_eq!(template.section("Parameters")["ApiDestinationUrl"]["AllowedPattern"], "(https://[!-~]+)?");
-    // SAM hands the condition on to what it makes of a function, but for this.
+    // SAM applies a function's condition to the resources that it generates, but to the CodeDeploy deployment group
+    // only with this setting.
     let preference = &template.resources("AWS::Serverless::Function")["WebhookWorkerFunction"]["Properties"];
     assert_eq!(preference["DeploymentPreference"]["PassthroughCondition"], true);
 }
 
 #[test]
-fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
+fn the_api_destination_gets_the_event_and_its_key_from_a_secret() {
     let template = Template::read();
     let target = &template.resources("AWS::Events::Rule")["ApiDestinationRule"]["Properties"]["Targets"][0];
     assert_eq!(target["InputPath"], "$.detail");
@@ -349,11 +386,11 @@ fn the_api_destination_gets_the_event_and_its_key_stands_nowhere() {
     assert_eq!(named(&destination["ConnectionArn"]), "ApiDestinationConnection");
 }
 
-/// Tokens are checked before every function but one, which does it by what the gateway does it by.
+/// API Gateway checks tokens before every function except one, which checks them itself with the same settings.
 ///
-/// Each route names the authorizer. With one for all, SAM would write for the other that its security is a scheme `NONE`,
-/// which the API's document does not define; whether API Gateway imports that without a warning is not known, and with one
-/// it would not import the document (`FailOnWarnings`).
+/// Each route names the authorizer. With a default authorizer, SAM would give the other route the security scheme
+/// `NONE`, which the API's document does not define. It is not known whether API Gateway imports that without a
+/// warning. With a warning, it would not import the document (`FailOnWarnings`).
 #[test]
 fn every_route_but_one_has_the_authorizer() {
     let template = Template::read();
@@ -376,7 +413,7 @@ fn every_route_but_one_has_the_authorizer() {
 }
 
 #[test]
-fn the_api_has_limits_for_its_routes_and_logs_no_token() {
+fn every_route_has_limits_and_no_token_is_logged() {
     let template = Template::read();
     let api = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"];
     let functions = template.functions();
@@ -386,21 +423,26 @@ fn the_api_has_limits_for_its_routes_and_logs_no_token() {
         .map(|event| format!("{} {}", named(&event["Properties"]["Method"]), named(&event["Properties"]["Path"])))
         .collect();
     let settings = api["RouteSettings"].as_object().unwrap();
-    assert_eq!(settings.keys().cloned().collect::<BTreeSet<_>>(), routes);
+    let limited: BTreeSet<String> = settings.keys().cloned().collect();
+    assert_eq!(limited, routes, "left: routes in RouteSettings; right: all routes");
     for (route, settings) in settings {
-        // A rate may be less than one a second, a burst is a whole number (CloudFormation, `RouteSettings`).
+        // A rate may be below one a second, but a burst is an integer (CloudFormation, `RouteSettings`).
         let (rate, burst) = (&settings["ThrottlingRateLimit"], &settings["ThrottlingBurstLimit"]);
-        assert!(rate.as_f64() > Some(0.0) && burst.as_u64() > Some(0), "{route}");
+        assert!(rate.as_f64() > Some(0.0) && burst.as_u64() > Some(0), "give {route} valid limits");
         assert_eq!(settings["DetailedMetricsEnabled"], true, "{route}");
     }
     let logs = &template.resources("AWS::Logs::LogGroup")["ApiLogs"]["Properties"]["LogGroupName"];
-    assert!(named(logs).starts_with("/aws/vendedlogs/"), "{logs}: the account's policy for others may be full");
+    assert!(
+        named(logs).starts_with("/aws/vendedlogs/"),
+        "{logs} must have this prefix: the account's resource policy for other log groups may be full"
+    );
     let format: BTreeMap<String, String> =
         serde_json::from_str(api["AccessLogSettings"]["Format"].as_str().unwrap()).unwrap();
     for (name, value) in format {
         assert!(value.starts_with("$context."), "{name}");
         assert!(!["path", "header"].iter().any(|word| value.contains(word)), "{name}: {value}");
-        // Of what the authorizer knows: the tenant, and why it refused. The subject may be an account, or an address.
+        // From the authorizer, only the tenant and the error may be logged. The subject may be an account or an
+        // address.
         let of_token = value.strip_prefix("$context.authorizer.");
         assert!(of_token.is_none_or(|what| ["claims.tenant_id", "error"].contains(&what)), "{name}: {value}");
     }

@@ -1,6 +1,6 @@
-"""Makes up XML documents, good ones and spoilt ones, always the same from one seed.
+"""Generates valid and corrupted XML documents, always the same ones for a seed.
 
-The endpoint is given each as its body, and as an unknown element in an entry of a good body.
+Each document becomes two bodies: the document itself, and a valid body with the document as an unknown element.
 """
 
 import random
@@ -33,7 +33,7 @@ SAMPLE = f"""{ROOT}
 
 
 class Body(NamedTuple):
-    """What is sent, and the charset that its Content-Type says."""
+    """A body, and the charset in its Content-Type."""
 
     bytes: bytes
     charset: str | None = None
@@ -69,7 +69,7 @@ CONTENTS = (
     + [f"<i:a{edge}/>" for edge in EDGES]
     + [f"{edge}<!--{edge}--><![CDATA[{edge}]]><a b='{edge}'/>" for edge in EDGES]
 )
-# Those that are just within the bounds, and just beyond.
+# Contents just within the limits, and just beyond them.
 BOUNDS = [f"{'<a>' * depth}{'</a>' * depth}" for depth in (29, 30, 31, 32, 33, 300)] + [
     *("<a" + "".join(f" b{number}=''" for number in range(count)) + "/>" for count in (32, 33, 300)),
     *("<a" + "".join(f" xmlns:b{number}='u'" for number in range(count)) + "/>" for count in (32, 33)),
@@ -77,8 +77,8 @@ BOUNDS = [f"{'<a>' * depth}{'</a>' * depth}" for depth in (29, 30, 31, 32, 33, 3
 ]
 
 
-def spoilt(rng: random.Random, text: str) -> str:
-    """Changes a few places of a text, or none, so that much of it stays what it was."""
+def corrupted(rng: random.Random, text: str) -> str:
+    """Changes a text in at most three places, so that most of it stays valid."""
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         place = rng.randrange(len(text) + 1)
         end = min(len(text), place + rng.choice((1, 1, 2, 8)))
@@ -95,12 +95,12 @@ def spoilt(rng: random.Random, text: str) -> str:
 
 
 def entry(content: str) -> str:
-    """Puts this into an entry of a good document."""
+    """Puts the content into an entry of a valid document."""
     return f"{ROOT}<CancellationCreation>{content}</CancellationCreation>{END}"
 
 
 def made() -> list[str]:
-    """Lists the documents that are made by hand."""
+    """Returns the documents made by hand."""
     documents = ["", " ", SAMPLE, SAMPLE[:-1], SAMPLE.replace("\n", "\r\n"), SAMPLE.replace("\n", "\r"), ROOT + END]
     documents += [f"{ROOT}{content}{END}" for content in ("text", "<CancellationCreation i:nil='1'/><Other/>")]
     documents += [SAMPLE.replace("4/07/", "4/07"), SAMPLE.replace("<Array", "<Array i:nil='true'")]
@@ -111,7 +111,7 @@ def made() -> list[str]:
 
 
 def encoded(rng: random.Random, text: str) -> Body:
-    """Gives a text its bytes: mostly UTF-8, else in one of the ways in which UTF-16 comes, right or wrong."""
+    """Encodes a text: mostly as UTF-8, otherwise as a correct or incorrect variant of UTF-16 or another encoding."""
     body = text.encode()
     match rng.randrange(16):
         case 0:
@@ -142,7 +142,7 @@ def within(text: str) -> str:
 
 
 def bodies(seed: int, count: int) -> Iterator[tuple[str, Body]]:
-    """Yields two bodies for each document that is made by hand, and for so many that are spoilt."""
+    """Yields two bodies for each document made by hand, and for each of `count` corrupted ones."""
     rng, by_hand = random.Random(seed), made()
     for text in by_hand:
         yield "whole", Body(text.encode())
@@ -150,6 +150,6 @@ def bodies(seed: int, count: int) -> Iterator[tuple[str, Body]]:
     for _ in range(count):
         two = rng.choice(CONTENTS) + rng.choice(CONTENTS)
         likely_good = (SAMPLE, SAMPLE, rng.choice(CASES["around"]) + SAMPLE, entry(rng.choice(CASES["members"])))
-        text = spoilt(rng, rng.choice((*likely_good, f"<a>{two}</a>", rng.choice(by_hand))))
+        text = corrupted(rng, rng.choice((*likely_good, f"<a>{two}</a>", rng.choice(by_hand))))
         yield "whole", encoded(rng, text)
         yield "within", encoded(rng, within(text))

@@ -1,4 +1,4 @@
-//! Long runs of random instructions in bad schedule, and the table of what came of them. See `./tests/scripts/simulate.sh --help`.
+//! Runs the simulation for long, and prints a table of the results. See `./tests/scripts/simulate.sh --help`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::ExitCode;
@@ -9,32 +9,31 @@ use tests::fault_schedule::Fault;
 use tests::simulation::checker::violations;
 use tests::simulation::{Flow, Simulation};
 
-/// Gives random instructions in bad schedule, checks everything that there is afterwards, and prints a table.
+/// Sends random instructions under faults, checks all rows, events and responses, and prints a table.
 #[derive(Debug, Parser)]
 #[command(name = "simulation")]
 struct Arguments {
-    /// What everything that is drawn comes from; each further run takes the next number.
+    /// Seed of everything that is drawn. Each further run takes the next number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Runs of each fault and flow.
+    /// Number of runs of each fault and flow.
     #[arg(long, default_value_t = 1)]
     runs: u64,
-    /// Instructions of a run, at least.
+    /// Least number of instructions of a run.
     #[arg(long, default_value_t = 300)]
     instructions: usize,
-    /// Seconds that a service is out of reach.
+    /// Duration of an outage, in seconds.
     #[arg(long, default_value_t = 60)]
     outage: u64,
-    /// What the instructions are about; all flows one after another, unless it is said.
+    /// Kinds of instructions. Default: all flows, one after another.
     #[arg(long, value_enum)]
     flow: Vec<Flow>,
-    /// What goes wrong; each fault one after another and then all that can come at any time together, unless it is
-    /// said.
+    /// Faults to simulate. Default: each fault alone, then all but outages together.
     #[arg(long, value_enum)]
     fault: Vec<Fault>,
 }
 
-/// What is tried, and what it is called.
+/// Returns the sets of faults to run, each with its name.
 fn fault_sets(asked: &[Fault]) -> Vec<(String, Vec<Fault>)> {
     let alone = |fault: &Fault| (fault.to_string(), vec![*fault]);
     if !asked.is_empty() {
@@ -51,7 +50,8 @@ async fn main() -> ExitCode {
     let flows = if arguments.flow.is_empty() { Flow::ALL.to_vec() } else { arguments.flow.clone() };
     let mut all_found = Vec::new();
     println!(
-        "| Fault | Flow | Runs | Instructions | Accepted | Deliveries | Faults met | Crashes | 503, slowest response | Violations | Seconds |"
+        "| Fault | Flow | Runs | Instructions | Accepted | Deliveries | Faults met | Crashes | 503; slowest response \
+        | Violations | Seconds |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (name, faults) in fault_sets(&arguments.fault) {
@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
     if all_found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A line of the table.
+/// The sums for a line of the table.
 #[derive(Debug, Default)]
 struct Sum {
     instructions: usize,

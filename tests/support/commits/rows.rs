@@ -1,11 +1,11 @@
-//! Which rows a call writes, as its JSON has them.
+//! Finds the rows that a call writes in its JSON.
 
 use serde_json::Value;
 
-/// A row's `pk` and `sk`.
+/// The key of a row: its `pk` and `sk`.
 pub(crate) type Key = (String, String);
 
-/// The rows that a call of this name writes, one for each of its entries.
+/// Returns the rows that a call of this name writes, one for each of its entries.
 pub(crate) fn written(name: &str, asked: &Value) -> Vec<Key> {
     let entries = |entries: &Value| entries.as_array().unwrap().clone();
     match name {
@@ -18,27 +18,27 @@ pub(crate) fn written(name: &str, asked: &Value) -> Vec<Key> {
         "TransactWriteItems" => {
             let of_entry = |entry: &Value| {
                 let (kind, write) = only(entry);
-                assert_ne!(kind, "Delete", "what a transaction deletes would have to be shown until it is seen");
+                assert_ne!(kind, "Delete", "deletions in transactions are not simulated");
                 key_written(write)
             };
             entries(&asked["TransactItems"]).iter().map(of_entry).collect()
         }
-        _ => panic!("{name} is not played: see tests/support/commits/rows.rs"),
+        _ => panic!("{name} is not simulated: add it to tests/support/commits/rows.rs"),
     }
 }
 
-/// The rows that a transaction reads.
+/// Returns the rows that a transaction reads.
 pub(crate) fn read_together(asked: &Value) -> Vec<Key> {
     let gets = asked["TransactItems"].as_array().unwrap();
     gets.iter().map(|get| key_of(&get["Get"]["Key"])).collect()
 }
 
-/// The table of a transaction's first write.
+/// Returns the table of a transaction's first write.
 pub(crate) fn table_of(transaction: &Value) -> &str {
     only(&transaction["TransactItems"][0]).1["TableName"].as_str().unwrap()
 }
 
-/// The only member, such as an entry's write by its kind.
+/// Returns the only member of an object, such as the kind of an entry and its write.
 fn only(entry: &Value) -> (&str, &Value) {
     entry.as_object().unwrap().iter().next().map(|(name, value)| (name.as_str(), value)).unwrap()
 }
@@ -52,10 +52,10 @@ pub(super) fn key_of(row: &Value) -> Key {
     (text("pk"), text("sk"))
 }
 
-/// The row of a statement in PartiQL, whose `pk` and `sk` are parameters.
+/// Returns the row of a PartiQL statement, whose `pk` and `sk` are parameters.
 fn key_of_statement(statement: &Value) -> Key {
     let text = statement["Statement"].as_str().unwrap();
-    // What stands before a parameter ends with the name of what it is.
+    // The text before a parameter ends with the attribute's name.
     let name =
         |before: &str| before.rsplit(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).map(str::to_owned);
     let names: Vec<_> = text.split('?').map(name).collect();
@@ -85,7 +85,9 @@ mod tests {
             ("UpdateItem", json!({ "Key": b }), vec!["b"]),
             (
                 "BatchWriteItem",
-                json!({ "RequestItems": { "t": [{ "PutRequest": { "Item": a } }, { "DeleteRequest": { "Key": b } }] } }),
+                json!({ "RequestItems": {
+                    "t": [{ "PutRequest": { "Item": a } }, { "DeleteRequest": { "Key": b } }],
+                } }),
                 vec!["a", "b"],
             ),
             (

@@ -1,9 +1,9 @@
-//! Looks for what must never be: in the table, the events, and what clients were told.
+//! Checks the table, the events and the clients' responses for violations of the rules.
 //!
-//! The rows are the reference. Every mark, outcome and result in them says which events there must be, to the ID; so
-//! the events that were seen must be exactly those: none lost, none invented, none told of something undone. Beside
-//! that, the rows must be a history that can have happened, every accepted operation must have ended, and clients
-//! must have been told the truth.
+//! The rows are the reference. Their marks, outcomes and results determine which events must exist, including the
+//! events' IDs. The published events must be exactly these: none lost, none invented, none of a change that did not
+//! happen. The rows must also be consistent with each other, every accepted operation must have ended, and every
+//! response must be true.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Ask, ClientResponse, Evidence, ORGS, Record, pairs};
 
-/// What must never be, in words; empty if all is well.
+/// Returns a description of each violation.
 #[must_use]
 pub fn violations(evidence: &Evidence) -> Vec<String> {
     let mut checker = Checker { found: Vec::new(), expected: BTreeMap::new() };
@@ -28,21 +28,22 @@ pub fn violations(evidence: &Evidence) -> Vec<String> {
     }
     checker.events(&evidence.events);
     checker.records(evidence);
-    let dead = evidence.dead.iter().map(|body| format!("a dead letter for ever: {body}"));
+    let dead =
+        evidence.dead.iter().map(|body| format!("a message is dead-lettered however often it is redriven: {body}"));
     pairs::violations(&evidence.rows).into_iter().chain(checker.found).chain(dead).collect()
 }
 
-/// The rows of one organisation, by what they are.
+/// The rows of one organisation, by kind.
 struct TenantRows<'a> {
     org: &'static str,
     cards: BTreeMap<&'a str, &'a Value>,
-    /// By bulk: its header.
+    /// The header of each bulk.
     bulks: BTreeMap<&'a str, &'a Value>,
-    /// By bulk and external ID.
+    /// The items by bulk and external ID.
     items: BTreeMap<(&'a str, &'a str), &'a Value>,
     orders: BTreeMap<&'a str, &'a Value>,
     operations: BTreeMap<&'a str, &'a Value>,
-    /// What operations note of orders that have ended, each with the order's number first.
+    /// The notes of operations about orders that have ended. Each note begins with the order's number.
     ended: BTreeMap<&'a str, Vec<&'a str>>,
     /// The codes of a cancel's chunks, by operation.
     results: BTreeMap<&'a str, Vec<&'a Value>>,
@@ -81,7 +82,7 @@ impl<'a> TenantRows<'a> {
         tenant
     }
 
-    /// The items of a bulk that count: those of its committed batches.
+    /// Returns the items of a bulk that belong to its committed batches. Others do not count.
     fn items_of(&self, bulk: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let batches: BTreeSet<u64> =
             self.bulks[bulk]["batches"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
@@ -92,7 +93,7 @@ impl<'a> TenantRows<'a> {
     }
 }
 
-/// What an event must say, by the names of its data's members.
+/// The values that an event's data must have, by member name.
 type Facts = Vec<(&'static str, Value)>;
 
 struct Checker {
@@ -107,18 +108,18 @@ impl Checker {
         }
     }
 
-    /// Notes that there must be this event.
+    /// Adds an event that must exist.
     fn expect(&mut self, tenant: &TenantRows<'_>, operation: &str, event_type: &str, item: &str, facts: Facts) {
         let accepted_at = tenant.operations.get(operation).and_then(|operation| operation["created_at"].as_str());
         let Some((id, accepted_at)) = operation.parse::<Uuid>().ok().zip(accepted_at) else {
-            self.found.push(format!("{operation} is no operation"));
+            self.found.push(format!("there is no operation {operation}, but a row names it"));
             return;
         };
         let id = Uuid::new_v5(&id, format!("{accepted_at}\n{event_type}\n{item}").as_bytes()).to_string();
         self.expected.insert(id, (format!("{} {event_type}", tenant.org), facts));
     }
 
-    /// Rules 4 and 5: a card's status is what its marks make of it, for no other system moves it here.
+    /// Checks rules 4 and 5: a card's status follows from its marks, since no other system changes it here.
     fn cards(&mut self, tenant: &TenantRows<'_>) {
         for (id, row) in &tenant.cards {
             let Ok(card) = Card::deserialize(*row) else { continue };
@@ -126,7 +127,7 @@ impl Checker {
             let is_before = row["replaced"].is_null()
                 && row["bound"]["by"].as_str().is_some_and(|by| !tenant.operations.contains_key(by));
             let fits = is_before || status_by_marks(&card) == Some(card.status);
-            self.check(fits, || format!("status and marks: card {} {id}: {row}", tenant.org));
+            self.check(fits, || format!("the status does not follow from the marks: card {} {id}: {row}", tenant.org));
             if let Some(by) = row["replaced"]["by"].as_str() {
                 let facts =
                     vec![("card_id", row["card_id"].clone()), ("new_card_id", row["replaced"]["new_card_id"].clone())];
@@ -135,7 +136,7 @@ impl Checker {
         }
     }
 
-    /// What every bulk's items have come to.
+    /// Adds the event of every issued item.
     fn bulks(&mut self, tenant: &TenantRows<'_>) {
         for bulk in tenant.bulks.keys() {
             for (name, item) in tenant.items_of(bulk) {
@@ -147,15 +148,15 @@ impl Checker {
         }
     }
 
-    /// An order's notes have all ended, at most one of them with success, and none is pending.
+    /// Checks that all cancellations of an order have ended, at most one of them with success.
     fn orders(&mut self, tenant: &TenantRows<'_>) {
         for (id, order) in &tenant.orders {
-            self.check(order["pending"].is_null(), || format!("pending for ever: {order}"));
+            self.check(order["pending"].is_null(), || format!("a cancellation is still pending: {order}"));
             let mut canceled = 0;
             for (operation, note) in order["cancellations"].as_object().into_iter().flatten() {
                 let code = &note["outcome"]["code"];
                 canceled += usize::from(code == "CANCELED");
-                self.check(code.is_string(), || format!("a cancellation without end: {order}"));
+                self.check(code.is_string(), || format!("a cancellation has no outcome: {order}"));
                 let facts = || {
                     vec![("order_id", id.parse::<i64>().unwrap().into()), ("operation_id", operation.clone().into())]
                 };
@@ -166,16 +167,18 @@ impl Checker {
                 self.expect(tenant, operation, "cancellation", id, outcome);
                 let noted = tenant.ended.get(operation.as_str()).into_iter().flatten();
                 let noted = noted.filter(|note| note.split(' ').next() == Some(*id)).count();
-                self.check(noted == 1, || format!("its operation notes that {noted} times: {order}"));
+                self.check(noted == 1, || {
+                    format!("its operation counts this cancellation {noted} times instead of once: {order}")
+                });
                 self.check(tenant.operations.contains_key(operation.as_str()), || {
-                    format!("by nobody of its own: {order}")
+                    format!("the canceling operation {operation} has no row of this organisation: {order}")
                 });
             }
             self.check(canceled <= 1, || format!("canceled twice: {order}"));
         }
     }
 
-    /// What every operation says of itself is what it did.
+    /// Checks that every operation's row states what it did.
     fn operations(&mut self, tenant: &TenantRows<'_>) {
         for (id, operation) in &tenant.operations {
             match operation["kind"].as_str() {
@@ -191,7 +194,7 @@ impl Checker {
         let card = operation["card_id"].to_string();
         let is_mine = tenant.cards.get(card.as_str()).is_some_and(|card| card["bound"]["by"] == id);
         let has_ended = operation["outcome"].is_object();
-        self.check(!is_mine || has_ended, || format!("bound, and does not say so: bind {id}: {operation}"));
+        self.check(!is_mine || has_ended, || format!("bind {id} has bound its card, but has no outcome: {operation}"));
         if has_ended {
             let status = &operation["outcome"]["status"];
             let facts = vec![("card_id", operation["card_id"].clone()), ("status", status.clone())];
@@ -219,7 +222,7 @@ impl Checker {
 
     fn cancel(&mut self, tenant: &TenantRows<'_>, id: &str, operation: &Value) {
         let bulk = operation["bulk_id"].as_str().unwrap();
-        let mut told = BTreeMap::new();
+        let mut codes = BTreeMap::new();
         let results = tenant.results.get(id).into_iter().flatten();
         for (code, item) in results.flat_map(|row| of_result(row)) {
             let name = item["id"].as_str().unwrap_or_default().to_owned();
@@ -233,30 +236,32 @@ impl Checker {
                 "INVALID_CARD_STATUS_FOR_CANCELLATION" => card["bound"].is_object(),
                 _ => card["canceled"]["by"] != id && row["canceled"]["by"] != id,
             };
-            self.check(fits, || format!("cancel {id} told {code} of {row} {card}"));
-            self.check(told.insert(name.clone(), code).is_none(), || format!("cancel {id} told twice of {name:?}"));
+            self.check(fits, || format!("cancel {id} reports {code}, which these rows contradict: {row} {card}"));
+            self.check(codes.insert(name.clone(), code).is_none(), || format!("cancel {id} reports {name:?} twice"));
         }
         if operation["state"] == "SUCCEEDED" {
             let facts = vec![
-                ("requested", told.len().into()),
+                ("requested", codes.len().into()),
                 ("bulk_status", operation["bulk_status"].clone()),
                 ("cancellation", operation["cancellation"].clone()),
             ];
             self.expect(tenant, id, "noname_bulk_cancellation", bulk, facts);
             if operation["cancel_type"] == "FULL" {
-                let left = tenant.items_of(bulk).find(|(name, _)| !told.contains_key(*name));
-                self.check(left.is_none(), || format!("cancel {id} left {left:?}"));
+                let left = tenant.items_of(bulk).find(|(name, _)| !codes.contains_key(*name));
+                self.check(left.is_none(), || format!("FULL cancel {id} does not report {left:?}"));
             }
         }
-        // What carries this operation's mark is told as its doing.
+        // The operation must report every item that has its mark as canceled.
         let marked = tenant.items.iter().filter(|((of, _), item)| *of == bulk && item["canceled"]["by"] == id);
         for ((_, name), _) in marked {
-            let code = told.get(*name).copied();
-            self.check(code == Some("EXTERNAL_ID_CANCELED"), || format!("cancel {id} told {code:?} of {name:?}"));
+            let code = codes.get(*name).copied();
+            self.check(code == Some("EXTERNAL_ID_CANCELED"), || {
+                format!("cancel {id} canceled {name:?}, but reports {code:?}")
+            });
         }
     }
 
-    /// Rules 2 and 3: what the rows say, and nothing else, was published.
+    /// Checks rules 2 and 3: exactly the events that the rows determine were published.
     fn events(&mut self, seen: &BTreeMap<String, Value>) {
         let expected = std::mem::take(&mut self.expected);
         for (id, (what, facts)) in &expected {
@@ -265,9 +270,9 @@ impl Checker {
                 continue;
             };
             let named = format!("{} {}", event["org_id"].as_str().unwrap(), event["event_type"].as_str().unwrap());
-            self.check(named == *what, || format!("event {id} is {named}, not {what}"));
+            self.check(named == *what, || format!("event {id} is {named}, but should be {what}"));
             for (name, value) in facts {
-                self.check(event["data"][name] == *value, || format!("event {event} should say {name} {value}"));
+                self.check(event["data"][name] == *value, || format!("event {event} should have {name} = {value}"));
             }
         }
         for (id, event) in seen.iter().filter(|(id, _)| !expected.contains_key(*id)) {
@@ -275,18 +280,22 @@ impl Checker {
         }
     }
 
-    /// What clients were told is true, and a key means one thing.
+    /// Checks that responses are true, and that an idempotency key stands for one instruction.
     fn records(&mut self, evidence: &Evidence) {
         let mut of_key: HashMap<(&str, &str, &str), (&Ask, &ClientResponse)> = HashMap::new();
         for record in &evidence.records {
             self.responses(record);
-            let Some(yes) = record.accepted_response().filter(|yes| yes.operation.is_some()) else { continue };
-            self.outcome(evidence, record, yes.operation.as_deref());
+            let Some(accepted) = record.accepted_response().filter(|accepted| accepted.operation.is_some()) else {
+                continue;
+            };
+            self.outcome(evidence, record, accepted.operation.as_deref());
             if let Some(key) = &record.key {
-                let first = of_key.entry((record.org, record.ask.endpoint(), key)).or_insert((&record.ask, yes));
-                self.check(first.0 == &record.ask, || format!("one key, two instructions: {record:?} {first:?}"));
-                let same = first.1.operation == yes.operation;
-                self.check(same, || format!("one key, two operations: {record:?} {first:?}"));
+                let first = of_key.entry((record.org, record.ask.endpoint(), key)).or_insert((&record.ask, accepted));
+                self.check(first.0 == &record.ask, || {
+                    format!("one key was accepted for two instructions: {record:?} {first:?}")
+                });
+                let same = first.1.operation == accepted.operation;
+                self.check(same, || format!("one key was accepted as two operations: {record:?} {first:?}"));
             }
         }
     }
@@ -296,25 +305,25 @@ impl Checker {
             let is_known = match response.status {
                 0 | 200..300 | 403 | 404 | 409 | 422 => true,
                 503 => response.retry_after.is_some(),
-                // The contract's answer if SQS did not answer: it is not known what was done.
+                // The contract's response if SQS did not respond, so that the outcome is unknown.
                 500 => matches!(record.ask, Ask::CancelOrders { .. }),
                 _ => false,
             };
-            self.check(is_known, || format!("an response that should not be: {record:?}"));
+            self.check(is_known, || format!("a response has an unexpected status: {record:?}"));
         }
-        // A request to cancel orders none of which can be is not recorded, and may be answered otherwise later.
+        // A request to cancel orders is not recorded if none of them can be canceled. A retry may get another response.
         let is_unrecorded =
             |response: &ClientResponse| matches!(record.ask, Ask::CancelOrders { .. }) && response.operation.is_none();
-        let mut yes = record.responses.iter().filter(|response| response.is_success() && !is_unrecorded(response));
-        if let Some(first) = yes.next() {
+        let mut accepted = record.responses.iter().filter(|response| response.is_success() && !is_unrecorded(response));
+        if let Some(first) = accepted.next() {
             let is_same = |other: &ClientResponse| other.operation == first.operation && other.status == first.status;
-            self.check(yes.all(is_same), || format!("answered differently: {record:?}"));
+            self.check(accepted.all(is_same), || format!("a retry got another response: {record:?}"));
         }
         let is_final = record.key.is_none() || record.responses.iter().any(ClientResponse::is_definite);
-        self.check(is_final, || format!("never answered: {record:?}"));
+        self.check(is_final, || format!("no request got a definite response: {record:?}"));
     }
 
-    /// Rule 6: an operation that was accepted has ended.
+    /// Checks rule 6: an operation that was accepted has ended.
     fn outcome(&mut self, evidence: &Evidence, record: &Record, operation: Option<&str>) {
         let Some(operation) = operation else { return };
         let row = |pk: String, sk: &str| evidence.rows.get(&(pk, sk.to_owned())).unwrap_or(&Value::Null);
@@ -325,20 +334,20 @@ impl Checker {
                 for order in stored["orders"].as_array().into_iter().flatten() {
                     let order = row(format!("{}#ORDER#{}", record.org, order["order_id"]), "ORDER");
                     let code = &order["cancellations"][operation]["outcome"]["code"];
-                    self.check(code.is_string(), || format!("a cancellation without end: {}", what()));
+                    self.check(code.is_string(), || format!("an accepted cancellation has no outcome: {}", what()));
                 }
-                self.check(stored["orders"].is_array(), || format!("accepted, and no row: {}", what()));
+                self.check(stored["orders"].is_array(), || format!("an accepted operation has no row: {}", what()));
             }
             Ask::Create { .. } | Ask::Increment { .. } => {}
             Ask::Bind { .. } | Ask::Start { .. } | Ask::Cancel { .. } => {
                 let has_ended = matches!(stored["state"].as_str(), Some("SUCCEEDED" | "FAILED"));
-                self.check(has_ended, || format!("accepted, and without end: {}", what()));
+                self.check(has_ended, || format!("an accepted operation has not ended: {}", what()));
             }
         }
     }
 }
 
-/// The codes and items of a chunk's result.
+/// Returns the codes and items of a chunk's result.
 fn of_result(row: &Value) -> Vec<(&str, &Value)> {
     let by_code = row["items"].as_object().into_iter().flatten();
     by_code

@@ -1,4 +1,4 @@
-//! Clients: they ask, are answered or not, and ask again with the same key.
+//! Clients that send requests, and retry them with the same idempotency key.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,47 +12,47 @@ use super::{SimulationEnv, skew};
 use crate::function::Invocation;
 use crate::queue_simulator::KillableFunction;
 
-/// Calls of an endpoint for one request, each with a moment before and one after: where it may die.
+/// Moments, before or after a call, in which an endpoint may crash during one request.
 const MOMENTS: u32 = 8;
-/// How often a client that insists asks at most.
+/// The largest number of requests for one instruction.
 const MOST_ATTEMPTS: usize = 40;
 
-/// An instruction, and all that was answered to it.
+/// An instruction with all its responses.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Who asked.
+    /// The client's organisation.
     pub org: &'static str,
-    /// What.
+    /// The client's instruction.
     pub ask: Ask,
-    /// Under which idempotency key.
+    /// The idempotency key, if there is one.
     pub key: Option<String>,
-    /// The answers, to the first request and to its repetitions.
+    /// The responses to the first request and to its retries.
     pub responses: Vec<ClientResponse>,
 }
 
-/// An answer to a request.
+/// The response to a client's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientResponse {
-    /// Its status; 0 if the endpoint died.
+    /// The status, or 0 if the endpoint crashed.
     pub status: u16,
-    /// Its body.
+    /// The response's body.
     pub body: Value,
-    /// The operation that its `Location` names.
+    /// The operation that `Location` names.
     pub operation: Option<String>,
-    /// Its `Retry-After`.
+    /// The value of `Retry-After`.
     pub retry_after: Option<String>,
-    /// How long it took.
+    /// The time from the request to the response.
     pub took: Duration,
 }
 
 impl ClientResponse {
-    /// Whether the endpoint said yes or no.
+    /// Returns whether the endpoint accepted or refused the request.
     #[must_use]
     pub fn is_definite(&self) -> bool {
         (200..500).contains(&self.status)
     }
 
-    /// Whether it said yes.
+    /// Returns whether the endpoint accepted the request.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -60,7 +60,7 @@ impl ClientResponse {
 }
 
 impl Record {
-    /// The first answer that says yes.
+    /// Returns the first response that accepts the instruction.
     #[must_use]
     pub fn accepted_response(&self) -> Option<&ClientResponse> {
         self.responses.iter().find(|response| response.is_success())
@@ -71,7 +71,7 @@ impl Record {
     }
 }
 
-/// A client, with endpoints of its own.
+/// A client with its own processes of the endpoints.
 pub(super) struct Client<'a> {
     sim: &'a SimulationEnv,
     number: usize,
@@ -89,14 +89,14 @@ impl<'a> Client<'a> {
         self.records
     }
 
-    /// Gives so many instructions, and goes on until the schedule has had its outage.
+    /// Sends at least `instructions` instructions, and continues until the outage is over.
     pub(super) async fn work(&mut self, instructions: usize, is_over: &AtomicBool) {
         while self.records.len() < instructions || !is_over.load(Ordering::Relaxed) {
             let org = *self.rng.choice(&ORGS).unwrap();
             let ask = self.sim.shared.lock().unwrap().ask(org, &mut self.rng);
             let key = self.key();
             let mut record = Record { org, ask, key, responses: Vec::new() };
-            // Now and then it asks again though it was answered.
+            // Sometimes it repeats a request although it got a response.
             for _ in 0..self.rng.usize(1..=3) {
                 self.send(&mut record).await;
                 if self.rng.u8(0..10) > 2 {
@@ -107,12 +107,12 @@ impl<'a> Client<'a> {
                 }
             }
             self.records.push(record);
-            let said = self.sim.shared.lock().unwrap().market_changes(&mut self.rng);
-            self.sim.queues.add(said);
+            let changes = self.sim.shared.lock().unwrap().market_changes(&mut self.rng);
+            self.sim.queues.add(changes);
         }
     }
 
-    /// Repeats what was never answered yes or no, until it is. Without a key nobody can.
+    /// Retries requests without a definite response until they get one. Requests without a key cannot be retried.
     pub(super) async fn retry_open(&mut self) {
         let mut records = std::mem::take(&mut self.records);
         for record in records.iter_mut().filter(|record| record.is_open()) {
@@ -123,7 +123,8 @@ impl<'a> Client<'a> {
         self.records = records;
     }
 
-    /// Mostly a new one, which the other organisation may use too; sometimes none, and sometimes one that was used.
+    /// Draws an idempotency key: usually a new one, sometimes none or a used one. The other organisation may use the
+    /// same.
     fn key(&mut self) -> Option<String> {
         let last = self.records.len();
         match self.rng.u8(0..20) {
@@ -156,7 +157,7 @@ fn read(invocation: Invocation, took: Duration) -> ClientResponse {
     let response = match invocation {
         Invocation::Responded(response) => response,
         Invocation::Crashed => Value::Null,
-        Invocation::Stopped => panic!("no message invoked it"),
+        Invocation::Stopped => panic!("Lambda never stops an endpoint as recursive"),
         Invocation::Failed(error) => panic!("{error}"),
     };
     let header = |name: &str| response["headers"][name].as_str().map(ToOwned::to_owned);

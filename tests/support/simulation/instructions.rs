@@ -1,4 +1,4 @@
-//! What clients and the order system may say, and what they know.
+//! The instructions of clients and the messages of the order system, drawn at random, and the state that these share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,23 +12,23 @@ use crate::orders::{domestic, feed};
 use crate::payloads::{CUSTOMER, ORG, external_id};
 use crate::requests;
 
-/// The organisations. Their IDs of everything are the same.
+/// The organisations. Both use the same IDs for all their objects.
 pub const ORGS: [&str; 2] = [ORG, "TN-0b9d4c1e-7a43-4f0c-8f52-3d1f5c7a9e10"];
-/// External IDs there are.
+/// The number of different external IDs.
 const NAMES: usize = 320;
-/// Orders of each organisation.
+/// The number of orders of each organisation.
 const ORDERS: i32 = 30;
 
-/// What the instructions are about.
+/// The kinds of instructions that a run consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Flow {
-    /// Binds and reissues.
+    /// Binds and reissues of cards.
     Binds,
-    /// Bulks: create, grow, start, cancel; and binds of their cards.
+    /// Bulks are created, grown, started and canceled, and their cards are bound.
     Bulks,
     /// Cancellations of orders.
     Orders,
-    /// All of these.
+    /// All of the above.
     Everything,
 }
 
@@ -39,10 +39,10 @@ impl fmt::Display for Flow {
 }
 
 impl Flow {
-    /// All flows.
+    /// The list of all flows.
     pub const ALL: [Self; 4] = [Self::Binds, Self::Bulks, Self::Orders, Self::Everything];
 
-    /// The workers that it needs.
+    /// Returns the workers that the flow needs.
     pub(super) fn workers(self) -> &'static [&'static str] {
         const ALL: [&str; 5] = [
             "cancel-orders-worker",
@@ -64,26 +64,26 @@ impl Flow {
     }
 }
 
-/// An instruction; its members are what their names say.
+/// A client's instruction.
 #[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ask {
-    /// Bind the card, which perhaps replaces another.
+    /// Bind the card, which may replace another.
     Bind { card: u64, customer: u64, reissued: Option<u64> },
-    /// Create a bulk of these items.
+    /// Create a bulk with these items.
     Create { items: Vec<String> },
-    /// Add these items.
+    /// Add these items to the bulk.
     Increment { bulk: String, items: Vec<String> },
-    /// Issue what is missing.
+    /// Issue cards for all pending items.
     Start { bulk: String },
-    /// Cancel these items, or all.
+    /// Cancel these items of the bulk, or all.
     Cancel { bulk: String, items: Option<Vec<String>> },
     /// Cancel these orders.
     CancelOrders { orders: Vec<i32> },
 }
 
 impl Ask {
-    /// The function that takes it, which is also what its idempotency keys are about.
+    /// Returns the function of the instruction's endpoint. Idempotency keys are separate for each endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl Ask {
         }
     }
 
-    /// Its request.
+    /// Returns the event of the instruction's request.
     pub(super) fn event(&self, org: &str, key: Option<&str>) -> Value {
         let request = match self {
             Self::Bind { card, customer, reissued } => {
@@ -113,14 +113,14 @@ impl Ask {
     }
 }
 
-/// What is known to everybody: which bulks there are, which cancellations were accepted, what the market said last.
+/// The state that clients and the order system share: bulks, accepted cancellations, and the versions of orders.
 #[derive(Debug)]
 pub(super) struct SharedState {
     flow: Flow,
     bulks: BTreeMap<&'static str, Vec<String>>,
     accepted: Vec<(&'static str, i32, String)>,
     versions: BTreeMap<(&'static str, i32), u64>,
-    /// Orders that have ended: nothing is told of them any more.
+    /// Orders that have ended. The order system sends no more messages about them.
     ended: BTreeSet<(&'static str, i32)>,
 }
 
@@ -129,7 +129,7 @@ impl SharedState {
         Self { flow, bulks: BTreeMap::new(), accepted: Vec::new(), versions: BTreeMap::new(), ended: BTreeSet::new() }
     }
 
-    /// Notes what an instruction made.
+    /// Records the bulk or the cancellations that an instruction created.
     pub(super) fn note(&mut self, org: &'static str, ask: &Ask, body: &Value, operation: Option<&str>) {
         match (ask, operation) {
             (Ask::Create { .. }, _) => {
@@ -146,7 +146,7 @@ impl SharedState {
         }
     }
 
-    /// What a client asks next.
+    /// Draws a client's next instruction.
     pub(super) fn ask(&self, org: &str, rng: &mut Rng) -> Ask {
         let flow = match self.flow {
             Flow::Everything => *rng.choice(&[Flow::Binds, Flow::Bulks, Flow::Orders]).unwrap(),
@@ -160,7 +160,7 @@ impl SharedState {
     }
 
     fn about_a_bulk(&self, org: &str, rng: &mut Rng) -> Ask {
-        /// Bulks of an organisation.
+        /// The number of bulks of an organisation.
         const BULKS: usize = 6;
         let known = self.bulks.get(org).map_or(&[][..], Vec::as_slice);
         let Some(bulk) = rng.choice(known).cloned() else { return Ask::Create { items: names(rng, 150) } };
@@ -170,17 +170,17 @@ impl SharedState {
             60..110 => Ask::Start { bulk },
             110..120 => Ask::Cancel { bulk, items: None },
             120..160 => Ask::Cancel { bulk, items: Some(names(rng, 40)) },
-            // Of the cards of bulks.
+            // Binds of the bulks' cards.
             160.. => bind(1..400, rng),
         }
     }
 
-    /// The order system's first word of every order.
+    /// Returns the order system's first message about every order.
     pub(super) fn market_opens(&mut self) -> Vec<String> {
         self.tell_all("ACTIVE")
     }
 
-    /// What the order system says in between, sometimes of a cancellation that it refuses.
+    /// Draws a message of the order system, which sometimes rejects a cancellation.
     pub(super) fn market_changes(&mut self, rng: &mut Rng) -> Vec<String> {
         if !self.flow.has_orders() {
             return Vec::new();
@@ -203,7 +203,7 @@ impl SharedState {
         vec![change.to_string()]
     }
 
-    /// The order system's last word of every order.
+    /// Returns the order system's last message about every order.
     pub(super) fn market_closes(&mut self) -> Vec<String> {
         self.tell_all("CANCELED")
     }
@@ -233,13 +233,13 @@ impl SharedState {
 
 fn bind(cards: std::ops::Range<u64>, rng: &mut Rng) -> Ask {
     let card = rng.u64(cards.clone());
-    // One in ten is another customer's: whose cards it must not replace.
+    // One bind in ten is for another customer, whose bind must not replace the first customer's cards.
     let customer = if rng.u8(0..10) == 0 { CUSTOMER + 1 } else { CUSTOMER };
     let reissued = rng.bool().then(|| rng.u64(cards)).filter(|reissued| *reissued != card);
     Ask::Bind { card, customer, reissued }
 }
 
-/// Up to so many external IDs.
+/// Draws between one and `most` external IDs.
 fn names(rng: &mut Rng, most: usize) -> Vec<String> {
     (0..rng.usize(1..=most)).map(|_| external_id(rng.usize(0..NAMES))).collect()
 }

@@ -1,13 +1,14 @@
-//! Random instructions in bad schedule, and a checker that looks for what must never be.
+//! A simulation: random instructions under faults, and a checker that looks for violations.
 //!
-//! Clients of two organisations, which use the same IDs and the same idempotency keys, have the real endpoints
-//! create, grow, start and cancel bulks, bind and reissue cards, and cancel orders, all about few of each, while
-//! an order system tells of its orders. Workers apply it. All of them are out in the [`schedule`](crate::schedule), and
-//! die. Then it gets calm: clients repeat what was not answered, dead letters are sent back, the market closes, and
-//! when nothing is under way any more, the [`checker`] reads everything there is.
+//! Clients of two organisations use the same IDs and the same idempotency keys. Through the real endpoints they
+//! create, grow, start and cancel bulks, bind and reissue cards, and cancel orders. There are few of each, so
+//! instructions conflict. Meanwhile an order system sends changes of its orders, and workers apply all messages.
+//! Endpoints and workers meet the faults of a [schedule](crate::fault_schedule), and crash. Then the faults stop:
+//! clients retry requests without a response, dead letters are redriven, and the market closes. When no message is
+//! left, the [`checker`] reads all rows, events and responses.
 //!
-//! All that is drawn comes from one seed. The order in which processes get to run does not: a seed makes the same
-//! clients and the same schedule again, not the same run to the last step.
+//! One seed determines everything that is drawn, but not the order in which processes run. The same seed therefore
+//! gives the same clients and the same schedule, but not exactly the same run.
 
 pub mod checker;
 mod clients;
@@ -28,7 +29,7 @@ use shared::domain::card::{Card, CardStatus};
 use crate::capacity::dynoxide;
 use crate::fault_schedule::{Fault, FaultSchedule, LATEST_EFFECT};
 use crate::payloads::{ACCOUNT, CUSTOMER};
-use crate::queue_simulator::{Delivery, KillableFunction, QueueSimulator, DeliveryStats, deliver_with_crashes};
+use crate::queue_simulator::{Delivery, DeliveryStats, KillableFunction, QueueSimulator, deliver_with_crashes};
 use crate::seed;
 use crate::test_env::{TestEnv, drain};
 
@@ -38,61 +39,61 @@ pub use instructions::{Ask, Flow, ORGS};
 use clients::Client;
 use instructions::SharedState;
 
-/// Clients at once.
+/// The number of concurrent clients.
 const CLIENTS: usize = 4;
-/// The first of the cards that no bulk has; those of bulks begin at 1.
+/// The ID of the first card without a bulk. The IDs of bulks' cards begin at 1.
 const FIRST_CARD: u64 = 100_001;
-/// Blank cards of each organisation that no bulk has, and as many that are bound.
+/// The number of blank cards without a bulk of each organisation, and also of bound ones.
 const CARDS: u64 = 30;
-/// How far a clock may be wrong: two may then differ by less than a day, which is what Bindery allows.
+/// The largest offset of a clock. Two clocks then differ by less than a day, which is what Bindery allows.
 const MAX_SKEW_SECONDS: i64 = 11 * 60 * 60;
-/// How often dead letters are sent back, when nothing goes wrong any more.
+/// The largest number of redrives of dead letters after the faults have stopped.
 const MOST_REDRIVES: usize = 5;
-/// How long messages are on their way.
+/// The longest time from sending a message until it can be received.
 const DELAY: Duration = Duration::from_millis(1500);
-/// When services go out of reach.
+/// The time before an outage begins, and after it ends.
 const OUTAGE_MARGIN: Duration = Duration::from_secs(1);
 
-/// A run to be.
+/// The parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Simulation {
-    /// What everything that is drawn comes from.
+    /// The seed of everything that is drawn.
     pub seed: u64,
-    /// What the instructions are about.
+    /// The kinds of instructions.
     pub flow: Flow,
-    /// What goes wrong.
+    /// The faults that can happen.
     pub faults: Vec<Fault>,
-    /// How many instructions clients give at least.
+    /// The least number of instructions.
     pub instructions: usize,
-    /// How long services are out of reach at least, if they are. Clients go on as long.
+    /// The least duration of an outage, if there is one. Clients continue until it is over.
     pub outage: Duration,
 }
 
-/// All there is to look at afterwards.
+/// Everything that the checker examines after a run.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    /// The table, by its keys.
+    /// All rows of the table, by their keys.
     pub rows: BTreeMap<(String, String), Value>,
     /// The distinct events, by their IDs.
     pub events: BTreeMap<String, Value>,
-    /// What clients asked and were answered.
+    /// The clients' instructions and their responses.
     pub records: Vec<Record>,
-    /// Messages that end as dead letters however often they are sent back.
+    /// Messages that are dead-lettered however often they are redriven.
     pub dead: Vec<String>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// All there is to look at afterwards.
+    /// Everything that the checker examines.
     pub evidence: Evidence,
-    /// How messages were delivered.
+    /// The counts of deliveries and crashes.
     pub run: DeliveryStats,
-    /// Messages that ended as dead letters, and were sent back.
-    pub sent_back: usize,
-    /// How often each fault was met.
+    /// The number of dead letters that were redriven.
+    pub redriven: usize,
+    /// The number of times that each fault was met.
     pub met: BTreeMap<Fault, usize>,
-    /// How long it took.
+    /// The duration of the run.
     pub took: Duration,
 }
 
@@ -101,25 +102,25 @@ impl Report {
         self.evidence.records.iter().flat_map(|record| &record.responses)
     }
 
-    /// Instructions that were accepted.
+    /// Returns the number of accepted instructions.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.evidence.records.iter().filter(|record| record.accepted_response().is_some()).count()
     }
 
-    /// Answers that told a client to come back.
+    /// Returns the number of responses with `Retry-After`.
     #[must_use]
     pub fn retry_later_responses(&self) -> usize {
         self.responses().filter(|response| response.retry_after.is_some()).count()
     }
 
-    /// Functions that died, endpoints too.
+    /// Returns the number of crashes of workers and endpoints.
     #[must_use]
     pub fn crashes(&self) -> usize {
         self.run.crashes + self.responses().filter(|response| response.status == 0).count()
     }
 
-    /// How long the slowest answer took.
+    /// Returns the time of the slowest response.
     #[must_use]
     pub fn slowest_response(&self) -> Duration {
         self.responses().map(|response| response.took).max().unwrap_or_default()
@@ -135,11 +136,11 @@ impl fmt::Display for Report {
             f,
             "{asked} instructions, {accepted} accepted, {deliveries} deliveries, {crashes} crashes, {events} events, "
         )?;
-        write!(f, "{} sent back, {} s; met {:?}", self.sent_back, self.took.as_secs(), self.met)
+        write!(f, "{} redriven, {} s; met {:?}", self.redriven, self.took.as_secs(), self.met)
     }
 }
 
-/// Where a run takes place.
+/// The resources of a run.
 struct SimulationEnv {
     env: TestEnv,
     schedule: FaultSchedule,
@@ -148,7 +149,7 @@ struct SimulationEnv {
 }
 
 impl Simulation {
-    /// Runs it.
+    /// Runs the simulation, and returns its result. Does not check it.
     pub async fn run(&self) -> Report {
         let started = Instant::now();
         let mut rng = Rng::with_seed(self.seed);
@@ -174,12 +175,12 @@ impl Simulation {
             sim.queues.add(sim.shared.lock().unwrap().market_closes());
             sim.queues.close();
         };
-        tokio::join!(clients_work, self.outages(&sim.schedule, &is_over), self.run_worker(&sim, rng.fork()));
+        tokio::join!(clients_work, self.outages(&sim.schedule, &is_over), self.run_workers(&sim, rng.fork()));
         let records = clients.into_iter().flat_map(Client::into_records).collect();
-        let (sent_back, dead) = self.finish(&sim).await;
+        let (redriven, dead) = self.finish(&sim).await;
         let SimulationEnv { env, schedule, queues, .. } = sim;
         let evidence = Evidence { rows: env.rows().await, events: env.events().await, records, dead };
-        Report { evidence, run: queues.stats(), sent_back, met: schedule.met(), took: started.elapsed() }
+        Report { evidence, run: queues.stats(), redriven, met: schedule.met(), took: started.elapsed() }
     }
 
     fn has_outage(&self) -> bool {
@@ -193,20 +194,20 @@ impl Simulation {
             copies: if has(Fault::Duplicates) { 2 } else { 1 },
             moments: 6,
             crash: if has(Fault::Crashes) { 0.15 } else { 0.0 },
-            // Five deliveries outlast an outage, as they do on AWS.
-            // Or the endpoints, which look before they accept, would decide most races.
+            // Without a delay the endpoints, which read before they accept, would decide most races.
             delay: DELAY,
+            // Five deliveries outlast an outage, as they do on AWS.
             visibility: if self.has_outage() { self.outage / 3 } else { Duration::ZERO },
         }
     }
 
-    /// Has services out of reach once; says when that is over.
+    /// Makes services unreachable once, if the schedule has outages, and sets `is_over` afterwards.
     async fn outages(&self, schedule: &FaultSchedule, is_over: &AtomicBool) {
         if self.has_outage() {
             tokio::time::sleep(OUTAGE_MARGIN).await;
             schedule.set_down(true);
             tokio::time::sleep(self.outage).await;
-            // On a busy machine it may be that nobody has called yet.
+            // On a busy machine functions may not have called the service yet.
             for _ in 0..200 {
                 if !schedule.met().is_empty() {
                     break;
@@ -219,8 +220,8 @@ impl Simulation {
         }
     }
 
-    /// Two workers of each kind, until nothing is left.
-    async fn run_worker(&self, sim: &SimulationEnv, mut rng: Rng) {
+    /// Runs two workers of each kind until no message is left.
+    async fn run_workers(&self, sim: &SimulationEnv, mut rng: Rng) {
         let workers: Vec<_> = self.flow.workers().iter().flat_map(|name| [*name, *name]).collect();
         let workers = workers.into_iter().map(|name| (name, skew(&sim.schedule, &mut rng))).collect::<Vec<_>>();
         join_all(workers.into_iter().map(async |(name, seconds)| {
@@ -230,27 +231,27 @@ impl Simulation {
         .await;
     }
 
-    /// Sends dead letters back, and hands on what was still under way, until nothing is left. Answers how many were
-    /// dead, and which always will be.
+    /// Redrives dead letters and delivers the remaining messages, until none is left. Returns the number of redriven
+    /// messages, and those that are still dead letters after the last round.
     async fn finish(&self, sim: &SimulationEnv) -> (usize, Vec<String>) {
-        let mut sent_back = 0;
+        let mut redriven = 0;
         for round in 0.. {
             let dead = drain(&sim.env.sqs, &sim.env.dlq_url).await;
             let late = sim.env.take_messages().await;
             if (dead.is_empty() && late.is_empty()) || round == MOST_REDRIVES {
-                return (sent_back, dead);
+                return (redriven, dead);
             }
-            sent_back += dead.len();
+            redriven += dead.len();
             sim.queues.add(dead);
             sim.queues.add(late);
-            self.run_worker(sim, Rng::with_seed(self.seed)).await;
+            self.run_workers(sim, Rng::with_seed(self.seed)).await;
         }
         unreachable!("rounds end above")
     }
 }
 
 impl SimulationEnv {
-    /// A function out in the schedule, whose clock is wrong by so many seconds.
+    /// Creates a function that meets the schedule's faults, with its clock off by this many seconds.
     async fn killable(&self, name: &str, skew_seconds: i64) -> KillableFunction {
         let schedule = self.schedule.clone();
         let function = KillableFunction::new(&self.env, name, move |call, moment| schedule.step(call, moment)).await;
@@ -258,7 +259,7 @@ impl SimulationEnv {
     }
 }
 
-/// By how many seconds the next function's clock is wrong.
+/// Draws the offset of the next function's clock, in seconds.
 fn skew(schedule: &FaultSchedule, rng: &mut Rng) -> i64 {
     if !schedule.has(Fault::ClockSkew) {
         return 0;
@@ -267,7 +268,7 @@ fn skew(schedule: &FaultSchedule, rng: &mut Rng) -> i64 {
     rng.i64(-MAX_SKEW_SECONDS..=MAX_SKEW_SECONDS)
 }
 
-/// Of no bulk: theirs would have no row.
+/// Puts blank and bound cards into the table. They belong to no bulk, since none exists yet.
 async fn seed_cards(env: &TestEnv) {
     let of_no_bulk = |mut card: Card| {
         (card.facts.bulk_id, card.facts.external_id) = (None, None);

@@ -1,4 +1,4 @@
-//! Rows that do not fit together, by the rules that `bindery check` asks.
+//! Finds rows that contradict each other, by the rules of `bindery check`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use shared::domain::ids::{CardId, OrgId};
 use shared::partners::Partners;
 use shared::store::{Row, RowKey, keyed};
 
-/// What the rules find in this table.
+/// Returns the violations that the rules find in this table.
 pub fn violations(table: &BTreeMap<(String, String), Value>) -> Vec<String> {
     let now = clock::now();
     let rows: HashMap<RowKey, Row> =

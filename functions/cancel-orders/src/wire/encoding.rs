@@ -1,20 +1,20 @@
-//! How a body's bytes stand for text.
+//! Decodes a body's bytes to text.
 
 use std::borrow::Cow;
 
 use super::Unreadable;
 
-/// What the `charset` of a `Content-Type` says, as far as it matters.
+/// The `charset` of a `Content-Type`, as far as it matters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Charset {
-    /// Any other, or none: the bytes are UTF-8, unless a byte order mark says otherwise.
+    /// UTF-8, unless there is another byte order mark. Also stands for any other charset, and for a missing one.
     #[default]
     Utf8,
-    /// UTF-16, in whichever order its bytes are.
+    /// UTF-16 in either byte order.
     Utf16,
-    /// UTF-16, little endian.
+    /// UTF-16 in little-endian order.
     Utf16Le,
-    /// UTF-16, big endian.
+    /// UTF-16 in big-endian order.
     Utf16Be,
 }
 
@@ -22,7 +22,7 @@ impl Charset {
     const NAMED: [(&str, Self); 3] =
         [("utf-16", Self::Utf16), ("utf-16le", Self::Utf16Le), ("utf-16be", Self::Utf16Be)];
 
-    /// Returns what a `Content-Type` says.
+    /// Returns the charset of a `Content-Type`.
     #[must_use]
     pub fn of_content_type(value: &str) -> Self {
         let mut is_quoted = false;
@@ -41,7 +41,7 @@ impl Charset {
     }
 }
 
-/// How a body's bytes were read.
+/// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Utf8,
@@ -49,15 +49,16 @@ pub(super) enum Encoding {
     Utf16Be,
 }
 
-/// Returns the text of a body, without its byte order mark. What the mark says counts before what the charset says (RFC
-/// 7303, section 3.3).
+/// Returns the text of a body, without its byte order mark. The mark takes precedence over the charset (RFC 7303,
+/// section
+/// 3.3).
 pub(super) fn decode(body: &[u8], charset: Charset) -> Result<(Cow<'_, str>, Encoding), Unreadable> {
     let (encoding, bytes) = match (body, charset) {
         ([0xff, 0xfe, rest @ ..], _) => (Encoding::Utf16Le, rest),
         ([0xfe, 0xff, rest @ ..], _) => (Encoding::Utf16Be, rest),
         ([0xef, 0xbb, 0xbf, rest @ ..], _) | (rest, Charset::Utf8) => (Encoding::Utf8, rest),
-        // By RFC 2781 this is big endian, but .NET's clients send little endian. Either format begins with a character of
-        // ASCII, so the first byte tells which it is.
+        // RFC 2781 makes this big-endian, but .NET clients send little-endian. Both formats begin with an ASCII
+        // character, so the first byte shows the order.
         ([0, ..], Charset::Utf16) | (_, Charset::Utf16Be) => (Encoding::Utf16Be, body),
         (_, Charset::Utf16 | Charset::Utf16Le) => (Encoding::Utf16Le, body),
     };
@@ -66,7 +67,9 @@ pub(super) fn decode(body: &[u8], charset: Charset) -> Result<(Cow<'_, str>, Enc
         Encoding::Utf16Le => utf_16(bytes, u16::from_le_bytes),
         Encoding::Utf16Be => utf_16(bytes, u16::from_be_bytes),
     };
-    let text = text.ok_or_else(|| Unreadable::new("The body is neither UTF-8 nor what is said to be UTF-16."))?;
+    let text = text.ok_or_else(|| {
+        Unreadable::new("The body is not UTF-8, or not UTF-16 as its Content-Type or byte order mark states.")
+    })?;
     Ok((text, encoding))
 }
 

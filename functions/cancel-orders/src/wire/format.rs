@@ -1,15 +1,15 @@
-//! Which format a body is in, and which the answer is to be in.
+//! Finds the format of a request's body, and negotiates that of the response.
 
 /// A format of bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `application/json`, `text/json`.
+    /// JSON: `application/json` or `text/json`.
     Json,
-    /// `application/xml`, `text/xml`.
+    /// XML: `application/xml` or `text/xml`.
     Xml,
 }
 
-/// The media types that are understood, those of a format in the order of preference.
+/// The known media types. The preferred one of each format is first.
 const MEDIA_TYPES: [(&str, Format); 4] = [
     ("application/json", Format::Json),
     ("text/json", Format::Json),
@@ -17,29 +17,29 @@ const MEDIA_TYPES: [(&str, Format); 4] = [
     ("text/xml", Format::Xml),
 ];
 
-/// The format that this `Content-Type` names; its parameters do not count.
+/// Returns the format of a `Content-Type`, whatever its parameters are.
 #[must_use]
 pub fn of_content_type(value: &str) -> Option<Format> {
-    media_type_of(value).map(|answering| answering.format)
+    media_type_of(value).map(|known| known.format)
 }
 
-fn media_type_of(value: &str) -> Option<Answering> {
+fn media_type_of(value: &str) -> Option<ResponseFormat> {
     let essence = value.split(';').next().unwrap_or_default().trim();
     let known = MEDIA_TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(essence));
-    known.map(|(media_type, format)| Answering { format: *format, media_type })
+    known.map(|(media_type, format)| ResponseFormat { format: *format, media_type })
 }
 
-/// How an answer is written.
+/// The format of a response, and its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answering {
-    /// Its format.
+pub struct ResponseFormat {
+    /// The format of the body.
     pub format: Format,
-    /// Its media type.
+    /// The media type for the `Content-Type` header.
     pub media_type: &'static str,
 }
 
-impl Answering {
-    /// What the client asks for: by `Accept`, else as its own body came, else JSON.
+impl ResponseFormat {
+    /// Returns the format for the response: as the client accepts, or else as it sent its body, or else JSON.
     #[must_use]
     pub fn negotiate(accept: Option<&str>, content_type: Option<&str>) -> Self {
         let (media_type, format) = MEDIA_TYPES[0];
@@ -48,7 +48,7 @@ impl Answering {
             accept.map(|accept| accept.split(',').filter_map(Accepted::read).collect()).unwrap_or_default();
         let mut best: Option<(u16, u8, Self)> = None;
         for (media_type, format) in MEDIA_TYPES {
-            // The most specific range that covers a type says its quality.
+            // The most specific range that covers a type determines its quality.
             let Some(range) =
                 ranges.iter().filter(|range| range.covers(media_type)).max_by_key(|range| range.specificity)
             else {
@@ -60,16 +60,16 @@ impl Answering {
                 best = Some((range.quality, range.specificity, Self { format, media_type }));
             }
         }
-        best.map_or(fallback, |(_, _, answering)| answering)
+        best.map_or(fallback, |(_, _, format)| format)
     }
 }
 
 /// One range of an `Accept` header.
 struct Accepted<'a> {
     range: &'a str,
-    /// In thousandths.
+    /// The quality in thousandths.
     quality: u16,
-    /// 0 for `*/*`, 1 for `type/*`, 2 for a type.
+    /// The specificity: 0 for `*/*`, 1 for `type/*`, 2 for a type.
     specificity: u8,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Accepted<'a> {
     }
 }
 
-/// A quality: `0`, `1`, or with at most three decimals.
+/// Parses a quality: 0 to 1, with at most three decimals. Returns it in thousandths.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     if !matches!(whole, "0" | "1") || decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -123,7 +123,7 @@ mod tests {
     #[case("text/plain", None)]
     #[case("", None)]
     #[case("application/jsonx", None)]
-    fn a_body_is_in_the_format_that_it_says(#[case] content_type: &str, #[case] expected: Option<Format>) {
+    fn the_content_type_determines_the_format_of_a_body(#[case] content_type: &str, #[case] expected: Option<Format>) {
         assert_eq!(of_content_type(content_type), expected);
     }
 
@@ -149,13 +149,13 @@ mod tests {
         "application/xml"
     )]
     #[case::browser(Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), None, "application/xml")]
-    #[case::odd(Some("rubbish, ;;, application/xml;q=x"), Some("text/json"), "text/json")]
+    #[case::invalid(Some("rubbish, ;;, application/xml;q=x"), Some("text/json"), "text/json")]
     #[case::case(Some("APPLICATION/XML;Q=1.0"), None, "application/xml")]
-    fn the_answer_is_in_the_format_that_is_asked_for(
+    fn the_response_has_the_format_that_the_client_accepts(
         #[case] accept: Option<&str>,
         #[case] content_type: Option<&str>,
         #[case] expected: &str,
     ) {
-        assert_eq!(Answering::negotiate(accept, content_type).media_type, expected);
+        assert_eq!(ResponseFormat::negotiate(accept, content_type).media_type, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Reading JSON as `Json.NET` does, strict syntax aside.
+//! Reads JSON as `Json.NET` does, but only strict JSON.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -7,11 +7,11 @@ use super::{Entry, MAX_DEPTH, MAX_ENTRIES, MAX_VALUES, Pin, SPACE, Unreadable, i
 
 const MEMBERS: [&str; 5] = ["OrderID", "CreatorID", "PIN", "IsInternationalOrder", "InternationalOrderUID"];
 
-/// Reads the entries.
+/// Reads the entries of a request.
 pub(super) fn read(text: &str) -> Result<Vec<Option<Entry>>, Unreadable> {
     let Size { depth, values } = Size::of(text);
     if depth > MAX_DEPTH {
-        return Err(Unreadable::new("The body is nested too deep."));
+        return Err(Unreadable::new("The body is nested too deeply."));
     }
     let not_a_list = || Unreadable::new("The body must be a JSON array of cancellation instructions.");
     let Entries(entries) = serde_json::from_str(text).map_err(|_| not_a_list())?;
@@ -27,11 +27,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Option<Entry>>, Unreadable> {
         .collect()
 }
 
-/// How much there is to read, at least where the text is JSON.
+/// The size of a text, if it is JSON.
 struct Size {
-    /// How deep arrays and objects stand in each other.
+    /// The depth of nested arrays and objects.
     depth: usize,
-    /// How many values there are, or a few more: an empty array counts as two.
+    /// The number of values, or slightly more: an empty array counts as two.
     values: usize,
 }
 
@@ -57,7 +57,7 @@ impl Size {
     }
 }
 
-/// The entries, and one more than may be if there are more.
+/// The entries of a request. If there are too many, only one more than the maximum.
 struct Entries<'a>(Vec<&'a RawValue>);
 
 impl<'de> Deserialize<'de> for Entries<'de> {
@@ -105,7 +105,7 @@ fn read_entry(entry: &RawValue) -> Result<Entry, Unreadable> {
     Ok(entry)
 }
 
-/// An object's members in their order, repeated ones too: the last of a name counts, but none may be bad.
+/// The members of an object in their order, with repeated ones. The last one of a name counts, but all must be valid.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -130,12 +130,12 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A member's value, as far as it matters.
+/// The value of a member, as far as it matters.
 enum Json<'a> {
     Null,
     Text(String),
     Bool(bool),
-    /// As it was written.
+    /// The number, as written in the body.
     Number(&'a str),
     Nested,
 }
@@ -182,7 +182,7 @@ impl<'a> Json<'a> {
                 _ => None,
             },
             Self::Number(text) => {
-                // Of any form; an exponent does not make nothing something.
+                // Any form of a number; an exponent cannot make zero anything else.
                 let digits = text.split(['e', 'E']).next().unwrap_or_default();
                 Some(digits.bytes().any(|byte| (b'1'..=b'9').contains(&byte)))
             }

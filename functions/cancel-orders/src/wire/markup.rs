@@ -1,8 +1,8 @@
-//! An XML document's elements and text: well-formed, and its names by their namespaces, or an error. That holds of all of
-//! it, also of what the reader will pass over.
+//! Parses an XML document to elements and text, with the namespaces of names. Refuses documents that are not
+//! well-formed, also in the parts that the reader skips.
 //!
-//! Ours, for no parser was found that is lean and refuses all of what it must and nothing else. It is small because much
-//! of XML is refused here (contract): a DTD, so entities too, and processing instructions.
+//! Bindery has its own parser because we found none that is lean and refuses exactly what it must. It is small
+//! because it refuses much of XML (contract): DTDs, therefore also entities, and processing instructions.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,30 +12,31 @@ use super::source::{Name, Source, malformed};
 use super::uri::is_uri_reference;
 use super::{MAX_DEPTH, MAX_NODES, Unreadable};
 
-/// Most attributes of an element. Ours: each is compared with all before it.
+/// The maximum number of attributes of an element. Our limit: each is compared with all before it.
 const MAX_ATTRIBUTES: usize = 32;
 
-/// Longest tag, in bytes. Ours: the contract's are far shorter.
+/// The maximum length of a tag, in bytes. Our limit: the contract's tags are far shorter.
 const MAX_TAG_BYTES: usize = 8 * 1024;
 
-/// The namespace of `xml:`, which is bound without being declared, and that of `xmlns:`, which never is.
+/// The namespace of the prefix `xml`, which needs no declaration.
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// The namespace of the prefix `xmlns`, which must never be declared.
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
-/// A piece of the document. Comments are passed over.
+/// A node of the document. Comments are skipped.
 #[derive(Debug)]
 pub(super) enum Node<'a> {
-    /// An element begins.
+    /// The start of an element.
     Open(Element<'a>),
-    /// An element ends.
+    /// The end of an element.
     Close,
-    /// Some text.
+    /// A piece of text.
     Text(Cow<'a, str>),
-    /// The document ends.
+    /// The end of the document.
     End,
 }
 
-/// An element, without what is in it. A namespace is empty where there is none.
+/// An element without its content. The namespace is empty if the element is in no namespace.
 #[derive(Debug)]
 pub(super) struct Element<'a> {
     pub(super) namespace: Cow<'a, str>,
@@ -43,7 +44,7 @@ pub(super) struct Element<'a> {
     pub(super) attributes: Vec<Attribute<'a>>,
 }
 
-/// An attribute. Declarations of namespaces are not among them.
+/// An attribute that does not declare a namespace.
 #[derive(Debug)]
 pub(super) struct Attribute<'a> {
     pub(super) namespace: Cow<'a, str>,
@@ -54,25 +55,26 @@ pub(super) struct Attribute<'a> {
 #[derive(Debug)]
 struct Opened<'a> {
     name: &'a str,
-    /// The prefixes that it declares.
+    /// The prefixes that the element declares.
     declares: Vec<&'a str>,
 }
 
-/// A document that is being read.
+/// A parser of one document.
 #[derive(Debug)]
 pub(super) struct Markup<'a> {
     source: Source<'a>,
     opened: Vec<Opened<'a>>,
-    /// What each prefix is bound to, by the innermost element last. The empty one is that of elements without a prefix.
+    /// The namespaces bound to each prefix, the innermost element's last. The empty prefix is for elements without a
+    /// prefix.
     namespaces: BTreeMap<&'a str, Vec<Cow<'a, str>>>,
-    /// The element that has begun is empty: it ends at once.
+    /// True if the current element is an empty-element tag, and so ends at once.
     is_empty: bool,
-    /// How many nodes may still come.
+    /// The number of nodes that may still follow.
     left: usize,
 }
 
 impl<'a> Markup<'a> {
-    /// Begins to read: an XML declaration is passed over. Line ends must be those of XML: `\n` alone.
+    /// Creates a parser, and reads an XML declaration if there is one. Line ends must be normalized to `\n`.
     pub(super) fn open(text: &'a str, encoding: Encoding) -> Result<Self, Unreadable> {
         let mut source = Source::new(text)?;
         let fits: &[&str] = match encoding {
@@ -83,18 +85,18 @@ impl<'a> Markup<'a> {
         if let Some(declared) = source.declaration()?
             && !fits.iter().any(|fit| fit.eq_ignore_ascii_case(declared))
         {
-            return Err(Unreadable::new("The XML declaration says another encoding than that of the body."));
+            return Err(Unreadable::new("The XML declaration names another encoding than that of the body."));
         }
         let namespaces = BTreeMap::from([("xml", vec![Cow::Borrowed(XML)])]);
         Ok(Self { source, opened: Vec::new(), namespaces, is_empty: false, left: MAX_NODES })
     }
 
-    /// Returns how many elements have begun and not ended.
+    /// Returns the number of open elements.
     pub(super) fn depth(&self) -> usize {
         self.opened.len()
     }
 
-    /// Returns the next piece. Outside of the root it is the caller who says what may come.
+    /// Returns the next node. Outside the root element, the caller decides which nodes are allowed.
     pub(super) fn next(&mut self) -> Result<Node<'a>, Unreadable> {
         self.spend(1)?;
         if std::mem::take(&mut self.is_empty) {
@@ -117,7 +119,7 @@ impl<'a> Markup<'a> {
             Ok(Node::Text(self.source.reference()?.to_string().into()))
         } else if self.source.left() > 0 {
             let text = self.source.text()?;
-            // What is left is a reference outside of the root.
+            // Only a reference outside the root element has no text here.
             if text.is_empty() { Err(malformed()) } else { Ok(Node::Text(text.into())) }
         } else if is_inside {
             Err(malformed())
@@ -126,7 +128,7 @@ impl<'a> Markup<'a> {
         }
     }
 
-    /// Counts nodes that come.
+    /// Counts nodes against the limit.
     fn spend(&mut self, nodes: usize) -> Result<(), Unreadable> {
         self.left = self.left.checked_sub(nodes).ok_or_else(|| Unreadable::new("The body has too many nodes."))?;
         Ok(())
@@ -134,7 +136,7 @@ impl<'a> Markup<'a> {
 
     fn begin(&mut self) -> Result<Node<'a>, Unreadable> {
         if self.depth() == MAX_DEPTH {
-            return Err(Unreadable::new("The body is nested too deep."));
+            return Err(Unreadable::new("The body is nested too deeply."));
         }
         let too_long = || Unreadable::new("A tag of the body is too long, or has too many attributes.");
         let before = self.source.left();
@@ -166,7 +168,7 @@ impl<'a> Markup<'a> {
         Ok(Node::Open(Element { namespace: self.namespace(name.prefix)?, local: name.local, attributes }))
     }
 
-    /// Binds the prefixes that an element declares; answers which these are.
+    /// Binds the prefixes that an element declares, and returns them.
     fn declare(&mut self, attributes: &[(Name<'a>, Cow<'a, str>)]) -> Result<Vec<&'a str>, Unreadable> {
         let mut declares = Vec::new();
         for (name, namespace) in attributes {
@@ -182,14 +184,15 @@ impl<'a> Markup<'a> {
         Ok(declares)
     }
 
-    /// Returns the attributes that declare nothing, which must differ: two prefixes of one namespace are the same.
+    /// Returns the attributes that do not declare namespaces. They must have different names, and two prefixes of the
+    /// same namespace do not make names different.
     fn resolve(&self, attributes: Vec<(Name<'a>, Cow<'a, str>)>) -> Result<Vec<Attribute<'a>>, Unreadable> {
         let mut resolved: Vec<Attribute<'a>> = Vec::new();
         for (name, value) in attributes {
             if declared_by(&name).is_some() {
                 continue;
             }
-            // Without a prefix it is in no namespace, whatever elements are in.
+            // The default namespace does not apply to attributes: without a prefix, they are in no namespace.
             let namespace = if name.prefix.is_empty() { Cow::Borrowed("") } else { self.namespace(name.prefix)? };
             if resolved.iter().any(|other| other.local == name.local && other.namespace == namespace) {
                 return Err(malformed());
@@ -215,7 +218,7 @@ impl<'a> Markup<'a> {
         if is_that { Ok(self.close()) } else { Err(malformed()) }
     }
 
-    /// Forgets the element that has begun last, and what it declared.
+    /// Removes the innermost open element and its declarations.
     fn close(&mut self) -> Node<'a> {
         for prefix in self.opened.pop().into_iter().flat_map(|opened| opened.declares) {
             self.namespaces.get_mut(prefix).and_then(Vec::pop);
@@ -224,7 +227,7 @@ impl<'a> Markup<'a> {
     }
 }
 
-/// The prefix that an attribute of this name declares; empty for `xmlns` itself.
+/// Returns the prefix that an attribute of this name declares, which is empty for `xmlns` itself.
 fn declared_by<'a>(name: &Name<'a>) -> Option<&'a str> {
     match (name.prefix, name.local) {
         ("", "xmlns") => Some(""),

@@ -1,8 +1,8 @@
-//! What travels between the endpoint and its .NET clients, to the byte: which format, how requests are read,
-//! how answers are written. What an instruction means does not belong here.
+//! The wire format between the endpoint and its .NET clients, exact to the byte: negotiates formats, reads requests and
+//! writes responses. The meaning of an instruction does not belong here.
 //!
-//! The rules are those of ASP.NET Web API with `DataContractSerializer` and `Json.NET` (contract), except where
-//! those lose data silently.
+//! The rules are those of ASP.NET Web API with `DataContractSerializer` and `Json.NET` (contract), except where those
+//! lose data silently.
 
 mod encoding;
 pub mod format;
@@ -24,41 +24,44 @@ use format::Format;
 pub use encoding::Charset;
 pub use write::{error, results};
 
-/// Deepest nesting, as .NET's own quota of XML. Unknown members may be nested, and are passed over.
+/// The maximum depth of nesting, the same as .NET's quota for XML. Unknown members may be nested; they are skipped.
 pub const MAX_DEPTH: usize = 32;
 
-/// Most entries of a request (contract).
+/// The maximum number of entries in a request (contract).
 pub const MAX_ENTRIES: usize = 1000;
 
-/// Most values of a body in JSON. Ours: the contract needs six an entry. The rest is for members that are passed over.
+/// The maximum number of values in a JSON body. Our limit: the contract needs six per entry. The rest is for members
+/// that are skipped.
 pub const MAX_VALUES: usize = 20_000;
 
-/// Most nodes of a body in XML: elements, and their ends, attributes, comments, pieces of text, of which a reference is one.
-/// Ours: the contract needs fewer than 90 an entry, which has five members, white space around them, perhaps two attributes
-/// each, and all of its digits by reference.
+/// The maximum number of nodes in an XML body: starts and ends of elements, attributes, comments and pieces of text,
+/// where a reference is a piece of its own.
+///
+/// Our limit: the contract needs fewer than 90 per entry. That is an entry with five members, white space around them,
+/// two attributes each, and all digits written as references.
 pub const MAX_NODES: usize = 100_000;
 
 /// One entry of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// The domestic order.
+    /// The ID of a domestic order.
     pub order_id: Option<i32>,
-    /// On whose behalf.
+    /// The person for whom the cancellation is requested.
     pub creator_id: Option<i32>,
-    /// Their PIN.
+    /// The person's PIN.
     pub pin: Option<Pin>,
-    /// Which of the two IDs counts.
+    /// True if the ID of the international order counts, false if that of the domestic order does.
     pub is_international: bool,
-    /// The international order.
+    /// The ID of an international order.
     pub international_order_uid: Option<Uuid>,
 }
 
-/// A PIN as it was sent. It is never written anywhere: its debug form does not show it.
+/// A PIN as the client sent it. It is never written anywhere, and its debug output does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pin(String);
 
 impl Pin {
-    /// The PIN, to be verified.
+    /// Returns the PIN, for verification.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -71,24 +74,25 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// What the client is told of one entry.
+/// The result of one entry in the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryResult {
-    /// As it was asked.
+    /// The domestic order's ID, as in the request.
     pub order_id: Option<i32>,
-    /// As it was asked.
+    /// The international order's ID, as in the request.
     pub international_order_uid: Option<Uuid>,
-    /// Why it was not accepted; empty if it was.
+    /// The reasons why the entry was not accepted; empty if it was.
     pub errors: Vec<&'static str>,
 }
 
-/// A body that is not a list of entries, or of too many. It says where, and quotes nothing: a value may be a PIN.
+/// The error for a body that is not a list of entries, or has too many. It names the member, but quotes nothing,
+/// because a value may be a PIN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// There are more than [`MAX_ENTRIES`].
+    /// The body has more than [`MAX_ENTRIES`] entries.
     #[error("A request must not have more than {MAX_ENTRIES} entries.")]
     TooMany,
-    /// Anything else.
+    /// Any other error.
     #[error("{0}")]
     Wrong(String),
 }
@@ -98,16 +102,16 @@ impl Unreadable {
         Self::Wrong(reason.into())
     }
 
-    /// A member that does not hold what it should.
+    /// Returns the error for a member whose value is not as expected.
     fn member(name: &str, expected: &str) -> Self {
         Self::Wrong(format!("{name} must be {expected}."))
     }
 }
 
-/// Reads a request's entries, by what its `Content-Type` says; `None` is a null entry.
+/// Reads the entries of a request, by the format and charset of its `Content-Type`. `None` is a null entry.
 ///
 /// # Errors
-/// [`Unreadable`] if anything in the body is wrong: then nothing of it counts.
+/// [`Unreadable`] if anything in the body is invalid. Then no entry counts.
 pub fn read(format: Format, charset: Charset, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
     let (text, encoding) = encoding::decode(body, charset)?;
     match format {
@@ -116,15 +120,15 @@ pub fn read(format: Format, charset: Charset, body: &[u8]) -> Result<Vec<Option<
     }
 }
 
-/// White space around integers, booleans and UIDs.
+/// The white space allowed around integers, booleans and UIDs.
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// A 32-bit integer: white space around it, a sign and leading zeros are allowed.
+/// Parses a 32-bit integer. White space around it, a sign and leading zeros are allowed.
 fn integer(text: &str) -> Option<i32> {
     text.trim_matches(SPACE).parse().ok()
 }
 
-/// A UID in one of .NET's forms D, N and B.
+/// Parses a UID in one of .NET's formats D, N and B.
 fn uid(text: &str) -> Option<Uuid> {
     const N: usize = 32;
     const D: usize = 36;

@@ -1,6 +1,7 @@
-//! The text of an XML document and the smallest pieces of it: names, quoted values, references, the declaration.
+//! Reads the smallest pieces of an XML document: names, quoted values, references and the declaration.
 //!
-//! Each is as the productions of XML 1.0 (fifth edition) and of Namespaces in XML 1.0 have it, or an error.
+//! Each piece must match its production in XML 1.0 (fifth edition) and Namespaces in XML 1.0. Anything else is an
+//! error.
 
 use std::borrow::Cow;
 
@@ -10,49 +11,49 @@ pub(super) fn malformed() -> Unreadable {
     Unreadable::new("The body is not well-formed XML.")
 }
 
-/// A name: `local`, or `prefix:local`.
+/// A name of the form `local` or `prefix:local`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a> {
-    /// As it stands there.
+    /// The name as written.
     pub(super) whole: &'a str,
-    /// Empty, if it has none.
+    /// The prefix; empty if there is no prefix.
     pub(super) prefix: &'a str,
     pub(super) local: &'a str,
 }
 
-/// What of the text is not read yet.
+/// The part of the text that is not read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a>(&'a str);
 
 impl<'a> Source<'a> {
-    /// Begins to read. Line ends must be those of XML: `\n` alone.
+    /// Creates a source of this text. Line ends must be normalized to `\n`.
     pub(super) fn new(text: &'a str) -> Result<Self, Unreadable> {
         if text.chars().all(is_char) { Ok(Self(text)) } else { Err(malformed()) }
     }
 
-    /// Returns how many bytes are left.
+    /// Returns the number of bytes left.
     pub(super) fn left(&self) -> usize {
         self.0.len()
     }
 
-    /// Passes over `what`, if it comes next; whether it did.
+    /// Skips `what` if it comes next. Returns whether it did.
     pub(super) fn eat(&mut self, what: &str) -> bool {
         let rest = self.0.strip_prefix(what);
         self.0 = rest.unwrap_or(self.0);
         rest.is_some()
     }
 
-    /// Passes over `what`, which must come next.
+    /// Skips `what`, which must come next.
     pub(super) fn expect(&mut self, what: &str) -> Result<(), Unreadable> {
         if self.eat(what) { Ok(()) } else { Err(malformed()) }
     }
 
-    /// Passes over white space; whether there was any.
+    /// Skips white space. Returns whether there was any.
     pub(super) fn space(&mut self) -> bool {
         !self.take_while(|c| SPACE.contains(&c)).is_empty()
     }
 
-    /// Passes over an equals sign, with or without white space around it.
+    /// Skips an equals sign, with or without white space around it.
     pub(super) fn equals(&mut self) -> Result<(), Unreadable> {
         self.space();
         self.expect("=")?;
@@ -60,7 +61,7 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    /// Takes what stands before `end`, which must come, and passes over that.
+    /// Takes the text before `end`, which must follow, and skips `end`.
     pub(super) fn until(&mut self, end: &str) -> Result<&'a str, Unreadable> {
         let (taken, rest) = self.0.split_once(end).ok_or_else(malformed)?;
         self.0 = rest;
@@ -86,13 +87,13 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Takes text as far as the next tag, reference, comment or CDATA section.
+    /// Takes the text up to the next tag, reference, comment or CDATA section.
     pub(super) fn text(&mut self) -> Result<&'a str, Unreadable> {
         let text = self.take_while(|c| !matches!(c, '<' | '&'));
         if text.contains("]]>") { Err(malformed()) } else { Ok(text) }
     }
 
-    /// Passes over the rest of a comment.
+    /// Skips the rest of a comment.
     pub(super) fn comment(&mut self) -> Result<(), Unreadable> {
         self.until("--")?;
         self.expect(">")
@@ -120,14 +121,14 @@ impl<'a> Source<'a> {
             if source.eat("&") {
                 value.push(source.reference()?);
             } else {
-                // White space as such is a space; by reference it stays what it is.
+                // Literal white space becomes a space. White space by reference is not changed.
                 value.extend(source.take_while(|c| c != '&').chars().map(|c| if SPACE.contains(&c) { ' ' } else { c }));
             }
         }
         Ok(Cow::Owned(value))
     }
 
-    /// Takes the rest of a reference. No entity is known but the five that are built in.
+    /// Takes the rest of a reference. Only the five predefined entities are known.
     pub(super) fn reference(&mut self) -> Result<char, Unreadable> {
         let (digits, radix) = match self.until(";")? {
             "amp" => return Ok('&'),
@@ -141,17 +142,17 @@ impl<'a> Source<'a> {
                 (None, None) => return Err(malformed()),
             },
         };
-        // A sign would be taken for part of the number.
+        // Without this check, `from_str_radix` would accept a sign.
         let number = digits.chars().all(|c| c.is_digit(radix)).then(|| u32::from_str_radix(digits, radix).ok());
         number.flatten().and_then(char::from_u32).filter(|c| is_char(*c)).ok_or_else(malformed)
     }
 
-    /// Takes the XML declaration, if there is one; answers which encoding it says, if it says one.
+    /// Takes the XML declaration, if there is one. Returns the encoding that it declares, if any.
     pub(super) fn declaration(&mut self) -> Result<Option<&'a str>, Unreadable> {
         if !self.eat("<?xml") {
             return Ok(None);
         }
-        // Any version 1 is read by the rules of 1.0 (XML 1.0, section 2.8).
+        // All versions 1.x are read by the rules of 1.0 (XML 1.0, section 2.8).
         let version = self.declared("version")?.and_then(|version| version.strip_prefix("1."));
         let is_version = |version: &str| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
         let encoding = self.declared("encoding")?;
@@ -168,7 +169,7 @@ impl<'a> Source<'a> {
         if is_well_formed { Ok(encoding) } else { Err(malformed()) }
     }
 
-    /// Takes what the declaration says of this, if that comes next.
+    /// Takes this part of the declaration if it comes next, and returns its value.
     fn declared(&mut self, name: &str) -> Result<Option<&'a str>, Unreadable> {
         let mut ahead = *self;
         if !(ahead.space() && ahead.eat(name)) {
@@ -180,12 +181,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// `Char`.
+/// Returns whether this is a `Char` of XML.
 fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r') || (c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// `NameStartChar`, but for the colon.
+/// Returns whether this is a `NameStartChar` of XML other than the colon.
 fn begins_name(c: char) -> bool {
     matches!(c,
         'A'..='Z' | '_' | 'a'..='z' | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
@@ -194,7 +195,7 @@ fn begins_name(c: char) -> bool {
         | '\u{10000}'..='\u{effff}')
 }
 
-/// `NameChar`, but for the colon.
+/// Returns whether this is a `NameChar` of XML other than the colon.
 fn is_in_name(c: char) -> bool {
     begins_name(c) || matches!(c, '-' | '.' | '0'..='9' | '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
 }

@@ -7,7 +7,7 @@ use rstest::rstest;
 use super::format::Format;
 use super::*;
 
-/// Reads a body whose `Content-Type` says no charset.
+/// Reads a body whose `Content-Type` has no charset.
 fn read(format: Format, body: &[u8]) -> Result<Vec<Option<Entry>>, Unreadable> {
     super::read(format, Charset::default(), body)
 }
@@ -30,7 +30,7 @@ fn international(is_international: bool) -> Entry {
     Entry { is_international, ..Entry::default() }
 }
 
-/// The seed's sample, in either format.
+/// Returns the entries of the contract's samples.
 fn sample() -> Vec<Option<Entry>> {
     let domestic = Entry {
         order_id: Some(12345),
@@ -66,7 +66,9 @@ const JSON_SAMPLE: &str = r#"[
   }
 ]"#;
 
-const XML_SAMPLE: &str = r#"<ArrayOfCancellationCreation xmlns:i="http://www.w3.org/2001/XMLSchema-instance" xmlns="http://schemas.datacontract.org/2004/07/">
+const XML_SAMPLE: &str = concat!(
+    r#"<ArrayOfCancellationCreation xmlns:i="http://www.w3.org/2001/XMLSchema-instance" "#,
+    r#"xmlns="http://schemas.datacontract.org/2004/07/">
   <CancellationCreation>
     <CreatorID>98765</CreatorID>
     <InternationalOrderUID i:nil="true" />
@@ -81,7 +83,8 @@ const XML_SAMPLE: &str = r#"<ArrayOfCancellationCreation xmlns:i="http://www.w3.
     <OrderID i:nil="true" />
     <PIN>1111</PIN>
   </CancellationCreation>
-</ArrayOfCancellationCreation>"#;
+</ArrayOfCancellationCreation>"#
+);
 
 #[test]
 fn the_samples_are_read() {
@@ -126,7 +129,7 @@ fn a_charset_is_read(#[case] content_type: &str, #[case] expected: Charset) {
 
 const CHARSETS: [Charset; 4] = [Charset::Utf8, Charset::Utf16, Charset::Utf16Le, Charset::Utf16Be];
 
-/// A byte order mark counts, whatever the charset; without one, the charset does.
+/// A byte order mark takes precedence over any charset. Without a mark, the charset counts.
 #[rstest]
 #[case::utf_8(Bytes::Utf8, &[Charset::Utf8])]
 #[case::little(Bytes::Little, &[Charset::Utf16, Charset::Utf16Le])]
@@ -170,7 +173,7 @@ fn what_is_not_utf_8_is_refused(#[case] body: &[u8]) {
 #[case("utf-16be", &[Bytes::Big])]
 #[case("iso-8859-1", &[])]
 #[case("utf-8\u{e9}", &[])]
-fn a_declaration_says_how_the_bytes_are(#[case] declared: &str, #[case] good: &[Bytes]) {
+fn a_declared_encoding_must_be_that_of_the_body(#[case] declared: &str, #[case] good: &[Bytes]) {
     let text = format!("\u{feff}<?xml version='1.0' encoding='{declared}'?>{XML_SAMPLE}");
     for bytes in [Bytes::Utf8, Bytes::Little, Bytes::Big] {
         let is_good = good.iter().any(|good| *good as u8 == bytes as u8);
@@ -246,7 +249,7 @@ fn json_is_refused(#[case] body: &str) {
     assert!(read(Format::Json, body.as_bytes()).is_err());
 }
 
-/// One entry with this content, in a document of the right form.
+/// Returns a document of one entry with this content.
 fn document(content: &str) -> String {
     format!(
         r#"<ArrayOfCancellationCreation xmlns:i="http://www.w3.org/2001/XMLSchema-instance" xmlns="http://schemas.datacontract.org/2004/07/"><CancellationCreation>{content}</CancellationCreation></ArrayOfCancellationCreation>"#
@@ -254,9 +257,9 @@ fn document(content: &str) -> String {
 }
 
 #[test]
-fn deep_json_is_refused_not_followed() {
+fn deep_json_is_refused_without_recursion() {
     let deep = |depth: usize| format!(r#"[{{"a":{}{}}}]"#, "[".repeat(depth), "]".repeat(depth));
-    // Brackets in texts close nothing.
+    // Brackets inside strings close nothing.
     let hidden = |depth: usize| format!(r#"[{{"a":{}0{}}}]"#, r#"["]}","#.repeat(depth), "]".repeat(depth));
     for body in ["[".repeat(1_000_000), deep(500_000), deep(31), hidden(31)] {
         assert!(read(Format::Json, body.as_bytes()).is_err());
@@ -268,7 +271,7 @@ fn deep_json_is_refused_not_followed() {
 }
 
 proptest! {
-    /// Whatever comes, it is read or refused; near misses of good bodies above all.
+    /// Reading random bytes never panics.
     #[test]
     fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = read(Format::Json, &body);
@@ -276,12 +279,12 @@ proptest! {
     }
 
     #[test]
-    fn spoilt_samples_are_read_or_refused(
-        spoils in prop::collection::vec((0.0_f64..1.0, any::<u8>(), 0_usize..4), 1..6),
+    fn corrupted_samples_are_read_or_refused(
+        changes in prop::collection::vec((0.0_f64..1.0, any::<u8>(), 0_usize..4), 1..6),
     ) {
         for (format, sample) in [(Format::Json, JSON_SAMPLE), (Format::Xml, XML_SAMPLE)] {
             let mut body = sample.as_bytes().to_vec();
-            for (place, byte, how) in &spoils {
+            for (place, byte, how) in &changes {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
                 let place = (place * body.len() as f64) as usize;
                 match how {
@@ -295,11 +298,12 @@ proptest! {
         }
     }
 
-    /// A PIN comes through both formats as it is, whatever it is, and is never shown.
+    /// Both formats keep any PIN unchanged, and debug output never shows it.
     #[test]
-    fn a_pin_is_kept_as_it_is(text in "[^\u{0}-\u{1f}\u{fffe}\u{ffff}]{0,40}") {
+    fn a_pin_is_read_unchanged_and_never_shown(text in "[^\u{0}-\u{1f}\u{fffe}\u{ffff}]{0,40}") {
         let json = serde_json::json!([{ "PIN": text }]).to_string();
-        let xml = document(&format!("<PIN>{}</PIN>", text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")));
+        let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let xml = document(&format!("<PIN>{escaped}</PIN>"));
         for (format, body) in [(Format::Json, json), (Format::Xml, xml)] {
             let entries = read(format, body.as_bytes()).unwrap();
             let entry = entries[0].as_ref().unwrap();

@@ -1,6 +1,6 @@
-//! What the name of a namespace must be: a URI reference, as RFC 3986 has it.
+//! Checks the names of namespaces, which must be URI references (RFC 3986).
 
-/// Whether this is a URI reference.
+/// Returns whether this is a URI reference.
 pub(super) fn is_uri_reference(text: &str) -> bool {
     let (text, fragment) = text.split_once('#').unwrap_or((text, ""));
     let (text, query) = text.split_once('?').unwrap_or((text, ""));
@@ -16,7 +16,7 @@ pub(super) fn is_uri_reference(text: &str) -> bool {
         && is_authority(authority)
         && is_made_of(path, b":@/")
         && is_made_of(query, b":@/?")
-        // Brackets are not the RFC's. libxml2 takes them, and nothing depends on it.
+        // RFC 3986 does not allow brackets here. libxml2 accepts them, and nothing depends on it.
         && is_made_of(fragment, b":@/?[]")
 }
 
@@ -39,7 +39,8 @@ fn is_authority(text: &str) -> bool {
         && (port.is_empty() || is_port(port))
 }
 
-/// Whether a text is of characters that may stand anywhere in a URI, of these, and of bytes in hexadecimal.
+/// Returns whether the text contains only unreserved characters, sub-delimiters, percent-encoded bytes and the given
+/// characters.
 fn is_made_of(text: &str, others: &[u8]) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -73,7 +74,7 @@ mod tests {
     #[case("http://a:b@c:80/d;e=f,(g)'h'~!$&*+?i#j")]
     #[case("http://[::1]:8080/")]
     #[case("a:%20%aF")]
-    fn a_uri_reference_is_taken(#[case] text: &str) {
+    fn a_uri_reference_is_accepted(#[case] text: &str) {
         assert!(is_uri_reference(text));
     }
 
@@ -87,19 +88,19 @@ mod tests {
     #[case::backslash("http:\\\\a")]
     #[case::no_scheme(":a")]
     #[case::digit_first("1:a")]
-    #[case::odd_scheme("a_b:c")]
+    #[case::invalid_scheme("a_b:c")]
     #[case::two_fragments("a#b#c")]
     #[case::half_a_byte("a:%2")]
     #[case::no_byte("a:%zz")]
     #[case::no_port("http://a:/")]
-    #[case::odd_port("http://a:b/")]
+    #[case::invalid_port("http://a:b/")]
     #[case::signed_port("http://a:+80/")]
     #[case::far_port("http://a:99999999999/")]
     #[case::two_ports("http://a:1:2/")]
     #[case::two_users("http://a@b@c/")]
     #[case::open_bracket("http://[::1/")]
     #[case::after_brackets("http://[::1]a/")]
-    fn another_text_is_not(#[case] text: &str) {
+    fn any_other_text_is_refused(#[case] text: &str) {
         assert!(!is_uri_reference(text));
     }
 }

@@ -1,4 +1,4 @@
-//! Writing answers, byte for byte as `Json.NET` and `DataContractSerializer` write them.
+//! Writes responses, byte for byte as `Json.NET` and `DataContractSerializer` do.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::EntryResult;
 use super::format::Format;
 
-/// The results, in their order.
+/// Writes the results in their order.
 #[must_use]
 pub fn results(format: Format, results: &[EntryResult]) -> String {
     match format {
@@ -17,7 +17,7 @@ pub fn results(format: Format, results: &[EntryResult]) -> String {
     }
 }
 
-/// An error: a bare string.
+/// Writes an error as a bare string.
 #[must_use]
 pub fn error(format: Format, text: &str) -> String {
     match format {
@@ -52,7 +52,7 @@ impl<'a> From<&'a EntryResult> for JsonResult<'a> {
 }
 
 fn json(value: &impl Serialize) -> String {
-    // Texts, numbers and UIDs: there is nothing in them that JSON could not hold.
+    // Serializing strings, numbers and UIDs never fails.
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -125,7 +125,7 @@ mod tests {
 
     const OPENING: &str = r#"<ArrayOfCancellationCreationResult xmlns:i="http://www.w3.org/2001/XMLSchema-instance" xmlns="http://schemas.datacontract.org/2004/07/TPP.Contracts.Services.Order">"#;
 
-    /// The seed's sample, which is shown there with line breaks and indentation.
+    /// The contract's sample, which has line breaks and indentation there.
     #[test]
     fn the_samples_are_written() {
         let given = [

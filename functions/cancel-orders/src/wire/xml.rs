@@ -1,5 +1,5 @@
-//! Reading XML as `DataContractSerializer` does, but members in any order: it drops those that come out of
-//! order without a word, and a lost `IsInternationalOrder` cancels the wrong order.
+//! Reads XML as `DataContractSerializer` does, but accepts members in any order. The serializer silently drops members
+//! that are out of order, and a lost `IsInternationalOrder` cancels the wrong order.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -14,9 +14,9 @@ const INSTANCE: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
 const MEMBERS: [&str; 5] = ["CreatorID", "InternationalOrderUID", "IsInternationalOrder", "OrderID", "PIN"];
 
-/// Reads the entries.
+/// Reads the entries of a request.
 pub(super) fn read(text: &str, encoding: Encoding) -> Result<Vec<Option<Entry>>, Unreadable> {
-    // Line ends are `\n` before anything else is looked at (XML 1.0, section 2.11).
+    // Normalize line ends to `\n` before parsing (XML 1.0, section 2.11).
     let text =
         if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { Cow::from(text) };
     let mut document = Document(Markup::open(&text, encoding)?);
@@ -48,21 +48,21 @@ pub(super) fn read(text: &str, encoding: Encoding) -> Result<Vec<Option<Entry>>,
     }
 }
 
-/// Whether an element is this one of the contract's.
+/// Returns whether an element has this name in the contract's namespace.
 fn is(element: &Element<'_>, name: &str) -> bool {
     element.local == name && element.namespace == NAMESPACE
 }
 
 fn is_nil(element: &Element<'_>) -> Result<bool, Unreadable> {
     let nil = element.attributes.iter().find(|attribute| attribute.local == "nil" && attribute.namespace == INSTANCE);
-    let odd = || Unreadable::new("nil must be true or false.");
-    nil.map_or(Ok(false), |nil| boolean(&nil.value).ok_or_else(odd))
+    let invalid = || Unreadable::new("nil must be true or false.");
+    nil.map_or(Ok(false), |nil| boolean(&nil.value).ok_or_else(invalid))
 }
 
 struct Document<'a>(Markup<'a>);
 
 impl<'a> Document<'a> {
-    /// The next node that is not white space.
+    /// Returns the next node that is not white space.
     fn next_element(&mut self) -> Result<Node<'a>, Unreadable> {
         loop {
             match self.0.next()? {
@@ -73,7 +73,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Passes over the rest of the element that has begun.
+    /// Skips the rest of the current element.
     fn skip(&mut self) -> Result<(), Unreadable> {
         let outside = self.0.depth() - 1;
         while self.0.depth() > outside {
@@ -97,7 +97,7 @@ impl<'a> Document<'a> {
             };
             let nil = is_nil(&element)?;
             if !seen.insert(name) {
-                return Err(Unreadable::new(format!("{name} must come once.")));
+                return Err(Unreadable::new(format!("{name} must not be repeated.")));
             }
             match name {
                 "OrderID" => entry.order_id = self.integer(name, nil)?,
@@ -122,7 +122,7 @@ impl<'a> Document<'a> {
         value.map(|value| integer(&value).ok_or_else(|| Unreadable::member(name, "a 32-bit integer"))).transpose()
     }
 
-    /// The text of the element that has begun; `None` if it is nil, whatever it holds.
+    /// Returns the text of the current element, or `None` if the element is nil, whatever its content is.
     fn value(&mut self, name: &str, nil: bool) -> Result<Option<String>, Unreadable> {
         if nil {
             self.skip()?;
@@ -133,7 +133,7 @@ impl<'a> Document<'a> {
             match self.0.next()? {
                 Node::Text(text) => value.push_str(&text),
                 Node::Close => return Ok(Some(value)),
-                Node::Open(_) | Node::End => return Err(Unreadable::member(name, "text alone")),
+                Node::Open(_) | Node::End => return Err(Unreadable::member(name, "text only")),
             }
         }
     }

@@ -1,4 +1,4 @@
-// What can be done from the page, each by one request to the API.
+// The page's actions. Each sends one request to the API.
 
 import { make } from "./dom.js";
 import { ask } from "./dialog.js";
@@ -7,7 +7,7 @@ import { identity } from "./identity.js";
 
 const NEW_ITEMS = 5;
 
-/** Asks for a bulk's items, and creates it. */
+/** Asks for a bulk's items, and creates the bulk. */
 export async function createBulk() {
   const name = crypto.randomUUID().slice(0, 8);
   const suggested = Array.from({ length: NEW_ITEMS }, (_, index) => `${name}-${index + 1}`).join("\n");
@@ -17,7 +17,7 @@ export async function createBulk() {
       { name: "program", label: "Program", value: "1", type: "number", min: 1, required: true },
       {
         name: "items", label: "External IDs", value: suggested, multiline: true, rows: 7, required: true,
-        hint: "One a line, at most 1,000: one blank card each.",
+        hint: "One per line, at most 1,000. Each gets a blank card.",
       },
     ],
     submit: "Create",
@@ -26,34 +26,34 @@ export async function createBulk() {
   const externalIds = asked.items.split("\n").map((line) => line.trim()).filter(Boolean);
   const request = { program_id: Number(asked.program), external_ids: externalIds };
   const { body } = await call("POST", "/cards/v1/bulks", request);
-  return { text: `A bulk of ${externalIds.length} was created`, bulk: body.id };
+  return { text: `A bulk of ${externalIds.length} items was created`, bulk: body.id };
 }
 
-/** Has the cards of a bulk issued. */
+/** Starts a bulk, which issues its cards. */
 export async function startBulk(bulk) {
   const { body } = await call("POST", `/cards/v1/bulks/${encodeURIComponent(bulk)}/start`);
   return { text: "The start was accepted", operation: body.operation_id };
 }
 
-/** Asks, and cancels all of a bulk, or the items that are named. */
+/** Asks for confirmation, and cancels a whole bulk or the given items. */
 export async function cancelBulk(bulk, externalIds) {
   const text = externalIds
-    ? `${externalIds.length} of its items will be canceled for good, with their cards.`
-    : "All its items will be canceled for good, with their cards. It takes no more items, and no start.";
-  const sure = await ask({ title: "Cancel the bulk", text, submit: "Cancel them", danger: true });
+    ? `This permanently cancels ${externalIds.length} of its items, with their cards.`
+    : "This permanently cancels all its items, with their cards. The bulk can then neither grow nor be started.";
+  const sure = await ask({ title: "Cancel the bulk", text, submit: "Cancel items", danger: true });
   if (!sure) return null;
   const request = externalIds ? { cancel_type: "PARTIAL", external_ids: externalIds } : { cancel_type: "FULL" };
   const { body } = await call("POST", `/cards/v1/bulks/${encodeURIComponent(bulk)}/cancel`, request);
   return { text: "The cancel was accepted", operation: body.operation_id };
 }
 
-/** Asks, and binds a card to the identity's customer. */
+/** Asks for confirmation, and binds a card to the identity's customer. */
 export async function bindCard(card) {
   const asked = await ask({
     title: `Bind card ${card}`,
     text: `To customer ${identity.customer} of account ${identity.account}.`,
     fields: [
-      { name: "replaced", label: "Replaces card", inputMode: "numeric", hint: "A card of the customer's, or empty." },
+      { name: "replaced", label: "Replaces card", inputMode: "numeric", hint: "A card of this customer, or empty." },
     ],
     submit: "Bind",
   });
@@ -63,15 +63,15 @@ export async function bindCard(card) {
   return { text: `The bind of card ${card} was accepted`, operation: body.operation_id };
 }
 
-/** Asks for the PIN, and for the cancellation of an order. */
+/** Asks for the PIN, and requests the cancellation of an order. */
 export async function cancelOrder(order) {
   const asked = await ask({
     title: `Cancel order ${order.order_id || order.international_order_uid}`,
-    text: "The order system is asked for it; the order is canceled when that says so.",
+    text: "This only requests the cancellation. The order is canceled once the order system says so.",
     fields: [
-      { name: "pin", label: "PIN", type: "password", hint: `Of creator ${order.creator_id}, if they have one.` },
+      { name: "pin", label: "PIN", type: "password", hint: `PIN of creator ${order.creator_id}, if they have one.` },
     ],
-    submit: "Ask for it",
+    submit: "Request cancellation",
     danger: true,
   });
   if (!asked) return null;
@@ -82,11 +82,11 @@ export async function cancelOrder(order) {
   const { body, operation } = await call("POST", "/api/orders/cancellations", [{ ...named, PIN: asked.pin || null }]);
   const [result] = body;
   if (!result.Success) throw new Error(result.Errors.join(" "));
-  return { text: "The cancellation was asked for", operation };
+  return { text: "The cancellation was requested", operation };
 }
 
-/** A function that does an action, and says in the notice what came of it. */
-export function told(notice, action, showOperation) {
+/** Returns a function that runs an action and shows its outcome in the notice. */
+export function withNotice(notice, action, showOperation) {
   return async (...details) => {
     notice.replaceChildren();
     try {
@@ -96,7 +96,7 @@ export function told(notice, action, showOperation) {
       notice.replaceChildren(done.text);
       if (done.operation) {
         notice.append(" ", make("button", { type: "button", onclick: () => showOperation(done.operation) },
-          "Show its operation"));
+          "Show operation"));
       }
     } catch (error) {
       notice.className = "notice bad";

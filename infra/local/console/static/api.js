@@ -2,7 +2,7 @@
 
 import { identity, token } from "./identity.js";
 
-/** The answer's body and operation; what is not expected is an Error that says what the API said. */
+/** Returns the response's body and operation. Throws an Error with the API's reason if the request fails. */
 export async function call(method, path, body) {
   const headers = {
     Authorization: `Bearer ${token}`,
@@ -12,16 +12,16 @@ export async function call(method, path, body) {
   };
   if (method !== "GET") headers["Idempotency-Key"] = `"${crypto.randomUUID()}"`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(`/proxy${path}`, { method, headers, body: body && JSON.stringify(body) });
-  const text = await answer.text();
-  let read;
+  const response = await fetch(`/proxy${path}`, { method, headers, body: body && JSON.stringify(body) });
+  const text = await response.text();
+  let parsed;
   try {
-    read = JSON.parse(text);
+    parsed = JSON.parse(text);
   } catch {
-    read = text;
+    parsed = text;
   }
-  if (!answer.ok) throw new Error(`${answer.status}: ${reason(read)}`);
-  return { body: read, operation: answer.headers.get("location")?.split("/").pop() };
+  if (!response.ok) throw new Error(`${response.status}: ${reason(parsed)}`);
+  return { body: parsed, operation: response.headers.get("location")?.split("/").pop() };
 }
 
 function reason(body) {

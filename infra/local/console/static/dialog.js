@@ -1,10 +1,11 @@
-// Questions, each in a dialog of its own.
+// Dialogs that ask the user a question or show data.
 
 import { make } from "./dom.js";
 
 /**
- * Asks, and answers what was entered by name, or null. A field is `{ name, label, hint, ...properties of its input }`,
- * or with `choices` a group of check boxes, whose value is the list of those that are checked.
+ * Asks the user, and resolves to the entered values by name, or to null. A field is
+ * `{ name, label, hint, ...properties of its input }`. With `choices` it is a group of check boxes, and its value is
+ * the list of the checked ones.
  */
 export function ask({ title, text, fields = [], submit, danger = false }) {
   const errors = make("p", { className: "hint" }, text ?? "");
@@ -52,7 +53,7 @@ function values(form, fields) {
   return Object.fromEntries(fields.map(({ name, choices }) => [name, choices ? data.getAll(name) : data.get(name)]));
 }
 
-/** Shows something as JSON. */
+/** Shows an event as JSON. */
 export function showData(data) {
   const dialog = make("dialog", { "aria-labelledby": "dialog-title" },
     make("h2", { id: "dialog-title" }, data.event_type),

@@ -1,6 +1,6 @@
-// Elements, made without ever reading data as HTML.
+// Creates elements. Data is never parsed as HTML.
 
-/** An element with these properties, and these children: nodes or texts. */
+/** Creates an element with these properties and children, which are nodes or texts. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,7 +14,7 @@ export function make(tag, properties = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** A button that does something; `action` names it, so that it keeps the focus when its row changes. */
+/** Creates a button. `action` identifies it, so that it keeps the focus when its row changes. */
 export function button(text, action, onclick, properties = {}) {
   return make("button", { type: "button", dataset: { action }, onclick, ...properties }, text);
 }
@@ -26,23 +26,23 @@ const TONES = {
   over: ["CANCELED", "FULL", "PARTIAL", "EXPIRED", "FILLED", "REISSUED"],
 };
 
-/** A state, as a word with a colour. */
+/** Creates a coloured badge for a state. */
 export function badge(state) {
   const tone = Object.keys(TONES).find((name) => TONES[name].includes(state)) ?? "plain";
   return make("span", { className: `badge ${tone}` }, state.replaceAll("_", " ").toLowerCase());
 }
 
-/** A code, which may be broken after each of its words. */
+/** Creates an element for a code, with a possible line break after each word. */
 export function codeOf(code) {
   if (!code) return "";
   const words = code.split("_").flatMap((word, index) => (index ? ["_", make("wbr"), word] : [word]));
   return make("span", { className: "code" }, ...words);
 }
 
-/** The end of an ID, which is what differs. */
+/** Returns the end of an ID, which is the part that differs. */
 export const shortened = (id) => (id.length > 12 ? `…${id.slice(-8)}` : id);
 
-/** A time of day, of an RFC 3339 time. */
+/** Returns the time of day of an RFC 3339 time. */
 export function clock(time) {
   return time ? new Date(time).toLocaleTimeString([], { hour12: false }) : "";
 }

@@ -1,4 +1,4 @@
-// As whom the page acts, and the token for that, which is in this page's memory alone.
+// The identity that the page acts as, and its token, which is only in this page's memory.
 
 import { byId, shortened } from "./dom.js";
 import { ask } from "./dialog.js";
@@ -8,11 +8,11 @@ const STORED = "identity";
 /** `{ tenant, account, customer, scopes }`. */
 export let identity;
 export let token;
-/** Every scope of the issuer. */
+/** All scopes of the issuer. */
 let scopesSupported;
 
-/** Takes up the identity of this tab, or the demo's; calls `changed` with each new one. */
-export async function beSomeone(changed, tenants = () => []) {
+/** Signs in with this tab's identity, or with the demo's. Calls `changed` after each change of the identity. */
+export async function signIn(changed, tenants = () => []) {
   const stored = sessionStorage.getItem(STORED);
   const defaults = await (await fetch("/defaults.json")).json();
   scopesSupported = defaults.scopes;
@@ -20,14 +20,14 @@ export async function beSomeone(changed, tenants = () => []) {
   byId("identity").onclick = async () => {
     const chosen = await ask({
       title: "Act as",
-      text: "The local stack's issuer signs tokens for anybody. They are valid for a day, in this stack alone.",
+      text: "The local stack's issuer signs a token for any identity. It is valid for a day, in this stack only.",
       fields: [
         { name: "tenant", label: "Tenant", value: identity.tenant, suggestions: tenants(), required: true },
-        { name: "account", label: "Account", value: identity.account, hint: "Empty: a token without an account." },
-        { name: "customer", label: "Customer", value: identity.customer, hint: "Whom cards are bound to." },
+        { name: "account", label: "Account", value: identity.account, hint: "If empty, the token has no account." },
+        { name: "customer", label: "Customer", value: identity.customer, hint: "Cards are bound to this customer." },
         { name: "scopes", label: "Scopes", value: identity.scopes, choices: scopesSupported },
       ],
-      submit: "Act as this one",
+      submit: "Switch identity",
     });
     if (chosen) await become(chosen, changed);
   };
@@ -36,16 +36,17 @@ export async function beSomeone(changed, tenants = () => []) {
 
 async function become(wanted, changed) {
   const { tenant, account, scopes } = wanted;
-  const answer = await fetch("/token", {
+  const response = await fetch("/token", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ tenant, account, scope: scopes.join(" ") }),
   });
-  if (!answer.ok) throw new Error(`The console gave no token: ${answer.status}`);
-  ({ token } = await answer.json());
+  if (!response.ok) throw new Error(`The console issued no token: ${response.status}`);
+  ({ token } = await response.json());
   identity = wanted;
   sessionStorage.setItem(STORED, JSON.stringify(wanted));
-  const limited = scopes.length < scopesSupported.length ? ` · ${scopes.length} of ${scopesSupported.length} scopes` : "";
+  const all = scopesSupported.length;
+  const limited = scopes.length < all ? ` · ${scopes.length} of ${all} scopes` : "";
   const account_ = account ? `account ${account}` : "no account";
   byId("identity").textContent = `Acting as ${shortened(tenant)} · ${account_}${limited}`;
   changed();

@@ -1,4 +1,4 @@
-// The items of one bulk, as the API answers them, page by page.
+// The items of one bulk, which the API returns page by page.
 
 import { badge, button, byId, make } from "./dom.js";
 import { call } from "./api.js";
@@ -13,7 +13,7 @@ export class Items {
   #chosen = new Set();
   #table;
 
-  /** `actions`: `bind(card)` and `cancel(bulk, externalIds)`. */
+  /** Takes the actions `bind(card)` and `cancel(bulk, externalIds)`. */
   constructor({ bind, cancel }) {
     this.#table = new Table(byId("items"), "Items", "external_id", [
       { title: "Choose", hidden: true, className: "narrow", cell: (item) => this.#choice(item) },
@@ -25,7 +25,7 @@ export class Items {
         cell: (item) => item.state === "UNBOUND"
           ? button("Bind", "bind", () => bind(item.card_id), { "aria-label": `Bind card ${item.card_id}` }) : [],
       },
-    ], "No item.");
+    ], "No items.");
     byId("cancel-items").onclick = () => cancel(this.#bulk, [...this.#chosen]);
     byId("close-items").onclick = () => this.close();
     byId("items-more").firstElementChild.onclick = () => {
@@ -49,7 +49,7 @@ export class Items {
     byId("items-section").hidden = true;
   }
 
-  /** Reads again if the bulk or one of its cards has changed. */
+  /** Reads the items again if the bulk or one of its cards has changed. */
   refresh({ bulks, cards }) {
     if (!this.#bulk) return;
     const ours = ({ bulk_id }) => bulk_id === this.#bulk;

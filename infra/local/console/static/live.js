@@ -1,8 +1,8 @@
-// The live page: what the stream says, in tables.
+// The live page: tables that follow the server's event stream.
 
 import { badge, button, byId, clock, codeOf, make, shortened } from "./dom.js";
-import { bindCard, cancelBulk, cancelOrder, createBulk, startBulk, told } from "./actions.js";
-import { beSomeone, identity } from "./identity.js";
+import { bindCard, cancelBulk, cancelOrder, createBulk, startBulk, withNotice } from "./actions.js";
+import { identity, signIn } from "./identity.js";
 import { Items } from "./items.js";
 import { showData } from "./dialog.js";
 import { Table } from "./table.js";
@@ -10,22 +10,22 @@ import { Table } from "./table.js";
 const EVENTS_KEPT = 500;
 
 const notice = byId("notice");
-const mine = new Set(); // operations that this page asked for and whose end it has not told yet
+const mine = new Set(); // operations of this page whose end it has not reported yet
 let state;
 let events = [];
 let source;
 
 function run(action) {
-  const telling = told(notice, async (...details) => {
+  const withOutcome = withNotice(notice, async (...details) => {
     const done = await action(...details);
     if (done?.operation) mine.add(done.operation);
     if (done?.bulk) items.open(done.bulk);
     return done;
   }, filterBy);
   return async (...details) => {
-    await telling(...details);
-    // The stream may have told its end before the answer came.
-    if (state) tellEnds();
+    await withOutcome(...details);
+    // The stream may have reported the operation's end before the response arrived.
+    if (state) reportEnds();
   };
 }
 const create = run(createBulk);
@@ -36,7 +36,7 @@ const cancelOrders = run(cancelOrder);
 
 const items = new Items({ bind, cancel });
 
-/** A button that shows one ID's operations and events alone. */
+/** Creates a button that shows only the operations and events of one ID. */
 const filterButton = (id, what) =>
   id ? button(shortened(id), `filter-${what}`, () => filterBy(id), { className: "id", title: `${what} ${id}` }) : "";
 
@@ -51,7 +51,7 @@ const bulks = new Table(byId("bulks"), "Bulks", "bulk_id", [
   { title: "Canceled", className: "number", cell: (row) => String(row.canceled) },
   { title: "Cancellation", cell: (row) => (row.cancellation ? badge(row.cancellation) : "") },
   { title: "Actions", hidden: true, className: "actions", cell: bulkActions },
-], "No bulk yet.");
+], "No bulks yet.");
 
 function bulkActions(row) {
   const which = `bulk ending in ${row.bulk_id.slice(-8)}`;
@@ -66,13 +66,16 @@ const cards = new Table(byId("cards"), "Cards", "card_id", [
   { title: "Status", cell: (row) => badge(row.status) },
   { title: "External ID", className: "long", cell: (row) => row.external_id },
   { title: "Bulk", cell: (row) => bulkButton(row.bulk_id) },
-  { title: "Bound to", className: "nowrap", cell: (row) => (row.customer_id ? `${row.customer_id} of ${row.account_id}` : "") },
+  {
+    title: "Bound to", className: "nowrap",
+    cell: (row) => (row.customer_id ? `${row.customer_id} of ${row.account_id}` : ""),
+  },
   {
     title: "Actions", hidden: true, className: "actions",
     cell: (row) => row.status === "UNBOUND"
       ? button("Bind", "bind", () => bind(row.card_id), { "aria-label": `Bind card ${row.card_id}` }) : [],
   },
-], "No card yet: start a bulk.");
+], "No cards yet. Start a bulk.");
 
 const orders = new Table(byId("orders"), "Orders", "id", [
   { title: "Order", className: "long", cell: (row) => (row.order_id || shortened(row.international_order_uid)) },
@@ -84,12 +87,12 @@ const orders = new Table(byId("orders"), "Orders", "id", [
     cell: (row) => ["ACTIVE", "PARTIALLY_FILLED"].includes(row.status) && !row.pending
       ? button("Cancel", "cancel", () => cancelOrders(row), { "aria-label": `Cancel order ${row.id}` }) : [],
   },
-], "No order yet: the order system feeds them (the demo of up plays it).");
+], "No orders yet. The order system feeds them; the demo plays its part.");
 
 const queues = new Table(byId("queues"), "Queues", "queue", [
   { title: "Queue", cell: (row) => row.queue },
   { title: "Waiting", className: "number", cell: (row) => depth(row.waiting, "busy") },
-  { title: "In work", className: "number", cell: (row) => depth(row.working, "busy") },
+  { title: "In flight", className: "number", cell: (row) => depth(row.working, "busy") },
   { title: "Dead letters", className: "number", cell: (row) => depth(row.dead, "bad") },
 ], "Not read yet.");
 
@@ -101,8 +104,8 @@ const operations = new Table(byId("operations"), "Operations", "operation_id", [
   { title: "About", cell: about },
   { title: "State", cell: (row) => [badge(row.state), codeOf(row.code)] },
   { title: "Progress", cell: progress },
-  { title: "Asked", className: "nowrap", cell: (row) => clock(row.created_at) },
-], "No operation yet.");
+  { title: "Accepted", className: "nowrap", cell: (row) => clock(row.created_at) },
+], "No operations yet.");
 
 function about(row) {
   if (row.bulk_id) return bulkButton(row.bulk_id);
@@ -120,12 +123,12 @@ function progress(row) {
 const eventTable = new Table(byId("events"), "Events, newest first", "event_id", [
   { title: "Time", className: "nowrap", cell: (event) => clock(event.timestamp) },
   { title: "Event", cell: (event) => button(event.event_type, "data", () => showData(event), {
-    className: "id", title: "Show all of it", "aria-haspopup": "dialog" }) },
+    className: "id", title: "Show the whole event", "aria-haspopup": "dialog" }) },
   { title: "About", className: "wide", cell: (event) => subject(event.data) },
   { title: "Outcome", cell: (event) => outcome(event.data) },
   { title: "Operation", cell: (event) => filterButton(event.operation_id, "Operation") },
   { title: "Correlation", cell: (event) => filterButton(event.cid, "Correlation ID") },
-], "No event yet. They appear as they arrive on the bus.");
+], "No events yet. They appear as they arrive on the bus.");
 
 function subject(data) {
   const parts = [
@@ -140,8 +143,8 @@ function subject(data) {
 }
 
 function outcome(data) {
-  const said = data.status ?? data.cancellation?.state ?? data.card_status;
-  return said ? [badge(said), codeOf(data.status === "FAILURE" && data.message_code)] : "";
+  const status = data.status ?? data.cancellation?.state ?? data.card_status;
+  return status ? [badge(status), codeOf(data.status === "FAILURE" && data.message_code)] : "";
 }
 
 function filterBy(id) {
@@ -164,7 +167,7 @@ function show() {
   for (const [kind, count] of Object.entries(state.counts)) byId(`${kind}-count`).textContent = count;
 }
 
-function tellEnds() {
+function reportEnds() {
   for (const { operation_id, kind, state: now, total, done, failed, code } of state.operations) {
     if (!mine.has(operation_id) || !["SUCCEEDED", "FAILED"].includes(now)) continue;
     mine.delete(operation_id);
@@ -172,7 +175,7 @@ function tellEnds() {
     const counts = total === null ? code : `${done - failed} of ${total} done, ${failed} failed`;
     notice.className = `notice ${tone}`;
     notice.replaceChildren(`${kind.replaceAll("_", " ")} ${now.toLowerCase()}${counts ? `: ${counts}` : ""} `,
-      make("button", { type: "button", onclick: () => filterBy(operation_id) }, "Show its operation"));
+      make("button", { type: "button", onclick: () => filterBy(operation_id) }, "Show operation"));
   }
 }
 
@@ -187,12 +190,12 @@ function follow() {
   source.addEventListener("state", ({ data }) => {
     state = JSON.parse(data);
     show();
-    tellEnds();
+    reportEnds();
     items.refresh(state);
   });
   source.addEventListener("queues", ({ data }) => queues.update(JSON.parse(data)));
   source.addEventListener("bus", ({ data }) => {
-    // After a lost connection all that are known come again.
+    // After a reconnect, the stream sends all known events again.
     const known = new Set(events.map((event) => event.event_id));
     const fresh = JSON.parse(data).filter((event) => !known.has(event.event_id));
     events = [...fresh.reverse(), ...events].slice(0, EVENTS_KEPT);
@@ -211,4 +214,4 @@ byId("clear-filter").onclick = () => {
   filterBy("");
   byId("filter").focus();
 };
-await beSomeone(follow, () => state?.tenants ?? []);
+await signIn(follow, () => state?.tenants ?? []);

@@ -1,25 +1,25 @@
 // The API reference: Swagger UI, with the stack's token filled in.
 
 import { byId } from "./dom.js";
-import { beSomeone, token } from "./identity.js";
-import { mend } from "./mend.js";
+import { fixAccessibility } from "./a11y-fixes.js";
+import { signIn, token } from "./identity.js";
 
-// Swagger UI has its dark colours under this class.
+// Swagger UI uses its dark colours under this class.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);
 follow();
 
 async function show() {
-  const answer = await fetch("/openapi.json");
-  if (!answer.ok) {
-    byId("notice").append("There is no infra/api/openapi.yaml to show.");
+  const response = await fetch("/openapi.json");
+  if (!response.ok) {
+    byId("notice").append("infra/api/openapi.yaml was not found.");
     return;
   }
-  const spec = await answer.json();
+  const spec = await response.json();
   const schemes = Object.entries(spec.components?.securitySchemes ?? {});
   const [scheme] = schemes.find(([, { type, scheme }]) => type === "http" && scheme === "bearer") ?? [];
-  mend(byId("reference"));
+  fixAccessibility(byId("reference"));
   let ui;
   const authorize = () => scheme && ui.preauthorizeApiKey(scheme, token);
   ui = window.SwaggerUIBundle({
@@ -36,5 +36,5 @@ async function show() {
 }
 
 let authorize;
-await beSomeone(() => authorize?.());
+await signIn(() => authorize?.());
 authorize = await show();

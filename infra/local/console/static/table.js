@@ -1,4 +1,4 @@
-// A table that follows its data: rows that stay keep their elements, and with them the focus.
+// A table that is updated in place: rows that stay keep their elements, and so the focus.
 
 import { make } from "./dom.js";
 
@@ -10,8 +10,8 @@ export class Table {
   #shown = new Map();
 
   /**
-   * Columns are `{ title, cell(row), className }`; a cell is a text, a node or a list of those.
-   * `key` names the row's ID.
+   * Columns are `{ title, cell(row), className }`. A cell is a text, a node or a list of those.
+   * `key` is the name of the row's ID.
    */
   constructor(place, caption, key, columns, empty) {
     this.#key = key;
@@ -53,7 +53,7 @@ export class Table {
     element.replaceChildren(
       ...this.#columns.map(({ cell, className = "" }) => make("td", { className }, ...[cell(row)].flat())),
     );
-    // The action may be over; then the next one in the row, or the table itself.
+    // If the focused action is gone, focus the next one in the row, or the table itself.
     if (focused) {
       const next = element.querySelector(`[data-action="${focused}"]`) ?? element.querySelector("button");
       (next ?? this.#body.closest("[tabindex]")).focus();

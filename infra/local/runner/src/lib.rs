@@ -1,9 +1,9 @@
-//! The registry: all functions that there are. The local runner, the fuzzer and the tests go by it.
+//! The registry of all functions, used by the local runner, the fuzzer and the tests.
 
 use shared::http::Endpoint;
 use shared::worker::Worker;
 
-/// Does something with every function.
+/// A visitor that is called with every function.
 pub trait Visitor {
     /// Visits an endpoint.
     fn endpoint<E: Endpoint>(&mut self);
@@ -11,8 +11,8 @@ pub trait Visitor {
     fn worker<W: Worker>(&mut self);
 }
 
-/// Visits every function: `build.rs` writes a line for each crate in `functions`. A new crate is also a dependency in
-/// `Cargo.toml`: without it the line does not compile, and the error names the crate.
+/// Visits every function. `build.rs` writes a line for each crate in `functions`. A new crate must also be a
+/// dependency in `Cargo.toml`; otherwise its line does not compile, and the error names the crate.
 pub fn visit(visitor: &mut impl Visitor) {
     include!(concat!(env!("OUT_DIR"), "/visits.rs"));
 }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn every_crate_of_functions_is_visited_and_serves_what_is_visited() {
+    fn every_crate_in_functions_is_visited_and_serves_the_visited_type() {
         let crates = fs::read_dir(FUNCTIONS).unwrap().map(|entry| entry.unwrap().path());
         let crates = crates.filter(|path| path.join("Cargo.toml").exists());
         let crates: BTreeSet<_> = crates.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();

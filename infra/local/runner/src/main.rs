@@ -1,7 +1,7 @@
-//! All functions in one binary: the local stack and the tests run the one that `_HANDLER` names.
+//! All functions in one binary, of which the local stack and the tests run the one named by `_HANDLER`.
 //!
-//! On AWS each function is a binary of its own. Here one binary saves linking fifteen, which takes longer than
-//! compiling what is in them. A function's own `main` is run by `cargo lambda watch`, which the tests try.
+//! On AWS, each function is a separate binary. One binary avoids linking fifteen, which takes longer than compiling
+//! their code. The tests also run a function's own `main`, through `cargo lambda watch`.
 
 use std::env;
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), Error> {
     serve()
 }
 
-/// Looks for the function of this name.
+/// A visitor that finds the function with this name.
 struct Search {
     name: String,
     serve: Option<fn() -> Result<(), Error>>,
@@ -46,9 +46,9 @@ impl Visitor for Search {
     }
 }
 
-/// Sets the PIN that the demo's person has, as `bindery pin` does: the demo need not wait until that is built.
+/// Sets the PIN of the demo's person, like `bindery pin`, so that the demo does not wait for the CLI's build.
 ///
-/// Arguments: the tenant, the person, the PIN. They are the demo's and no secret.
+/// The arguments are the tenant, the person and the PIN. They are the demo's own and not secret.
 async fn set_pin() -> Result<(), Error> {
     let [tenant, creator, pin] = env::args().skip(2).collect::<Vec<_>>().try_into().map_err(|_| "three arguments")?;
     let [table, pepper] = config::required(["TABLE_NAME", "PIN_PEPPER_SECRET"])?;

@@ -73,7 +73,8 @@ fn card(status: CardStatus, owner: Option<(u64, u64)>, replaced: bool) -> Card {
 
 fn facts() -> CardFacts {
     serde_json::from_value(json!({
-        "program_id": 1, "contactless_enabled": false, "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z"
+        "program_id": 1, "contactless_enabled": false, "issuing_date": "2026-11-22T00:00:00Z",
+        "expiration_date": "2032-11-22T00:00:00Z",
     }))
     .unwrap()
 }
@@ -87,7 +88,7 @@ proptest! {
         prop_assert_eq!(check_card(Some(&card)).is_ok(), allowed);
     }
 
-    /// Only the same account's and customer's live card can be replaced, and once.
+    /// Only a live card of the same account and customer can be replaced, and only once.
     #[test]
     fn a_card_can_be_replaced_once(
         status in select(&STATUSES[..]),
@@ -111,7 +112,7 @@ proptest! {
 }
 
 #[test]
-fn the_events_of_a_reissue_are_these_bytes() {
+fn the_events_of_a_reissue_are_exactly_these_bytes() {
     let replaced = ReplacedCard {
         card_id: CardId::new(6).unwrap(),
         previous_status: CardStatus::Blocked,
@@ -144,7 +145,7 @@ fn the_events_of_a_reissue_are_these_bytes() {
 }
 
 #[test]
-fn a_refusal_says_what_was_stored_not_what_is_seen_later() {
+fn a_refusal_reports_the_stored_state_not_a_later_one() {
     let stored = BindOutcome::Failure {
         at: at("2026-11-22T03:04:05.678Z"),
         code: BindRefusal::CardNotUnbound,
@@ -172,9 +173,9 @@ fn an_outcome_has_a_name_and_a_time() {
     assert!(matches!(failure, BindOutcome::Failure { card_status: CardStatus::Unbound, .. }));
 }
 
-/// A key that was used again makes the same ID, accepted at another time; that did nothing before.
+/// A key used again yields the same operation ID with another time of acceptance, which has no earlier effects.
 #[test]
-fn what_an_earlier_acceptance_did_is_not_this_ones() {
+fn effects_of_an_earlier_acceptance_are_not_this_ones() {
     let (new, old) = reissued(1);
     let later = Acceptance { accepted_at: at("2027-06-01T00:00:00Z"), ..acceptance(1) };
     let cards = (Some(&new), Some(&old));
@@ -194,7 +195,7 @@ fn a_contradiction_is_not_published() {
     assert_eq!(bind_events(&context(), &bind(), &facts(), &success, &refused), Err(Contradiction));
 }
 
-/// The new card as this operation, or another, bound it, and the card that it replaced.
+/// Returns the new card as bound by this operation, and the card that it replaced.
 fn reissued(operation: u128) -> (Card, Card) {
     let acceptance = acceptance(operation);
     let (mut new, mut old) =
@@ -214,9 +215,10 @@ fn acceptance(operation: u128) -> Acceptance {
     Acceptance { operation_id, accepted_at: at("2026-11-22T03:04:05.678Z") }
 }
 
-/// Whichever of a transaction's two rows is seen first, and whoever's it is: it is not taken for the whole.
+/// Whichever of a transaction's two rows is visible first, by this operation or another, it is not taken for the
+/// whole.
 #[test]
-fn a_reissue_is_seen_on_both_cards_or_asked_for_again() {
+fn a_reissue_visible_on_one_card_alone_is_read_again() {
     let (new, old) = reissued(1);
     let blank = Card { status: CardStatus::Unbound, bound: None, ..new.clone() };
     let whole = Card { status: CardStatus::Normal, replaced: None, ..old.clone() };
@@ -232,14 +234,14 @@ fn a_reissue_is_seen_on_both_cards_or_asked_for_again() {
 }
 
 #[test]
-fn what_a_card_says_was_done_is_that_very_bind() {
+fn an_operation_is_found_by_its_mark_only_for_the_same_bind() {
     let (new, _) = reissued(1);
     let operation = acceptance(1).operation_id;
     let asked = |bind: &Bind, now| carried_out_by(operation, bind, Some(&new), at(now));
     let accepted = Some(acceptance(1).accepted_at);
     assert_eq!(asked(&bind(), "2026-11-23T00:00:00.000Z"), accepted);
     assert_eq!(asked(&bind(), "2027-02-20T03:04:05.677Z"), accepted);
-    // Its row has expired: the key makes a new operation.
+    // The operation's row has expired, so the key creates a new operation.
     assert_eq!(asked(&bind(), "2027-02-20T03:04:05.678Z"), None);
     let plain = Bind { reissued_card_id: None, ..bind() };
     let of_another = Bind { customer_id: CustomerId::new(10).unwrap(), ..bind() };

@@ -1,16 +1,16 @@
-//! What a client sets when it creates a bulk.
+//! The settings of a bulk, which the client chooses when creating it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ProgramId;
 
-/// The digits of a card's PIN.
+/// The number of digits of a card's PIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum PinLength {
-    /// Four.
+    /// A PIN of four digits.
     Four,
-    /// Six.
+    /// A PIN of six digits.
     Six,
 }
 
@@ -39,41 +39,42 @@ impl From<PinLength> for u8 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ModeType {
-    /// It has one of them.
+    /// The card has one of the modes.
     Single,
-    /// It has both.
+    /// The card has both modes.
     Combo,
 }
 
-/// What the client set when it created the bulk. What only the embosser needs goes into answers about the bulk, and
-/// nowhere else.
+/// The settings that the client chose for the bulk. Those that only the embosser needs are included in responses
+/// about the bulk, and are not used otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkSettings {
-    /// The card program.
+    /// The card program's ID.
     pub program_id: ProgramId,
-    /// Whether the cards pay without contact.
+    /// True if the cards can be used for contactless payments.
     pub contactless_enabled: bool,
-    /// Digits of the cards' PINs.
+    /// The number of digits of the cards' PINs.
     pub pin_length: PinLength,
     /// The client's template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template_id: Option<String>,
-    /// Whether the card network's automatic billing updater is told of the cards.
+    /// True if the card network's automatic billing updater is notified of the cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abu_enabled: Option<bool>,
-    /// What is embossed beside the usual.
+    /// Additional text for embossing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embossing_custom_field: Option<String>,
     /// The embosser's group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embossing_group: Option<String>,
-    /// How the cards are used.
+    /// The use of the cards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode_type: Option<ModeType>,
-    /// How long the cards are valid.
+    /// The cards' period of validity, in hours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validity_period_hours: Option<u64>,
-    /// The client's own: the text of a JSON object as it came, since a number read and written again may be another.
+    /// The client's own metadata: the original text of a JSON object, because parsing and serializing it may change
+    /// numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
 }

@@ -9,7 +9,7 @@ fn item(number: usize, batch: u32) -> BulkItem {
     BulkItem { external_id, batch, state: ItemState::Pending, card_id: None, issued: None, canceled: None }
 }
 
-/// Ten items in batches 1 and 2.
+/// Returns a bulk with ten items in batches 1 and 2.
 fn bulk() -> Bulk {
     let settings = json!({ "program_id": 1, "pin_length": 4, "contactless_enabled": true });
     let new = Bulk::new("b".parse().unwrap(), serde_json::from_value(settings).unwrap(), 10);
@@ -37,7 +37,7 @@ fn a_bulk_is_completed_once_no_item_waits_for_a_card(#[case] bulk: Bulk, #[case]
 }
 
 #[test]
-fn a_cancel_that_is_under_way_counts_before_those_that_are_done() {
+fn a_running_cancel_takes_precedence_over_completed_ones() {
     let extents = [None, Some(CancelType::Partial), Some(CancelType::Full)];
     let of = |canceling: &[OperationId]| {
         let canceling: BTreeSet<_> = canceling.iter().copied().collect();
@@ -49,7 +49,7 @@ fn a_cancel_that_is_under_way_counts_before_those_that_are_done() {
 }
 
 #[test]
-fn a_bulk_is_sealed_by_a_cancel_and_by_nothing_else() {
+fn only_a_cancel_seals_a_bulk() {
     assert!(!bulk().is_sealed());
     assert!(!Bulk { canceled: 10, extent: Some(CancelType::Partial), ..bulk() }.is_sealed());
     assert!(Bulk { sealed_by: Some(operation()), ..bulk() }.is_sealed());
@@ -68,9 +68,9 @@ fn a_chunk_is_cut_as_soon_as_it_is_full() {
     }
 }
 
-/// A plan whose row says the same as its message has nothing to read again; any other goes on where the row says.
+/// A plan whose row agrees with its message has nothing to read again. Any other plan continues where the row says.
 #[test]
-fn a_plan_keeps_the_open_items_of_the_chunk_that_its_row_is_at() {
+fn a_plan_that_agrees_with_its_row_retains_its_open_items() {
     let batches = BTreeSet::from([1]);
     let (chunks, cursor) = PlanCursor::default().advance(items(0..150), &batches, false);
     let planned = cursor.planned(&chunks).unwrap();
@@ -86,9 +86,9 @@ fn a_plan_keeps_the_open_items_of_the_chunk_that_its_row_is_at() {
 }
 
 proptest! {
-    /// However the items come in pages, the cut is the same, and covers every item that counts once.
+    /// The chunks are the same for all page sizes, and contain every counted item once.
     #[test]
-    fn a_cut_covers_every_item_once_in_order(
+    fn chunks_contain_every_item_once_in_order(
         of_batches in prop::collection::vec(1_u32..4, 0..900), pages in prop::collection::vec(0_usize..250, 0..8),
     ) {
         let items: Vec<BulkItem> = of_batches.into_iter().enumerate().map(|(n, batch)| item(n, batch)).collect();
@@ -119,16 +119,17 @@ proptest! {
         prop_assert_eq!(covered, counted.into_iter().map(PlannedItem::from).collect::<Vec<_>>());
     }
 
-    /// A plan that goes on where its operation's row says cuts the rest as if it had never stopped.
+    /// A plan that continues where its operation's row says yields the same remaining chunks as an uninterrupted
+    /// plan.
     #[test]
-    fn a_plan_goes_on_at_the_end_of_any_page(
+    fn a_plan_continues_at_the_end_of_any_page(
         of_batches in prop::collection::vec(1_u32..4, 0..900), page in 0_usize..900, from in 0_usize..900,
     ) {
         let items: Vec<BulkItem> = of_batches.into_iter().enumerate().map(|(n, batch)| item(n, batch)).collect();
         let batches = BTreeSet::from([1, 3]);
         let first = items[..page.min(items.len())].to_vec();
         let (mut chunks, cursor) = PlanCursor::default().advance(first, &batches, false);
-        // A copy of the plan's message, which knows less, or more, than the row.
+        // A copy of the plan's message, which may be behind the row or ahead of it.
         let copy = items[..from.min(items.len())].to_vec();
         let (_, copy) = PlanCursor::default().advance(copy, &batches, false);
         let on = copy.go_on(cursor.planned(&chunks).as_ref());

@@ -6,7 +6,7 @@ use super::*;
 const MINE: &str = "0192d1c0-0000-7000-8000-000000000001";
 const ANOTHER: &str = "0192d1c0-0000-7000-8000-000000000002";
 const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
-/// Long before that.
+/// A time long before `ACCEPTED`.
 const BEFORE: &str = "2026-07-01T00:00:00.000Z";
 
 fn now() -> Timestamp {
@@ -25,7 +25,7 @@ fn replaced(by: &str, previous: &str) -> Value {
     json!({ "by": by, "accepted_at": ACCEPTED, "at": ACCEPTED, "new_card_id": 7, "previous_status": previous })
 }
 
-/// Card 7, item `e` of bulk `b`.
+/// Returns card 7, item `e` of bulk `b`.
 fn card(status: &str, marks: Value) -> Card {
     let mut card = json!({
         "card_id": 7, "status": status, "program_id": 1, "bulk_id": "b", "external_id": "e",
@@ -35,7 +35,7 @@ fn card(status: &str, marks: Value) -> Card {
     serde_json::from_value(card).unwrap()
 }
 
-/// Item `e`.
+/// Returns item `e`.
 fn item(state: &str, card: Option<u64>, marks: Value) -> BulkItem {
     let mut item = json!({ "external_id": "e", "batch": 1, "state": state, "card_id": card });
     item.as_object_mut().unwrap().extend(marks.as_object().unwrap().clone());
@@ -57,7 +57,8 @@ fn operation(state: &str, subject: Value) -> Operation {
 
 fn start(state: &str) -> Operation {
     let subject = json!({
-        "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z", "expiration_date": "2032-11-22T00:00:00Z",
+        "kind": "START_BULK", "bulk_id": "b", "issuing_date": "2026-11-22T00:00:00Z",
+        "expiration_date": "2032-11-22T00:00:00Z",
     });
     operation(state, subject)
 }
@@ -87,17 +88,21 @@ fn names(findings: &[Finding]) -> Vec<String> {
 #[case::lost_while_blank("LOST", json!({}), true)]
 #[case::canceled("CANCELED", json!({ "canceled": mark(MINE) }), true)]
 #[case::replaced("REISSUED", json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "NORMAL") }), true)]
-#[case::replaced_when_blocked("BLOCKED", json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "BLOCKED") }), true)]
+#[case::replaced_when_blocked(
+    "BLOCKED",
+    json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "BLOCKED") }),
+    true
+)]
 #[case::ended_after("CANCELED", json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "NORMAL") }), true)]
 #[case::blank_again("UNBOUND", json!({ "bound": bound(MINE) }), false)]
-#[case::bound_by_nobody("CREATED", json!({}), false)]
+#[case::bound_without_a_mark("CREATED", json!({}), false)]
 #[case::both("CANCELED", json!({ "bound": bound(MINE), "canceled": mark(ANOTHER) }), false)]
 #[case::not_canceled("UNBOUND", json!({ "canceled": mark(MINE) }), false)]
 #[case::not_final("NORMAL", json!({ "canceled": mark(MINE) }), false)]
 #[case::replaced_unbound("REISSUED", json!({ "replaced": replaced(MINE, "NORMAL") }), false)]
 #[case::replaced_when_lost("REISSUED", json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "LOST") }), false)]
 #[case::not_replaced("CREATED", json!({ "bound": bound(ANOTHER), "replaced": replaced(MINE, "CREATED") }), false)]
-fn a_card_is_what_its_marks_lead_to(#[case] status: &str, #[case] marks: Value, #[case] fits: bool) {
+fn a_cards_status_follows_from_its_marks(#[case] status: &str, #[case] marks: Value, #[case] fits: bool) {
     let expected = (!fits).then_some(Finding::CardMarks);
     assert_eq!(super::card(&card(status, marks)), expected);
 }
@@ -108,10 +113,10 @@ fn a_card_is_what_its_marks_lead_to(#[case] status: &str, #[case] marks: Value, 
 #[case::canceled(item("CANCELED", None, json!({ "canceled": mark(MINE) })), true)]
 #[case::a_card_too_early(item("PENDING", Some(7), json!({})), false)]
 #[case::issued_without_card(item("ISSUED", None, json!({ "issued": mark(MINE) })), false)]
-#[case::issued_by_nobody(item("ISSUED", Some(7), json!({})), false)]
-#[case::canceled_by_nobody(item("CANCELED", None, json!({})), false)]
+#[case::issued_without_a_mark(item("ISSUED", Some(7), json!({})), false)]
+#[case::canceled_without_a_mark(item("CANCELED", None, json!({})), false)]
 #[case::canceled_with_a_card(item("CANCELED", Some(7), json!({ "canceled": mark(MINE) })), false)]
-fn an_item_has_what_its_state_says(#[case] item: BulkItem, #[case] fits: bool) {
+fn an_item_has_the_card_and_marks_of_its_state(#[case] item: BulkItem, #[case] fits: bool) {
     assert_eq!(super::item(&item), (!fits).then_some(Finding::ItemMarks));
 }
 
@@ -171,7 +176,7 @@ fn a_card_that_was_replaced_has_a_successor(#[case] bound_by: Option<&str>, #[ca
 #[case::not_done("SUCCEEDED", Some("SUCCESS"), false, false, Some("SUCCEEDED_WITHOUT_BIND"))]
 #[case::refused("FAILED", Some("FAILURE"), false, false, None)]
 #[case::done_though_refused("FAILED", Some("FAILURE"), true, true, Some("FAILED_WITH_BIND"))]
-fn a_bind_did_what_it_says(
+fn a_binds_outcome_agrees_with_its_cards(
     #[case] state: &str,
     #[case] status: Option<&str>,
     #[case] is_bound: bool,
@@ -203,7 +208,7 @@ fn a_young_mark_has_an_operation() {
     assert_eq!(author(&mark, Some(&start("RUNNING")), now()), None);
     let of_another = Operation { operation_id: ANOTHER.parse().unwrap(), ..start("RUNNING") };
     assert!(author(&mark, Some(&of_another), now()).is_some());
-    // Its row is there for ninety days, and gone from then on.
+    // The operation's row exists for ninety days, and may be missing after that.
     let last = serde_json::from_value(json!("2027-02-20T03:04:05.677Z")).unwrap();
     let expired = serde_json::from_value(json!("2027-02-20T03:04:05.678Z")).unwrap();
     assert_eq!((author(&mark, None, last).is_some(), author(&mark, None, expired)), (true, None));
@@ -219,7 +224,7 @@ fn the_counter_is_not_behind() {
 }
 
 #[test]
-fn a_header_has_as_under_way_what_runs() {
+fn a_header_lists_the_running_operations() {
     let cancel = |state| operation(state, json!({ "kind": "CANCEL_BULK", "bulk_id": "b", "cancel_type": "FULL" }));
     let of = |operation: Option<Operation>| {
         names(&under_way(MINE.parse().unwrap(), operation.as_ref()).into_iter().collect::<Vec<_>>())
@@ -230,11 +235,11 @@ fn a_header_has_as_under_way_what_runs() {
     let of = |operation: Operation, canceling: &[&str]| noted(&operation, Some(&bulk(canceling, 1, 0, 0, 0))).is_none();
     assert!(of(cancel("RUNNING"), &[MINE]) && !of(cancel("RUNNING"), &[]) && !of(cancel("RUNNING"), &[ANOTHER]));
     assert!(of(cancel("PENDING"), &[]) && of(cancel("SUCCEEDED"), &[]));
-    assert!(!of(start("RUNNING"), &[MINE]), "a start is none of the cancels");
+    assert!(!of(start("RUNNING"), &[MINE]), "a start is not a cancel");
     assert_eq!(noted(&cancel("RUNNING"), None), None);
 }
 
-/// Five items: one pending, two issued, one canceled, and one issued whose card was canceled.
+/// Returns the counts of five items: one pending, two issued, one canceled, and one issued whose card was canceled.
 fn counts(starts: Option<&Operation>, cancels: Option<&Operation>) -> ItemCounts {
     let mut counts = ItemCounts::default();
     let operation = |id: OperationId| if id.to_string() == MINE { starts } else { cancels };
@@ -257,8 +262,13 @@ fn counts(starts: Option<&Operation>, cancels: Option<&Operation>) -> ItemCounts
 #[case::counted_and_runs("RUNNING", "SUCCEEDED", (5, 3, 2, 1), &["ISSUED_COUNT"])]
 #[case::cancel_not_counted("SUCCEEDED", "SUCCEEDED", (5, 3, 0, 0), &["CANCELED_COUNT", "BLANK_COUNT"])]
 #[case::blank_not_counted("SUCCEEDED", "SUCCEEDED", (5, 3, 2, 2), &["BLANK_COUNT"])]
-#[case::all_wrong("SUCCEEDED", "RUNNING", (4, 2, 1, 1), &["ITEM_COUNT", "ISSUED_COUNT", "CANCELED_COUNT", "BLANK_COUNT"])]
-fn a_header_counts_what_has_ended(
+#[case::all_wrong(
+    "SUCCEEDED",
+    "RUNNING",
+    (4, 2, 1, 1),
+    &["ITEM_COUNT", "ISSUED_COUNT", "CANCELED_COUNT", "BLANK_COUNT"]
+)]
+fn a_header_counts_ended_operations(
     #[case] starts: &str,
     #[case] cancels: &str,
     #[case] (items, issued, canceled, blank): (u32, u32, u32, u32),
@@ -270,11 +280,11 @@ fn a_header_counts_what_has_ended(
 }
 
 #[test]
-fn of_operations_that_are_gone_nothing_is_counted() {
+fn counts_of_missing_operations_are_not_compared() {
     let counts = counts(None, None);
     assert_eq!(counts.compare(&bulk(&[], 5, 77, 77, 77)), []);
     assert_eq!(names(&counts.compare(&bulk(&[], 4, 77, 77, 77))), ["ITEM_COUNT"]);
-    // An operation that expired has ended, and so has one whose key was used again since.
+    // An expired operation has ended, and so has one whose key was used again since.
     let mut long_ago = ItemCounts::default();
     let old = item("ISSUED", Some(7), json!({ "issued": { "by": MINE, "accepted_at": BEFORE, "at": BEFORE } }));
     long_ago.add(&old, None, |_| None, now());
@@ -284,7 +294,7 @@ fn of_operations_that_are_gone_nothing_is_counted() {
 }
 
 #[test]
-fn a_finding_says_what_is_wrong_and_what_to_do() {
+fn a_finding_has_a_text_and_a_remedy() {
     let finding = Finding::CardMissing { card_id: id(7) };
     assert_eq!(finding.to_string(), "The item has card 7, which has no row.");
     assert_eq!(serde_json::to_value(&finding).unwrap(), json!({ "finding": "CARD_MISSING", "card_id": 7 }));

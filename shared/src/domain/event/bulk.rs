@@ -1,4 +1,4 @@
-//! What is published of operations on a bulk, and of the items that they cancel.
+//! Events about operations on a bulk, and about the items that they cancel.
 
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub struct NonameCancellationData {
 }
 
 impl NonameCancellationData {
-    /// What is said of one item that a cancel named or found.
+    /// Creates the data about one item that a cancel named or found.
     #[must_use]
     pub fn new(bulk_id: BulkId, program_id: ProgramId, item: &ItemRef, code: CancelCode) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl NonameCancellationData {
     }
 }
 
-/// Why a start was refused.
+/// The reasons why a start was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StartRefusal {
@@ -70,8 +70,8 @@ pub struct NonameBulkStartData {
 }
 
 impl NonameBulkStartData {
-    /// Returns what is said of a start of this bulk that has ended; `None` of one that has not, and of any other
-    /// operation. Of the bulk, only what never changes is in it.
+    /// Returns the data about a start of this bulk, or `None` if it has not ended or is another operation. Of the
+    /// bulk, it contains only facts that never change.
     #[must_use]
     pub fn of(operation: &Operation, bulk: &Bulk) -> Option<Self> {
         let Subject::StartBulk { progress, .. } = &operation.subject else { return None };
@@ -93,7 +93,7 @@ impl NonameBulkStartData {
     }
 }
 
-/// Returns the event of a start of this bulk that has ended; `None` of one that has not.
+/// Returns the event of a start of this bulk, or `None` if it has not ended.
 #[must_use]
 pub fn start_event(context: &EventContext, operation: &Operation, bulk: &Bulk) -> Option<Event> {
     let data = NonameBulkStartData::of(operation, bulk)?;
@@ -103,22 +103,22 @@ pub fn start_event(context: &EventContext, operation: &Operation, bulk: &Bulk) -
 /// The data of `noname_bulk_cancellation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NonameBulkCancellationData {
-    /// The bulk.
+    /// The bulk's ID.
     pub bulk_id: BulkId,
-    /// Its program.
+    /// The bulk's card program.
     pub program_id: ProgramId,
-    /// The cancel.
+    /// The cancel's operation ID.
     pub operation_id: OperationId,
-    /// Which items it was about.
+    /// The items that the cancel was about.
     pub cancel_type: CancelType,
-    /// How far the bulk had come when it was done.
+    /// The bulk's status when the cancel was done.
     pub bulk_status: BulkStatus,
-    /// What cancels had made of the bulk when it was done.
+    /// The state of the bulk's cancellation when the cancel was done.
     pub cancellation: BulkCancellation,
-    /// How many items it was about.
+    /// The number of items that the cancel was about.
     pub requested: u32,
-    /// How many of them are canceled, by it or before.
+    /// The number of these items that are canceled, by this cancel or before.
     pub canceled: u32,
-    /// How many are not.
+    /// The number of these items that are not canceled.
     pub failed: u32,
 }

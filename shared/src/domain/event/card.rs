@@ -1,4 +1,4 @@
-//! What is published of cards.
+//! Events about cards.
 
 use serde::Serialize;
 
@@ -13,11 +13,11 @@ use crate::domain::ids::{AccountId, BulkId, CardId, CustomerId, ExternalId, Prog
 use crate::domain::status::EventStatus;
 use crate::domain::time::Date;
 
-/// What a card is made of.
+/// The material of a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CardType {
-    /// The only kind of noname card.
+    /// Plastic, the only kind of noname card.
     Plastic,
 }
 
@@ -76,7 +76,7 @@ impl BindCardData {
     }
 }
 
-/// The name of, and on, a noname card.
+/// The name for a noname card, and printed on it.
 const NONAME: &str = "";
 
 /// The data of `update`. Required members that are always null are written as null (contract).
@@ -148,8 +148,8 @@ pub struct CardCreateData {
 }
 
 impl CardCreateData {
-    /// What is said of a card issued for this item of a bulk. Of constants and of facts that never
-    /// change: the card may have been bound since.
+    /// Creates the data about a card issued for this item of a bulk. It uses only constants and facts that never
+    /// change, because the card may have been bound since.
     #[must_use]
     pub const fn new(
         card_id: CardId,
@@ -180,16 +180,16 @@ impl CardCreateData {
     }
 }
 
-/// The stored outcome and the card's marks contradict each other: a bug, or a changed row.
+/// The stored outcome and the card's marks contradict each other: there is a bug, or a row was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stored outcome contradicts the card's marks")]
 pub struct Contradiction;
 
-/// The events of a bind, made of the stored outcome, of the marks, and of facts that never change,
-/// so that they come out the same every time.
+/// Returns the events of a bind. They derive from the stored outcome, the marks and facts that never change, so that
+/// they are always the same.
 ///
 /// # Errors
-/// [`Contradiction`] if `outcome` is not one that `effect` can have led to.
+/// Returns [`Contradiction`] if `outcome` cannot result from `effect`.
 pub fn bind_events(
     context: &EventContext,
     bind: &Bind,
@@ -215,7 +215,7 @@ pub fn bind_events(
     Ok(events)
 }
 
-/// Returns the event of the item's card, if the operation of this context issued it.
+/// Returns the event about the item's card, if the operation of this context issued it.
 #[must_use]
 pub fn create_event(
     context: &EventContext,

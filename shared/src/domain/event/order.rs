@@ -1,4 +1,4 @@
-//! What is published of the cancellations of orders.
+//! Events about the cancellations of orders.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::domain::ids::{OperationId, OrgId};
 use crate::domain::order::{CancellationCode, Order, OrderCancellation, PersonId};
 use crate::domain::status::EventStatus;
 
-/// The data of `cancellation_requested`, and with its last three members of `cancellation`.
+/// The data of `cancellation_requested`. With its last three members, also the data of `cancellation`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CancellationData {
     order_id: Option<i32>,
@@ -24,7 +24,7 @@ pub struct CancellationData {
 }
 
 impl CancellationData {
-    /// What is said of the operation's cancellation of the order, which ended so if it has ended.
+    /// Creates the data about the operation's cancellation of the order, with its outcome's code if it has ended.
     fn new(order: &Order, operation_id: OperationId, code: Option<CancellationCode>) -> Self {
         let (order_id, international_order_uid) = order.order.ids();
         Self {
@@ -40,14 +40,14 @@ impl CancellationData {
 }
 
 impl Order {
-    /// The events of the cancellations that this version of the order ended.
+    /// Returns the events of the cancellations that this version of the order ended.
     #[must_use]
     pub fn events_of_version(&self, org_id: &OrgId, version: u64) -> Vec<Event> {
         let ended = self.ended_by_version(version);
         ended.filter_map(|(operation, _)| self.outcome_event(org_id, operation.operation_id)).collect()
     }
 
-    /// That the operation's cancellation was asked for, if it was.
+    /// Returns the event that reports the request of the operation's cancellation, if it was requested.
     #[must_use]
     pub fn request_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
         let cancellation = self.cancellations.get(&operation_id)?;
@@ -56,7 +56,7 @@ impl Order {
         Some(context(org_id, operation_id, cancellation).event(cancellation.requested_at?, self.order, event))
     }
 
-    /// How the operation's cancellation ended, if it has.
+    /// Returns the event that reports the outcome of the operation's cancellation, if it has ended.
     #[must_use]
     pub fn outcome_event(&self, org_id: &OrgId, operation_id: OperationId) -> Option<Event> {
         let cancellation = self.cancellations.get(&operation_id)?;

@@ -56,7 +56,8 @@ fn order(code: Option<CancellationCode>) -> Order {
     Order { cancellations: [(OPERATION.parse().unwrap(), note)].into(), ..Order::new(&change) }
 }
 
-/// What makes a fact another makes its event another; what does not, does not. A consumer drops repeats by this ID.
+/// A different fact has a different event ID, and the same fact has the same one. Consumers drop duplicates by this
+/// ID.
 #[test]
 fn one_fact_has_one_event_id() {
     let data = || cancellation(CancelCode::AlreadyCanceled);
@@ -77,7 +78,7 @@ fn one_fact_has_one_event_id() {
     assert_eq!((one.domain, one.event_type, one.schema_version), ("cards", "noname_cancellation", 1));
 }
 
-/// Only a start that has ended is told; a refused one has issued nothing of all that the bulk has.
+/// Only a start that has ended has an event. A refused start has issued none of the bulk's cards.
 #[rstest]
 #[case("PENDING", None)]
 #[case("RUNNING", None)]
@@ -86,7 +87,7 @@ fn one_fact_has_one_event_id() {
     "status": "FAILURE", "requested": 10, "issued": 0, "message_code": "BULK_CANCELED",
     "message": "The bulk was canceled before its cards could be issued.",
 })))]
-fn a_start_is_told_once_it_has_ended(#[case] state: &str, #[case] expected: Option<Value>) {
+fn a_start_is_reported_once_it_has_ended(#[case] state: &str, #[case] expected: Option<Value>) {
     let data = NonameBulkStartData::of(&start(state), &bulk()).map(|data| serde_json::to_value(data).unwrap());
     let expected = expected.map(|mut expected| {
         let common = json!({ "bulk_id": "b", "program_id": 1, "operation_id": OPERATION });
@@ -96,9 +97,9 @@ fn a_start_is_told_once_it_has_ended(#[case] state: &str, #[case] expected: Opti
     assert_eq!(data, expected);
 }
 
-/// What the metrics count of each event: whether its instruction had its way, or with which code it was refused.
+/// The metrics count this effect: whether the instruction was carried out, or the code of its refusal.
 #[test]
-fn an_event_says_what_became_of_its_instruction() {
+fn an_event_has_the_effect_of_its_instruction() {
     let refused = |code: &str| Some(Effect::Refused(code.to_owned()));
     assert_eq!(cancellation(CancelCode::AlreadyCanceled).effect(), Some(Effect::Applied));
     assert_eq!(cancellation(CancelCode::ExternalIdNotFound).effect(), refused("EXTERNAL_ID_NOT_FOUND"));

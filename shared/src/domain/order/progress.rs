@@ -1,8 +1,9 @@
-//! How far the cancellations of one operation have come, as its own rows have it.
+//! The progress of one operation's cancellations, according to the operation's own rows.
 //!
-//! What became of an order's cancellation stands with the order, whose row is large and is read whole. So whoever learns
-//! it notes it beside the operation too, before anybody is told. Such a note says what the order's own says, which never
-//! changes: it may be made again, by anybody, and nothing is counted twice.
+//! The outcome of a cancellation is stored with the order, whose row is large and must be read whole. So every
+//! process that learns the outcome also records it with the operation, before any event reports it. The record
+//! repeats the order's own outcome, which never changes. It can be written again by any process, and is not counted
+//! twice.
 
 use std::collections::BTreeMap;
 
@@ -13,41 +14,41 @@ use crate::domain::acceptance::Acceptance;
 use crate::domain::status::{EventStatus, OperationState};
 use crate::domain::time::Timestamp;
 
-/// Rows that the notes of an operation are spread over. Ours: of 1,000 orders, a row has some 16 and stays near 1 KB, so
-/// that a note costs one write unit or two.
+/// Number of rows that hold an operation's notes. Our limit: with 1,000 orders, a row has about 16 notes and about 1
+/// KB, so that a note costs one or two write units.
 pub const PARTS: u32 = 64;
 
-/// How far the cancellation of an order has come, once its message has been handled.
+/// The progress of an order's cancellation, once its message has been handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The order system was asked.
+    /// The order system was asked to cancel the order.
     Requested,
-    /// It has ended.
+    /// The cancellation has ended.
     Ended {
-        /// What became of it.
+        /// The code of the outcome.
         code: CancellationCode,
-        /// When that was known here.
+        /// The time when Bindery recorded the outcome.
         at: Timestamp,
     },
 }
 
-/// What all cancellations of an operation come to.
+/// The summary of an operation's cancellations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// SUCCEEDED once all of them have ended.
+    /// The operation's state: SUCCEEDED once all cancellations have ended.
     pub state: OperationState,
-    /// When the last of them ended, if all have.
+    /// The time when the last cancellation ended, if all have ended.
     pub ended_at: Option<Timestamp>,
-    /// The orders.
+    /// The number of orders.
     pub total: u32,
-    /// Those whose cancellation has ended.
+    /// The number of orders whose cancellation has ended.
     pub done: u32,
-    /// Those of them that are canceled.
+    /// The number of orders that are canceled.
     pub succeeded: u32,
 }
 
 impl OrderCancellation {
-    /// Returns how far it has come.
+    /// Returns the progress of the cancellation.
     #[must_use]
     pub fn stage(&self) -> Stage {
         let ended = self.outcome.as_ref().map(|outcome| Stage::Ended { code: outcome.code, at: outcome.at });
@@ -55,17 +56,17 @@ impl OrderCancellation {
     }
 }
 
-/// Returns which of the operation's rows has the note of this order. Nobody can choose orders that come into one row: it
-/// depends on when the operation was accepted.
+/// Returns the number of the operation's row that holds the note about this order. It depends on the time of
+/// acceptance, so that a client cannot choose orders that fall into the same row.
 #[must_use]
 pub fn part_of(operation: Acceptance, order: OrderRef) -> u32 {
     let Acceptance { operation_id, accepted_at } = operation;
     let mixed = Uuid::new_v5(operation_id.as_uuid(), format!("{accepted_at}\n{order}").as_bytes());
-    // What is left is less than PARTS.
+    // The remainder is less than `PARTS`.
     u32::try_from(mixed.as_u128() % u128::from(PARTS)).unwrap_or_default()
 }
 
-/// Returns what these orders' cancellations come to, of an operation that was recorded in this state.
+/// Returns the summary of these orders' cancellations. `recorded` is the operation's stored state.
 #[must_use]
 pub fn summary(recorded: OperationState, orders: &[OrderRef], stages: &BTreeMap<OrderRef, Stage>) -> Summary {
     let total = u32::try_from(orders.len()).unwrap_or(u32::MAX);
@@ -111,7 +112,8 @@ mod tests {
     }
 
     proptest! {
-        /// However many there are, and in whatever order they end: counts add up, and the end is there once all have theirs.
+        /// Counts add up for any number of orders and any sequence of ends. The operation has ended once all orders
+        /// have.
         #[test]
         fn an_operation_of_orders_has_ended_when_all_of_them_have(found in prop::collection::vec(stage(), 0..20)) {
             let orders: Vec<OrderRef> = (0..).zip(&found).map(|(id, _)| OrderRef::Domestic(id)).collect();
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_spread_and_nobody_can_say_how() {
+    fn orders_are_spread_unpredictably() {
         let operation_id = "0192d1c0-0000-7000-8000-000000000001".parse().unwrap();
         let parts = |accepted_at| {
             let mut parts = [0; PARTS as usize];

@@ -26,7 +26,7 @@ fn refusal(version: u64, operation: &str) -> OrderChange {
     OrderChange { rejected, ..change(version, OrderStatus::Active) }
 }
 
-/// Version 1, with a cancellation pending.
+/// Returns version 1 of an order, with a cancellation pending.
 fn pending() -> Order {
     let operation: OperationId = OPERATION.parse().unwrap();
     let cid = "c".parse().unwrap();
@@ -49,14 +49,14 @@ fn after(order: &Order, changes: &[OrderChange]) -> Order {
 
 #[rstest]
 #[case::lives_on(change(2, OrderStatus::PartiallyFilled), None)]
-#[case::under_way(change(2, OrderStatus::PendingCancel), None)]
+#[case::pending(change(2, OrderStatus::PendingCancel), None)]
 #[case::canceled(change(2, OrderStatus::Canceled), Some((CancellationCode::Canceled, Some(2))))]
 #[case::filled(change(2, OrderStatus::Filled), Some((CancellationCode::TooLateToCancel, Some(2))))]
 #[case::older(change(1, OrderStatus::Canceled), None)]
 #[case::refused(refusal(2, OPERATION), Some((CancellationCode::Other, Some(2))))]
 #[case::refused_late(refusal(1, OPERATION), Some((CancellationCode::Other, Some(1))))]
 #[case::another_refused(refusal(2, ANOTHER), None)]
-fn a_change_ends_a_pending_cancellation_or_passes_under_it(
+fn a_change_may_end_a_pending_cancellation(
     #[case] change: OrderChange,
     #[case] expected: Option<(CancellationCode, Option<u64>)>,
 ) {
@@ -64,14 +64,14 @@ fn a_change_ends_a_pending_cancellation_or_passes_under_it(
     assert_eq!((outcome(&order), order.pending.is_some()), (expected, expected.is_none()));
 }
 
-/// Person 9 created the order, which was fed with 8 beside them, under version 1.
+/// Person 9 created the order. Version 1 authorizes person 8 too.
 #[rstest]
-#[case::unsaid(None, 2, &[8, 9])]
-#[case::nobody_else(Some(vec![]), 2, &[9])]
+#[case::not_set(None, 2, &[8, 9])]
+#[case::only_the_creator(Some(vec![]), 2, &[9])]
 #[case::others(Some(vec![6, 7]), 2, &[6, 7, 9])]
 #[case::same_version(Some(vec![7]), 1, &[8, 9])]
 #[case::older(Some(vec![]), 0, &[8, 9])]
-fn who_may_act_is_what_the_newest_change_says(
+fn the_newest_change_determines_who_may_act(
     #[case] ids: Option<Vec<PersonId>>,
     #[case] version: u64,
     #[case] may: &[PersonId],
@@ -88,8 +88,9 @@ fn who_may_act_is_what_the_newest_change_says(
     assert!(Order::new(&change(1, OrderStatus::Active)).authorized_ids.is_empty());
 }
 
-/// The key was used three months ago, for a cancellation of the same order; what is left of that ends nothing now. Version
-/// and time must both say that it is of then: order systems may date a refusal by the order's last change.
+/// The key was used three months ago for a cancellation of the same order. A late refusal of that one must not end
+/// the current one. Both version and time must indicate the earlier one, because order systems may date a refusal by
+/// the order's last change.
 #[rstest]
 #[case::of_then(1, "2026-08-01T00:00:00.000Z", false)]
 #[case::of_a_day_before(1, "2026-11-21T03:04:05.677Z", false)]
@@ -109,9 +110,10 @@ fn a_refusal_of_an_earlier_cancellation_ends_no_later_one(
     assert_eq!((after.pending.is_none(), outcome(&after).is_some()), (ends, ends));
 }
 
-/// Only what is at the market can be canceled, by one at a time, and while another cancellation can be noted.
+/// Only an order at the market can be canceled, by one cancellation at a time, and while another outcome can be
+/// stored.
 #[rstest]
-fn an_order_can_be_canceled_while_it_is_at_the_market_and_nobody_cancels_it(
+fn an_order_at_the_market_without_a_pending_cancellation_can_be_canceled(
     #[values(0, 1, MAX_CANCELLATIONS - 1, MAX_CANCELLATIONS, MAX_CANCELLATIONS + 1)] notes: u32,
     #[values(false, true)] is_pending: bool,
 ) {
@@ -131,7 +133,7 @@ fn an_order_can_be_canceled_while_it_is_at_the_market_and_nobody_cancels_it(
     for status in FINAL {
         assert_eq!(of(status).check_cancelable(), Err(NotCancelable::NotActive));
     }
-    // What came after the last note that fits is refused for good, as of its acceptance.
+    // A cancellation after the last one that fits is refused finally, as of its acceptance.
     let code = CancellationCode::Other;
     let refused = (notes >= MAX_CANCELLATIONS).then_some(CancellationOutcome { code, at: now(), version: None });
     assert_eq!(of(OrderStatus::Active).outcome_without_note(now()), refused);
@@ -143,13 +145,13 @@ fn an_order_can_be_canceled_while_it_is_at_the_market_and_nobody_cancels_it(
 #[case(CancellationCode::UnknownOrder, EventStatus::Failure)]
 #[case(CancellationCode::AlreadyPendingCancel, EventStatus::Failure)]
 #[case(CancellationCode::Other, EventStatus::Failure)]
-fn a_code_says_whether_the_order_is_canceled(#[case] code: CancellationCode, #[case] expected: EventStatus) {
+fn a_code_has_a_status_and_a_message(#[case] code: CancellationCode, #[case] expected: EventStatus) {
     assert_eq!(code.status(), expected);
     assert!(code.message().ends_with('.') && code.message().contains(' '));
 }
 
 #[test]
-fn why_an_order_cannot_be_canceled_is_what_its_cancellation_comes_to() {
+fn a_reason_not_to_cancel_has_its_outcome_code() {
     assert_eq!(CancellationCode::from(NotCancelable::NotActive), CancellationCode::TooLateToCancel);
     assert_eq!(CancellationCode::from(NotCancelable::Pending), CancellationCode::AlreadyPendingCancel);
 }
@@ -160,12 +162,12 @@ fn an_order_is_named_by_its_number_or_its_uid() {
     let (domestic, international) = (OrderRef::Domestic(-5), OrderRef::International(uid));
     assert_eq!((domestic.ids(), international.ids()), ((Some(-5), None), (None, Some(uid))));
     assert_eq!((domestic.to_string(), international.to_string()), ("-5".to_owned(), uid.to_string()));
-    // Every integer up to it is exact in JSON's numbers.
+    // JSON represents every integer up to this one exactly.
     assert_eq!(MAX_VERSION, 9_007_199_254_740_991);
 }
 
 #[test]
-fn a_note_is_of_one_acceptance() {
+fn a_cancellation_belongs_to_one_acceptance() {
     let (order, operation) = (pending(), OPERATION.parse().unwrap());
     assert!(order.cancellation(operation, now()).is_some());
     assert!(order.cancellation(operation, now().plus_days(91)).is_none());
@@ -173,7 +175,7 @@ fn a_note_is_of_one_acceptance() {
 }
 
 #[test]
-fn what_is_pending_for_an_earlier_cancellation_is_not_a_later_ones() {
+fn an_order_pending_for_an_earlier_acceptance_is_not_pending_for_a_later_one() {
     let (order, operation) = (pending(), OPERATION.parse().unwrap());
     assert!(!order.is_pending_for_another_of(operation, now()));
     assert!(order.is_pending_for_another_of(operation, now().plus_days(91)));
@@ -181,7 +183,7 @@ fn what_is_pending_for_an_earlier_cancellation_is_not_a_later_ones() {
 }
 
 #[test]
-fn events_say_what_is_noted_and_always_the_same() {
+fn events_report_the_stored_outcome_and_are_always_the_same() {
     let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
     let order = pending().after(&change(2, OrderStatus::Canceled), now());
     let events = order.events_of_version(&org, 2);
@@ -202,10 +204,10 @@ fn events_say_what_is_noted_and_always_the_same() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// In whatever order changes come, and however often each, the order ends as if they had come once, in
-    /// order.
+    /// Whatever the sequence of changes, and however often each arrives, the result is as if each had arrived once,
+    /// in order.
     #[test]
-    fn shuffled_and_repeated_changes_come_to_the_same(
+    fn shuffled_and_repeated_changes_have_the_same_result(
         live in prop::collection::vec(select(&LIVE[..]), 0..8),
         last in select(&FINAL[..]),
         ends in any::<bool>(),
@@ -215,7 +217,7 @@ proptest! {
     ) {
         let mut changes: Vec<OrderChange> = (2..).zip(live).map(|(version, status)| change(version, status)).collect();
         let version = u64::try_from(changes.len()).unwrap() + 2;
-        // Either the market refuses, and the order lives on; or it ends.
+        // Either the market refuses and the order stays active, or the order ends.
         if ends {
             changes.push(change(version, last));
         } else if is_refused {
@@ -233,10 +235,11 @@ proptest! {
         prop_assert_eq!(outcome(&ended).is_some(), ends || is_refused);
     }
 
-    /// The market refuses, and the order ends later: which of the two comes first says how the cancellation
-    /// ended, since its event is out then. Either way it ends once, and the order is as the order system has it.
+    /// The market refuses the cancellation, and the order ends later. Whichever change arrives first determines the
+    /// outcome, because its event is then published. Either way there is one outcome, and the order has the order
+    /// system's state.
     #[test]
-    fn a_refusal_and_an_end_come_to_one_outcome(last in select(&FINAL[..]), shuffle in any::<u64>()) {
+    fn a_refusal_and_an_end_lead_to_one_outcome(last in select(&FINAL[..]), shuffle in any::<u64>()) {
         let mut changes = vec![refusal(2, OPERATION), change(3, OrderStatus::Active), change(4, last)];
         changes.extend(changes.clone());
         fastrand::Rng::with_seed(shuffle).shuffle(&mut changes);

@@ -207,14 +207,14 @@ fn texts_are_not_counted() {
 
 /// The largest body in the contract: a thousand of the longest IDs, all members, and metadata of the smallest values.
 #[test]
-fn all_that_the_contract_has_is_read() {
+fn the_largest_request_of_the_contract_is_read() {
     let ids: Vec<_> = (0..1000).map(|number| format!("{number:\u{1f600}<255}")).collect();
     let metadata = |piece: &str| format!("{{\"\":[{}]}}", vec![piece; (3200 - 8) / (piece.len() + 1)].join(","));
     for piece in ["0", "[]", "{}", r#"{"":0}"#, r#"{"":{"":[]}}"#] {
         let body = serde_json::json!({
             "external_ids": ids, "program_id": 1, "template_id": "t", "pin_length": 4, "contactless_enabled": true,
-            "abu_enabled": true, "embossing_custom_field": "x".repeat(1000), "embossing_group": "gg", "mode_type": "SINGLE",
-            "validity_period_hours": 1, "metadata": null,
+            "abu_enabled": true, "embossing_custom_field": "x".repeat(1000), "embossing_group": "gg",
+            "mode_type": "SINGLE", "validity_period_hours": 1, "metadata": null,
         });
         let body = body.to_string().replace("null", &metadata(piece));
         assert!(body.len() > 1_000_000);

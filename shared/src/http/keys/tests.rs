@@ -18,7 +18,7 @@ const START: SystemTime = SystemTime::UNIX_EPOCH;
 #[case::of_length(of_length)]
 #[case::chunked(chunked)]
 #[case::ended_by_close(ended_by_close)]
-#[case::of_old(of_old)]
+#[case::http_1_0(http_1_0)]
 #[case::as_large_as_may_be(as_large_as_may_be)]
 #[tokio::test]
 async fn keys_come_in_any_framing(#[case] writing: Writing) {
@@ -58,7 +58,7 @@ async fn a_malformed_discovery_document_is_rejected(#[case] document: &'static s
     let issuer = Issuer::start(document, of_length);
     let problem = issuer.keys().find("a", START).await.unwrap_err();
     assert!(problem.cause.as_ref().unwrap().contains(reason), "{problem:?}");
-    assert_eq!(issuer.times_asked(), 0);
+    assert_eq!(issuer.fetches(), 0);
 }
 
 #[rstest]

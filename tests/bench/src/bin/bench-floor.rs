@@ -1,5 +1,6 @@
-//! The floor that a cancel is measured against: a function that makes the same conditional writes, and if it is told so puts as
-//! many events, with nothing around them. The same client, the same kind of process, as many calls at the same time.
+//! The floor for the time of a cancel: a function that makes the same conditional writes, and optionally puts the
+//! same number of events, and does nothing else. It uses the same client, the same kind of process, and the same
+//! number of concurrent calls.
 #![allow(clippy::unwrap_used)]
 
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementRequest, ReturnValuesOnConditionCheckFailure};
@@ -10,9 +11,9 @@ use serde::Deserialize;
 use shared::aws::Aws;
 use tests::payloads::ORG;
 
-/// Calls that a worker has under way.
+/// Concurrent calls, as in a worker.
 const CALLS: usize = 4;
-/// As long as the worker's.
+/// The size of an event, as in a worker.
 const EVENT_BYTES: usize = 750;
 
 /// The cards that are canceled.
@@ -49,7 +50,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// As the worker's.
+/// Returns the statement that the worker would run.
 fn statement(table: &str, card: u64) -> BatchStatementRequest {
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let mark = [("by", "00000000-0000-7000-8000-000000000000"), ("at", "2026-11-22T00:00:00.000Z")];

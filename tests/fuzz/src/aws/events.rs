@@ -1,32 +1,32 @@
-//! `EventBridge`: takes events.
+//! The fake `EventBridge`, which takes events.
 
 use serde_json::{Value, json};
 
-use super::fate::Fate;
+use super::call_outcome::CallOutcome;
 use super::{Reply, list};
 
-/// The effects are the events taken.
-pub(super) fn answer(request: &Value, fate: Fate) -> Reply {
-    let is_taken = |position: usize| match fate {
-        Fate::Well | Fate::More => true,
-        Fate::Partly => position.is_multiple_of(2),
+/// Responds to a call. The effects are the events taken.
+pub(super) fn respond(request: &Value, outcome: CallOutcome) -> Reply {
+    let is_taken = |position: usize| match outcome {
+        CallOutcome::Success | CallOutcome::More => true,
+        CallOutcome::Partial => position.is_multiple_of(2),
         _ => false,
     };
-    match fate {
-        Fate::Empty => return Reply::ok(json!({})),
-        Fate::Throttled | Fate::Busy => return Reply::error("ThrottlingException"),
-        Fate::Invalid => return Reply::error("ValidationException"),
+    match outcome {
+        CallOutcome::Empty => return Reply::ok(json!({})),
+        CallOutcome::Throttled | CallOutcome::Busy => return Reply::error("ThrottlingException"),
+        CallOutcome::Invalid => return Reply::error("ValidationException"),
         _ => {}
     }
-    let (mut answers, mut taken) = (Vec::new(), Vec::new());
+    let (mut responses, mut taken) = (Vec::new(), Vec::new());
     for (position, entry) in list(&request["Entries"]).iter().enumerate() {
         if is_taken(position) {
-            answers.push(json!({ "EventId": "e" }));
+            responses.push(json!({ "EventId": "e" }));
             taken.push(serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap());
         } else {
-            answers.push(json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "as the input has it" }));
+            responses.push(json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "as the input specifies" }));
         }
     }
-    let failed = answers.len() - taken.len();
-    Reply::ok(json!({ "FailedEntryCount": failed, "Entries": answers })).with(taken)
+    let failed = responses.len() - taken.len();
+    Reply::ok(json!({ "FailedEntryCount": failed, "Entries": responses })).with(taken)
 }

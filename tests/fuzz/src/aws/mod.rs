@@ -1,11 +1,12 @@
-//! AWS in this process, for the real clients: no network, no waiting, and never the same mood for long.
+//! A fake AWS in this process, for the real clients. It has no network and no delays.
 //!
-//! `DynamoDB` has a row for whatever it is asked for, so that instructions come far, and keeps no conditions. How each
-//! call is answered is the input's to say, a letter each (see [`Fate`]); after the last letter all is well.
+//! `DynamoDB` has a row for every key it is asked for, so that instructions get far, and evaluates no conditions. The
+//! input determines the outcome of each call with one letter (see [`CallOutcome`]). Calls after the last letter
+//! succeed.
 
+mod call_outcome;
 mod dynamodb;
 mod events;
-mod fate;
 mod queues;
 pub(crate) mod rows;
 
@@ -20,27 +21,27 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 
-pub use fate::{Fate, Plan};
+pub use call_outcome::{CallOutcome, Plan};
 use rows::Rows;
 
 use crate::input::Input;
 use crate::world::PEPPER;
 
-/// A service of AWS's.
+/// A fake AWS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The table.
+    /// DynamoDB, with the table.
     DynamoDb,
-    /// The queues.
+    /// SQS, with the queues.
     Sqs,
-    /// The bus.
+    /// EventBridge, with the bus.
     EventBridge,
 }
 
 impl Service {
     const ALL: [Self; 3] = [Self::DynamoDb, Self::Sqs, Self::EventBridge];
 
-    /// The setting of an input that holds its plan.
+    /// Returns the name of the input's setting that holds the service's plan.
     const fn setting(self) -> &'static str {
         match self {
             Self::DynamoDb => "dynamodb",
@@ -50,23 +51,23 @@ impl Service {
     }
 }
 
-/// A call, and what came of it.
+/// A call and its effects.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Which service was called.
+    /// The service that was called.
     pub service: Service,
-    /// Its body.
+    /// The request's body.
     pub request: String,
     /// The partitions that it reads or writes.
     pub partitions: Vec<String>,
-    /// What took effect of it: partitions written, messages sent, events published.
+    /// The effects of the call: partitions written, messages sent, events published.
     pub effects: Vec<Value>,
 }
 
-/// The services.
+/// The fake services.
 #[derive(Debug)]
 pub struct Aws {
-    /// Makes their clients. Secrets Manager always answers.
+    /// Makes the clients of the services. Secrets Manager always succeeds.
     pub clients: shared::aws::Aws,
     services: Arc<Mutex<Services>>,
 }
@@ -81,19 +82,19 @@ impl Aws {
         Self { clients: shared::aws::Aws::behind(http), services }
     }
 
-    /// Begins anew: forgets what was written, and does from now on what this input says.
+    /// Starts anew: forgets what was written, and follows this input.
     pub fn begin(&self, input: &Input<'_>) {
         let plan = |service: Service| (service, Plan::read(input.setting(service.setting()).unwrap_or_default()));
         let plans = Service::ALL.into_iter().map(plan).collect();
         *self.services.lock().unwrap() = Services { plans, rows: Rows::of(input), calls: Vec::new() };
     }
 
-    /// Lets all calls from now on end well.
-    pub fn calm_down(&self) {
+    /// Lets all later calls succeed.
+    pub fn clear_faults(&self) {
         self.services.lock().unwrap().plans.clear();
     }
 
-    /// The calls since the last time.
+    /// Returns the calls since the last time, and forgets them.
     #[must_use]
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.services.lock().unwrap().calls)
@@ -113,7 +114,7 @@ struct Services {
     calls: Vec<Call>,
 }
 
-/// What a service says to a call.
+/// A service's response to a call.
 struct Reply {
     status: u16,
     body: Value,
@@ -126,7 +127,10 @@ impl Reply {
     }
 
     fn error(code: &str) -> Self {
-        Self { status: 400, ..Self::ok(json!({ "__type": format!("aws#{code}"), "message": "as the input has it" })) }
+        Self {
+            status: 400,
+            ..Self::ok(json!({ "__type": format!("aws#{code}"), "message": "as the input specifies" }))
+        }
     }
 
     fn with(self, effects: Vec<Value>) -> Self {
@@ -139,12 +143,12 @@ struct Wire(Arc<Mutex<Services>>);
 
 impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::ready(self.0.lock().unwrap().answer(&request))
+        HttpConnectorFuture::ready(self.0.lock().unwrap().respond(&request))
     }
 }
 
 impl Services {
-    fn answer(&mut self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    fn respond(&mut self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let (prefix, action) = request.headers().get("x-amz-target").unwrap().split_once('.').unwrap();
         if prefix == "secretsmanager" {
             let secret = SdkBody::from(json!({ "SecretString": PEPPER }).to_string());
@@ -160,19 +164,19 @@ impl Services {
         let body: Value = serde_json::from_str(text).unwrap();
         let partitions = if service == Service::DynamoDb { dynamodb::partitions(action, &body) } else { Vec::new() };
         let mut call = Call { service, request: text.to_owned(), partitions, effects: Vec::new() };
-        let fate = self.plans.get_mut(&service).map_or(Fate::Well, Plan::take);
-        let (status, body) = match fate {
-            Fate::Unreachable => {
+        let outcome = self.plans.get_mut(&service).map_or(CallOutcome::Success, Plan::take);
+        let (status, body) = match outcome {
+            CallOutcome::Unreachable => {
                 self.calls.push(call);
-                return Err(ConnectorError::io("as the input has it".into()));
+                return Err(ConnectorError::io("as the input specifies".into()));
             }
-            Fate::Garbled => (200, "{".to_owned()),
-            Fate::Failed => (500, "{}".to_owned()),
-            fate => {
+            CallOutcome::Garbled => (200, "{".to_owned()),
+            CallOutcome::Failed => (500, "{}".to_owned()),
+            outcome => {
                 let reply = match service {
-                    Service::DynamoDb => dynamodb::answer(action, &body, fate, &mut self.rows),
-                    Service::Sqs => queues::answer(action, &body, fate),
-                    Service::EventBridge => events::answer(&body, fate),
+                    Service::DynamoDb => dynamodb::respond(action, &body, outcome, &mut self.rows),
+                    Service::Sqs => queues::respond(action, &body, outcome),
+                    Service::EventBridge => events::respond(&body, outcome),
                 };
                 call.effects = reply.effects;
                 (reply.status, reply.body.to_string())
@@ -183,7 +187,7 @@ impl Services {
     }
 }
 
-/// The array, or none.
+/// Returns the array, or an empty one.
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }

@@ -1,28 +1,30 @@
-//! SQS: takes messages, and hides them.
+//! The fake SQS, which takes messages and changes their visibility timeouts.
 
 use serde_json::{Value, json};
 
-use super::fate::Fate;
+use super::call_outcome::CallOutcome;
 use super::{Reply, list};
 
-/// The effects are the messages taken.
-pub(super) fn answer(action: &str, request: &Value, fate: Fate) -> Reply {
+/// Responds to a call. The effects are the messages taken.
+pub(super) fn respond(action: &str, request: &Value, outcome: CallOutcome) -> Reply {
     if action == "ChangeMessageVisibility" {
-        return match fate {
-            Fate::Well | Fate::More | Fate::Empty => Reply::ok(json!({})),
-            Fate::Invalid => Reply::error("ReceiptHandleIsInvalid"),
+        return match outcome {
+            CallOutcome::Success | CallOutcome::More | CallOutcome::Empty => Reply::ok(json!({})),
+            CallOutcome::Invalid => Reply::error("ReceiptHandleIsInvalid"),
             _ => Reply::error("RequestThrottled"),
         };
     }
     let one = action == "SendMessage";
-    match fate {
-        Fate::Empty if one => Reply::ok(json!({})).with(vec![request.clone()]),
-        Fate::Empty => Reply::ok(json!({})),
-        Fate::Invalid => Reply::error("InvalidMessageContents"),
-        Fate::Well | Fate::More if one => Reply::ok(json!({ "MessageId": "m" })).with(vec![request.clone()]),
-        Fate::Well | Fate::More => batch(request, |_| true),
-        Fate::Partly if !one => batch(request, |position| position % 2 == 0),
-        Fate::Refused | Fate::RefusedForNone if !one => batch(request, |_| false),
+    match outcome {
+        CallOutcome::Empty if one => Reply::ok(json!({})).with(vec![request.clone()]),
+        CallOutcome::Empty => Reply::ok(json!({})),
+        CallOutcome::Invalid => Reply::error("InvalidMessageContents"),
+        CallOutcome::Success | CallOutcome::More if one => {
+            Reply::ok(json!({ "MessageId": "m" })).with(vec![request.clone()])
+        }
+        CallOutcome::Success | CallOutcome::More => batch(request, |_| true),
+        CallOutcome::Partial if !one => batch(request, |position| position % 2 == 0),
+        CallOutcome::ConditionFailed | CallOutcome::ConditionFailedNoRow if !one => batch(request, |_| false),
         _ => Reply::error("RequestThrottled"),
     }
 }

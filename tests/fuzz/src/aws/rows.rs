@@ -1,8 +1,8 @@
-//! The rows of the table: one for whatever is asked for, since its key says what it must be.
+//! The rows of the table. Each key has a row, because the key determines what the row must be.
 //!
-//! An input changes all rows of a kind by a setting of that name: `:card {"status": "LOST"}` (null takes a member
-//! away). Of the IDs of cards, the odd ones are of cards that are bound. Operations, and results of chunks, are there
-//! only if the input has the setting, or if they were put.
+//! A setting changes all rows of the kind that it is named after: `:card {"status": "LOST"}`. The value null removes
+//! a member. Cards with a number that is not divisible by two are bound. Operations and results of chunks exist only
+//! if the input has the setting, or if they were put.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::input::Input;
 use crate::world::{ACCOUNT, CUSTOMER, PERSON, PIN_HASH};
 
-/// What an input can change.
+/// The kinds of rows that an input can change.
 const KINDS: [&str; 7] = ["bulk", "card", "item", "operation", "order", "person", "result"];
 
-/// When operations were accepted, as the messages say.
+/// The time when operations were accepted, as the messages state it.
 pub(crate) const ACCEPTED: &str = "2026-11-22T03:04:05.678Z";
 const TIME: &str = "2026-11-22T00:00:00.000Z";
 /// The year 2100, in seconds.
@@ -25,35 +25,35 @@ pub(super) type Key = (String, String);
 
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// What the input says of each kind.
-    said: BTreeMap<&'static str, Map<String, Value>>,
-    /// What was put, as `DynamoDB` writes it.
+    /// The changes that the input makes to rows of each kind.
+    changes: BTreeMap<&'static str, Map<String, Value>>,
+    /// The rows that were put, in `DynamoDB`'s JSON.
     put: BTreeMap<Key, Value>,
 }
 
 impl Rows {
-    /// Those of an input.
+    /// Returns the rows for an input.
     pub(super) fn of(input: &Input<'_>) -> Self {
-        let said = |kind| {
+        let changes = |kind| {
             let Value::Object(mut members) = serde_json::from_str(input.setting(kind)?).ok()? else { return None };
-            // A hash says itself how much work it is to verify.
+            // The hash itself determines how much work it takes to verify.
             members.remove("pin_hash");
             Some((kind, members))
         };
-        Self { said: KINDS.into_iter().filter_map(said).collect(), put: BTreeMap::new() }
+        Self { changes: KINDS.into_iter().filter_map(changes).collect(), put: BTreeMap::new() }
     }
 
-    /// Keeps a row.
+    /// Stores a row.
     pub(super) fn put(&mut self, row: Value) {
         self.put.insert(key(&row), row);
     }
 
-    /// Whether there is a row that was put.
+    /// Returns whether a row was put with this key.
     pub(super) fn was_put(&self, key: &Key) -> bool {
         self.put.contains_key(key)
     }
 
-    /// The row of this key.
+    /// Returns the row with this key.
     pub(super) fn get(&self, key: &Key) -> Option<Value> {
         let (kind, made) = self.made(key)?;
         let mut row = match self.put.get(key) {
@@ -61,7 +61,7 @@ impl Rows {
             None => attributes(&made?),
         };
         let members = row.as_object_mut().unwrap();
-        for (name, value) in self.said.get(kind).into_iter().flatten() {
+        for (name, value) in self.changes.get(kind).into_iter().flatten() {
             if value.is_null() {
                 members.remove(name);
             } else {
@@ -73,11 +73,11 @@ impl Rows {
         Some(row)
     }
 
-    /// The row's kind, and the row as this table makes it, if it does.
+    /// Returns the row's kind, and the row that this table makes for the key, if it makes one.
     fn made(&self, (pk, sk): &Key) -> Option<(&'static str, Option<Value>)> {
         let mut parts = pk.splitn(3, '#');
         let (org, kind, id) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
-        let only_if_said = |kind, row: Value| (kind, self.said.contains_key(kind).then_some(row));
+        let only_if_set = |kind, row: Value| (kind, self.changes.contains_key(kind).then_some(row));
         Some(match (kind, sk.split_once('#').unwrap_or((sk, ""))) {
             ("CARD", _) => ("card", Some(card(id.parse().ok()?))),
             ("BULK", ("I", name)) => ("item", Some(json!({ "external_id": name, "batch": 1, "state": "PENDING" }))),
@@ -92,15 +92,15 @@ impl Rows {
             ("OP", ("CHUNK", _)) => ("chunk", Some(json!({ "ids": ["a"], "expires_at": NEVER }))),
             ("OP", ("RESULT", _)) => {
                 let items = json!({ "EXTERNAL_ID_CANCELED": [{ "id": "a" }] });
-                only_if_said("result", json!({ "at": TIME, "items": items, "expires_at": NEVER }))
+                only_if_set("result", json!({ "at": TIME, "items": items, "expires_at": NEVER }))
             }
             ("OP", _) => {
                 let account: u64 = ACCOUNT.parse().unwrap();
                 let operation = json!({
-                    "org_id": org, "operation_id": id, "account_id": account, "state": "RUNNING", "fingerprint": "f", "cid": "c",
-                    "created_at": ACCEPTED, "expires_at": NEVER,
+                    "org_id": org, "operation_id": id, "account_id": account, "state": "RUNNING", "fingerprint": "f",
+                    "cid": "c", "created_at": ACCEPTED, "expires_at": NEVER,
                 });
-                only_if_said("operation", operation)
+                only_if_set("operation", operation)
             }
             ("COUNTER", _) => ("counter", Some(json!({ "last": 1000 }))),
             _ => return None,
@@ -117,7 +117,9 @@ fn card(id: u64) -> Value {
         let number = |digits: &str| digits.parse::<u64>().unwrap();
         let by = "01a20000-0000-7000-8000-000000000000";
         card["status"] = "NORMAL".into();
-        card["bound"] = json!({ "by": by, "accepted_at": TIME, "at": TIME, "account_id": number(ACCOUNT), "customer_id": number(CUSTOMER) });
+        card["bound"] = json!({
+            "by": by, "accepted_at": TIME, "at": TIME, "account_id": number(ACCOUNT), "customer_id": number(CUSTOMER),
+        });
     }
     card
 }
@@ -136,12 +138,12 @@ fn order(order: &Value) -> Value {
     })
 }
 
-/// The key that a row, or any other object, has.
+/// Returns the key of a row, or of another object with the key's attributes.
 pub(super) fn key(row: &Value) -> Key {
     (text(&row["pk"]), text(&row["sk"]))
 }
 
-/// The text that an attribute holds.
+/// Returns the text in an attribute.
 pub(super) fn text(attribute: &Value) -> String {
     attribute["S"].as_str().unwrap().to_owned()
 }
@@ -150,7 +152,7 @@ fn attributes(row: &Value) -> Value {
     row.as_object().unwrap().iter().map(|(name, value)| (name.clone(), attribute(value))).collect()
 }
 
-/// A value as `DynamoDB` writes it.
+/// Returns a value in `DynamoDB`'s JSON.
 fn attribute(value: &Value) -> Value {
     match value {
         Value::Null => json!({ "NULL": true }),

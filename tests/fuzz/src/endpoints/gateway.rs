@@ -1,4 +1,4 @@
-//! What the gateway makes of a request.
+//! The event that the gateway makes from a request.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::contract::{Route, SCOPES};
 use crate::input::Input;
 use crate::world::{ACCOUNT, ORG, TOKEN, TOKEN_MARK, with_pin};
 
-/// The event, in version 2.0 of API Gateway's format.
+/// Returns the event, in version 2.0 of API Gateway's format.
 pub(super) fn event(route: &Route, input: &Input<'_>) -> Value {
     let written = input.setting("path").unwrap_or_default();
     let path = route
@@ -41,7 +41,7 @@ pub(super) fn event(route: &Route, input: &Input<'_>) -> Value {
     event
 }
 
-/// The organisation that the caller's token names.
+/// Returns the organization that the caller's token names.
 pub(super) fn tenant<'a>(input: &'a Input<'_>) -> &'a str {
     if input.setting("no-gateway").is_some() { ORG } else { input.setting("tenant").unwrap_or(ORG) }
 }
@@ -53,7 +53,7 @@ fn claims(input: &Input<'_>) -> Value {
     claims.into_iter().filter(|(_, value)| !value.is_empty()).map(|(claim, value)| (claim.to_owned(), value)).collect()
 }
 
-/// Headers of one name are joined.
+/// Returns the headers. Values of headers with the same name are joined.
 fn headers<'a>(input: &'a Input<'_>) -> BTreeMap<&'a str, String> {
     let mut headers = BTreeMap::new();
     for (name, value) in &input.headers {
@@ -65,9 +65,9 @@ fn headers<'a>(input: &'a Input<'_>) -> BTreeMap<&'a str, String> {
     headers
 }
 
-/// The body, and whether it is in Base64: what is not text must be.
+/// Returns the body, and whether it is in Base64. A body that is not text must be.
 fn body(route: &Route, input: &Input<'_>) -> (Option<String>, bool) {
-    // Elsewhere a PIN would be any text.
+    // In other requests, a PIN would be arbitrary text.
     let bytes = if route.name == "cancel-orders" { with_pin(input.body) } else { input.body.to_vec() };
     match String::from_utf8(bytes) {
         Ok(text) if text.is_empty() => (None, false),
@@ -77,7 +77,7 @@ fn body(route: &Route, input: &Input<'_>) -> (Option<String>, bool) {
     }
 }
 
-/// A text with its percent-encoding undone.
+/// Decodes percent-encoded text.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! Requests: any endpoint, any path, query, headers and body, with the gateway's claims or a bearer token.
+//! Requests to any endpoint, with any path, query, headers and body, and with the gateway's claims or a bearer token.
 //!
 //! Settings of an input:
 //!
@@ -6,13 +6,13 @@
 //! | --- | --- |
 //! | `:endpoint NAME` | the function |
 //! | `:path TEXT`, `:query TEXT` | the parameter in the path, and the query, as the client writes them |
-//! | `:tenant`, `:account`, `:scope TEXT` | the claims, if not those of a caller who may do everything; without text: none |
-//! | `:no-gateway` | no claims: the function verifies the bearer token itself, and nothing decodes the path before |
-//! | `:base64` | the body comes in Base64, even if it is text |
-//! | `:put POINTER JSON` | any JSON in any place of the event; a text that is no JSON is one |
-//! | `:dynamodb`, `:sqs LETTERS` | how calls are answered: [`crate::aws::Fate`] |
-//! | `:card`, `:bulk`, … `JSON` | what rows hold |
-//! | `:expect STATUS` | of a seed: how it is answered |
+//! | `:tenant`, `:account`, `:scope TEXT` | the claims, if not those of a caller with all rights; no text: no claim |
+//! | `:no-gateway` | no claims: the function verifies the bearer token itself, and the path is not decoded |
+//! | `:base64` | the body is in Base64, even if it is text |
+//! | `:put POINTER JSON` | any JSON at any place of the event; text that is not JSON becomes a string |
+//! | `:dynamodb`, `:sqs LETTERS` | the outcomes of calls: [`crate::aws::CallOutcome`] |
+//! | `:card`, `:bulk`, … `JSON` | members of rows |
+//! | `:expect STATUS` | in a seed: the status of the response |
 
 pub(crate) mod contract;
 mod gateway;
@@ -36,7 +36,7 @@ use crate::{Outcome, left_of_memory};
 use contract::Route;
 use promises::Exchange;
 
-/// All endpoints, as their functions' `main` wires them.
+/// All endpoints, set up as in their functions' `main`.
 struct Endpoints {
     aws: Aws,
     routes: BTreeMap<String, Route>,
@@ -47,9 +47,9 @@ type Function = Box<dyn FnMut(LambdaEvent<ApiGatewayRequest>, &Runtime) -> Resul
 
 static ENDPOINTS: LazyLock<Mutex<Endpoints>> = LazyLock::new(|| Mutex::new(Endpoints::new()));
 
-/// Sends the request that the input says. In a word: its status; `None` if the input names no endpoint.
+/// Sends the input's request. The outcome's word is its status. Returns `None` if the input names no endpoint.
 ///
-/// A request with an idempotency key that was accepted is sent again, and must be answered alike.
+/// If a request with an idempotency key is accepted, sends it again, and checks that the response is the same.
 pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let input = Input::read(bytes);
     let mut endpoints = ENDPOINTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -62,7 +62,7 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let exchange = exchange(aws, function, &event);
     exchange.check(route, &input, bytes);
     if exchange.is_recorded(route, &input) {
-        aws.calm_down();
+        aws.clear_faults();
         self::exchange(aws, function, &event).check_repeated(&exchange);
     }
     let came_far = !exchange.calls.is_empty() || exchange.status() == 401;
@@ -72,15 +72,15 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
 fn exchange(aws: &Aws, function: &mut Function, event: &Value) -> Exchange {
     let _earlier = world::take_logs();
     let (event, runtime) = (event.to_string(), world::runtime());
-    let (answer, left) = left_of_memory(event.len(), || {
+    let (response, left) = left_of_memory(event.len(), || {
         // The runtime reads an event from text.
         let payload: ApiGatewayRequest = serde_json::from_str(&event).expect("an event that can be read");
-        function(LambdaEvent::new(payload, context()), &runtime).expect("an answer")
+        function(LambdaEvent::new(payload, context()), &runtime).expect("a response")
     });
     let calls = aws.take_calls();
-    // What AWS's clients take is theirs.
+    // The memory that AWS's clients take is not limited here.
     assert!(left >= 0 || !calls.is_empty(), "reading took {left} bytes too many");
-    Exchange { answer, calls, logs: world::take_logs() }
+    Exchange { response, calls, logs: world::take_logs() }
 }
 
 fn function(

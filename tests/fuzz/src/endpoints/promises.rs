@@ -1,4 +1,4 @@
-//! What holds for every request, whatever it is.
+//! The promises that hold for every request.
 
 use serde_json::Value;
 
@@ -10,20 +10,20 @@ use crate::orders::assert_well_formed;
 use crate::workers::can_read;
 use crate::world::{ACCOUNT, CUSTOMER, assert_no_secret};
 
-/// A request's answer, and what was done for it.
+/// The response to a request, and what was done for it.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// As the gateway gets it.
-    pub(super) answer: Value,
+    /// The response as the gateway gets it.
+    pub(super) response: Value,
     /// The calls to AWS.
     pub(super) calls: Vec<Call>,
-    /// What was logged.
+    /// The log lines.
     pub(super) logs: String,
 }
 
 impl Exchange {
     pub(super) fn status(&self) -> u16 {
-        self.answer["statusCode"].as_u64().and_then(|status| status.try_into().ok()).expect("a status")
+        self.response["statusCode"].as_u64().and_then(|status| status.try_into().ok()).expect("a status")
     }
 
     pub(super) fn is_success(&self) -> bool {
@@ -31,14 +31,14 @@ impl Exchange {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.answer["headers"][name].as_str().unwrap_or_default()
+        self.response["headers"][name].as_str().unwrap_or_default()
     }
 
     fn body(&self) -> &str {
-        self.answer["body"].as_str().expect("a body that is text")
+        self.response["body"].as_str().expect("a body that is text")
     }
 
-    /// What took effect at this service.
+    /// Returns the effects of the calls to this service.
     fn effects(&self, service: Service) -> Vec<&Value> {
         self.calls.iter().filter(|call| call.service == service).flat_map(|call| &call.effects).collect()
     }
@@ -46,11 +46,11 @@ impl Exchange {
     /// Panics if a promise is broken.
     pub(super) fn check(&self, route: &Route, input: &Input<'_>, bytes: &[u8]) {
         let status = self.status();
-        assert!(route.statuses.contains(&status), "{} must not answer {status}", route.name);
+        assert!(route.statuses.contains(&status), "{} must not return {status}", route.name);
         assert!(!self.header("x-correlation-id").is_empty());
         assert_eq!(self.header("www-authenticate") == "Bearer", status == 401);
         assert_eq!(self.header("retry-after") == "1", status == 503);
-        // An event that is not the gateway's may be of anybody, and about anything.
+        // An event that the gateway would not make may name any caller and any target.
         if input.setting("put").is_some() {
             return;
         }
@@ -77,7 +77,7 @@ impl Exchange {
             }
         }
         let messages = self.effects(Service::Sqs);
-        // One that was recorded before need not be sent again.
+        // An operation that was recorded before need not be sent again.
         if location.is_some() && input.setting("operation").is_none() {
             assert!(!messages.is_empty(), "accepted, and not sent");
         }
@@ -89,7 +89,10 @@ impl Exchange {
     fn check_error(&self, route: &Route) {
         let (status, content_type) = (self.status(), self.header("content-type"));
         if route.name == "cancel-orders" {
-            assert!(status != 503 || self.effects(Service::Sqs).is_empty(), "said to have sent nothing, and sent");
+            assert!(
+                status != 503 || self.effects(Service::Sqs).is_empty(),
+                "the response states that nothing was sent, but it was"
+            );
             if content_type.contains("xml") {
                 assert_well_formed(self.body());
                 assert!(self.body().starts_with("<string "));
@@ -112,13 +115,13 @@ impl Exchange {
         }
     }
 
-    /// What was refused did not happen.
+    /// Checks that a refused request has no effects.
     fn check_refusal(&self, route: &Route) {
         assert!(self.effects(Service::Sqs).is_empty(), "refused, and sent");
         let allowed = |partition: &str| match (route.name.as_str(), self.status()) {
-            // A batch that the bulk's end overtakes stays invisible; its request can be repeated.
+            // A batch that is still open when the bulk is sealed stays invisible. Its request can be repeated.
             ("increment-bulk", 404 | 409) => partition.contains("#BULK#") || partition.contains("#OP#"),
-            // A wrong PIN counts, even if the request is then found to misuse its key.
+            // A wrong PIN counts, even if the request then turns out to misuse its key.
             ("cancel-orders", 422) => partition.contains("#PERSON#") || partition.contains("#PINS#"),
             _ => false,
         };
@@ -127,26 +130,26 @@ impl Exchange {
         }
     }
 
-    /// Nothing of another tenant is touched, and no secret leaves.
+    /// Checks that no row of another tenant is touched, and that no secret leaves.
     fn check_secrecy(&self, input: &Input<'_>, bytes: &[u8]) {
         let own = format!("{}#", tenant(input));
         for partition in self.calls.iter().flat_map(|call| &call.partitions) {
             assert!(partition.starts_with(&own), "{partition} is not the caller's");
         }
-        let answer = self.answer.to_string();
+        let response = self.response.to_string();
         let requests = self.calls.iter().map(|call| call.request.as_str());
-        assert_no_secret(bytes, requests.chain([answer.as_str(), &self.logs]));
+        assert_no_secret(bytes, requests.chain([response.as_str(), &self.logs]));
         let is_cid = |(name, value): &(String, String), number| name == "x-correlation-id" && value.contains(number);
         for number in [ACCOUNT, CUSTOMER] {
             let is_logged = self.logs.contains(number) && !input.headers.iter().any(|header| is_cid(header, number));
             assert!(!is_logged, "an account or a customer is logged: {}", self.logs);
         }
-        // A caller that is limited to an account is told of no other, nor of its customer.
+        // A caller that is limited to an account learns of no other account, nor of its customer.
         let account = input.setting("account").filter(|account| !account.is_empty());
         if account.is_some_and(|account| account.parse::<u64>().ok() != ACCOUNT.parse().ok()) {
             for number in [ACCOUNT, CUSTOMER] {
                 let is_asked = String::from_utf8_lossy(bytes).contains(number);
-                assert!(is_asked || !answer.contains(number), "another account is told: {answer}");
+                assert!(is_asked || !response.contains(number), "another account is revealed: {response}");
             }
         }
         // The clients log too, when a service fails.
@@ -154,21 +157,22 @@ impl Exchange {
         assert_eq!(own.count(), 1, "{}", self.logs);
     }
 
-    /// Whether the request's operation was recorded, so that the same request with the same key is a repetition.
+    /// Returns whether the request's operation was recorded, so that the same request with the same key is a
+    /// repetition.
     pub(super) fn is_recorded(&self, route: &Route, input: &Input<'_>) -> bool {
-        // Rows of the input's own need not fit what was asked.
+        // The input's own rows need not match the request.
         let is_own = input.setting("operation").is_some();
         let has_key = input.headers.iter().any(|(name, _)| name == "idempotency-key");
-        // If none of many orders was accepted, nothing is recorded.
+        // If no order was accepted, nothing is recorded.
         let is_nothing = route.name == "cancel-orders" && self.header("location").is_empty();
         self.is_success() && route.method != "GET" && has_key && !is_own && !is_nothing
     }
 
-    /// Panics if this repetition of a request is answered otherwise than the first time.
+    /// Panics if this repetition of a request gets another response than the first request.
     pub(super) fn check_repeated(&self, first: &Self) {
         assert_eq!(self.status(), first.status());
         assert_eq!(self.header("location"), first.header("location"));
-        // Where there is no location, the answer is the bulk as it is now.
+        // Without a location, the response shows the current bulk.
         if !first.header("location").is_empty() {
             assert_eq!(self.body(), first.body());
         }

@@ -9,8 +9,8 @@ use shared::domain::ids::{ExternalId, OperationId};
 use shared::domain::operation::{Operation, OperationState, Subject};
 
 use super::{by, is_life};
-use crate::hashed::Transition;
 use crate::expected_events::{are_published, expected_events};
+use crate::hashed::Transition;
 use crate::store::progress;
 use crate::world::{ItemRow, World};
 
@@ -77,7 +77,8 @@ pub fn are_gone_through(world: &World) -> bool {
             _ => true,
         };
         let mut messages = world.messages.keys().filter(|message| message.operation_id == id);
-        all && messages.all(|message| expected_events(world, message).is_some_and(|events| are_published(world, message, &events)))
+        all && messages
+            .all(|message| expected_events(world, message).is_some_and(|events| are_published(world, message, &events)))
     })
 }
 

@@ -16,11 +16,11 @@ use shared::domain::operation::{Operation, OperationState, Subject};
 use shared::message::{CancelBulk, CancelStep, StartBulk, StartStep};
 
 use super::has_row;
+use crate::expected_events::{are_published, expected_end_event, expected_events};
+use crate::hashed::Hashed;
 use crate::market;
 use crate::model::Bindery;
-use crate::hashed::Hashed;
-use crate::expected_events::{are_published, expected_end_event, expected_events};
-use crate::world::{Instruction, Place, Task, Response, World};
+use crate::world::{Instruction, Place, Response, Task, World};
 
 /// Checks that everything accepted so far ends.
 pub fn ends(model: &Bindery, world: &World) -> bool {
@@ -74,6 +74,7 @@ fn has_ended(world: &World) -> bool {
     accepted.all(|operation| has_ended_by_itself(world, operation))
         && world.messages.keys().filter(|message| has_row(world, message)).all(|message| {
             let at_end = expected_end_event(world, message);
-            expected_events(world, message).is_some_and(|events| are_published(world, message, events.iter().chain(&at_end)))
+            expected_events(world, message)
+                .is_some_and(|events| are_published(world, message, events.iter().chain(&at_end)))
         })
 }

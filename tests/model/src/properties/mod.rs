@@ -13,11 +13,11 @@ use shared::domain::event::Event;
 use shared::domain::ids::OperationId;
 use stateright::Property;
 
+use crate::expected_events::{are_published, expected_end_event, expected_events};
+use crate::hashed::{Hashed, Tracked, Transition};
 use crate::market;
 use crate::model::{Bindery, done_by};
-use crate::hashed::{Hashed, Tracked, Transition};
-use crate::expected_events::{are_published, expected_end_event, expected_events};
-use crate::scenario::What;
+use crate::scenario::RequestKind;
 use crate::world::{AnyMessage, Place, Response, World};
 use crate::{orders, pins};
 
@@ -155,11 +155,11 @@ fn responses_are_consistent(model: &Bindery, world: &World) -> bool {
     model.scenario.asked.iter().all(|asked| {
         let id = asked.operation.operation_id;
         let Some(response) = world.responses.get(&id) else { return true };
-        match (response, &asked.what) {
+        match (response, &asked.kind) {
             (Response::Contradictory, _) => false,
             // A refused order has a wrong or locked PIN. Another copy of the request may have come before the lock.
-            (Response::None | Response::NotFound, _) | (Response::Refused, What::CancelOrders(..)) => true,
-            (_, What::Increment(item) | What::IncrementOnce(item)) => {
+            (Response::None | Response::NotFound, _) | (Response::Refused, RequestKind::CancelOrders(..)) => true,
+            (_, RequestKind::Increment(item) | RequestKind::IncrementOnce(item)) => {
                 world.item_named(item, &world.bulk.batches).is_some() == (*response == Response::Accepted)
             }
             (Response::Accepted, _) => world.operations.contains_key(&id) || world.gone.contains_key(&id),

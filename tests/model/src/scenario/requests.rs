@@ -1,4 +1,4 @@
-//! What clients may ask for, and what was accepted before.
+//! The requests of a scenario: those that clients may send, and those that were accepted before.
 
 use shared::domain::bind::Bind;
 use shared::domain::bulk::PlanCursor;
@@ -8,65 +8,67 @@ use shared::domain::operation::{Progress, Subject};
 use shared::domain::order::{OrderChange, OrderRef, OrderStatus};
 use shared::message::{BindCard, CancelBulk, CancelStep, Message, NamedPlan, StartBulk, StartStep};
 
-use super::{Asked, Scenario, What, accepted_at, bind_subject, external_id, facts, operation_id, pending};
+use super::{
+    ClientRequest, RequestKind, Scenario, accepted_at, bind_subject, external_id, facts, operation_id, pending,
+};
+use crate::hashed::Hashed;
 use crate::orders::OrderNumber;
 use crate::pins::Pin;
-use crate::hashed::Hashed;
 use crate::world::{Instruction, Place};
 
 impl Scenario {
-    /// A bind that a client may ask for.
+    /// Adds a bind that a client may request.
     #[must_use]
     pub fn asked(mut self, operation: u128, bind: Bind) -> Self {
         let operation = pending(operation, bind_subject(&bind));
-        self.asked.push(Asked { operation, what: What::Bind(bind) });
+        self.asked.push(ClientRequest { operation, kind: RequestKind::Bind(bind) });
         self
     }
 
-    /// An increment of the bulk by an item that a client may ask for.
+    /// Adds an increment of the bulk by one item that a client may request.
     #[must_use]
     pub fn increment(self, operation: u128, item: &str) -> Self {
-        self.increment_by(operation, What::Increment(external_id(item)))
+        self.increment_by(operation, RequestKind::Increment(external_id(item)))
     }
 
-    /// The same without a key.
+    /// Adds an increment without a key.
     #[must_use]
     pub fn increment_once(self, operation: u128, item: &str) -> Self {
-        self.increment_by(operation, What::IncrementOnce(external_id(item)))
+        self.increment_by(operation, RequestKind::IncrementOnce(external_id(item)))
     }
 
-    fn increment_by(mut self, operation: u128, what: What) -> Self {
+    fn increment_by(mut self, operation: u128, kind: RequestKind) -> Self {
         let subject = Subject::IncrementBulk { bulk_id: self.start.bulk.bulk_id.clone() };
         let operation = pending(operation, subject);
-        self.asked.push(Asked { operation, what });
+        self.asked.push(ClientRequest { operation, kind });
         self
     }
 
-    /// A request to cancel these orders, with this guess of a PIN if they need one.
+    /// Adds a request to cancel these orders, with this guess of a PIN if they need one.
     #[must_use]
     pub fn cancel_orders(mut self, operation: u128, orders: &[OrderNumber], pin: Option<Pin>) -> Self {
         let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
         let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
         let operation = pending(operation, subject);
-        self.asked.push(Asked { operation, what: What::CancelOrders(orders.to_vec(), pin) });
+        self.asked.push(ClientRequest { operation, kind: RequestKind::CancelOrders(orders.to_vec(), pin) });
         self
     }
 
-    /// A PIN is locked after one wrong one, and one lock ends.
+    /// Locks a PIN after one wrong guess, and lets one lock end.
     #[must_use]
     pub fn unlocked(mut self) -> Self {
         self.start.desk.edit(|desk| (desk.pins.most_tries, desk.pins.most_ends) = (1, 1));
         self
     }
 
-    /// So many wrong PINs an hour.
+    /// Limits the wrong PINs in an hour.
     #[must_use]
     pub fn most_an_hour(mut self, most: usize) -> Self {
         self.start.desk.edit(|desk| desk.pins.most_an_hour = Some(most));
         self
     }
 
-    /// Orders that are known, and whose cancellation was accepted.
+    /// Adds orders that are known, and whose cancellation was accepted.
     #[must_use]
     pub fn accepted_orders(mut self, operation: u128, orders: &[OrderNumber]) -> Self {
         let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
@@ -78,7 +80,7 @@ impl Scenario {
         self
     }
 
-    /// The order system tells that an order of this operation has come to this, at some time.
+    /// Adds a message of the order system: an order of this operation gets this status, at any time.
     #[must_use]
     pub fn market(mut self, operation: u128, order: OrderNumber, status: OrderStatus) -> Self {
         let operation = self.start.operations[&operation_id(operation)].clone();
@@ -87,7 +89,7 @@ impl Scenario {
         self
     }
 
-    /// A pending item of the bulk, of its first batch.
+    /// Adds a pending item to the bulk's first batch.
     #[must_use]
     pub fn item(mut self, name: &str) -> Self {
         self.start.add_item(&external_id(name), 1);
@@ -95,7 +97,7 @@ impl Scenario {
         self
     }
 
-    /// A start of the bulk that was asked for and accepted.
+    /// Adds a start of the bulk that was accepted.
     #[must_use]
     pub fn start(mut self, operation: u128) -> Self {
         let bulk_id = self.start.bulk.bulk_id.clone();
@@ -107,23 +109,23 @@ impl Scenario {
         self
     }
 
-    /// A FULL cancel of the bulk that was asked for and accepted.
+    /// Adds a FULL cancel of the bulk that was accepted.
     #[must_use]
     pub fn cancel(self, operation: u128) -> Self {
         self.cancel_of(operation, CancelType::Full, CancelStep::PlanAll(PlanCursor::default()))
     }
 
-    /// A PARTIAL cancel that a client may ask for.
+    /// Adds a PARTIAL cancel that a client may request.
     #[must_use]
     pub fn asked_cancel(mut self, operation: u128, names: &[&str]) -> Self {
         let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
         self.start.named.edit(|named| _ = named.insert(operation_id(operation), names.clone()));
         let operation = pending(operation, self.cancel_subject(CancelType::Partial));
-        self.asked.push(Asked { operation, what: What::CancelNamed(names) });
+        self.asked.push(ClientRequest { operation, kind: RequestKind::CancelNamed(names) });
         self
     }
 
-    /// A PARTIAL cancel that was asked for and accepted.
+    /// Adds a PARTIAL cancel that was accepted.
     #[must_use]
     pub fn cancel_named(mut self, operation: u128, names: &[&str]) -> Self {
         let names: Vec<_> = names.iter().map(|name| external_id(name)).collect();
@@ -145,7 +147,7 @@ impl Scenario {
         self
     }
 
-    /// A bind that was asked for and accepted.
+    /// Adds a bind that was accepted.
     #[must_use]
     pub fn accepted(mut self, operation: u128, bind: Bind) -> Self {
         let subject = bind_subject(&bind);

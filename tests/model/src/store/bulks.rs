@@ -1,4 +1,4 @@
-//! The bulk: its header, its items, and the cards that they are given.
+//! The bulk: its header, its items, and the cards that are issued to them.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,14 @@ use crate::hashed::{Hashed, Tracked, Transition};
 use crate::transaction::Key;
 use crate::world::{ItemRow, World};
 
-/// What became of committing a batch.
+/// The outcome of committing a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Committed {
-    /// Its items count.
+    /// The batch's items count.
     Yes,
-    /// Another request has aborted it.
+    /// Another request has aborted the batch.
     Aborted,
-    /// The bulk takes no more.
+    /// The bulk accepts no more items.
     Closed,
 }
 
@@ -28,10 +28,10 @@ fn is_start(operation: &Operation) -> bool {
     matches!(operation.subject, Subject::StartBulk { .. })
 }
 
-/// The header.
+/// Writes to the bulk's header.
 impl World {
-    /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed. Answers it with those that are
-    /// committed.
+    /// `UpdateItem` bulk open: hands out a new batch number, unless the bulk is sealed. Returns it with the batches
+    /// that are committed.
     pub(crate) fn open_batch(&mut self) -> Option<(u32, BTreeSet<u32>)> {
         if self.bulk.sealed_by.is_some() {
             return None;
@@ -40,7 +40,7 @@ impl World {
         Some((self.bulk.last_batch, self.bulk.batches.clone()))
     }
 
-    /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed, or the batch aborted.
+    /// `UpdateItem` bulk commit: makes a batch's items visible, unless the bulk is sealed or the batch aborted.
     pub(crate) fn commit_batch(&mut self, batch: u32, added: u32) -> Committed {
         let is_open = self.bulk.sealed_by.is_none() && !self.aborted.contains(&batch);
         if is_open && !self.bulk.batches.contains(&batch) {
@@ -56,7 +56,7 @@ impl World {
         }
     }
 
-    /// `UpdateItem` bulk abort: keeps a batch from ever being committed; whether that could be done.
+    /// `UpdateItem` bulk abort: prevents a batch from ever being committed. Returns false if it is committed.
     pub(crate) fn abort_batch(&mut self, batch: u32) -> bool {
         let is_open = !self.bulk.batches.contains(&batch);
         if is_open {
@@ -65,7 +65,7 @@ impl World {
         is_open
     }
 
-    /// `UpdateItem` bulk seal, unless it is sealed. Answers the header as it is then.
+    /// `UpdateItem` bulk seal, unless it is sealed. Returns the current header.
     pub(crate) fn seal(&mut self, operation: OperationId) -> Hashed<Bulk> {
         if self.bulk.sealed_by.is_none() {
             self.bulk.edit(|bulk| bulk.sealed_by = Some(operation));
@@ -73,7 +73,7 @@ impl World {
         self.bulk.clone()
     }
 
-    /// The header's part of an operation's beginning.
+    /// Adds an operation that begins to the header.
     pub(crate) fn note_under_way(&mut self, operation: OperationId) {
         let is_start = self.operations.get(&operation).is_some_and(|row| is_start(row));
         self.bulk.edit(|bulk| {
@@ -85,7 +85,7 @@ impl World {
         });
     }
 
-    /// The header's part of the end of a start.
+    /// Adds the result of a start that ends to the header.
     pub(crate) fn count_issued(&mut self, operation: OperationId, issued: u32) {
         let batches = self.operations.get(&operation).map(|row| progress(row).batches.clone()).unwrap_or_default();
         self.bulk.edit(|bulk| {
@@ -95,7 +95,7 @@ impl World {
         });
     }
 
-    /// The header's part of the end of a cancel, which writes this of it.
+    /// Adds the result of a cancel that ends to the header, as in `after`.
     pub(crate) fn count_canceled(&mut self, operation: OperationId, after: &Bulk) {
         self.bulk.edit(|bulk| {
             (bulk.extent, bulk.canceled, bulk.canceled_blank) = (after.extent, after.canceled, after.canceled_blank);
@@ -107,9 +107,9 @@ impl World {
     }
 }
 
-/// The items.
+/// Reads and writes of items.
 impl World {
-    /// INSERT: an item that is there is left as it is. Whether it was added.
+    /// `INSERT` item: leaves an existing item unchanged. Returns whether it added the item.
     pub(crate) fn add_item(&mut self, id: &ExternalId, batch: u32) -> bool {
         let Err(at) = self.items.binary_search_by(|item| item.row.external_id.cmp(id)) else { return false };
         let (external_id, state) = (id.clone(), ItemState::Pending);
@@ -118,7 +118,7 @@ impl World {
         true
     }
 
-    /// `UpdateItem` item: takes a pending one over from this batch, which was aborted; whether it could be.
+    /// `UpdateItem` item: takes over a pending item of this aborted batch. Returns whether it could.
     pub(crate) fn take_over(&mut self, id: &ExternalId, aborted: u32, batch: u32) -> bool {
         let is_so = |item: &BulkItem| item.batch == aborted && item.state == ItemState::Pending;
         match self.item_mut(id) {
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// BatchGetItem items, of one.
+    /// `BatchGetItem` items, for one item.
     pub(crate) fn item(&self, id: &ExternalId) -> Option<ItemRow> {
         self.items.iter().find(|item| item.row.external_id == *id).cloned()
     }
@@ -139,33 +139,33 @@ impl World {
         self.items.iter_mut().find(|item| item.row.external_id == *id)
     }
 
-    /// The same, if it is in these batches.
+    /// Returns the item if it is in one of these batches.
     pub(crate) fn item_named(&self, name: &ExternalId, batches: &BTreeSet<u32>) -> Option<ItemRow> {
         self.item(name).filter(|item| batches.contains(&item.row.batch))
     }
 
-    /// Query items: at most `limit` after this one, and whether more follow.
+    /// `Query` items: returns at most `limit` after this one, and whether more follow.
     pub(crate) fn items_after(&self, after: Option<&ExternalId>, limit: usize) -> (Vec<ItemRow>, bool) {
         let mut rest = self.items.iter().filter(|item| after.is_none_or(|after| item.row.external_id > *after));
         let page = rest.by_ref().take(limit).cloned().collect();
         (page, rest.next().is_some())
     }
 
-    /// Query range.
+    /// `Query` range: returns the items of a range.
     pub(crate) fn items_of(&self, range: &Range) -> Vec<ItemRow> {
         let between = &range.first..=&range.last;
         let is_in = |item: &BulkItem| range.batches.contains(&item.batch) && between.contains(&&item.external_id);
         self.items.iter().filter(|item| is_in(&item.row)).cloned().collect()
     }
 
-    /// `TransactWriteItems` issue, of one card: its row and the item's link to it, if the item is pending. Answers
-    /// the item as it is then.
+    /// `TransactWriteItems` issue, for one card: puts its row and links the item to it, if the item is pending.
+    /// Returns the current item.
     pub(crate) fn issue(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Result<ItemRow, Conflict> {
         let pending = self.item(id).filter(|item| item.row.state == ItemState::Pending);
         pending.and_then(|_| self.put_card(id, facts, mark)).ok_or(Conflict)
     }
 
-    /// The same whatever the item is, and over the card that it has.
+    /// Issues a card in any state of the item, and overwrites the card that it has.
     pub(crate) fn put_card(&mut self, id: &ExternalId, facts: &CardFacts, mark: &Mark) -> Option<ItemRow> {
         let card_id = self.item(id)?.row.card_id.or_else(|| self.new_card_id())?;
         let (status, facts) = (CardStatus::Unbound, facts.clone());
@@ -180,14 +180,14 @@ impl World {
         Some(item.clone())
     }
 
-    /// An ID that no card has. In the code a counter hands it out by a call before. As nobody can tell when, that
-    /// is not a step here.
+    /// Returns an ID that no card has. In the code, an earlier call gets it from a counter. No process can tell when,
+    /// so that call is not a step here.
     fn new_card_id(&self) -> Option<CardId> {
         let unseen = self.prepared.keys().filter_map(|key| if let Key::Card(card) = key { Some(card) } else { None });
         CardId::new(self.cards.keys().chain(unseen).max().map_or(1, |last| last.get() + 1))
     }
 
-    /// BatchExecuteStatement cancel: PENDING → CANCELED, with the mark; whatever the state is, if `unguarded`.
+    /// `BatchExecuteStatement` cancel: PENDING → CANCELED, with the mark. With `unguarded`, from any state.
     pub(crate) fn cancel_item(&mut self, id: &ExternalId, mark: &Mark, unguarded: bool) -> Changed<ItemRow> {
         let row = self.item_mut(id).ok_or(None)?;
         if row.row.state != ItemState::Pending && !unguarded {

@@ -45,7 +45,7 @@ impl World {
         Ok(())
     }
 
-    /// `TransactWriteItems` reissue: both changes or none.
+    /// `TransactWriteItems` reissue: both changes or neither.
     pub(crate) fn reissue(
         &mut self,
         bind: &Bind,
@@ -63,7 +63,7 @@ impl World {
         Err(Conflict)
     }
 
-    /// BatchExecuteStatement cancel: UNBOUND → CANCELED, with the mark; whatever the status is, if `unguarded`.
+    /// `BatchExecuteStatement` cancel: UNBOUND → CANCELED, with the mark. With `unguarded`, from any status.
     pub(crate) fn cancel_card(&mut self, card: CardId, mark: &Mark, unguarded: bool) -> Changed<CardRow> {
         let row = self.cards.get_mut(&card).ok_or(None)?;
         if row.row.status != CardStatus::Unbound && !unguarded {

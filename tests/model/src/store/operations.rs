@@ -1,4 +1,4 @@
-//! Operations: recorded, planned, counted off, ended. And their chunks' results.
+//! Operations and their chunks' results.
 
 use std::collections::BTreeSet;
 
@@ -12,38 +12,38 @@ use shared::store::Counts;
 
 use super::Conflict;
 use crate::broken::Broken;
-use crate::process::Process;
 use crate::hashed::Hashed;
+use crate::process::Process;
 use crate::scenario::is_first_plan;
 use crate::transaction::Key;
 use crate::world::{AnyMessage, Place, Task, World};
 
-/// The operation as it is now, whether or not the change was (still) to be done; nothing if there is none.
+/// The current operation, whether or not the write changed it. `None` if it has no row.
 pub type CurrentOperation = Option<Hashed<Operation>>;
 
-/// What became of recording an operation.
+/// The outcome of recording an operation.
 #[derive(Debug, Clone, Hash)]
 pub enum Recorded {
-    /// It is new.
+    /// The operation is new.
     New,
-    /// One of its ID stood there.
+    /// An operation with this ID was recorded before.
     Existing(Hashed<Operation>),
 }
 
-/// How far a chunk of a cancel has come, for all that is stored.
+/// The stored state of a cancel's chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ChunkState {
-    /// Nowhere.
+    /// Nothing is stored yet.
     Open,
-    /// It was given up, and others that do not know that may still cancel its items.
+    /// The chunk was given up, and other deliveries that do not know that may still cancel its items.
     HeldOfLate,
-    /// It was given up, and all others who are at it know that.
+    /// The chunk was given up, and all other deliveries of it know that.
     HeldForLong,
-    /// All is said of it.
+    /// The chunk is complete, with this result.
     Done(Hashed<ChunkResult>),
 }
 
-/// The outcome that is stored with a bind.
+/// Returns the outcome that is stored with a bind.
 pub fn outcome(operation: &Operation) -> Option<&BindOutcome> {
     match &operation.subject {
         Subject::BindCard { outcome, .. } => outcome.as_ref(),
@@ -51,7 +51,7 @@ pub fn outcome(operation: &Operation) -> Option<&BindOutcome> {
     }
 }
 
-/// How far an operation on a bulk has come; one of another kind has come nowhere.
+/// Returns the progress of an operation on a bulk. An operation of another kind has none.
 pub fn progress(operation: &Operation) -> &Progress {
     static NONE: Progress = Progress {
         batches: BTreeSet::new(),
@@ -83,7 +83,7 @@ impl World {
         self.operations.get(&operation).cloned()
     }
 
-    /// `PutItem` operation, if there is none of its ID.
+    /// `PutItem` operation, if its ID has no row.
     pub(crate) fn record_operation(&mut self, operation: &Hashed<Operation>) -> Recorded {
         if let Some(existing) = self.operation(operation.operation_id) {
             return Recorded::Existing(existing);
@@ -92,15 +92,19 @@ impl World {
         Recorded::New
     }
 
-    /// `UpdateItem` operation: ends one that was done within its request.
+    /// `UpdateItem` operation: ends an operation that was done within its request.
     pub(crate) fn end_request(&mut self, operation: OperationId) {
         let pending = |operation: &Operation| operation.state == OperationState::Pending;
         self.update(operation, pending, |operation| operation.state = OperationState::Succeeded);
     }
 
-    /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Answers the one that is stored;
-    /// nothing if there is no such operation.
-    pub(crate) fn end_bind(&mut self, operation: OperationId, new: &Hashed<BindOutcome>) -> Option<Hashed<BindOutcome>> {
+    /// `UpdateItem` operation: ends a bind with this outcome, unless it has one. Returns the stored outcome, or
+    /// `None` if the operation has no row.
+    pub(crate) fn end_bind(
+        &mut self,
+        operation: OperationId,
+        new: &Hashed<BindOutcome>,
+    ) -> Option<Hashed<BindOutcome>> {
         let row = self.operations.get_mut(&operation)?;
         if let Some(stored) = outcome(row) {
             return Some(Hashed::new(stored.clone()));
@@ -118,8 +122,8 @@ impl World {
         Some(new.clone())
     }
 
-    /// `TransactWriteItems` mark_running: fixes the batches, and notes on the header that the operation is under way, if it is
-    /// PENDING. Answers the operation as it is then.
+    /// `TransactWriteItems` mark_running: if the operation is PENDING, fixes its batches, and lists it on the header
+    /// as running. Returns the current operation.
     pub(crate) fn mark_running(
         &mut self,
         operation: OperationId,
@@ -131,7 +135,7 @@ impl World {
         Ok(row)
     }
 
-    /// The operation's part of it.
+    /// Writes only the operation's row of `mark_running`.
     pub(crate) fn begin_alone(
         &mut self,
         operation: OperationId,
@@ -170,8 +174,7 @@ impl World {
         })
     }
 
-    /// `UpdateItem` operation planned, if it was not planned as far. Answers whether that could be done: not while the row
-    /// is prepared, or gone.
+    /// `UpdateItem` operation planned, if less was planned before. Returns false if the row is prepared or gone.
     pub(crate) fn note_planned(&mut self, operation: OperationId, planned: &Planned) -> bool {
         if self.prepared.contains_key(&Key::Operation(operation)) {
             return false;
@@ -187,16 +190,16 @@ impl World {
         noted.is_some()
     }
 
-    /// So many chunks are known to be planned.
+    /// Remembers that this number of chunks is known to be planned.
     pub(crate) fn know_planned(&mut self, operation: OperationId, chunks: u32) {
         if let Some(known) = self.planned.entry(operation).or_insert(Some(0)) {
             *known = (*known).max(chunks);
         }
     }
 
-    /// `bindery resume`: `UpdateItem` operation forget plan, and the plan's first message is sent again. Nothing if there is
-    /// no plan to forget. (While a delivery of that message is at work, neither: equal messages are one place here, so it
-    /// would let the new one go as well.)
+    /// `bindery resume`: `UpdateItem` operation forget plan, then sends the plan's first message again. Returns
+    /// `None` if there is no plan to forget. While a delivery of that message runs, resuming is impossible too: equal
+    /// messages are one entry here, so the delivery would delete the new one as well.
     pub(crate) fn forget_plan(&mut self, operation: OperationId, broken: Broken) -> Option<()> {
         let planned = |operation: &Operation| {
             let progress = progress(operation);
@@ -217,14 +220,20 @@ impl World {
                 (progress.planned, progress.chunks, progress.items_total) = (None, None, None);
             }
         })?;
-        // What it has planned before, it may plan again.
+        // Chunks that were planned before may be planned again.
         self.planned.insert(operation, None);
         self.messages.iter_mut().filter(|(message, _)| first(message)).for_each(|(_, place)| *place = Place::Queue);
         Some(())
     }
 
-    /// `UpdateItem` operation count off. Even if it was counted off, if `again`.
-    pub(crate) fn complete_chunk(&mut self, operation: OperationId, chunk: u32, counts: Counts, again: bool) -> CurrentOperation {
+    /// `UpdateItem` operation complete chunk. With `again`, also if the chunk is already complete.
+    pub(crate) fn complete_chunk(
+        &mut self,
+        operation: OperationId,
+        chunk: u32,
+        counts: Counts,
+        again: bool,
+    ) -> CurrentOperation {
         let Counts { items, changed, blank, failed } = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {
@@ -259,7 +268,8 @@ impl World {
         Ok(())
     }
 
-    /// `TransactWriteItems` end cancel: only if the header is as it was read; whatever it is, if not `guarded`.
+    /// `TransactWriteItems` end cancel, on the condition that the header is as it was read. If not `guarded`, on no
+    /// condition.
     pub(crate) fn end_cancel(
         &mut self,
         operation: OperationId,
@@ -277,13 +287,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether no other transaction is at work on the operation and the header: a write is one, even if it changes nothing.
+    /// Fails if another transaction has prepared the operation or the header. A write conflicts even if it changes
+    /// nothing.
     fn are_free(&self, operation: OperationId) -> Result<(), Conflict> {
         let rows = [Key::Operation(operation), Key::Bulk];
         if rows.iter().any(|row| self.prepared.contains_key(row)) { Err(Conflict) } else { Ok(()) }
     }
 
-    /// The operation's part of both: RUNNING → SUCCEEDED.
+    /// Writes only the operation's row of an end: RUNNING → SUCCEEDED.
     pub(crate) fn end_running(
         &mut self,
         operation: OperationId,
@@ -309,21 +320,21 @@ impl World {
         if !self.held.contains(&chunk) {
             return ChunkState::Open;
         }
-        // What the code tells by the time that has gone by since the chunk was given up.
+        // The code decides this by the time that has passed since the chunk was given up.
         let may_cancel = |process: &Process| process.remembered().any(|state: &ChunkState| *state == ChunkState::Open);
         let others_may_cancel =
             self.processes.iter().any(|other| other.task.chunk() == Some(chunk) && may_cancel(other));
         if others_may_cancel { ChunkState::HeldOfLate } else { ChunkState::HeldForLong }
     }
 
-    /// `PutItem` held, unless the chunk has come as far as that already.
+    /// `PutItem` held, unless the chunk is held or complete already.
     pub(crate) fn put_held(&mut self, operation: OperationId, chunk: u32) {
         if !self.results.contains_key(&(operation, chunk)) {
             self.held.insert((operation, chunk));
         }
     }
 
-    /// `PutItem` result, unless there is one; over that, if `over`. Answers the one that is stored.
+    /// `PutItem` result, unless there is one. With `over`, overwrites it. Returns the stored result.
     pub(crate) fn put_result(
         &mut self,
         operation: OperationId,

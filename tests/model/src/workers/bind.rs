@@ -1,4 +1,4 @@
-//! bind-card-worker, and what of it is `shared::store::cards`.
+//! The worker bind-card-worker, with its part of `shared::store::cards`.
 
 use shared::domain::acceptance::Acceptance;
 use shared::domain::bind::{
@@ -13,12 +13,12 @@ use shared::message::{BindCard, Message};
 
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::process::{Flow, Interrupt, Run};
 use crate::transaction::Key;
 use crate::world::{CardRow, Instruction, World};
 
-/// Applies one instruction; answers its events.
+/// Applies one instruction and returns its events.
 pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCard) -> Flow<Vec<Hashed<Event>>> {
     let BindCard { bind, card: facts } = instruction;
     let (id, now, context) = (message.operation_id, run.now()?, message.event_context());
@@ -31,7 +31,7 @@ pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &BindCa
     let effect = run.function("bind", |run| self::bind(run, message.acceptance(), bind, now))?;
     let (outcome, row) = (Hashed::new(BindOutcome::of(&effect, now)), Key::Operation(id));
     let stored = if run.is(Broken::RefusalNotStored) && matches!(*outcome, BindOutcome::Failure { .. }) {
-        // It ends the operation, but does not care what that says.
+        // The write ends the operation, but the worker ignores the outcome that is stored.
         run.write("UpdateItem operation", &row, |world| world.end_bind(id, &outcome).map(|_| outcome.clone()))?
     } else {
         run.write("UpdateItem operation", &row, |world| world.end_bind(id, &outcome))?
@@ -54,7 +54,7 @@ fn bind(run: &mut Run, acceptance: Acceptance, bind: &Bind, now: Timestamp) -> F
     effect.map(Hashed::new)
 }
 
-/// One conditional write.
+/// Binds the card by one conditional write.
 fn bind_plain(run: &mut Run, acceptance: Acceptance, card: CardId, mark: &Bound) -> Flow<BindEffect> {
     let changed = run.write("UpdateItem card", &Key::Card(card), |world| world.bind_change(card, mark))?;
     let Err(found) = changed else { return Ok(BindEffect::Bound { at: mark.at, replaced: None }) };
@@ -72,13 +72,13 @@ fn bind_plain(run: &mut Run, acceptance: Acceptance, card: CardId, mark: &Bound)
     }
 }
 
-/// Reads both cards, decides, and writes both on the condition that they are as they were read.
+/// Reads both cards, decides, and writes both on the condition that they have not changed since.
 fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId, mark: &Bound) -> Flow<BindEffect> {
     let first = run.call("GetItem card", |world| world.card(bind.card_id))?;
     let last = run.call("GetItem card (reissued)", |world| world.card(reissued))?;
     let (card, old) = (seen(first.as_ref()), seen(last.as_ref()));
     let before = match reissued_before(acceptance, card, old) {
-        // These ask one card alone.
+        // These two look at one card alone.
         _ if run.is(Broken::MineOfFirstRead) && bound_by(acceptance, card).is_none() => None,
         _ if run.is(Broken::MineOfLastRead) => replaced_by(acceptance, old).map(|replaced| {
             let at = old.and_then(|card| card.replaced.as_ref()).map_or(mark.at, |mark| mark.at);
@@ -114,7 +114,7 @@ fn reissue(run: &mut Run, acceptance: Acceptance, bind: &Bind, reissued: CardId,
     Ok(BindEffect::Bound { at: mark.at, replaced: Some(replaced) })
 }
 
-/// What a worker sees of a card.
+/// Returns the part of a card's row that a worker sees.
 pub fn seen(card: Option<&CardRow>) -> Option<&Card> {
     card.map(|card| &card.row)
 }

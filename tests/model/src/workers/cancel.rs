@@ -1,4 +1,4 @@
-//! cancel-bulk-worker.
+//! The worker cancel-bulk-worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,13 +18,13 @@ use super::bind::seen;
 use super::plan::{self, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::process::{Flow, Interrupt, Run};
 use crate::store::{ChunkState, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
 
-/// Items, by what became of them.
+/// Items by the outcome of their cancellation.
 type Outcomes = BTreeMap<CancelCode, Vec<ItemRef>>;
 
 /// A message of this worker.
@@ -34,7 +34,7 @@ struct Cancel<'a> {
     now: Timestamp,
 }
 
-/// Takes one step of an operation; answers its events.
+/// Takes one step of an operation and returns its events.
 pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &CancelBulk) -> Flow<Vec<Hashed<Event>>> {
     let cancel = Cancel { message, instruction, now: run.now()? };
     match &instruction.step {
@@ -80,8 +80,8 @@ impl Cancel<'_> {
         }
     }
 
-    /// The rows of the chunks of names never change, so that they are read is not a step. Here, a chunk is a
-    /// name.
+    /// Plans a PARTIAL cancel. The rows with the names never change, so reading them is not a step. Here, a chunk has
+    /// one name.
     fn plan_named(&self, run: &mut Run, asked: &NamedPlan) -> Flow<Vec<Hashed<Event>>> {
         let id = self.message.operation_id;
         let begun = run.function("begin", |run| {
@@ -135,7 +135,7 @@ impl Cancel<'_> {
         if !is_of(&stored, chunk) {
             return Err(Interrupt::Permanent("the chunk's result is that of other items"));
         }
-        // Made once, not again at every step.
+        // The events are made once, not again at every step.
         let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
         let failed = stored.count(|code| code.status() == EventStatus::Failure);
         let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled));
@@ -158,8 +158,8 @@ impl Cancel<'_> {
         Ok(outcomes)
     }
 
-    /// Cancels the item, if it may be; answers what became of it, and the item as it was found; nothing if it is held.
-    /// (The code does this with all items of the chunk at once.)
+    /// Cancels the item, if its state allows it. Returns the outcome and the item as it was found, or `None` if the
+    /// item is held. The code does this for all items of the chunk at once.
     fn cancel_item(&self, run: &mut Run, item: &ItemRef) -> Flow<Option<(CancelCode, ItemRef)>> {
         let mark = Mark::new(self.message.acceptance(), self.now);
         let unguarded = run.is(Broken::CancelsUnguarded);
@@ -176,7 +176,9 @@ impl Cancel<'_> {
             match next_action(&newer.row, self.message.acceptance()) {
                 CancelAction::Done(code) => return Ok(Some((code, item))),
                 CancelAction::CancelCard(card) => card,
-                CancelAction::CancelItem => return Err(Interrupt::Permanent("an item was refused that could be canceled")),
+                CancelAction::CancelItem => {
+                    return Err(Interrupt::Permanent("an item that could be canceled was refused"));
+                }
             }
         };
         let cancel = |world: &mut World| world.cancel_card(card, &mark, unguarded);
@@ -184,14 +186,14 @@ impl Cancel<'_> {
         let Err(found) = changed else { return Ok(Some((CancelCode::ExternalIdAndCardCanceled, item))) };
         let code = match seen(found.as_ref()) {
             Some(card) => code_for_card(card, self.message.acceptance()),
-            // It is about to be seen: the item is being issued.
+            // The item is being issued: its card becomes visible soon.
             None if run.is(Broken::CardToBeIsMissing) => Some(CancelCode::CardNotFoundForCancellation),
             None => return Ok(None),
         };
         Ok(Some((code.ok_or(Interrupt::Permanent("a card was refused that could be canceled"))?, item)))
     }
 
-    /// What became of the items of a chunk that was given up.
+    /// Returns the outcomes for the items of a chunk that was given up.
     fn final_check(&self, run: &mut Run, chunk: &CancelChunk) -> Flow<Outcomes> {
         let mut outcomes = missing(chunk);
         for item in &chunk.items {
@@ -201,7 +203,7 @@ impl Cancel<'_> {
         Ok(outcomes)
     }
 
-    /// What became of an item, or of its card.
+    /// Returns the outcome for one item, or for its card.
     fn look_at(&self, run: &mut Run, mut item: ItemRef) -> Flow<(CancelCode, ItemRef)> {
         let refused = |item| Ok((CancelCode::InvalidBulkItemStatus, item));
         if run.is(Broken::HeldWithoutLook) {
@@ -229,7 +231,7 @@ impl Cancel<'_> {
         }
     }
 
-    /// Ends the operation if all is done; if it has ended, says so in an event.
+    /// Ends the operation if all chunks are complete. Returns its final event once it has ended.
     fn end_if_complete(&self, run: &mut Run, mut operation: Hashed<Operation>) -> Flow<Vec<Hashed<Event>>> {
         if run.is(Broken::EndReportedOnce) && operation.state == OperationState::Succeeded {
             return Ok(Vec::new());
@@ -263,7 +265,7 @@ impl Cancel<'_> {
         if run.transact("TransactWriteItems end cancel", end)?.is_ok() {
             return Ok(ended);
         }
-        // Somebody else who found it complete may have ended it.
+        // Another delivery that found it complete may have ended it.
         let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
         if operation.state != OperationState::Succeeded {
             return Err(Interrupt::Conflict);
@@ -272,20 +274,20 @@ impl Cancel<'_> {
     }
 }
 
-/// Whether a result is of these items.
+/// Returns whether a result is for these items.
 fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
     let in_result: BTreeSet<_> = result.iter().map(|(_, item)| &item.external_id).collect();
     in_result == chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing).collect()
 }
 
-/// What is known of a chunk's items before any is tried: that some are not there.
+/// Returns the outcomes that are known before any item is tried: those of items that do not exist.
 fn missing(chunk: &CancelChunk) -> Outcomes {
     let missing = chunk.missing.iter().map(|id| ItemRef { external_id: id.clone(), card_id: None });
     let of_code = |items: Vec<_>| (CancelCode::ExternalIdNotFound, items);
     (!chunk.missing.is_empty()).then(|| of_code(missing.collect())).into_iter().collect()
 }
 
-/// The batches of an operation that is still to be planned.
+/// Returns the batches of an operation, if it is still to be planned.
 fn running(run: &Run, operation: &Operation) -> Option<BTreeSet<u32>> {
     let is_open = operation.state == OperationState::Running && !is_planned(run, operation);
     is_open.then(|| batches(operation))
@@ -298,7 +300,7 @@ fn cancel_type(operation: &Operation) -> CancelType {
     }
 }
 
-/// What is said of a chunk's items.
+/// Returns the events for a chunk's items.
 pub fn events(message: &Message<Instruction>, instruction: &CancelBulk, result: &ChunkResult) -> Vec<Hashed<Event>> {
     let CancelBulk { bulk_id, program_id, .. } = instruction;
     let event = |(code, item): (CancelCode, &ItemRef)| {
@@ -308,7 +310,7 @@ pub fn events(message: &Message<Instruction>, instruction: &CancelBulk, result: 
     result.iter().map(event).collect()
 }
 
-/// What is said of the whole operation, once it has ended.
+/// Returns the event for the whole operation, once it has ended.
 pub fn end_event(
     message: &Message<Instruction>,
     instruction: &CancelBulk,

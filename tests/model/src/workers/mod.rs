@@ -1,4 +1,4 @@
-//! The workers: `shared::worker` around the instruction of each.
+//! The workers: `shared::worker` around each worker's own instruction.
 
 pub mod bind;
 pub mod cancel;
@@ -11,16 +11,16 @@ use shared::domain::operation::Operation;
 use shared::message::Message;
 
 use crate::broken::Broken;
-use crate::market;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::market;
+use crate::process::{Flow, Interrupt, Run};
 use crate::world::{AnyMessage, Instruction, World};
 
-/// What is said of an operation that is updated and has no row.
+/// The error for an operation that has no row. Updates never create one.
 const GONE: &str = "the operation has no row";
 
-/// Finds that the operation has a row, and is still the one that the message is of: its key may have been used again.
-/// Nothing is done for one that is not. Answers the operation, if that was asked.
+/// Checks that the operation has a row, and is still the message's operation: its key may have been used again.
+/// Otherwise the message is dead-lettered. Returns the operation, if it was read.
 pub fn known(run: &mut Run, message: &Message<Instruction>) -> Flow<Option<Hashed<Operation>>> {
     if run.is(Broken::EffectBeforeOperation) {
         return Ok(None);
@@ -32,7 +32,7 @@ pub fn known(run: &mut Run, message: &Message<Instruction>) -> Flow<Option<Hashe
     found.filter(is_this).map(Some).ok_or(Interrupt::Permanent(GONE))
 }
 
-/// Handles a message: applies it, publishes its events, and lets it go.
+/// Handles a message: applies it, publishes its events, and deletes it.
 pub fn handle(run: &mut Run, message: &AnyMessage) -> Flow<()> {
     let events = run.function("apply", |run| match &message.instruction {
         Instruction::Bind(bind) => bind::apply(run, message, bind),
@@ -49,7 +49,7 @@ pub fn handle(run: &mut Run, message: &AnyMessage) -> Flow<()> {
     run.call("DeleteMessage", |world| world.delete_message(message))
 }
 
-/// Publishes each of these. The bus takes or refuses each on its own, so each is a call.
+/// Publishes each of these events. The bus takes or refuses each on its own, so each is a call.
 fn publish_all(run: &mut Run, operation: OperationId, events: &[Hashed<Event>]) -> Flow<()> {
     run.function("publish all", |run| {
         for event in events {

@@ -1,4 +1,4 @@
-//! `shared::plan`: what the workers of operations on a bulk share.
+//! `shared::plan`: the code that workers of operations on a bulk share.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use shared::store::Counts;
 
 use super::{GONE, publish_all};
 use crate::broken::Broken;
-use crate::process::{Flow, CallOutcome, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::process::{CallOutcome, Flow, Interrupt, Run};
 use crate::store::{CurrentOperation, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
@@ -20,54 +20,54 @@ use crate::world::{Instruction, ItemRow, World};
 /// Items of a page: 2,000 in the code.
 const PAGE_ITEMS: usize = 1;
 
-/// The operation that a write, or a read, answered.
+/// Returns the operation that a write or a read has found.
 pub fn found(operation: CurrentOperation) -> Flow<Hashed<Operation>> {
     operation.ok_or(Interrupt::Permanent(GONE))
 }
 
-/// The batches that an operation is about.
+/// Returns the batches of an operation.
 pub fn batches(operation: &Operation) -> BTreeSet<u32> {
     progress(operation).batches.clone()
 }
 
-/// Whether a plan of the operation has nothing to do: its last page is planned.
+/// Returns whether the last page of the operation is planned, so that nothing is left to plan.
 pub fn is_planned(run: &Run, operation: &Operation) -> bool {
     !run.is(Broken::PlansAgain) && progress(operation).chunks.is_some()
 }
 
-/// So many items, as operations count them.
+/// Converts a number of items to the type in which operations count them.
 pub fn count(items: usize) -> u32 {
     u32::try_from(items).unwrap_or(u32::MAX)
 }
 
-/// What a delivery of a plan begins with.
+/// The operation as a delivery of a plan found it.
 #[derive(Debug, Clone, Hash)]
 pub struct Begun {
-    /// The operation.
+    /// The operation's row.
     pub operation: Hashed<Operation>,
-    /// So many chunks were known to be planned then. For the properties alone.
+    /// The number of chunks that were known to be planned then. For the properties alone.
     known: u32,
 }
 
 impl Begun {
-    /// This operation, as it was found.
+    /// Returns the operation as it was found.
     pub fn new(world: &World, operation: Hashed<Operation>) -> Self {
         let known = world.planned.get(&operation.operation_id).copied().flatten().unwrap_or_default();
         Self { operation, known }
     }
 
-    /// Whether something was planned before.
+    /// Returns whether something was planned before.
     pub(crate) fn is_ahead(&self) -> bool {
         progress(&self.operation).planned.is_some()
     }
 }
 
-/// What a delivery of a plan, from its first page on or a later one, finds of its operation; see [`super::known`].
+/// Returns the operation that a delivery of a plan finds, at its first page or a later one (see [`super::known`]).
 pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> Flow<Option<Begun>> {
     let id = message.operation_id;
     let begun = |world: &mut World| world.operation(id).map(|operation| Begun::new(world, operation));
     if is_first && !run.world.may_miss {
-        // What begins it, on the condition that it has not begun, answers it as well.
+        // The write that begins the operation, on the condition that it is PENDING, returns it as well.
         return Ok(None);
     }
     let found = run.call("GetItem operation", begun)?;
@@ -79,7 +79,8 @@ pub fn known(run: &mut Run, message: &Message<Instruction>, is_first: bool) -> F
     found.filter(is_this).map(Some).ok_or(Interrupt::Permanent(GONE))
 }
 
-/// Begins an operation on the bulk. Answers it as it is then, whoever began it; nothing if there is none.
+/// Begins an operation on the bulk. Returns the current operation, whichever delivery began it, or `None` if it has
+/// no row.
 pub fn mark_running(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> Flow<Option<Begun>> {
     if run.is(Broken::BeginsInTwoWrites) {
         let begun = run.call("UpdateItem operation begin", |world| world.begin_alone(id, batches).map_err(|_| ()))?;
@@ -93,13 +94,14 @@ pub fn mark_running(run: &mut Run, id: OperationId, batches: &BTreeSet<u32>) -> 
     let found = |world: &mut World| world.operation(id).map(|operation| Begun::new(world, operation));
     let found = run.call("GetItem operation begun", found)?;
     match found {
-        // The rows are held by others: the code tries again.
+        // Other transactions hold the rows. The code tries again.
         Some(begun) if begun.operation.state == OperationState::Pending => Err(Interrupt::Conflict),
         found => Ok(found),
     }
 }
 
-/// `TransactGetItems` of the operation and the header: waits until the end that another delivery wrote can be seen on both.
+/// Waits with `TransactGetItems` until the end that another delivery wrote is visible on the operation and the
+/// header.
 pub fn see_end(run: &mut Run) -> Flow<()> {
     if run.is(Broken::EndBeforeHeader) {
         return Ok(());
@@ -109,18 +111,19 @@ pub fn see_end(run: &mut Run) -> Flow<()> {
     })
 }
 
-/// What a plan makes its messages with.
+/// A plan, which makes its messages.
 pub struct Plan<'a> {
     /// The plan's own message.
     pub message: &'a Message<Instruction>,
-    /// What the delivery began with.
+    /// The operation as the delivery found it.
     pub begun: &'a Begun,
 }
 
 impl Plan<'_> {
-    /// Cuts the bulk's items into chunks and sends their messages: from here on, or from where the operation's row says
-    /// that it is planned to, if that is further. After the last page notes on the operation how many chunks there are,
-    /// and answers it. If its time is up before, the plan goes on in a message of its own, and answers nothing.
+    /// Divides the bulk's items into chunks and sends their messages. Starts from the cursor, or from where the
+    /// operation's row says it is planned to, if that is further. After the last page, records on the operation how
+    /// many chunks there are, and returns it. If time runs out before, sends a message that continues the plan, and
+    /// returns `None`.
     pub fn go(
         &self,
         run: &mut Run,
@@ -136,8 +139,8 @@ impl Plan<'_> {
             let after = cursor.after.clone();
             let (items, more) = run.call("Query items", |world| world.items_after(after.as_ref(), PAGE_ITEMS))?;
             let mut steps = Vec::new();
-            // `PlanCursor::advance`, but with one item a chunk. That cuts come out the same however the pages fall is
-            // tested beside it.
+            // This is `PlanCursor::advance` with one item a chunk. Its own tests show that the division does not
+            // depend on pages.
             for item in items.iter().map(|item: &ItemRow| &item.row) {
                 cursor.after = Some(item.external_id.clone());
                 if batches.contains(&item.batch) {
@@ -153,7 +156,7 @@ impl Plan<'_> {
                 self.send_all(run, steps)?;
                 return Ok(None);
             }
-            // Of a page of which nothing counts, nothing is noted; here, its time is never up then.
+            // A page without counted items is not recorded. Here, its time never runs out.
             let is_new = !steps.is_empty();
             self.send_all(run, steps)?;
             if is_new && !self.note(run, &cursor)? {
@@ -163,7 +166,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Notes on the operation how far it is planned. Answers whether time is left for another page.
+    /// Records on the operation how far it is planned. Returns whether time is left for another page.
     fn note(&self, run: &mut Run, cursor: &PlanCursor) -> Flow<bool> {
         let (id, Some(after)) = (self.message.operation_id, cursor.after.clone()) else { return Ok(true) };
         let planned = Planned { chunks: cursor.chunks, items: cursor.items, after };
@@ -177,7 +180,7 @@ impl Plan<'_> {
         })
     }
 
-    /// Sends the last of the chunks, and notes on the operation how many there are.
+    /// Sends the last chunks, and records on the operation how many there are.
     pub fn send_all_and_set_chunks(
         &self,
         run: &mut Run,
@@ -196,7 +199,7 @@ impl Plan<'_> {
         found(set(run)?)
     }
 
-    /// Sends each of these. The queue takes or refuses each on its own, so each is a call.
+    /// Sends each of these messages. The queue takes or refuses each on its own, so each is a call.
     fn send_all(&self, run: &mut Run, steps: Vec<Instruction>) -> Flow<()> {
         let known = self.begun.known;
         run.function("send all", |run| {
@@ -221,7 +224,7 @@ fn chunk_number(step: &Instruction) -> Option<u32> {
     }
 }
 
-/// Publishes a chunk's events, then counts it off.
+/// Publishes a chunk's events, then records the chunk as complete.
 pub fn publish_and_complete_chunk(
     run: &mut Run,
     operation: OperationId,
@@ -232,7 +235,7 @@ pub fn publish_and_complete_chunk(
     let complete_chunk = |run: &mut Run| {
         let (again, row) = (run.is(Broken::CompletesAgain), Key::Operation(operation));
         let complete_chunk = |world: &mut World| world.complete_chunk(operation, chunk, counts, again);
-        run.write("UpdateItem operation count off", &row, complete_chunk)
+        run.write("UpdateItem operation complete chunk", &row, complete_chunk)
     };
     if run.is(Broken::CompletesBeforePublishing) {
         let counted = found(complete_chunk(run)?)?;

@@ -1,4 +1,4 @@
-//! start-bulk-worker.
+//! The worker start-bulk-worker.
 
 use shared::domain::bulk::{Bulk, BulkItem, ItemState, PlanCursor, PlannedItem, Range};
 use shared::domain::card::{CardFacts, Mark};
@@ -12,16 +12,16 @@ use shared::store::Counts;
 use super::plan::{self, Begun, Plan, batches, count, found, is_planned, publish_and_complete_chunk, see_end};
 use super::{GONE, known};
 use crate::broken::Broken;
-use crate::process::{Flow, Run, Interrupt};
 use crate::hashed::Hashed;
+use crate::process::{Flow, Interrupt, Run};
 use crate::store::{Conflict, progress};
 use crate::transaction::Key;
 use crate::world::{Instruction, ItemRow, World};
 
-/// Takes one step of an operation.
+/// Takes one step of an operation. Returns the event of its end, if it has ended.
 ///
-/// The code reads the bulk before each chunk too, for what never changes of it. That is not a step: it makes no
-/// difference when it is done. Answers the event of the end, if it has come.
+/// The code also reads the bulk before each chunk, for the parts that never change. The time of that read makes no
+/// difference, so it is not a step.
 pub fn apply(run: &mut Run, message: &Message<Instruction>, instruction: &StartBulk) -> Flow<Vec<Hashed<Event>>> {
     let now = run.now()?;
     match &instruction.step {
@@ -64,17 +64,22 @@ fn plan(run: &mut Run, message: &Message<Instruction>, from: &PlanCursor, now: T
     }
 }
 
-fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now: Timestamp) -> Flow<Vec<Hashed<Event>>> {
+fn chunk(
+    run: &mut Run,
+    message: &Message<Instruction>,
+    chunk: &StartChunk,
+    now: Timestamp,
+) -> Flow<Vec<Hashed<Event>>> {
     let id = message.operation_id;
     let known = known(run, message)?;
     let known = known.or_else(|| run.world.operation(id)).ok_or(Interrupt::Permanent(GONE))?;
     if !chunk.range.batches.is_subset(&progress(&known).batches) {
-        return Err(Interrupt::Permanent("the operation is not planned so"));
+        return Err(Interrupt::Permanent("the operation is not planned with this chunk"));
     }
     let start = Start::of(run.world, &known).ok_or(Interrupt::Permanent(GONE))?;
     let mark = Mark::new(message.acceptance(), now);
     let items = run.function("issue", |run| run.retrying(|run| issue(run, &start, &chunk.range, &mark)))?;
-    // Made once, not again at every step.
+    // The events are made once, not again at every step.
     let made = |item: &ItemRow| event(message, &start, &item.row);
     let events = run.function("events", |_| Ok(items.iter().filter_map(made).collect::<Vec<_>>()))?;
     let counts = Counts { items: count(items.len()), changed: count(events.len()), ..Counts::default() };
@@ -82,7 +87,7 @@ fn chunk(run: &mut Run, message: &Message<Instruction>, chunk: &StartChunk, now:
     end_if_complete(run, message, operation, now)
 }
 
-/// The chunk's items, once every one of them that was pending has its card, and can be seen to have it.
+/// Returns the chunk's items once every pending one of them has its card, and the cards are visible.
 fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<ItemRow>> {
     let mut items = run.call("Query range", |world| world.items_of(range))?;
     if items.len() != range.items {
@@ -112,7 +117,7 @@ fn issue(run: &mut Run, start: &Start, range: &Range, mark: &Mark) -> Flow<Vec<I
     Ok(items)
 }
 
-/// Ends the operation if all is done. Answers what is said of one that has ended.
+/// Ends the operation if all chunks are complete. Returns its final event once it has ended.
 fn end_if_complete(
     run: &mut Run,
     message: &Message<Instruction>,
@@ -143,7 +148,7 @@ fn end(run: &mut Run, operation: &Hashed<Operation>, now: Timestamp) -> Flow<Has
     if done.is_ok() {
         return Ok(ended);
     }
-    // Somebody else who found it complete may have ended it.
+    // Another delivery that found it complete may have ended it.
     let operation = found(run.call("GetItem operation", |world| world.operation(id))?)?;
     if operation.state != OperationState::Succeeded {
         return Err(Interrupt::Conflict);
@@ -151,12 +156,13 @@ fn end(run: &mut Run, operation: &Hashed<Operation>, now: Timestamp) -> Flow<Has
     see_end(run).map(|()| operation)
 }
 
-/// What is said of the whole operation, once it has ended. (Of the bulk, only what does not change then is in it.)
+/// Returns the event for the whole operation, once it has ended. It contains only parts of the bulk that no longer
+/// change.
 pub fn end_event(world: &World, message: &Message<Instruction>, operation: &Operation) -> Option<Hashed<Event>> {
     start_event(&message.event_context(), operation, &world.bulk).map(Hashed::new)
 }
 
-/// What is true of all cards of one start.
+/// The data that all cards of one start share.
 #[derive(Debug, Clone, Hash)]
 pub struct Start {
     bulk: Hashed<Bulk>,
@@ -165,7 +171,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// That of this operation.
+    /// Returns the data of this operation's start.
     pub fn of(world: &World, operation: &Operation) -> Option<Self> {
         match operation.subject {
             Subject::StartBulk { issuing_date, expiration_date, .. } => {
@@ -180,7 +186,8 @@ impl Start {
     }
 }
 
-/// The event of the item's card, if this operation issued it.
+/// Returns the event of the item's card, if this operation issued it.
 pub fn event(message: &Message<Instruction>, start: &Start, item: &BulkItem) -> Option<Hashed<Event>> {
-    create_event(&message.event_context(), &start.bulk, item, start.issuing_date, start.expiration_date).map(Hashed::new)
+    create_event(&message.event_context(), &start.bulk, item, start.issuing_date, start.expiration_date)
+        .map(Hashed::new)
 }

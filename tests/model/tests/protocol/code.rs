@@ -1,9 +1,9 @@
-//! The code does what the model does: from states that the model comes to, the real worker's binary is handed a message,
-//! and must make the model's calls in the model's order, leave the model's rows, publish its events, send its messages.
+//! The code does what the model does. From states of the model, the real worker's binary gets a message. It must make
+//! the model's calls in the model's order, leave the model's rows, publish its events and send its messages.
 //!
-//! Each scenario is walked at random (by fixed seeds), with deaths, repetitions and everything else that may happen in
-//! the model; where it is looked at, all processes that are at work have died. Only what the model leaves out on
-//! purpose is left out here: see [`of_model`] and [`of_code`].
+//! Each scenario is walked at random (with fixed seeds), with crashes, repetitions and everything else that may
+//! happen in the model. In the states that are compared, all running processes have crashed. Only what the model
+//! omits on purpose is ignored here (see [`of_model`] and [`of_code`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -29,12 +29,12 @@ use time::{Duration, OffsetDateTime};
 
 use super::scenarios;
 
-/// States of each scenario that are looked at.
+/// States of each scenario that are compared.
 const STATES: usize = 30;
 /// Steps of a walk.
 const STEPS: usize = 60;
 
-/// What handling one message comes to.
+/// The effects of handling one message.
 #[derive(Debug, PartialEq)]
 struct Done {
     calls: Vec<String>,
@@ -61,7 +61,7 @@ async fn the_code_does_what_the_model_does(#[case] scenario: Scenario) {
     }
 }
 
-/// What would be if the code did differ.
+/// Checks that a difference between code and model would be found.
 #[rstest]
 #[case(scenarios::binds(), Broken::RefusalNotStored)]
 #[case(scenarios::reissues(), Broken::ReissueInTwoWrites)]
@@ -73,7 +73,7 @@ async fn a_difference_is_seen(#[case] scenario: Scenario, #[case] broken: Broken
     assert!(difference(scenario, broken).await.is_some());
 }
 
-/// Where the code does something else than this model.
+/// Returns the first difference between the code and this model.
 async fn difference(scenario: Scenario, broken: Broken) -> Option<String> {
     let code = Code::new().await;
     let model = Bindery { scenario: scenario.clone(), broken: Broken::Nothing };
@@ -88,7 +88,7 @@ async fn difference(scenario: Scenario, broken: Broken) -> Option<String> {
     None
 }
 
-/// States of the model, each with a message to be delivered.
+/// Returns states of the model, each with a message to be delivered.
 fn states(model: &Bindery) -> Vec<(World, AnyMessage)> {
     let mut rng = Rng::with_seed(7);
     let mut found = HashMap::new();
@@ -100,10 +100,10 @@ fn states(model: &Bindery) -> Vec<(World, AnyMessage)> {
             let Some(action) = rng.choice(actions) else { break };
             state = model.next_state(&state, action).unwrap_or(state);
         }
-        // Nobody is at work, and all can be seen; and what was sent and published before is no matter.
+        // No process is running, and every change is visible. Earlier messages and events do not matter.
         (state.processes, state.bus) = (Vec::new(), BTreeMap::new());
         state = state.settled();
-        // The code reads the operation first, always.
+        // The code always reads the operation first.
         state.may_miss = true;
         let messages = std::mem::take(&mut state.messages).into_iter().filter(|(_, place)| *place == Place::Queue);
         let Some((message, place)) = rng.choice(messages.collect::<Vec<_>>()) else { continue };
@@ -118,17 +118,18 @@ fn states(model: &Bindery) -> Vec<(World, AnyMessage)> {
     found.into_values().collect()
 }
 
-/// What the model's clocks say now: a time that is in no state.
+/// Returns the time on the model's clocks: one that occurs in no state.
 fn now() -> Timestamp {
     model::scenario::times()[1].plus_days(1)
 }
 
-/// The state after a process alone has handled the message, and its calls.
+/// Returns the state after a process alone has handled the message, and its calls.
 fn undisturbed(model: &Bindery, state: &World, message: &AnyMessage) -> (World, Vec<&'static str>) {
     model.alone(state, &Task::Message(message.clone()), now()).unwrap()
 }
 
-/// As the code is to do it. A chunk of a start reads what never changes, so its reads say nothing.
+/// Returns the effects that the code must have. A start's chunk also reads what never changes, so its reads are
+/// ignored.
 fn of_model(before: &World, after: &World, message: &AnyMessage, calls: Vec<&'static str>) -> Done {
     let calls = calls.iter().map(|call| match call.split(' ').next().unwrap() {
         "UPDATE" => "BatchExecuteStatement",
@@ -170,7 +171,7 @@ fn as_json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap()
 }
 
-/// The table of a state, in the code's form.
+/// Returns the table of a state, as the code stores it.
 fn rows(world: &World) -> BTreeMap<(String, String), Value> {
     let mut rows = BTreeMap::new();
     let org = world.operations.values().next().map(|operation| operation.org_id.to_string()).unwrap();
@@ -201,7 +202,7 @@ fn rows(world: &World) -> BTreeMap<(String, String), Value> {
     rows
 }
 
-/// The model's times, and what they are for the code: its operations must not have expired.
+/// The model's times, and the times that replace them in the code: its operations must not have expired.
 static TIMES: LazyLock<[(String, String); 3]> = LazyLock::new(|| {
     let days_ago = |days| Timestamp::new(OffsetDateTime::now_utc() - Duration::days(days)).to_string();
     let [first, second] = model::scenario::times();
@@ -209,8 +210,8 @@ static TIMES: LazyLock<[(String, String); 3]> = LazyLock::new(|| {
     times.map(|(time, days)| (time.to_string(), days_ago(days)))
 });
 
-/// What does not depend on when it is done: all times that are not of the state are one, and an event is known by what it
-/// says, since its ID is made of a time. (Its golden vectors and the storm's checker hold the ID.)
+/// Removes what depends on the time of the run. All times outside the state become one. An event is identified by its
+/// content, because its ID contains a time. (Golden vectors and the simulation's checker test the ID.)
 fn alike(value: Value) -> Value {
     match value {
         Value::String(text) => {
@@ -256,7 +257,7 @@ impl Code {
         Self { env, workers, calls }
     }
 
-    /// Hands the message to its worker in this state. `after` says which number a new card is to have.
+    /// Hands the message to its worker in this state. `after` determines the ID of a new card.
     async fn handle(&self, before: &World, after: &World, message: &AnyMessage) -> Done {
         self.lay(before, after).await;
         self.calls.lock().unwrap().clear();
@@ -273,7 +274,7 @@ impl Code {
         self.of_code(message, calls).await
     }
 
-    /// What it did. Where card IDs come from is not in the model.
+    /// Returns the effects of the call. The source of card IDs is not in the model.
     async fn of_code(&self, message: &AnyMessage, calls: Vec<(String, Value)>) -> Done {
         let entries = |name: &str, member: &str, check: fn(&str)| {
             let calls = calls.iter().filter(|(call, _)| call == name);
@@ -288,7 +289,7 @@ impl Code {
         let check_event = |event: &str| contract::check_event(&serde_json::from_str(event).unwrap());
         let events = entries("PutEvents", "Detail", check_event);
         let sent = entries("SendMessageBatch", "MessageBody", contract::check_message);
-        // The model has no messages that watch.
+        // The model has no watch messages.
         let watches = |body: &Value| body.get("DelaySeconds").is_some();
         let of_counter = |body: &Value| body["Key"]["pk"]["S"].as_str().is_some_and(|pk| pk.ends_with("#COUNTER"));
         let names = calls.iter().filter(|(_, body)| !of_counter(body) && !watches(body)).map(|(name, _)| name.clone());
@@ -307,7 +308,7 @@ impl Code {
         Done { calls: names, rows: rows.map(|(key, value)| (key, row(value))).collect(), events, sent }
     }
 
-    /// Makes the table what the state says.
+    /// Writes the state to the table.
     async fn lay(&self, before: &World, after: &World) {
         let (dynamodb, table) = (&self.env.dynamodb, &self.env.table);
         let text = |text: &str| AttributeValue::S(text.to_owned());
@@ -339,7 +340,7 @@ impl Code {
     }
 }
 
-/// The same at the code's times.
+/// Replaces the model's times by the code's.
 fn for_code(value: &Value) -> Value {
     let shifted = TIMES.iter().fold(value.to_string(), |text, (model, code)| text.replace(model, code));
     serde_json::from_str(&shifted).unwrap()

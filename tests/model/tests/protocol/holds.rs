@@ -1,13 +1,13 @@
-//! The protocol holds in every state that the scenarios can come to; and broken in any of the ways that
-//! [`Broken`] lists, it does not.
+//! The protocol holds in every reachable state of the scenarios. Broken in any of the ways that [`Broken`] lists, it
+//! does not.
 //!
-//! With `MORE_PROCESSES=1`, so many more processes are at work at once. That takes minutes, and up to a gigabyte.
+//! With `MORE_PROCESSES=1`, one more process runs at once. That takes minutes, and up to a gigabyte of memory.
 
 use std::time::Instant;
 
 use model::properties::{
-    RESPONSES_CONSISTENT, BOTH_OR_NONE, COUNTED, TERMINATES, FORWARD, GONE_THROUGH, HANDLED, KNOWN, LOCKS_GROW, ONE_FACT, ONE_WINNER,
-    PUBLISHED_BEFORE_ACK, PLANNED_ONCE, VISIBLE, SENT, EVENTS_TRUE, TRIED_ONCE, WITHIN_THE_HOUR,
+    BOTH_OR_NONE, COUNTED, EVENTS_TRUE, FORWARD, GONE_THROUGH, HANDLED, KNOWN, LOCKS_GROW, ONE_FACT, ONE_WINNER,
+    PLANNED_ONCE, PUBLISHED_BEFORE_ACK, RESPONSES_CONSISTENT, SENT, TERMINATES, TRIED_ONCE, VISIBLE, WITHIN_THE_HOUR,
 };
 use model::scenario::Scenario;
 use model::{Bindery, Broken};
@@ -56,7 +56,7 @@ fn the_protocol_holds(
     holds(scenario, Broken::Nothing);
 }
 
-/// Checks all of it.
+/// Checks all properties in all reachable states.
 fn holds(scenario: Scenario, broken: Broken) {
     let (name, started) = (scenario.name, Instant::now());
     let checker = Bindery { scenario, broken }.checker();
@@ -66,12 +66,12 @@ fn holds(scenario: Scenario, broken: Broken) {
     checker.assert_properties();
 }
 
-/// Checks until this is violated.
+/// Checks until this property is violated, and prints a trace to the violation.
 fn violated(scenario: Scenario, broken: Broken, property: &'static str) -> bool {
     let checker = Bindery { scenario, broken }.checker();
     let checker = checker.finish_when(HasDiscoveries::AnyOf([property].into())).spawn_bfs().join();
     let Some(path) = checker.discovery(property) else { return false };
-    println!("{property}: not so after");
+    println!("{property}: violated after");
     for (state, action) in path.into_vec() {
         let Some(action) = action else { continue };
         let done = checker.model().after(&state, action.clone()).map_or("nothing", |(_, done)| done);

@@ -1,4 +1,4 @@
-//! The model checked, and the code held to the model.
+//! Tests of the model, and of the code against the model.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod code;

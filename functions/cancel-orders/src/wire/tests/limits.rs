@@ -1,4 +1,4 @@
-//! Bodies with as many entries, values and nodes as may be, and one more.
+//! Tests bodies with the maximum of entries, values and nodes, and with one more.
 
 use rstest::rstest;
 
@@ -15,14 +15,14 @@ fn xml(inner: &str) -> String {
     )
 }
 
-/// How many entries are read, or what is said.
+/// Returns the number of entries read, or the error's text.
 fn read_from(format: Format, body: &str) -> Result<usize, String> {
     read(format, body.as_bytes()).map(|entries| entries.len()).map_err(|error| error.to_string())
 }
 
 const TOO_MANY: &str = "A request must not have more than 1000 entries.";
 
-/// Whatever else is wrong with the others: there are too many (contract: 413).
+/// Too many entries have their own error (contract: 413), whatever else is wrong with the entries.
 #[rstest]
 #[case::json(Format::Json, "{}", ",")]
 #[case::nulls(Format::Json, "null", ",")]
@@ -47,9 +47,9 @@ fn a_thousand_entries_are_read_and_no_more(#[case] format: Format, #[case] piece
 #[case::numbers("0", 1)]
 #[case::texts("\"[,\"", 1)]
 #[case::members(r#"{"a":0,"b":[0]}"#, 4)]
-fn so_many_values_are_read_and_no_more(#[case] piece: &str, #[case] values: usize) {
+fn values_are_read_up_to_the_limit(#[case] piece: &str, #[case] values: usize) {
     let body = |count: usize| format!("[{{\"x\":[{}]}}]", vec![piece; count].join(","));
-    // The body, its array, the entry, the member: each bracket counts for what is first in it.
+    // The body, its array and the entry with its member count, too. Each bracket counts for the first value in it.
     let most = (MAX_VALUES - 3) / values;
     assert_eq!(read_from(Format::Json, &body(most)), Ok(1));
     assert_eq!(read_from(Format::Json, &body(most + 1)), Err("The body has too many values.".to_owned()));
@@ -63,16 +63,16 @@ fn so_many_values_are_read_and_no_more(#[case] piece: &str, #[case] values: usiz
 #[case::comments_between_text("<a> <!----> </a>", 5)]
 #[case::references("<a>&#32;&#32;&#32;</a>", 5)]
 #[case::cdata("<a><![CDATA[]]></a>", 3)]
-fn so_many_nodes_are_read_and_no_more(#[case] piece: &str, #[case] nodes: usize) {
-    // The root, its two declarations, its end, the document's end.
+fn nodes_are_read_up_to_the_limit(#[case] piece: &str, #[case] nodes: usize) {
+    // Five more nodes are the root, its two declarations, its end and the document's end.
     let most = (MAX_NODES - 5) / nodes;
     assert_eq!(read_from(Format::Xml, &xml(&piece.repeat(most))), Ok(0));
     assert_eq!(read_from(Format::Xml, &xml(&piece.repeat(most + 1))), Err("The body has too many nodes.".to_owned()));
 }
 
-/// A thousand entries of all members, written as long as any serializer writes them.
+/// A thousand entries with all members, as long as any serializer writes them.
 #[test]
-fn all_that_the_contract_has_is_read() {
+fn the_largest_request_of_the_contract_is_read() {
     let members = [
         ("CreatorID", "-2147483648"),
         ("InternationalOrderUID", UID),

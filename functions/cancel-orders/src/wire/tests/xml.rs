@@ -1,4 +1,4 @@
-//! Reading XML: what it means, and what is refused.
+//! Tests which XML is read, how, and which is refused.
 
 use rstest::rstest;
 
@@ -6,12 +6,15 @@ use super::*;
 
 #[rstest]
 #[case::nothing("", Entry::default())]
-#[case::another_order("<OrderID>1</OrderID><IsInternationalOrder>true</IsInternationalOrder>", Entry { is_international: true, ..entry(1) })]
+#[case::another_order(
+    "<OrderID>1</OrderID><IsInternationalOrder>true</IsInternationalOrder>",
+    Entry { is_international: true, ..entry(1) }
+)]
 #[case::unknown("<Extra a='1'><b/>text</Extra><OrderID>1</OrderID>", entry(1))]
 #[case::other_case("<orderid>2</orderid><OrderID>1</OrderID>", entry(1))]
 #[case::other_namespace("<OrderID xmlns='urn:x'>2</OrderID><OrderID>1</OrderID>", entry(1))]
 #[case::prefix("<o:OrderID xmlns:o='http://schemas.datacontract.org/2004/07/'>1</o:OrderID>", entry(1))]
-#[case::odd_nil_of_an_unknown("<Extra i:nil='maybe'/><OrderID>1</OrderID>", entry(1))]
+#[case::invalid_nil_of_an_unknown("<Extra i:nil='maybe'/><OrderID>1</OrderID>", entry(1))]
 #[case::entries_within("<CancellationCreation/><CancellationCreation/><OrderID>1</OrderID>", entry(1))]
 #[case::nil("<OrderID i:nil='true'>rubbish<a/></OrderID>", Entry::default())]
 #[case::nil_by_one("<OrderID i:nil='1'/>", Entry::default())]
@@ -37,7 +40,7 @@ use super::*;
 )]
 #[case::nil_by_reference("<OrderID i:nil='&#x20;tru&#101; '/>", Entry::default())]
 #[case::nil_with_a_line_end("<OrderID i:nil='true\r\n'/>", Entry::default())]
-#[case::odd_nil_in_an_unknown("<Extra><OrderID i:nil='maybe'/></Extra><OrderID>1</OrderID>", entry(1))]
+#[case::invalid_nil_in_an_unknown("<Extra><OrderID i:nil='maybe'/></Extra><OrderID>1</OrderID>", entry(1))]
 #[case::inner_prefix(
     "<a:X xmlns:a='u'><a:OrderID xmlns:a='http://schemas.datacontract.org/2004/07/'/></a:X><OrderID>1</OrderID>",
     entry(1)
@@ -64,7 +67,7 @@ fn xml_is_read(#[case] content: &str, #[case] expected: Entry) {
     assert_eq!(read(Format::Xml, document(content).as_bytes()).unwrap(), [Some(expected)]);
 }
 
-/// What is not well-formed is refused wherever it stands: alone, as a value, and deep in what is passed over.
+/// Malformed XML is refused everywhere: directly in an entry, as a value, and deep in a skipped element.
 #[rstest]
 #[case::bare_ampersand("a & b")]
 #[case::unknown_entity("&x;")]
@@ -169,7 +172,7 @@ fn what_is_not_well_formed_is_refused(#[case] content: &str) {
 #[case::twice("<OrderID>1</OrderID><OrderID>1</OrderID>")]
 #[case::nil_twice("<OrderID i:nil='true'/><OrderID>1</OrderID>")]
 #[case::nil_bool("<IsInternationalOrder i:nil='true'/>")]
-#[case::odd_nil("<OrderID i:nil='maybe'/>")]
+#[case::invalid_nil("<OrderID i:nil='maybe'/>")]
 #[case::upper_bool("<IsInternationalOrder>True</IsInternationalOrder>")]
 #[case::yes("<IsInternationalOrder>yes</IsInternationalOrder>")]
 #[case::empty_bool("<IsInternationalOrder/>")]
@@ -228,15 +231,15 @@ fn xml_is_refused(#[case] content: &str) {
 #[case::wrong_root(&XML_SAMPLE.replace("ArrayOfCancellationCreation", "Array"), false)]
 #[case::wrong_namespace(&XML_SAMPLE.replace("2004/07/", "2004/07"), false)]
 #[case::cut_off(&XML_SAMPLE[..XML_SAMPLE.len() - 1], false)]
-#[case::any_prefix(&XML_SAMPLE.replace("xmlns=", "xmlns:a=").replace("<C", "<a:C").replace("</C", "</a:C").replace("<A", "<a:A")
-    .replace("</A", "</a:A").replace("<I", "<a:I").replace("</I", "</a:I").replace("<O", "<a:O").replace("</O", "</a:O")
+#[case::any_prefix(&XML_SAMPLE.replace("xmlns=", "xmlns:a=").replace("<C", "<a:C").replace("</C", "</a:C")
+    .replace("<A", "<a:A").replace("</A", "</a:A").replace("<I", "<a:I").replace("</I", "</a:I").replace("<O", "<a:O").replace("</O", "</a:O")
     .replace("<P", "<a:P").replace("</P", "</a:P"), true)]
-fn a_document_is_read_or_refused(#[case] body: &str, #[case] good: bool) {
+fn a_document_must_be_whole_and_valid(#[case] body: &str, #[case] good: bool) {
     assert_eq!(read(Format::Xml, body.as_bytes()).ok(), good.then(sample));
 }
 
 #[test]
-fn null_entries_and_other_elements_of_the_list() {
+fn null_entries_are_read_and_other_elements_are_skipped() {
     let body = XML_SAMPLE.replace("</ArrayOf", "<CancellationCreation i:nil='true'/><Other/></ArrayOf");
     let mut expected = sample();
     expected.push(None);
@@ -245,22 +248,22 @@ fn null_entries_and_other_elements_of_the_list() {
     assert_eq!(read(Format::Xml, empty.as_bytes()), Ok(Vec::new()));
 }
 
-/// Where no default namespace is declared, a name without a prefix is in none.
+/// Without a declared default namespace, a name without a prefix is in no namespace.
 #[test]
-fn another_element_of_no_namespace_is_passed_over() {
+fn an_element_of_no_namespace_is_skipped() {
     let body = r#"<a:ArrayOfCancellationCreation xmlns:a="http://schemas.datacontract.org/2004/07/"><Other/><a:CancellationCreation><OrderID>2</OrderID><a:OrderID>1</a:OrderID></a:CancellationCreation></a:ArrayOfCancellationCreation>"#;
     assert_eq!(read(Format::Xml, body.as_bytes()), Ok(vec![Some(entry(1))]));
 }
 
-/// From its name to its end, of which the rest here has ten bytes.
+/// The length counts from the tag's name to its end. The rest of the tag has ten bytes here.
 #[test]
-fn a_tag_has_eight_kibibytes_and_no_more() {
+fn a_tag_has_at_most_eight_kibibytes() {
     let with = |value: usize| document(&format!("<PIN a='{}'/>", "x".repeat(value)));
     assert_eq!(read(Format::Xml, with(8 * 1024 - 10).as_bytes()), Ok(vec![Some(pin(""))]));
     assert!(read(Format::Xml, with(8 * 1024 - 9).as_bytes()).is_err());
 }
 
-/// What would cost a careless reader its memory, its stack or its time is refused.
+/// Documents that would exhaust the memory, stack or time of a careless parser are refused.
 #[rstest]
 #[case::billion_laughs(format!(
     "<!DOCTYPE l [<!ENTITY a \"lol\"><!ENTITY b \"{}\">]>{}", "&a;".repeat(10_000), document("<PIN>&b;</PIN>")
@@ -268,8 +271,14 @@ fn a_tag_has_eight_kibibytes_and_no_more() {
 #[case::deep("<a>".repeat(100_000))]
 #[case::deep_in_an_entry(document(&format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000))))]
 #[case::long_attribute(document(&format!("<PIN a='{}'/>", "x".repeat(1 << 20))))]
-#[case::many_attributes(document(&format!("<PIN {}/>", (0..100_000).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat())))]
-#[case::many_namespaces(document(&format!("<PIN {}/>", (0..50_000).map(|n| format!("xmlns:a{n}='u' ")).collect::<Vec<_>>().concat())))]
-fn what_is_made_to_hurt_is_refused(#[case] body: String) {
+#[case::many_attributes(document(&format!(
+    "<PIN {}/>",
+    (0..100_000).map(|n| format!("a{n}='' ")).collect::<Vec<_>>().concat()
+)))]
+#[case::many_namespaces(document(&format!(
+    "<PIN {}/>",
+    (0..50_000).map(|n| format!("xmlns:a{n}='u' ")).collect::<Vec<_>>().concat()
+)))]
+fn malicious_documents_are_refused(#[case] body: String) {
     assert!(read(Format::Xml, body.as_bytes()).is_err());
 }

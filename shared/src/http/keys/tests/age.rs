@@ -19,15 +19,15 @@ async fn keys_are_fetched_when_needed_and_not_at_a_clients_will() {
         // The set was fetched a moment ago, without this key.
         assert_eq!(keys.find("b", START).await, Ok(None));
     }
-    assert_eq!(issuer.times_asked(), 1);
+    assert_eq!(issuer.fetches(), 1);
     let later = START + FETCH_INTERVAL;
     assert!(keys.find("a", later).await.unwrap().is_some());
-    assert_eq!(issuer.times_asked(), 1, "a known key is not fetched again");
+    assert_eq!(issuer.fetches(), 1, "a known key is not fetched again");
     assert_eq!(keys.find("b", later).await, Ok(None));
     assert_eq!(keys.find("b", later).await, Ok(None));
-    assert_eq!(issuer.times_asked(), 2, "an unknown key is fetched, once per interval");
+    assert_eq!(issuer.fetches(), 2, "an unknown key is fetched, once per interval");
     assert!(keys.find("a", later + REFRESH_AGE).await.unwrap().is_some());
-    assert_eq!(issuer.times_asked(), 3, "old keys are fetched again");
+    assert_eq!(issuer.fetches(), 3, "old keys are fetched again");
 }
 
 /// Returns whether the withdrawn key and its successor are found.
@@ -59,9 +59,9 @@ async fn a_withdrawn_key_dies_with_its_age(#[case] discovery: &'static str, #[ca
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
-    issuer.becomes(discovery, writing);
+    issuer.switch_to(discovery, writing);
     is_trusted_no_longer_than_its_age(&keys).await;
-    issuer.becomes(DISCOVERY, other_keys);
+    issuer.switch_to(DISCOVERY, other_keys);
     assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "the issuer works again");
 }
 
@@ -70,12 +70,12 @@ async fn a_withdrawn_key_dies_with_its_age_though_its_issuer_is_silent() {
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
-    issuer.becomes(DISCOVERY, silent);
+    issuer.switch_to(DISCOVERY, silent);
     // The paused clock skips the timeouts.
     tokio::time::pause();
     is_trusted_no_longer_than_its_age(&keys).await;
     tokio::time::resume();
-    issuer.becomes(DISCOVERY, other_keys);
+    issuer.switch_to(DISCOVERY, other_keys);
     assert_eq!(found(&keys, START + LATER).await, [Ok(false), Ok(true)], "the issuer works again");
 }
 
@@ -95,11 +95,11 @@ async fn a_withdrawn_key_is_gone_as_soon_as_the_issuer_says_so() {
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
-    issuer.becomes(DISCOVERY, empty);
+    issuer.switch_to(DISCOVERY, empty);
     let later = START + REFRESH_AGE;
     assert_eq!(found(&keys, later).await, [UNKNOWN, UNKNOWN]);
     assert_eq!(found(&keys, later + RETRY_INTERVAL).await, [UNKNOWN, UNKNOWN]);
-    issuer.becomes(DISCOVERY, other_keys);
+    issuer.switch_to(DISCOVERY, other_keys);
     assert_eq!(found(&keys, later + 2 * RETRY_INTERVAL).await, [Ok(false), Ok(true)]);
 }
 
@@ -110,10 +110,10 @@ async fn keys_that_moved_are_found_where_they_are_now() {
     let keys = old.keys();
     keys.fetch_in_advance(START).await;
     let moved = DISCOVERY.replace("ISSUER/keys", &format!("{}/keys", new.url));
-    old.becomes(moved.leak(), of_length);
+    old.switch_to(moved.leak(), of_length);
     assert_eq!(found(&keys, START + FETCH_INTERVAL - SECOND).await, [Ok(true), Ok(false)]);
     assert_eq!(found(&keys, START + REFRESH_AGE).await, [Ok(false), Ok(true)]);
-    assert_eq!((old.times_asked(), new.times_asked()), (1, 1));
+    assert_eq!((old.fetches(), new.fetches()), (1, 1));
 }
 
 /// A clock that was set back does not make keys younger.
@@ -122,9 +122,9 @@ async fn keys_fetched_in_the_future_are_fetched_again() {
     let issuer = Issuer::good(of_length);
     let keys = issuer.keys();
     keys.fetch_in_advance(START + MAX_KEYS_AGE).await;
-    issuer.becomes(DISCOVERY, broken);
+    issuer.switch_to(DISCOVERY, broken);
     assert_eq!(found(&keys, START).await, [UNKNOWN, UNKNOWN]);
-    issuer.becomes(DISCOVERY, of_length);
+    issuer.switch_to(DISCOVERY, of_length);
     assert_eq!(found(&keys, START + RETRY_INTERVAL).await, [Ok(true), Ok(false)]);
 }
 
@@ -133,8 +133,8 @@ async fn an_issuer_that_starts_late_is_asked_again() {
     let issuer = Issuer::good(hung_up);
     let keys = issuer.keys();
     keys.fetch_in_advance(START).await;
-    issuer.becomes(DISCOVERY, of_length);
+    issuer.switch_to(DISCOVERY, of_length);
     assert_eq!(found(&keys, START).await, [UNKNOWN, UNKNOWN]);
-    assert_eq!(issuer.times_asked(), 1);
+    assert_eq!(issuer.fetches(), 1);
     assert_eq!(found(&keys, START + RETRY_INTERVAL).await, [Ok(true), Ok(false)]);
 }

@@ -32,7 +32,7 @@ pub(super) fn ended_by_close(stream: &mut TcpStream) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}")
 }
 
-pub(super) fn of_old(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(super) fn http_1_0(stream: &mut TcpStream) -> std::io::Result<()> {
     write!(stream, "HTTP/1.0 200 OK\r\n\r\n{KEYS}")
 }
 
@@ -100,26 +100,26 @@ pub(super) struct Issuer {
     pub(super) url: String,
     served: Arc<Mutex<(&'static str, Writing)>>,
     /// The number of requests for the keys.
-    asked: Arc<AtomicUsize>,
+    fetched: Arc<AtomicUsize>,
 }
 
 impl Issuer {
     pub(super) fn start(discovery: &'static str, writing: Writing) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/a", listener.local_addr().unwrap());
-        let issuer = Self { url, served: Arc::new(Mutex::new((discovery, writing))), asked: Arc::default() };
-        let (url, served, asked) = (issuer.url.clone(), Arc::clone(&issuer.served), Arc::clone(&issuer.asked));
+        let issuer = Self { url, served: Arc::new(Mutex::new((discovery, writing))), fetched: Arc::default() };
+        let (url, served, fetched) = (issuer.url.clone(), Arc::clone(&issuer.served), Arc::clone(&issuer.fetched));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let asked_for = read_head(&stream);
+                let request_line = read_head(&stream);
                 let (discovery, writing) = *served.lock().unwrap();
                 // Write errors are ignored: the client has disconnected.
-                if asked_for == "GET /a/.well-known/openid-configuration HTTP/1.1" {
+                if request_line == "GET /a/.well-known/openid-configuration HTTP/1.1" {
                     let document = discovery.replace("ISSUER", &url);
                     let _ = write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{document}");
-                } else if asked_for == "GET /a/keys HTTP/1.1" {
-                    asked.fetch_add(1, Ordering::SeqCst);
+                } else if request_line == "GET /a/keys HTTP/1.1" {
+                    fetched.fetch_add(1, Ordering::SeqCst);
                     let _ = writing(&mut stream);
                 } else {
                     let _ = write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
@@ -138,12 +138,12 @@ impl Issuer {
         Keys::of(self.url.clone()).unwrap()
     }
 
-    pub(super) fn becomes(&self, discovery: &'static str, writing: Writing) {
+    pub(super) fn switch_to(&self, discovery: &'static str, writing: Writing) {
         *self.served.lock().unwrap() = (discovery, writing);
     }
 
-    pub(super) fn times_asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    pub(super) fn fetches(&self) -> usize {
+        self.fetched.load(Ordering::SeqCst)
     }
 }
 

@@ -1,0 +1,21 @@
+//! A variant of `bind-card` with the SDK's default features and `aws-config`, as clients are usually made.
+
+use aws_config::BehaviorVersion;
+use bind_card::BindCard;
+use lambda_http::{Error, lambda_runtime};
+use shared::http::{self, Verifier};
+use shared::metrics::Metrics;
+use shared::queue::Queue;
+use shared::store::Store;
+use shared::{config, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
+    let aws = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
+    let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
+    let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
+}

@@ -1,0 +1,20 @@
+//! A variant of `bind-card` in which each AWS client has its own HTTP client.
+
+use bind_card::BindCard;
+use lambda_http::{Error, lambda_runtime};
+use shared::aws::Aws;
+use shared::http::{self, Verifier};
+use shared::metrics::Metrics;
+use shared::queue::Queue;
+use shared::store::Store;
+use shared::{config, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let [table, queue_url] = config::required(["TABLE_NAME", "BIND_CARD_QUEUE_URL"])?;
+    let (dynamodb, sqs) = (Aws::from_env()?.dynamodb(), Aws::from_env()?.sqs());
+    let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
+    let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
+}
