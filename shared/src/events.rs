@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 const SOURCE: &str = "bindery";
 /// Maximum entries in a call (AWS limit).
 const MAX_ENTRIES: usize = 10;
-/// Maximum bytes in a call. This does not exceed the AWS limit.
+/// Maximum bytes in a call, within the AWS limit.
 const MAX_BYTES: usize = 256 * 1024;
 /// Upper bound of an entry's size beyond its detail.
 const ENTRY_OVERHEAD_BYTES: usize = 256;

@@ -125,7 +125,7 @@ impl<T: Instruction> Plan<'_, T> {
     ///
     /// # Errors
     /// Returns [`WorkerError::Transient`] or [`WorkerError::Permanent`].
-    pub async fn go(
+    pub async fn run(
         &self,
         from: &PlanCursor,
         chunk: impl Fn(u32, Vec<PlannedItem>) -> Option<T>,
@@ -133,7 +133,7 @@ impl<T: Instruction> Plan<'_, T> {
     ) -> Result<Option<Operation>, WorkerError> {
         let (org, operation, batches) = (&self.message.org_id, self.message.operation_id, &self.progress.batches);
         let until = Instant::now() + self.delivery.timeout / SHARE_OF_TIME;
-        let mut cursor = from.clone().go_on(self.progress.planned.as_ref());
+        let mut cursor = from.clone().resume_from(self.progress.planned.as_ref());
         loop {
             let page = self.store.items_after(org, self.bulk, cursor.after.as_ref(), PAGE_ITEMS).await?;
             let (chunks, next) = cursor.advance(page.items, batches, !page.more);

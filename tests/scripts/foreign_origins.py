@@ -224,7 +224,7 @@ def rebound(browser: Browser, attack: Attack, ports: list[int]) -> None:
         check("and the page has that origin", page.evaluate("origin") == base)
         learned = attack.by(page, base)
         wrong = [what for what in learned if not what.endswith(": 403")]
-        check("whose other requests are refused", learned and not wrong or print(*wrong, sep="\n"))
+        check("and its other requests are refused", learned and not wrong or print(*wrong, sep="\n"))
         page.close()
     attack.nothing_done("a page of a foreign name")
 
@@ -301,7 +301,7 @@ def main() -> None:
     found = listening()
     check(f"the stack listens only on 127.0.0.1: {found}", {address for address, _ in found} == {"127.0.0.1"})
     ports = [port for _, port in found]
-    check("on its own three ports and others", set(SETTINGS.ports) <= set(ports))
+    check("its own three ports are among them", set(SETTINGS.ports) <= set(ports))
     programs_get_responses()
     the_consoles_own_page_works()
     up_reports_a_used_port()

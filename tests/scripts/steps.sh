@@ -1,5 +1,4 @@
-# Runs the steps of a script, and prints how long each took. Also writes the times to the file BINDERY_STEPS. To be
-# sourced.
+# Runs a script's steps, and prints how long each took. Also writes the times to BINDERY_STEPS. To be sourced.
 fail() { printf '%s: %s\n' "$(basename "$0")" "$1" >&2; exit 1; }
 step() { # name, command...
     echo "==> $1"

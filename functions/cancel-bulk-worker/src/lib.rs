@@ -98,7 +98,7 @@ impl CancelBulkWorker {
         };
         let next_page = |cursor| instruction(message, CancelStep::PlanAll(cursor));
         let plan = Plan { store: &self.store, queue: &self.queue, message, bulk, progress, delivery };
-        match plan.go(from, chunk, next_page).await? {
+        match plan.run(from, chunk, next_page).await? {
             Some(operation) => self.end_if_complete(message, operation, "PLANNED").await,
             None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }

@@ -80,7 +80,7 @@ mod tests {
         serde_json::from_value(json!(text)).unwrap()
     }
 
-    /// An order of person 9, on which person 8 may act too.
+    /// Returns an order of person 9, on which person 8 may act, too.
     fn order(status: &str, pending: Option<&str>) -> Order {
         let note = json!({ "cid": "c", "accepted_at": ACCEPTED });
         let order = json!({

@@ -1,4 +1,4 @@
-//! Verifies PINs.
+//! Verifies the PINs of a request.
 //!
 //! Each PIN is verified first. Then its verdict is written, under a condition. So however many guesses arrive at the
 //! same time, the endpoint tells at most five wrong PINs of a person from right ones. The wrong PINs of an

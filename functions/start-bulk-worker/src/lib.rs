@@ -108,7 +108,7 @@ impl StartBulkWorker {
         let next_page = |cursor| instruction(StartStep::Plan(cursor));
         let (store, queue, bulk_id) = (&self.store, &self.queue, &bulk.bulk_id);
         let plan = Plan { store, queue, message, bulk: bulk_id, progress: &progress, delivery };
-        match plan.go(from, chunk, next_page).await? {
+        match plan.run(from, chunk, next_page).await? {
             Some(operation) => self.end_if_complete(message, operation, &bulk, "PLANNED").await,
             None => Ok(Completed { outcome: "PLANNED_IN_PART", events: Vec::new() }),
         }

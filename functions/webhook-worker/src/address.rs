@@ -173,7 +173,10 @@ mod tests {
         }
 
         #[test]
-        fn nothing_local_is_public(bits in any::<u128>(), top in prop::sample::select(vec![0xfc_u128, 0xfd, 0xfe, 0xff, 0])) {
+        fn nothing_local_is_public(
+            bits in any::<u128>(),
+            top in prop::sample::select(vec![0xfc_u128, 0xfd, 0xfe, 0xff, 0]),
+        ) {
             let v6 = Ipv6Addr::from_bits((bits >> 8) | (top << 120));
             let is_nat64 = is_in_v6(v6, NAT64);
             let is_mapped = v6.to_ipv4_mapped().is_some();

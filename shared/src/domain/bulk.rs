@@ -287,7 +287,7 @@ impl PlanCursor {
     /// The row takes precedence over this cursor, which comes from a message. The row can be behind the message after
     /// a restore of the table. Then messages sent since may be lost, and are sent again.
     #[must_use]
-    pub fn go_on(self, planned: Option<&Planned>) -> Self {
+    pub fn resume_from(self, planned: Option<&Planned>) -> Self {
         match planned {
             Some(planned) if planned.chunks != self.chunks => Self {
                 chunks: planned.chunks,

@@ -235,7 +235,7 @@ impl Store {
         Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.state))
     }
 
-    /// Records that items of a chunk are held, unless this or a result is stored already.
+    /// Records that other transactions hold items of a chunk, unless this or a result is stored already.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -1,5 +1,4 @@
-// Checks infra/api/asyncapi.yaml with AsyncAPI's own parser. tests/scripts/check_api_docs.py checks the schemas'
-// contents.
+// Checks infra/api/asyncapi.yaml with AsyncAPI's own parser. check_api_docs.py checks the contents of the schemas.
 import { Parser, fromFile } from "@asyncapi/parser";
 
 const { document, diagnostics } = await fromFile(new Parser(), process.argv[2]).parse();

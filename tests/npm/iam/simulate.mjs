@@ -1,6 +1,7 @@
-// Checks the template's roles and policies with an IAM simulator: node simulate.mjs STACK PAGE STACK is a folder with
-// template.json and calls.json, the recorded calls of each function. PAGE contains the policy of a customer managed
-// key. Writes the roles' policies, as CloudFormation creates them, to policies.json in STACK.
+// Checks the template's roles and policies with an IAM simulator: node simulate.mjs STACK PAGE
+//
+// STACK is a folder with template.json and calls.json, the recorded calls of each function. PAGE contains the policy of
+// a customer managed key. Writes the roles' policies, as CloudFormation creates them, to policies.json in STACK.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check } from "./checks.mjs";

@@ -75,14 +75,14 @@ fn a_plan_that_agrees_with_its_row_retains_its_open_items() {
     let (chunks, cursor) = PlanCursor::default().advance(items(0..150), &batches, false);
     let planned = cursor.planned(&chunks).unwrap();
     assert_eq!((planned.chunks, planned.items, planned.after.as_str()), (1, 100, "000099"));
-    assert_eq!(cursor.clone().go_on(Some(&planned)), cursor);
+    assert_eq!(cursor.clone().resume_from(Some(&planned)), cursor);
     let (_, open) = PlanCursor::default().advance(items(0..50), &batches, false);
-    assert_eq!(open.clone().go_on(None), open);
+    assert_eq!(open.clone().resume_from(None), open);
     assert_eq!(open.planned(&[]), None);
 
     let at_the_row = PlanCursor { chunks: 1, items: 100, open: vec![], after: Some(planned.after.clone()) };
-    assert_eq!(open.go_on(Some(&planned)), at_the_row);
-    assert_eq!(cursor.go_on(None), PlanCursor::default());
+    assert_eq!(open.resume_from(Some(&planned)), at_the_row);
+    assert_eq!(cursor.resume_from(None), PlanCursor::default());
 }
 
 proptest! {
@@ -132,7 +132,7 @@ proptest! {
         // A copy of the plan's message, which may be behind the row or ahead of it.
         let copy = items[..from.min(items.len())].to_vec();
         let (_, copy) = PlanCursor::default().advance(copy, &batches, false);
-        let on = copy.go_on(cursor.planned(&chunks).as_ref());
+        let on = copy.resume_from(cursor.planned(&chunks).as_ref());
         let is_left = |item: &&BulkItem| on.after.as_ref().is_none_or(|after| item.external_id > *after);
         let rest = items.iter().filter(is_left).cloned().collect();
         let (of_rest, end) = on.advance(rest, &batches, true);

@@ -134,7 +134,7 @@ impl Plan<'_> {
     ) -> Flow<Option<Hashed<Operation>>> {
         let again = run.is(Broken::PlansAgain);
         let planned = progress(&self.begun.operation).planned.as_ref().filter(|_| !again);
-        let mut cursor = if again { from.clone() } else { from.clone().go_on(planned) };
+        let mut cursor = if again { from.clone() } else { from.clone().resume_from(planned) };
         loop {
             let after = cursor.after.clone();
             let (items, more) = run.call("Query items", |world| world.items_after(after.as_ref(), PAGE_ITEMS))?;

@@ -199,7 +199,7 @@ fn xml_is_refused(#[case] content: &str) {
 #[case::declaration_alone(&format!("<?xml version='1.0'?>\n<!-- c -->{XML_SAMPLE}\n<!-- d -->"), true)]
 #[case::other_encoding(&format!("<?xml version=\"1.0\" encoding=\"utf-16\"?>{XML_SAMPLE}"), false)]
 #[case::latin(&format!("<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>{XML_SAMPLE}"), false)]
-#[case::whole_declaration(&format!("<?xml\n version = '1.0'\tencoding='UTF-8' standalone=\"no\"\n?>{XML_SAMPLE}"), true)]
+#[case::full_declaration(&format!("<?xml\n version = '1.0'\tencoding='UTF-8' standalone=\"no\"\n?>{XML_SAMPLE}"), true)]
 #[case::standalone(&format!("<?xml version='1.0' standalone='yes'?>{XML_SAMPLE}"), true)]
 #[case::later_version(&format!("<?xml version='1.1'?>{XML_SAMPLE}"), true)]
 #[case::version_two(&format!("<?xml version='2.0'?>{XML_SAMPLE}"), false)]
@@ -232,8 +232,8 @@ fn xml_is_refused(#[case] content: &str) {
 #[case::wrong_namespace(&XML_SAMPLE.replace("2004/07/", "2004/07"), false)]
 #[case::cut_off(&XML_SAMPLE[..XML_SAMPLE.len() - 1], false)]
 #[case::any_prefix(&XML_SAMPLE.replace("xmlns=", "xmlns:a=").replace("<C", "<a:C").replace("</C", "</a:C")
-    .replace("<A", "<a:A").replace("</A", "</a:A").replace("<I", "<a:I").replace("</I", "</a:I").replace("<O", "<a:O").replace("</O", "</a:O")
-    .replace("<P", "<a:P").replace("</P", "</a:P"), true)]
+    .replace("<A", "<a:A").replace("</A", "</a:A").replace("<I", "<a:I").replace("</I", "</a:I")
+    .replace("<O", "<a:O").replace("</O", "</a:O").replace("<P", "<a:P").replace("</P", "</a:P"), true)]
 fn a_document_must_be_whole_and_valid(#[case] body: &str, #[case] good: bool) {
     assert_eq!(read(Format::Xml, body.as_bytes()).ok(), good.then(sample));
 }
