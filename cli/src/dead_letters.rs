@@ -145,7 +145,7 @@ impl Which {
         }
         let not_found = |wanted: &str| {
             CliError::new(format!("found no dead letter {wanted}"))
-                .help("another command may be reading it, which hides it for up to two minutes: try again later")
+                .help("check it with `bindery dead-letters`, or wait two minutes: another command may be reading it")
         };
         failures.extend(open.into_iter().map(|id| not_found(&format!("with the ID {id}"))));
         if let (Some(operation), true, true) = (&self.operation, sent.is_empty(), failures.is_empty()) {

@@ -47,7 +47,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prints about how many messages wait, are being processed and are dead letters, for each queue.
+    /// Prints the approximate number of waiting, in-flight and dead-lettered messages of each queue.
     Queues,
     /// Prints whether each worker receives messages, and stops or starts the workers (the kill switch).
     Workers(workers::Workers),
@@ -61,7 +61,7 @@ enum Command {
     Replay(replay::Replay),
     /// Prints an operation's progress and outcome.
     Operation(operation::Read),
-    /// Plans an operation on a bulk again, if it does not end although none of its messages waits or is a dead letter.
+    /// Plans a stuck operation on a bulk again: one that does not end, but has no message left in any queue.
     ///
     /// Work that is done is not repeated. But each time you resume an operation, its events are published again, with
     /// their old IDs. So first check that the operation really makes no progress.

@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::stack::Stack;
 
 /// Members that are of use to the functions only.
-const INTERNAL: [&str; 3] = ["fingerprint", "told", "batches"];
+const INTERNAL: [&str; 3] = ["fingerprint", "statuses", "batches"];
 
 /// Flags of `operation`.
 #[derive(Debug, Args)]

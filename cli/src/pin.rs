@@ -19,7 +19,7 @@ use crate::stack::Stack;
 /// Flags of `pin`.
 #[derive(Debug, Args)]
 pub struct Set {
-    /// The ID (`CreatorID`) of the person, who creates orders or acts on the orders of others.
+    /// The person's ID: the `CreatorID` of orders that they create, or of requests that they make.
     #[arg(allow_negative_numbers = true)]
     creator: PersonId,
     /// The ID of the person's organisation.

@@ -111,7 +111,7 @@ impl Stack {
         Ok(self.outputs.iter().find(|(output, _)| is_its(output)).map(|(_, url)| url.as_str()))
     }
 
-    /// Returns the failure of a name that nothing of the deployment has, with the names that there are.
+    /// Returns the error for an unknown name, which lists the known names.
     pub fn no_such(&self, kind: &str, name: &str, names: &BTreeSet<String>) -> CliError {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         CliError::new(format!("{} has no {kind} {name}; it has: {}", self.name, names.join(", ")))

@@ -19,7 +19,7 @@ HEADING = 70
 SUFFIXES = {".rs", ".py", ".sh", ".md", ".js", ".mjs", ".html", ".css", ".yaml", ".yml", ".toml", ".proto", ""}
 # Not our words: the contract's documents, recorded data and lists that tools write.
 FOREIGN = re.compile(
-    r"^tests/seeds/|(^|/)LICENSE|\.lock$|requirements\.txt$|(^|/)\.(git|npm)|^tests/bench/results/.*\.json$"
+    r"^tests/(fuzz/)?seeds/|(^|/)LICENSE|\.lock$|requirements\.txt$|(^|/)\.(git|npm)|^tests/bench/results/.*\.json$"
 )
 
 
@@ -49,8 +49,8 @@ WORDS = [
     Word(r"judge\w*", "classify, decide"),
     Word(r"told|said", "reported, published, stated, recorded"),
     Word(r"whoever|whomever|nobody|somebody|anybody", "name the actor: the client, an operator, no function"),
-    # Not Python's `is None`.
-    Word(r"(is|are|was|were) none(?! (and|or|else|if|for|in))", "there is no ..., none exists"),
+    # In lower case: not Python's `is None`.
+    Word(r"(?-i:(is|are|was|were) none)", "there is no ..., none exists"),
     Word(r"of (which|what) (that|it) is|what came of|what becomes of|what became of", "the outcome of"),
     Word(r"for ever", "permanently, never expires"),
     Word(r"so many|so much", "that many; or name the number"),

@@ -1,6 +1,7 @@
 //! Applies binds: the worker of the bind-card queue.
 //!
-//! A bind takes five steps. The first three are in this file, the last two in [`shared::worker`]:
+//! A bind takes five steps. This file has the first three, and builds the events of the fourth. [`shared::worker`]
+//! publishes them and acknowledges the message.
 //!
 //! 1. Read the operation. Without its row, the effect would have no outcome and no event.
 //! 2. Make the conditional write. It binds the card, or finds this operation's mark on the card, or finds why the bind

@@ -1,4 +1,4 @@
-//! `PUT /wallet/v2/cards/{cardId}/noname/bind`: checks a bind, records its operation and sends it to the worker.
+//! `PUT /wallet/v2/cards/{cardId}/noname/bind`: checks a bind, records its operation and sends it to the queue.
 //!
 //! A 202 promises that the operation ends and that its event is published (see [`shared::http::accept`]). The state
 //! checked here can change before the worker acts. The worker's conditional write decides.

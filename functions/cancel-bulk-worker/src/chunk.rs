@@ -27,9 +27,10 @@ const MAX_ROUNDS: usize = 3;
 const CONCURRENT_READS: usize = 4;
 /// The number of deliveries left when the worker stops retrying locked items. The last delivery reports them.
 const REPORTING_DELIVERIES: u32 = 1;
-/// The time from giving up a chunk until no invocation can still change its items. All invocations that had not read
-/// that it is given up have ended by then, and so have their calls. Invocations of any version last less than half of
-/// this time (`FunctionTimeout` is at most 29 s: infra/template.yaml). The rest allows for differences between clocks.
+/// The time from giving up a chunk until no invocation can still change its items. By then, every invocation that has
+/// not read that the chunk is given up has ended, and so have its calls. Invocations of any version last less than half
+/// of this time (`FunctionTimeout` is at most 29 s: infra/template.yaml). The rest allows for differences between
+/// clocks.
 const SETTLE_TIME: Duration = Duration::from_secs(60);
 /// The wait before the last delivery of a chunk that is given up. It is longer than [`SETTLE_TIME`], so that the
 /// delivery comes later than that by its own clock, too.
@@ -64,7 +65,7 @@ impl CancelBulkWorker {
         self.report(message, chunk, &stored).await
     }
 
-    /// Publishes the chunk's result and marks the chunk as complete.
+    /// Publishes the chunk's result and records the chunk as complete.
     async fn report(
         &self,
         message: &Message<CancelBulk>,

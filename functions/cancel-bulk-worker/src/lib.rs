@@ -7,7 +7,7 @@
 //! A **chunk** message cancels each item by one conditional write: the item itself if it has no card yet, or else its
 //! card. The plan's data may be outdated by then. That does no harm, because items and cards only move forward: the
 //! write's condition fails and returns the current row. The worker stores the chunk's result once, publishes the stored
-//! result, and marks the chunk as complete once. A chunk with a stored result changes nothing more.
+//! result, and records the chunk as complete once. A chunk with a stored result changes nothing more.
 //!
 //! The delivery that finds all chunks complete ends the operation, once, together with the bulk's new state. Every
 //! delivery that finds it ended publishes the event of the end (again).

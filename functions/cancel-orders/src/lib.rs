@@ -79,8 +79,8 @@ impl Endpoint for CancelOrders {
             let Decided { orders, statuses, accepted_at } =
                 self.decide(context, idempotency.operation_id, &entries).await?;
             if !orders.is_empty() {
-                let told = entry_status::encode(&statuses);
-                let subject = Subject::CancelOrders { orders, told, repeated: false };
+                let letters = entry_status::encode(&statuses);
+                let subject = Subject::CancelOrders { orders, statuses: letters, repeated: false };
                 let operation = operation(context, &idempotency, subject, accepted_at.unwrap_or(context.now));
                 let (operation, first, _) = record(&self.store, context, &idempotency, operation).await?;
                 (operation, first)
@@ -125,7 +125,7 @@ impl CancelOrders {
     /// that a repetition need not send them again.
     ///
     /// An entry can be reported as not sent only if no other copy of the request may have sent it. So a repeated
-    /// request marks the operation as repeated before it sends anything.
+    /// request first records on the operation that it is repeated, and then sends the messages.
     async fn send_and_record(
         &self,
         mut operation: Operation,
@@ -191,7 +191,7 @@ fn outcome_unknown() -> Problem {
 
 fn recorded_orders(operation: &Operation) -> Result<(&[OrderRef], Vec<EntryStatus>), Problem> {
     match &operation.subject {
-        Subject::CancelOrders { orders, told, .. } => Ok((orders, entry_status::decode(told))),
+        Subject::CancelOrders { orders, statuses, .. } => Ok((orders, entry_status::decode(statuses))),
         _ => Err(Problem::broken("the operation is of another kind")),
     }
 }

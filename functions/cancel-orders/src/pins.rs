@@ -1,9 +1,9 @@
 //! Verifies the PINs of a request.
 //!
-//! Each PIN is verified first. Then its verdict is written, under a condition. So however many guesses arrive at the
-//! same time, the endpoint tells at most five wrong PINs of a person from right ones. The wrong PINs of an
-//! organisation's persons are limited per hour, too. For that limit, all attempts are counted before their verdicts
-//! are written, and the right ones are subtracted afterwards.
+//! Each PIN is verified first. Then its verdict is written, under a condition. So however many guesses arrive together,
+//! a client can find out at most five wrong PINs of a person, and a limited number per organisation and hour. For the
+//! hourly limit, all attempts are counted before their verdicts are written, and the right ones are subtracted
+//! afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 

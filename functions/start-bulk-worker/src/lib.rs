@@ -7,7 +7,7 @@
 //! A chunk gives every pending item its card. One transaction writes the card's row and the item's link to it, on the
 //! condition that the item is still pending. Items that another operation has issued or canceled do not change, nor
 //! do those that an earlier delivery of this chunk issued. The events are built from the item's mark and from facts
-//! that never change, not from the card, which may have been bound since. Then the chunk is marked as complete, once.
+//! that never change, not from the card, which may have been bound since. Then the chunk is recorded as complete, once.
 //!
 //! The delivery that finds all chunks complete ends the operation, once.
 

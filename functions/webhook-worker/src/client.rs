@@ -29,8 +29,8 @@ use crate::address::AllowedDestinations;
 
 /// The timeout for connecting to one of several addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time that an idle connection stays open for the next event. Endpoints usually keep theirs open longer: a request
-/// on a connection that the other side closes is lost.
+/// The time that an idle connection stays open for the next event. It is shorter than most endpoints' timeouts,
+/// because a request on a connection that the other side closes is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum size of a response's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;

@@ -75,7 +75,7 @@ pub enum Subject {
         orders: Vec<OrderRef>,
         /// The statuses of the request's entries in the response, as one letter each. The letters belong to the
         /// endpoint.
-        told: String,
+        statuses: String,
         /// True if a duplicate of the request may also be sending its messages.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         repeated: bool,
@@ -221,7 +221,7 @@ mod tests {
         "expiration_date": "2032-11-22T00:00:00Z",
     }))]
     #[case(json!({ "kind": "CANCEL_BULK", "bulk_id": "b", "cancel_type": "FULL" }))]
-    #[case(json!({ "kind": "CANCEL_ORDERS", "orders": [], "told": "" }))]
+    #[case(json!({ "kind": "CANCEL_ORDERS", "orders": [], "statuses": "" }))]
     fn a_subjects_kind_is_its_tag(#[case] row: Value) {
         let subject: Subject = serde_json::from_value(row.clone()).unwrap();
         assert_eq!(serde_json::to_value(subject.kind()).unwrap(), row["kind"]);

@@ -124,7 +124,7 @@ impl Store {
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
-            update: "SET orders = :orders, told = :statuses, #state = :running",
+            update: "SET orders = :orders, statuses = :statuses, #state = :running",
             condition: if all_sent {
                 "#state = :pending"
             } else {

@@ -7,9 +7,9 @@
 //! | `:worker NAME` | the function |
 //! | `:receives NUMBER` | the receive count of the messages |
 //! | `:dynamodb`, `:sqs`, `:events LETTERS` | the outcomes of calls: [`crate::aws::CallOutcome`] |
-//! | `:answer STATUS TEXT` | the response of a webhook's endpoint, and its `Retry-After`; without it: no response |
+//! | `:response STATUS TEXT` | the response of a webhook's endpoint, and its `Retry-After`; without it: no response |
 //! | `:card`, `:bulk`, … `JSON` | members of rows |
-//! | `:expect WORD …` | in a seed: the outcome of each message: `done`, `back`, or `buried` |
+//! | `:expect WORD …` | in a seed: the outcome of each message: `done`, `back`, or `dead-lettered` |
 //!
 //! The body contains the messages, separated by a line `---`.
 
@@ -58,7 +58,7 @@ impl MessageOutcome {
         match self {
             Self::Done => "done",
             Self::Retried => "back",
-            Self::DeadLettered => "buried",
+            Self::DeadLettered => "dead-lettered",
         }
     }
 }
@@ -115,7 +115,7 @@ pub fn run(bytes: &[u8]) -> Option<Outcome> {
     let event = json!({ "Records": records }).to_string();
 
     workers.aws.begin(&input);
-    *workers.endpoint.lock().unwrap() = input.setting("answer").and_then(response);
+    *workers.endpoint.lock().unwrap() = input.setting("response").and_then(response);
     let _earlier = world::take_logs();
     let run = function(serde_json::from_str(&event).expect("an event that can be read"));
     let calls = workers.aws.take_calls();

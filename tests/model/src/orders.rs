@@ -158,9 +158,9 @@ impl World {
         if row.state == OperationState::Pending && (careless || not_sent.is_empty() || !is_repeated) {
             row.edit(|operation| {
                 operation.state = OperationState::Running;
-                if let Subject::CancelOrders { orders, told, .. } = &mut operation.subject {
+                if let Subject::CancelOrders { orders, statuses, .. } = &mut operation.subject {
                     let letter = |order| if not_sent.contains(order) { NOT_SENT } else { ACCEPTED };
-                    *told = asked.iter().map(letter).collect();
+                    *statuses = asked.iter().map(letter).collect();
                     let sent = asked.iter().filter(|order| !not_sent.contains(order));
                     *orders = sent.map(|order| OrderRef::Domestic(*order)).collect();
                 }
@@ -173,9 +173,9 @@ impl World {
 /// Checks that no entry is reported as not sent if SQS has its message.
 pub fn are_reported_as_sent(world: &World) -> bool {
     world.operations.values().all(|operation| {
-        let Subject::CancelOrders { told, .. } = &operation.subject else { return true };
+        let Subject::CancelOrders { statuses, .. } = &operation.subject else { return true };
         // Entries are numbered from 1.
-        let mut entries = (1..).zip(told.chars());
+        let mut entries = (1..).zip(statuses.chars());
         entries.all(|(order, letter)| {
             letter.to_string() != NOT_SENT || !world.desk.sent.contains(&(operation.operation_id, order))
         })

@@ -90,7 +90,7 @@ pub const NOT_SENT: Reached = ("an entry is reported as not sent", |_, world| {
     world
         .operations
         .values()
-        .any(|operation| matches!(&operation.subject, Subject::CancelOrders { told, .. } if told.contains('S')))
+        .any(|operation| matches!(&operation.subject, Subject::CancelOrders { statuses, .. } if statuses.contains('S')))
 });
 /// An order whose cancellation was requested in time is canceled, and its operation has recorded that.
 pub const AN_ORDER_IS_CANCELED: Reached =

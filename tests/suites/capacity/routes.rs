@@ -287,7 +287,7 @@ impl Routes {
             ended_at: None,
             subject: Subject::CancelOrders {
                 orders: orders.clone(),
-                told: "A".repeat(usize::from(MANY)),
+                statuses: "A".repeat(usize::from(MANY)),
                 repeated: false,
             },
         };

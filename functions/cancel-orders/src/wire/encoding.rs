@@ -49,9 +49,8 @@ pub(super) enum Encoding {
     Utf16Be,
 }
 
-/// Returns the text of a body, without its byte order mark. The mark takes precedence over the charset (RFC 7303,
-/// section
-/// 3.3).
+/// Returns the text of a body, without its byte order mark. The mark takes precedence over the charset
+/// (RFC 7303, section 3.3).
 pub(super) fn decode(body: &[u8], charset: Charset) -> Result<(Cow<'_, str>, Encoding), Unreadable> {
     let (encoding, bytes) = match (body, charset) {
         ([0xff, 0xfe, rest @ ..], _) => (Encoding::Utf16Le, rest),

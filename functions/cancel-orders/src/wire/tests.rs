@@ -152,7 +152,7 @@ fn encodings_are_read_by_mark_or_charset(#[case] bytes: Bytes, #[case] without_m
 #[case::surrogates_the_wrong_way_round(b"[\0{\0\"\0\x00\xdc\x00\xd8\"\0:\x001\0}\0]\0")]
 #[case::mark_of_utf_32(b"\xff\xfe\0\0[\0\0\0]\0\0\0")]
 #[case::nothing(b"\xff\xfe")]
-fn what_is_not_utf_16_is_refused(#[case] body: &[u8]) {
+fn invalid_utf_16_is_refused(#[case] body: &[u8]) {
     assert!(super::read(Format::Json, Charset::Utf16, b"[\0{\0\"\0\x00\xd8\x00\xdc\"\0:\x001\0}\0]\0").is_ok());
     assert!(super::read(Format::Json, Charset::Utf16, body).is_err());
 }
@@ -162,7 +162,7 @@ fn what_is_not_utf_16_is_refused(#[case] body: &[u8]) {
 #[case::surrogate(b"[{\"\xed\xa0\x80\": 1}]")]
 #[case::latin(b"[{\"\xe9\": 1}]")]
 #[case::cut_off(b"[{\"\xc3\": 1}]")]
-fn what_is_not_utf_8_is_refused(#[case] body: &[u8]) {
+fn invalid_utf_8_is_refused(#[case] body: &[u8]) {
     assert!(read(Format::Json, body).is_err());
 }
 

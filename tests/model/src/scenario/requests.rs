@@ -48,7 +48,7 @@ impl Scenario {
     #[must_use]
     pub fn cancel_orders(mut self, operation: u128, orders: &[OrderNumber], pin: Option<Pin>) -> Self {
         let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
-        let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
+        let subject = Subject::CancelOrders { orders: of_orders, statuses: String::new(), repeated: false };
         let operation = pending(operation, subject);
         self.asked.push(ClientRequest { operation, kind: RequestKind::CancelOrders(orders.to_vec(), pin) });
         self
@@ -72,7 +72,7 @@ impl Scenario {
     #[must_use]
     pub fn accepted_orders(mut self, operation: u128, orders: &[OrderNumber]) -> Self {
         let of_orders = orders.iter().map(|order| OrderRef::Domestic(*order)).collect();
-        let subject = Subject::CancelOrders { orders: of_orders, told: String::new(), repeated: false };
+        let subject = Subject::CancelOrders { orders: of_orders, statuses: String::new(), repeated: false };
         for order in orders {
             self.start.desk.edit(|desk| desk.market.know(change(*order, 1, OrderStatus::Active)));
             self.accept(operation, subject.clone(), Instruction::CancelOrder(*order));

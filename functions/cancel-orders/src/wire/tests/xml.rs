@@ -161,7 +161,7 @@ fn xml_is_read(#[case] content: &str, #[case] expected: Entry) {
 #[case::end_with_space_first("<a></ a>")]
 #[case::end_too_many("</a>")]
 #[case::end_missing("<a>")]
-fn what_is_not_well_formed_is_refused(#[case] content: &str) {
+fn malformed_xml_is_refused(#[case] content: &str) {
     let places = [content.to_owned(), format!("<PIN>{content}</PIN>"), format!("<Extra><b>{content}</b></Extra>")];
     for place in places {
         assert!(read(Format::Xml, document(&place).as_bytes()).is_err(), "{place}");
