@@ -72,7 +72,7 @@ struct Search<'a> {
     /// Missing operations that were reported already. Thousands of rows may carry the mark of one, so only the first
     /// of these rows is reported.
     gone: HashSet<(OrgId, OperationId)>,
-    /// The highest card ID among each organisation's bulk cards.
+    /// The highest card ID among each organization's bulk cards.
     highest: BTreeMap<OrgId, CardId>,
 }
 

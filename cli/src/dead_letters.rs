@@ -138,7 +138,7 @@ impl Which {
                 open.remove(id);
                 match send_back(reader, sqs, to, message).await {
                     Ok(()) => sent.push(json!({ "message": id, "operation": summary(message)["operation"] })),
-                    Err(failure) => failures.push(CliError::new(format!("message {id}: {failure}"))),
+                    Err(failure) => failures.push(failure.of(&format!("message {id}"))),
                 }
                 bar.inc(1);
             }
@@ -168,7 +168,8 @@ async fn send_back(reader: &mut DlqReader<'_>, sqs: &Client, to: &str, message: 
     let group = tenant.as_str().filter(|tenant| tenant.parse::<OrgId>().is_ok()).map(ToOwned::to_owned);
     let sending = sqs.send_message().queue_url(to).message_body(body).set_message_group_id(group).send().await;
     sending.map_err(CliError::aws("SQS SendMessage"))?;
-    reader.delete(message).await
+    let deleted = reader.delete(message).await;
+    deleted.map_err(|failure| failure.of("it was sent back, but is still in the dead-letter queue, too"))
 }
 
 /// Returns a summary of the message, without account and customer.

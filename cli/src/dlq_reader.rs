@@ -105,7 +105,8 @@ impl<'a> DlqReader<'a> {
             };
             let entries = handles.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
             let changing = self.sqs.change_message_visibility_batch().queue_url(self.url).set_entries(Some(entries));
-            changing.send().await.map_err(CliError::aws("SQS ChangeMessageVisibilityBatch"))?;
+            let changed = changing.send().await.map_err(CliError::aws("SQS ChangeMessageVisibilityBatch"));
+            changed.map_err(|failure| failure.of("the messages stay hidden for up to two minutes"))?;
         }
         Ok(())
     }

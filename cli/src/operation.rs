@@ -18,7 +18,7 @@ const INTERNAL: [&str; 3] = ["fingerprint", "statuses", "batches"];
 pub struct Read {
     /// The operation's ID.
     operation: OperationId,
-    /// The ID of the operation's organisation.
+    /// The ID of the operation's organization.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
 }

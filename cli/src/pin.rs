@@ -22,7 +22,7 @@ pub struct Set {
     /// The person's ID: the `CreatorID` of orders that they create, or of requests that they make.
     #[arg(allow_negative_numbers = true)]
     creator: PersonId,
-    /// The ID of the person's organisation.
+    /// The ID of the person's organization.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
     /// Lets orders that the person created be canceled without a PIN.

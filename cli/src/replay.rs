@@ -86,7 +86,9 @@ async fn wait(
     let bar = output.progress(u64::try_from(to - from).ok()).with_message("seconds of events");
     loop {
         let replay = events.describe_replay().replay_name(name).send().await;
-        let replay = replay.map_err(CliError::aws("EventBridge DescribeReplay"))?;
+        let replay = replay.map_err(CliError::aws("EventBridge DescribeReplay")).map_err(|failure| {
+            failure.of(&format!("the replay {name} was started, but its progress cannot be read"))
+        })?;
         if let Some(last) = replay.event_last_replayed_time() {
             bar.set_position(u64::try_from(last.secs() - from).unwrap_or(0));
         }

@@ -25,7 +25,7 @@ use crate::stack::Stack;
 pub struct Resume {
     /// The operation's ID.
     operation: OperationId,
-    /// The ID of the operation's organisation.
+    /// The ID of the operation's organization.
     #[arg(long, env = "BINDERY_TENANT")]
     tenant: OrgId,
 }
@@ -103,7 +103,9 @@ async fn plan_again<T: Instruction>(
         queue.send_later(&message.next(watch), WATCH_AFTER).await?;
         queue.send(&message).await
     };
-    sent.await.map_err(|error| CliError::new(error.to_string()))
+    sent.await.map_err(|error| {
+        CliError::new(error.to_string()).help("the plan is reset, but its messages may not be sent: repeat the command")
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]

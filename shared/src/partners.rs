@@ -110,7 +110,7 @@ impl Partners {
         self.get(key, |row| if let Row::Operation(operation) = row { Some(&**operation) } else { None })
     }
 
-    /// Returns the finding about an organisation's counter, given the highest card of its bulks.
+    /// Returns the finding about an organization's counter, given the highest card of its bulks.
     #[must_use]
     pub fn findings_of_counter(&self, key: &RowKey, highest: CardId) -> Option<Finding> {
         let last = self.get(key, |row| if let Row::Counter(last) = row { Some(*last) } else { None });

@@ -83,7 +83,7 @@ impl Queue {
         Self { client, url }
     }
 
-    /// Sends the message. The message group is the organisation, so that a standard queue serves tenants fairly.
+    /// Sends the message. The message group is the organization, so that a standard queue serves tenants fairly.
     ///
     /// # Errors
     /// Returns [`SendError`] if SQS did not confirm the message.

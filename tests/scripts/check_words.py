@@ -56,6 +56,7 @@ WORDS = [
     Word(r"so many|so much", "that many; or name the number"),
     Word(r"is so now|as it is", "current"),
     Word(r"besides", "also, in addition"),
+    Word(r"(organis|optimis|behaviour|colour|favour|licence|cancelled|serialis|recognis|authoris)\w*", "American spelling"),
     Word(r"tall(y|ies)", "count"),
     Word(r"outlets?", "context"),
 ]

@@ -157,7 +157,7 @@ fn units(response: &[u8]) -> f64 {
     consumed.iter().filter_map(|consumed| consumed["CapacityUnits"].as_f64()).sum()
 }
 
-/// Adds the partition keys that a request names: all strings that begin with the organisation.
+/// Adds the partition keys that a request names: all strings that begin with the organization.
 fn partitions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => match members.get("S").and_then(Value::as_str) {

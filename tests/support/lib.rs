@@ -1,6 +1,6 @@
 //! Support code that the tests against the local stack share.
 //!
-//! - [`stack`]: the deployed stack, seen by a client and by its operator. Each test has its own organisation.
+//! - [`stack`]: the deployed stack, seen by a client and by its operator. Each test has its own organization.
 //! - [`test_env`]: a test's own table, queue and bus, for tests that run functions themselves.
 //! - [`bulks`]: bulks of the deployed stack, created and read through the API.
 //! - [`commits`]: transactions whose rows become visible one by one.

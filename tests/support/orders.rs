@@ -27,7 +27,7 @@ pub fn international(uid: Uuid) -> Value {
     json!({ "international_order_uid": uid, "creator_id": CREATOR })
 }
 
-/// Returns an order feed message about the order, without its organisation.
+/// Returns an order feed message about the order, without its organization.
 #[must_use]
 pub fn feed(order: &Value, status: &str, version: u64) -> Value {
     let mut change = order.clone();
@@ -55,7 +55,7 @@ impl Orders {
 }
 
 impl Tenant {
-    /// Sends a change of one of this organisation's orders, and waits until Bindery has applied it.
+    /// Sends a change of one of this organization's orders, and waits until Bindery has applied it.
     pub async fn feed(&self, change: &Value) {
         let mut change = change.clone();
         change["org_id"] = json!(self.org);

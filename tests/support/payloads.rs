@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// The organisation of these payloads.
+/// The organization of these payloads.
 pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
-/// The organisation's account. The number occurs nowhere else, so tests can search for it in logs.
+/// The organization's account. The number occurs nowhere else, so tests can search for it in logs.
 pub const ACCOUNT: u64 = 400_155_667_788;
 /// The account's customer, also a number that occurs nowhere else.
 pub const CUSTOMER: u64 = 700_155_667_788;

@@ -23,10 +23,10 @@ pub const CUSTOMER: u64 = 7001;
 /// The account that tests bind cards to.
 pub const ACCOUNT: u64 = 4001;
 
-/// The stack as a new organisation sees it, with a queue that receives the organisation's events.
+/// The stack as a new organization sees it, with a queue that receives the organization's events.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    /// The organisation's ID.
+    /// The organization's ID.
     pub org: String,
     /// A client of the emulator's DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
@@ -38,7 +38,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Creates a new organisation, and the queue of its events.
+    /// Creates a new organization, and the queue of its events.
     pub async fn new() -> Self {
         let Clients { dynamodb, sqs, eventbridge } = Clients::of(&variable("AWS_ENDPOINT_URL"));
         let org = format!("TN-{}", Uuid::new_v4());
@@ -47,7 +47,7 @@ impl Tenant {
         Self { org, dynamodb, sqs, http: reqwest::Client::new(), events_url }
     }
 
-    /// Returns a token of this organisation for this account.
+    /// Returns a token of this organization for this account.
     #[must_use]
     pub fn token(&self, account: u64) -> String {
         token::sign(&token::claims(&self.org, account))
@@ -97,7 +97,7 @@ impl Tenant {
             .header("x-customer-id", CUSTOMER)
     }
 
-    /// Sends a GET with a token that may read everything of the organisation. Returns the status and the body.
+    /// Sends a GET with a token that may read everything of the organization. Returns the status and the body.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         self.get_by(&token::of_org(&self.org), path).await
     }
@@ -126,7 +126,7 @@ impl Tenant {
         .await
     }
 
-    /// Waits for `count` distinct events of this organisation, and returns them. Panics if another one arrives shortly
+    /// Waits for `count` distinct events of this organization, and returns them. Panics if another one arrives shortly
     /// after.
     pub async fn events(&self, count: usize) -> BTreeMap<String, Value> {
         let mut events = BTreeMap::new();

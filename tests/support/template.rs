@@ -34,7 +34,7 @@ pub struct Statement {
 
 /// The function whose route has no authorizer. It checks tokens itself.
 pub const CHECKS_TOKENS: &str = "cancel-orders";
-/// The prefix of every limit to rows. It matches the ID of any organisation, and no other text.
+/// The prefix of every limit to rows. It matches the ID of any organization, and no other text.
 const ANY_ORGANISATION: &str = "TN-????????-????-????-????-????????????#";
 /// The suffix of every limit to services.
 const HERE: &str = ".${AWS::Region}.amazonaws.com";
@@ -128,7 +128,7 @@ impl Statement {
 /// Returns the kind of rows, such as `CARD#*`.
 fn named_kind(rows: &Value) -> String {
     let kind = rows.as_str().unwrap().strip_prefix(ANY_ORGANISATION);
-    kind.unwrap_or_else(|| panic!("{rows}: the limit does not begin with an organisation's ID")).to_owned()
+    kind.unwrap_or_else(|| panic!("{rows}: the limit does not begin with an organization's ID")).to_owned()
 }
 
 /// Returns the service's name, such as `sqs`.

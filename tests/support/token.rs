@@ -21,7 +21,7 @@ pub static SCOPES: LazyLock<String> = LazyLock::new(|| {
     words.into_iter().collect::<Vec<_>>().join(" ")
 });
 
-/// Returns a token of this organisation that is not limited to an account.
+/// Returns a token of this organization that is not limited to an account.
 #[must_use]
 pub fn of_org(org: &str) -> String {
     let mut claims = claims(org, 1);
@@ -29,7 +29,7 @@ pub fn of_org(org: &str) -> String {
     sign(&claims)
 }
 
-/// Returns the claims of a valid token for this organisation and account.
+/// Returns the claims of a valid token for this organization and account.
 #[must_use]
 pub fn claims(org: &str, account: u64) -> Value {
     let now = OffsetDateTime::now_utc().unix_timestamp();

@@ -127,7 +127,7 @@ impl CancelBulkWorker {
             for ((mut item, target), cancellation) in std::mem::take(&mut open).into_iter().zip(cancellations) {
                 match (cancellation, target) {
                     (ItemCancelResult::Done, Target::Item(_)) => {
-                        record(&mut outcomes, CancelCode::ExternalIdCanceled, item)
+                        record(&mut outcomes, CancelCode::ExternalIdCanceled, item);
                     }
                     (ItemCancelResult::Done, Target::Card(_)) => {
                         record(&mut outcomes, CancelCode::ExternalIdAndCardCanceled, item);

@@ -1,7 +1,7 @@
 //! Verifies the PINs of a request.
 //!
 //! Each PIN is verified first. Then its verdict is written, under a condition. So however many guesses arrive together,
-//! a client can find out at most five wrong PINs of a person, and a limited number per organisation and hour. For the
+//! a client can find out at most five wrong PINs of a person, and a limited number per organization and hour. For the
 //! hourly limit, all attempts are counted before their verdicts are written, and the right ones are subtracted
 //! afterwards.
 
@@ -53,7 +53,7 @@ impl CancelOrders {
     /// Verifies each PIN. Repeated attempts at a PIN by the same operation count once.
     ///
     /// No verdict is written before all PINs are verified, so a request that times out while verifying uses up no
-    /// attempts. If the attempts exceed the organisation's hourly limit, they use up none either, and all these PINs
+    /// attempts. If the attempts exceed the organization's hourly limit, they use up none either, and all these PINs
     /// are reported as locked.
     pub(crate) async fn verify(
         &self,

@@ -61,7 +61,7 @@ impl Endpoint for GetBulk {
     /// Returns the bulk and a page of its items.
     ///
     /// # Errors
-    /// 400 if `limit` or `cursor` is malformed; 404 if the organisation has no such bulk.
+    /// 400 if `limit` or `cursor` is malformed; 404 if the organization has no such bulk.
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let org = &context.identity.org_id;
         let bulk_id: BulkId = context.path("bulkID").map_err(|_| Problem::not_found())?;

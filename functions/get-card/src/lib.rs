@@ -1,4 +1,4 @@
-//! `GET /cards/v1/cards/{cardId}`: returns the current state of a card of the caller's organisation.
+//! `GET /cards/v1/cards/{cardId}`: returns the current state of a card of the caller's organization.
 //!
 //! With an account token, the response for another account's card has only its ID.
 
@@ -74,7 +74,7 @@ impl Endpoint for GetCard {
     /// Returns the card.
     ///
     /// # Errors
-    /// 400 if the ID is malformed; 404 if the organisation has no such card.
+    /// 400 if the ID is malformed; 404 if the organization has no such card.
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let card_id = context.path("cardId").map_err(|invalid| Problem::invalid(vec![invalid]))?;
         let card = self.store.card(&context.identity.org_id, card_id).await?.ok_or_else(Problem::not_found)?;

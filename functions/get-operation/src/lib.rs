@@ -226,7 +226,7 @@ impl Endpoint for GetOperation {
     /// Returns the operation and a page of its results.
     ///
     /// # Errors
-    /// 400 if `limit` or `cursor` is malformed. 404 if the organisation has no such operation, if it has expired, or
+    /// 400 if `limit` or `cursor` is malformed. 404 if the organization has no such operation, if it has expired, or
     /// if an account other than the token's requested it.
     async fn handle(&self, context: &RequestContext) -> Result<ApiResponse, Problem> {
         let org = &context.identity.org_id;

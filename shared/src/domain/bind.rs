@@ -58,7 +58,7 @@ impl Bind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BindRefusal {
-    /// There is no such card in the organisation.
+    /// There is no such card in the organization.
     #[error("The card was not found.")]
     CardNotFound,
     /// The card is bound already, or terminated.

@@ -33,7 +33,7 @@ pub struct Event {
     pub domain: &'static str,
     /// The type of the event, which is also the detail type on the bus.
     pub event_type: &'static str,
-    /// The tenant's organisation ID.
+    /// The tenant's organization ID.
     pub org_id: OrgId,
     /// The correlation ID of the request that caused the event.
     pub cid: CorrelationId,
@@ -49,7 +49,7 @@ pub struct Event {
 /// The data that all events of an operation share.
 #[derive(Debug, Clone)]
 pub struct EventContext {
-    /// The tenant's organisation ID.
+    /// The tenant's organization ID.
     pub org_id: OrgId,
     /// The operation's ID.
     pub operation_id: OperationId,

@@ -142,7 +142,7 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// The ID of an organisation, which is the tenant: `TN-` and a hyphenated UUID (contract).
+    /// The ID of an organization, which is the tenant: `TN-` and a hyphenated UUID (contract).
     ///
     /// The spelling is preserved. Another spelling is another tenant, so a similar ID cannot reach a tenant's data.
     /// An ID never contains `#`, so a key that starts with one cannot imitate another tenant's key.
@@ -198,7 +198,7 @@ const OPERATION_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_6c0e_3b0a_4f3c_9a55_1b1
 pub struct OperationId(Uuid);
 
 impl OperationId {
-    /// Returns the operation ID for a key at one endpoint of one organisation, or of one account if the token is an
+    /// Returns the operation ID for a key at one endpoint of one organization, or of one account if the token is an
     /// account's. It is always the same.
     #[must_use]
     pub fn from_key(org: &OrgId, account: Option<AccountId>, endpoint: &str, key: &str) -> Self {
@@ -269,7 +269,7 @@ mod tests {
     #[case("TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11#", false)]
     #[case("TN-{6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c1}", false)]
     #[case("", false)]
-    fn an_organisation_has_one_form(#[case] text: &str, #[case] valid: bool) {
+    fn an_organization_has_one_form(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(text.parse::<OrgId>().is_ok(), valid);
     }
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_one_operation_of_one_organisation_account_and_endpoint() {
+    fn a_key_names_one_operation_of_one_organization_account_and_endpoint() {
         let org: OrgId = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
         let other: OrgId = "TN-00000000-8ea1-4a37-9a43-5d6b1d4f0c11".parse().unwrap();
         let account = AccountId::new(7);

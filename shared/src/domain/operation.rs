@@ -160,11 +160,11 @@ impl Progress {
 /// An operation as stored in its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
-    /// The organisation's ID.
+    /// The organization's ID.
     pub org_id: OrgId,
     /// The operation's ID, derived from the idempotency key if the client sent one.
     pub operation_id: OperationId,
-    /// The account of the request's token. `None` if the token was the organisation's.
+    /// The account of the request's token. `None` if the token was the organization's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<AccountId>,
     /// The state of the operation.
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::of_the_organisation(None, [true, false, false])]
+    #[case::of_the_organization(None, [true, false, false])]
     #[case::of_an_account(Some(7), [true, true, false])]
     fn an_account_sees_only_its_own_operations(#[case] owner: Option<u64>, #[case] expected: [bool; 3]) {
         let operation = requested_by(owner);

@@ -15,7 +15,7 @@ pub const LOCK_SECONDS: i64 = 15 * 60;
 /// Maximum duration of a lock, in seconds (our limit: a day). With it, an attacker can try 35 PINs of a person on the
 /// first day, 180 in 30 days, and 1,855 in a year.
 pub const MAX_LOCK_SECONDS: i64 = 24 * 60 * 60;
-/// Maximum PINs of all persons of an organisation that can be tried in an hour without being reported as right (our
+/// Maximum PINs of all persons of an organization that can be tried in an hour without being reported as right (our
 /// limit). With random four-digit PINs, an attacker finds one in 33 hours. If one PIN in fifty is mistyped, 15,000
 /// right ones are possible before the limit is reached.
 pub const MAX_WRONG_AN_HOUR: usize = 300;
@@ -95,7 +95,7 @@ pub enum Verdict {
     Locked,
 }
 
-/// Returns the hour, counted from 1970, in which an organisation's wrong PINs are counted.
+/// Returns the hour, counted from 1970, in which an organization's wrong PINs are counted.
 #[must_use]
 pub const fn hour_of(now: Timestamp) -> i64 {
     now.epoch_seconds().div_euclid(HOUR_SECONDS)

@@ -42,7 +42,7 @@ impl IdempotencyRecord {
     ) -> Result<Self, Problem> {
         let key = key(request)?;
         let operation_id = match &key {
-            // Accounts of one organisation do not see each other's keys.
+            // Accounts of one organization do not see each other's keys.
             Some(key) => OperationId::from_key(&caller.org_id, caller.account_id, endpoint, key),
             None => OperationId::from_uuid(Uuid::now_v7()),
         };

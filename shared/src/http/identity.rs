@@ -24,7 +24,7 @@ pub enum Scope {
     CardsRead,
     /// Reading the state of operations.
     OperationsRead,
-    /// Canceling orders of the organisation.
+    /// Canceling orders of the organization.
     OrdersCancel,
 }
 
@@ -46,7 +46,7 @@ impl Scope {
 /// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The tenant's organisation ID.
+    /// The tenant's organization ID.
     pub org_id: OrgId,
     /// The account, if the token is limited to one.
     pub account_id: Option<AccountId>,
@@ -70,7 +70,7 @@ fn identity_of(claims: &Claims, scope: Scope) -> Result<Identity, Problem> {
         return Err(Problem::forbidden("The access token lacks the scope for this request."));
     }
     let org_id = claims.tenant_id.as_deref().and_then(|tenant| tenant.parse().ok());
-    let org_id = org_id.ok_or_else(|| Problem::forbidden("The access token names no organisation."))?;
+    let org_id = org_id.ok_or_else(|| Problem::forbidden("The access token names no organization."))?;
     // A malformed account is an error, because a caller limited to an account must not gain access to all accounts.
     let account_id = claims.account_id.as_deref().map(str::parse).transpose();
     let account_id = account_id.map_err(|_| Problem::forbidden("The access token names an invalid account."))?;

@@ -1,6 +1,6 @@
 //! The DynamoDB table: its rows, keys, and the conditional writes that make each effect happen once.
 //!
-//! There is one table. Every partition key starts with the organisation, which comes from the token and has a fixed
+//! There is one table. Every partition key starts with the organization, which comes from the token and has a fixed
 //! form. Text from clients is only ever the end of a key. So no ID, whatever its characters, can address another
 //! tenant's row or imitate another kind of row.
 //!

@@ -42,7 +42,7 @@ impl Store {
         put.map(|_| ()).map_err(|error| StoreError::of(CALL, &error))
     }
 
-    /// Counts these PIN attempts against the organisation's limit for the current hour, whether the PINs are right or
+    /// Counts these PIN attempts against the organization's limit for the current hour, whether the PINs are right or
     /// wrong. Returns whether they may be verified, which is false if the hour has no room for all of them.
     ///
     /// Only attempts that are reported as right are uncounted ([`Self::uncount_tries`]). So the remaining room

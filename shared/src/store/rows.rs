@@ -1,4 +1,4 @@
-//! Rows of all kinds and organisations, read page by page or by their keys, for tools that inspect the whole table.
+//! Rows of all kinds and organizations, read page by page or by their keys, for tools that inspect the whole table.
 
 use std::collections::HashMap;
 
@@ -21,13 +21,13 @@ const PAGE_ROWS: i32 = 500;
 /// A reference to a row of one of these kinds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RowKey {
-    /// A card of the organisation.
+    /// A card of the organization.
     Card(OrgId, CardId),
     /// The header of a bulk.
     Bulk(OrgId, BulkId),
     /// An item of a bulk.
     Item(OrgId, BulkId, ExternalId),
-    /// An operation of the organisation.
+    /// An operation of the organization.
     Operation(OrgId, OperationId),
     /// The counter of card IDs.
     Counter(OrgId),

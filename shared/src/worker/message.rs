@@ -20,7 +20,7 @@ pub trait QueueMessage: DeserializeOwned {
 /// The fields of a message that its log line contains.
 #[derive(Debug, Clone)]
 pub struct LogFields {
-    /// The tenant's organisation ID.
+    /// The tenant's organization ID.
     pub tenant: String,
     /// The operation's ID.
     pub operation_id: Option<String>,

@@ -97,7 +97,7 @@ pub fn choices() -> Vec<Candidate> {
         Candidate::new("endpoint", Role::Endpoint, Program::built("bind-card").binary, Vec::new()),
         built("dependencies compiled for speed", "dependencies-for-speed"),
         built("all compiled for size", "all-for-size"),
-        built("thin link-time optimisation", "thin-lto"),
+        built("thin link-time optimization", "thin-lto"),
         beside("aws-config", Role::Endpoint, "aws-config"),
         beside("TLS by aws-lc", Role::Endpoint, "aws-lc"),
         beside("many threads", Role::Endpoint, "multi-thread"),

@@ -230,7 +230,7 @@ const UNAUTHORIZED: &str = "The access token is missing or invalid.";
 #[case::other_audience(Some(json!({ "aud": "other" })), 401, UNAUTHORIZED)]
 #[case::other_issuer(Some(json!({ "iss": "http://127.0.0.1:1" })), 401, UNAUTHORIZED)]
 #[case::scope(Some(json!({ "scope": "cards:write" })), 403, "The access token lacks the scope for this request.")]
-#[case::tenant(Some(json!({ "tenant_id": null })), 403, "The access token names no organisation.")]
+#[case::tenant(Some(json!({ "tenant_id": null })), 403, "The access token names no organization.")]
 #[tokio::test]
 async fn a_refused_client_gets_the_error_in_its_own_format(
     #[case] bearing: Option<Value>,

@@ -160,7 +160,7 @@ async fn the_hourly_limit_does_not_reveal_which_pin_is_right() {
     const PINS: i32 = 10;
     let env = TestEnv::new().await;
     let endpoint = Function::new("cancel-orders", env.environment()).await.patient();
-    // After five wrong PINs, later ones are only reported as locked. The last is right in one organisation, and wrong
+    // After five wrong PINs, later ones are only reported as locked. The last is right in one organization, and wrong
     // in the other.
     for (org, last) in [(ORG, PIN), (OTHER, "9999")] {
         feed_orders_of(&env, org, 1..PINS + 1, |_| 1).await;

@@ -33,7 +33,7 @@ pub fn violations(evidence: &Evidence) -> Vec<String> {
     pairs::violations(&evidence.rows).into_iter().chain(checker.found).chain(dead).collect()
 }
 
-/// The rows of one organisation, by kind.
+/// The rows of one organization, by kind.
 struct TenantRows<'a> {
     org: &'static str,
     cards: BTreeMap<&'a str, &'a Value>,
@@ -171,7 +171,7 @@ impl Checker {
                     format!("its operation counts this cancellation {noted} times instead of once: {order}")
                 });
                 self.check(tenant.operations.contains_key(operation.as_str()), || {
-                    format!("the canceling operation {operation} has no row of this organisation: {order}")
+                    format!("the canceling operation {operation} has no row of this organization: {order}")
                 });
             }
             self.check(canceled <= 1, || format!("canceled twice: {order}"));

@@ -20,7 +20,7 @@ const MOST_ATTEMPTS: usize = 40;
 /// An instruction with all its responses.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The client's organisation.
+    /// The client's organization.
     pub org: &'static str,
     /// The client's instruction.
     pub ask: Ask,
@@ -123,7 +123,7 @@ impl<'a> Client<'a> {
         self.records = records;
     }
 
-    /// Draws an idempotency key: usually a new one, sometimes none or a used one. The other organisation may use the
+    /// Draws an idempotency key: usually a new one, sometimes none or a used one. The other organization may use the
     /// same.
     fn key(&mut self) -> Option<String> {
         let last = self.records.len();

@@ -12,11 +12,11 @@ use crate::orders::{domestic, feed};
 use crate::payloads::{CUSTOMER, ORG, external_id};
 use crate::requests;
 
-/// The organisations. Both use the same IDs for all their objects.
+/// The organizations. Both use the same IDs for all their objects.
 pub const ORGS: [&str; 2] = [ORG, "TN-0b9d4c1e-7a43-4f0c-8f52-3d1f5c7a9e10"];
 /// The number of different external IDs.
 const NAMES: usize = 320;
-/// The number of orders of each organisation.
+/// The number of orders of each organization.
 const ORDERS: i32 = 30;
 
 /// The kinds of instructions that a run consists of.
@@ -160,7 +160,7 @@ impl SharedState {
     }
 
     fn about_a_bulk(&self, org: &str, rng: &mut Rng) -> Ask {
-        /// The number of bulks of an organisation.
+        /// The number of bulks of an organization.
         const BULKS: usize = 6;
         let known = self.bulks.get(org).map_or(&[][..], Vec::as_slice);
         let Some(bulk) = rng.choice(known).cloned() else { return Ask::Create { items: names(rng, 150) } };

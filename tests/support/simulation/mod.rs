@@ -1,6 +1,6 @@
 //! A simulation: random instructions under faults, and a checker that looks for violations.
 //!
-//! Clients of two organisations use the same IDs and the same idempotency keys. Through the real endpoints they
+//! Clients of two organizations use the same IDs and the same idempotency keys. Through the real endpoints they
 //! create, grow, start and cancel bulks, bind and reissue cards, and cancel orders. There are few of each, so
 //! instructions conflict. Meanwhile an order system sends changes of its orders, and workers apply all messages.
 //! Endpoints and workers meet the faults of a [schedule](crate::fault_schedule), and crash. Then the faults stop:
@@ -43,7 +43,7 @@ use instructions::SharedState;
 const CLIENTS: usize = 4;
 /// The ID of the first card without a bulk. The IDs of bulks' cards begin at 1.
 const FIRST_CARD: u64 = 100_001;
-/// The number of blank cards without a bulk of each organisation, and also of bound ones.
+/// The number of blank cards without a bulk of each organization, and also of bound ones.
 const CARDS: u64 = 30;
 /// The largest offset of a clock. Two clocks then differ by less than a day, which is what Bindery allows.
 const MAX_SKEW_SECONDS: i64 = 11 * 60 * 60;

@@ -93,7 +93,7 @@ async function bindCard(event, seen) {
     throw forbidden("The access token lacks the scope for this request.");
   }
   const org = claims.tenant_id;
-  if (!ORG.test(org ?? "")) throw forbidden("The access token names no organisation.");
+  if (!ORG.test(org ?? "")) throw forbidden("The access token names no organization.");
   seen.tenant = org;
   if (malformed) {
     const isAscii = /^[\x00-\x7f]*$/.test(cid);

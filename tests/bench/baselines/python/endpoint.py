@@ -123,7 +123,7 @@ def bind_card(event: Row, seen: Row) -> tuple[str, bool, bool]:
         raise Problem(403, "forbidden", "The access token lacks the scope for this request.")
     org = claims.get("tenant_id", "")
     if not ORG.fullmatch(org):
-        raise Problem(403, "forbidden", "The access token names no organisation.")
+        raise Problem(403, "forbidden", "The access token names no organization.")
     seen["tenant"] = org
     if malformed:
         detail = "must be 1 to 255 printable ASCII characters" if cid.isascii() else "must be printable ASCII"

@@ -122,7 +122,7 @@ impl World {
         Some(new.clone())
     }
 
-    /// `TransactWriteItems` mark_running: if the operation is PENDING, fixes its batches, and lists it on the header
+    /// `TransactWriteItems` of `mark_running`: if the operation is PENDING, fixes its batches, and lists it on the header
     /// as running. Returns the current operation.
     pub(crate) fn mark_running(
         &mut self,
