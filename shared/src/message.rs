@@ -302,7 +302,7 @@ mod tests {
     #[case("/instruction", json!({}))]
     #[case("/instruction/card", json!({
     "program_id": 1, "contactless_enabled": true, "issuing_date": "2026-11-22T00:00:00Z",
-    "expiration_date": "2032-11-22T00:00:00Z", "colour": "red",
+    "expiration_date": "2032-11-22T00:00:00Z", "color": "red",
 }))]
     fn anything_else_is_invalid(#[case] pointer: &str, #[case] value: Value) {
         let mut message = golden();

@@ -212,7 +212,7 @@ impl Cache {
     }
 
     async fn fetch(&mut self, issuer: &str, now: SystemTime) -> Result<(), KeysError> {
-        // A fetch that is cancelled counts as failed.
+        // A fetch that is canceled counts as failed.
         self.last_fetch = Some((now, false));
         let set = tokio::time::timeout(FETCH_TIMEOUT, fetch(issuer)).await.map_err(|_| KeysError::TimedOut)??;
         // A key missing from the new set was withdrawn, even if no key is left. But an issuer does not mean that no

@@ -26,7 +26,7 @@ const TONES = {
   over: ["CANCELED", "FULL", "PARTIAL", "EXPIRED", "FILLED", "REISSUED"],
 };
 
-/** Creates a coloured badge for a state. */
+/** Creates a colored badge for a state. */
 export function badge(state) {
   const tone = Object.keys(TONES).find((name) => TONES[name].includes(state)) ?? "plain";
   return make("span", { className: `badge ${tone}` }, state.replaceAll("_", " ").toLowerCase());

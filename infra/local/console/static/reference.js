@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 import { fixAccessibility } from "./a11y-fixes.js";
 import { signIn, token } from "./identity.js";
 
-// Swagger UI uses its dark colours under this class.
+// Swagger UI uses its dark colors under this class.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
 dark.addEventListener("change", follow);

@@ -122,8 +122,8 @@ impl World {
         Some(new.clone())
     }
 
-    /// `TransactWriteItems` of `mark_running`: if the operation is PENDING, fixes its batches, and lists it on the header
-    /// as running. Returns the current operation.
+    /// `TransactWriteItems` of `mark_running`: if the operation is PENDING, fixes its batches, and lists it on the
+    /// header as running. Returns the current operation.
     pub(crate) fn mark_running(
         &mut self,
         operation: OperationId,
