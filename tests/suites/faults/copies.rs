@@ -21,14 +21,13 @@ use super::{batch, failed};
 const ITEMS: usize = 24_300;
 const PAGES: usize = 50;
 const CHUNKS: usize = ITEMS.div_ceil(100);
-/// The probability that an attempt fails. One in ten calls then fails, since the SDK makes three attempts.
-const FAILURES: f64 = 0.46;
-/// A seed with which no page is read more than twice, provided that a page's chunks are sent before the next page and a
-/// call has at least three attempts. With most seeds a page is read three times or more by chance, without any copy.
-/// Messages of another length form other batches and draw other numbers, so they may need another seed.
-const SEED: u64 = 4;
-/// The most reads of one page. It is read again when SQS has not accepted some of its messages.
-const MOST_READS: usize = 3;
+/// The share of calls that fail once, with all attempts of the SDK.
+const FAILURES: f64 = 0.1;
+/// The attempts of one call (`shared::aws`).
+const ATTEMPTS: u32 = 3;
+/// The most reads of one page. It is read again when SQS has not accepted some of its messages: one call sends its
+/// chunks, another the next page. Either can fail once. If the SDK has time for two attempts only, it can fail twice.
+const MOST_READS: usize = 5;
 /// The template's value (`BulkMaxReceives`).
 const MAX_RECEIVES: &str = "20";
 
@@ -46,8 +45,8 @@ struct Seen {
     plans: VecDeque<String>,
     /// The number of accepted messages of each chunk, by the chunk's number.
     chunks: BTreeMap<usize, usize>,
-    /// The random numbers for the attempts of each call, by the first of its messages.
-    draws: BTreeMap<String, Rng>,
+    /// The failed attempts of each call, by the first of its messages.
+    failures: BTreeMap<String, u32>,
 }
 
 /// Returns the step of a message, without parsing all of it.
@@ -91,15 +90,15 @@ impl Seen {
         Step::Respond(200, response.to_string())
     }
 
-    /// Draws whether this attempt fails. Each call has its own random numbers, so concurrent calls do not affect it.
+    /// Returns true if this attempt fails. The message decides it, not the order of concurrent calls.
     fn fails(&mut self, first: &str) -> bool {
-        self.draws.entry(first.to_owned()).or_insert_with(|| draws_of(first)).f64() < FAILURES
+        let hash = digest(&SHA256, first.as_bytes());
+        let mut rng = Rng::with_seed(u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap()));
+        let failures = self.failures.entry(first.to_owned()).or_default();
+        let fails = *failures < ATTEMPTS && rng.f64() < FAILURES;
+        *failures += u32::from(fails);
+        fails
     }
-}
-
-fn draws_of(first: &str) -> Rng {
-    let hash = digest(&SHA256, format!("{SEED} {first}").as_bytes());
-    Rng::with_seed(u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap()))
 }
 
 /// Pages of a plan are retried. Each has the same chunks and one next page, however often it is delivered.
