@@ -1,9 +1,12 @@
 //! `bindery dead-letters` and `bindery redrive`: print dead letters, and send them back.
 //!
 //! Each message is first sent to its queue, and then deleted from the dead-letter queue. If the command dies in
-//! between, the message is in both queues. That does no harm: a message that is applied again changes nothing more.
-//! (SQS's own redrive can only move all messages. It also needs a destination, because the workers dead-letter
-//! messages themselves.)
+//! between, the message is in both queues. An instruction that is applied again changes nothing more. An event can
+//! reach its consumer again: `webhook` posts it again, and `events` gets a second copy. Consumers drop repeats by
+//! `event_id`.
+//!
+//! SQS's own redrive can only move all messages. It also cannot find the source queue of a message that a worker
+//! dead-lettered itself.
 
 use std::collections::HashSet;
 
@@ -79,8 +82,8 @@ impl Show {
 }
 
 impl Redrive {
-    /// Sends the messages back after the operator confirms. Prints an error for each message that cannot be sent; it
-    /// stays in the dead-letter queue.
+    /// Sends the messages back after the operator confirms. Prints an error for each message that cannot be sent, and
+    /// for each that was sent but cannot be deleted. Both stay in the dead-letter queue.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(&self.queue)?, stack.queue_url(&self.queue)?);
         let (waiting, hidden) = depth(&sqs, from).await?;
@@ -109,12 +112,13 @@ impl Redrive {
             return Ok(());
         }
         Err(CliError::new("the redrive had errors: see above")
-            .help("messages that were not sent back are still in the dead-letter queue"))
+            .help("messages that were not sent back, or not deleted, are still in the dead-letter queue"))
     }
 }
 
 impl Which {
-    /// Sends back the selected messages. Returns those that were sent, and the errors.
+    /// Sends back the selected messages. Returns those that were sent and deleted, and the errors. A message that was
+    /// sent but not deleted counts as an error.
     async fn send_back(
         &self,
         reader: &mut DlqReader<'_>,
@@ -172,6 +176,10 @@ async fn send_back(reader: &mut DlqReader<'_>, sqs: &Client, to: &str, message: 
     deleted.map_err(|failure| failure.of("it was sent back, but is still in the dead-letter queue, too"))
 }
 
+/// The reason of a message without one.
+const NO_REASON: &str = "none: SQS moved it; on every delivery, its worker crashed, timed out, was not run (throttled, \
+                         recursion) or could not dead-letter it";
+
 /// Returns a summary of the message, without account and customer.
 fn summary(message: &Message) -> Value {
     let body: Value = message
@@ -191,11 +199,11 @@ fn summary(message: &Message) -> Value {
         "operation": of("operation_id"),
         "tenant": of("org_id"),
         "cid": of("cid"),
-        "reason": reason.unwrap_or("none: SQS moved it, because its worker crashed or timed out on every delivery"),
+        "reason": reason.unwrap_or(NO_REASON),
     })
 }
 
-/// Returns the age in its two largest units.
+/// Formats the age in its two largest units.
 fn age(age: Duration) -> String {
     let minutes = age.whole_minutes().max(0);
     match (minutes / 60 / 24, minutes / 60 % 24, minutes % 60) {

@@ -5,16 +5,16 @@
 //!    returns the events that report the outcome.
 //! 3. The events of all messages are published together. A worker itself publishes events that must precede another
 //!    write: for example, the events of a chunk precede the end of its operation.
-//! 4. A message is acknowledged only if it was applied **and** all its events are published. SQS redelivers every
-//!    other message after the visibility timeout, or after the delay that the worker returned, and all steps are
-//!    repeated.
+//! 4. A message is acknowledged only if it was applied **and** all its events are published, or if it was sent to the
+//!    dead-letter queue. SQS redelivers every other message after the visibility timeout, or after the delay that the
+//!    worker returned, and all steps are repeated.
 //!
 //! The process can die between any two steps. SQS then redelivers the messages that were not acknowledged. The worker
 //! finds its own marks and the stored outcome, and publishes the same events again.
 //!
 //! A message that can never be handled is sent to the dead-letter queue here, with the reason. SQS would move it
 //! there too, but only after all its deliveries and without a reason. The same is done when the last delivery fails.
-//! If the send fails, SQS's redrive policy still moves the message.
+//! If the send fails, each later delivery tries again, and after the last one SQS moves the message without the reason.
 
 mod context;
 mod message;
@@ -51,16 +51,17 @@ const RESPONSE_BUDGET: Duration = Duration::from_millis(100);
 /// Time reserved for all of these. The rest is for applying.
 pub const RESERVED_TIME: Duration = RESPONSE_BUDGET.saturating_add(DEAD_LETTER_BUDGET).saturating_add(PUBLISH_BUDGET);
 
-/// Deliveries that may find an impossible state before the message is dead-lettered. Our limit.
+/// The delivery from which a message is dead-lettered if it finds an impossible state. Every receive of the message
+/// counts, whatever it found. Chosen by us, not a limit of AWS's.
 const MOST_UNEXPECTED: u32 = 3;
 
 /// A worker: the function that applies the messages of one queue.
 pub trait Worker: Sized + Send + Sync + 'static {
     /// The function's name. The names of its queue variables derive from it.
     const NAME: &'static str;
-    /// The services that every message calls. The connections to them are opened at start.
+    /// The services that the worker's messages usually call. The connections to them are opened at start.
     const CALLS: &'static [Service];
-    /// The way in which its events are published.
+    /// Determines whether it publishes events. Most workers do, on the bus.
     const EVENTS: Publishing = Publishing::ON_THE_BUS;
     /// True if [`WorkerError::RetryAfter`] sets the message's delay. Such a worker needs its queue's URL. If false,
     /// the queue's visibility timeout applies.
@@ -75,8 +76,7 @@ pub trait Worker: Sized + Send + Sync + 'static {
     /// Returns an error if a part of the worker cannot be created. Missing variables are recorded in `environment`.
     fn from_env(environment: &Environment) -> Result<Self, Error>;
 
-    /// Loads in advance what the first message would otherwise wait for. A failure is ignored: the first message
-    /// loads it then.
+    /// Preloads what the first message needs. Errors are ignored; the first message then loads it.
     fn warm_up(&self) -> impl Future<Output = ()> {
         std::future::ready(())
     }
@@ -101,8 +101,8 @@ pub enum WorkerError {
     /// A retry may succeed after this delay.
     #[error("{0}")]
     RetryAfter(String, Duration),
-    /// The state found is impossible, unless some of it was not visible yet. The message is retried a few times
-    /// before it is dead-lettered, because only an operator can redrive a dead letter.
+    /// The rows contradict each other. Either part of a transaction was not visible yet, or there is a bug. The message
+    /// is dead-lettered only from its third delivery on, because only an operator can redrive a dead letter.
     #[error("{0}")]
     Unexpected(String),
     /// A retry can never succeed: there is a bug, or the data is bad.
@@ -139,7 +139,7 @@ pub struct DeliveryInfo {
     pub receive_count: u32,
     /// Deliveries that remain before the message is dead-lettered.
     pub remaining: u32,
-    /// The invocation's time. Applying ends before that.
+    /// The time that the invocation had left when it began. Applying is cut off earlier ([`RESERVED_TIME`]).
     pub timeout: Duration,
 }
 
@@ -167,7 +167,8 @@ pub fn serve<W: Worker>() -> Result<(), Error> {
     })
 }
 
-/// A closure that runs a batch. It is boxed so that the runtime is compiled once, here, and not for each function.
+/// A closure that runs a batch. It is passed as `&dyn Fn` and returns a boxed future, so that the runtime is compiled
+/// once, here, and not for each function.
 type Batch<'a> = dyn Fn(LambdaEvent<SqsEvent>) -> LocalBoxFuture<'a, SqsBatchResponse> + 'a;
 
 async fn run(batch: &Batch<'_>) -> Result<(), Error> {
@@ -183,7 +184,7 @@ pub async fn run_batch<W: Worker>(
     handle(context, event, &|record, info, until| deliver(worker, record, info, until).boxed_local()).await
 }
 
-/// A closure that delivers a message to the worker. Boxed like [`Batch`].
+/// A closure that delivers a message to the worker. It is passed as `&dyn Fn`, like [`Batch`].
 type Deliver<'a> = dyn Fn(SqsMessage, DeliveryInfo, Instant) -> LocalBoxFuture<'a, Delivery> + 'a;
 
 async fn handle(context: &WorkerContext, event: LambdaEvent<SqsEvent>, deliver: &Deliver<'_>) -> SqsBatchResponse {
@@ -326,7 +327,11 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
             match &failure {
                 None => context.metrics.dead_lettered(),
                 Some(error) => {
-                    tracing::error!(message_id, error, "not sent to the dead-letter queue: SQS will move it");
+                    tracing::error!(
+                        message_id,
+                        error,
+                        "not sent to the dead-letter queue: the next delivery tries again, or SQS moves it"
+                    );
                     context.metrics.failed();
                 }
             }

@@ -21,19 +21,20 @@ use shared::worker::{Completed, DeliveryInfo, WorkerError};
 use super::CancelBulkWorker;
 
 /// The maximum number of rounds of writes. An item that was pending in the plan may have been issued since. The next
-/// round then cancels its card. Items and cards change no further.
+/// round then cancels its card. Cards can change too, but a card that is not unbound has a code, so nothing is left to
+/// write for it. The third round repeats a write that was refused although the row, read again, can still be canceled.
 const MAX_ROUNDS: usize = 3;
-/// The number of items that the final check reads at the same time.
+/// The number of items that the final check reads concurrently.
 const CONCURRENT_READS: usize = 4;
 /// The number of deliveries left when the worker stops retrying locked items. The last delivery reports them.
 const REPORTING_DELIVERIES: u32 = 1;
-/// The time from giving up a chunk until no invocation can still change its items. By then, every invocation that has
-/// not read that the chunk is given up has ended, and so have its calls. Invocations of any version last less than half
-/// of this time (`FunctionTimeout` is at most 29 s: infra/template.yaml). The rest allows for differences between
-/// clocks.
+/// The time to wait after giving up a chunk until no invocation can still change its items. Every invocation that
+/// started without seeing that the chunk was given up has ended by then, and so have its calls. Invocations of any
+/// version last less than half of this time (`FunctionTimeout` is at most 29 s: infra/template.yaml). The rest allows
+/// for differences between clocks.
 const SETTLE_TIME: Duration = Duration::from_secs(60);
-/// The wait before the last delivery of a chunk that is given up. It is longer than [`SETTLE_TIME`], so that the
-/// delivery comes later than that by its own clock, too.
+/// The wait before the last delivery of a chunk that is given up. It is longer than [`SETTLE_TIME`], so that
+/// `SETTLE_TIME` has passed even by the clock of the next delivery.
 const FINAL_CHECK_DELAY: Duration = Duration::from_secs(75);
 
 /// Items by their outcome.
@@ -74,22 +75,23 @@ impl CancelBulkWorker {
     ) -> Result<Completed, WorkerError> {
         let (org, id) = (&message.org_id, message.operation_id);
         if !is_of(stored, chunk) {
-            return Err(WorkerError::Permanent("the chunk's result is that of other items".to_owned()));
+            return Err(WorkerError::Permanent("the stored result is for other items".to_owned()));
         }
         // Publish before the chunk counts as done: a client that reads SUCCEEDED may rely on the events.
         let events: Vec<Event> = stored.iter().map(|(code, item)| event(message, stored, code, item)).collect();
         self.bus.publish_all(&events).await?;
         let (all, changed) = (count(events.len())?, count(stored.count(CancelCode::is_change))?);
-        let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled))?;
+        let without_card = count(stored.count(|code| code == CancelCode::ExternalIdCanceled))?;
         let failed = count(stored.count(|code| code.status() == EventStatus::Failure))?;
-        let counts = Counts { items: all, changed, blank, failed };
+        let counts = Counts { items: all, changed, without_card, failed };
         let operation = self.store.complete_chunk(org, id, chunk.number, counts).await?;
         self.end_if_complete(message, operation, "CHUNK_DONE").await
     }
 
     /// Cancels the chunk's items that can be canceled. Items that other transactions lock on every attempt are
-    /// retried on later deliveries. If only the last delivery is left, the chunk is given up instead. See
-    /// [`Self::final_check`].
+    /// retried on later deliveries. If only the last delivery is left, the chunk is given up instead, and that delivery
+    /// runs [`Self::final_check`]. If no delivery is left, the chunk is given up and its message is dead-lettered. A
+    /// redrive then runs the final check.
     async fn cancel(
         &self,
         message: &Message<CancelBulk>,
@@ -158,7 +160,8 @@ impl CancelBulkWorker {
         Err(WorkerError::Unexpected("an item that could be canceled was refused".to_owned()))
     }
 
-    /// Returns the outcome for an item whose card has no row, or `None` if the card is about to become visible.
+    /// Returns the outcome for an item whose card has no row, or `None` if the item was issued so recently that its
+    /// card may not be visible yet ([`code_for_missing_card`]).
     async fn without_card(
         &self,
         message: &Message<CancelBulk>,
@@ -174,11 +177,12 @@ impl CancelBulkWorker {
         })
     }
 
-    /// Returns the outcomes for a chunk that was given up. Items that are not canceled now were locked, and will
-    /// never be canceled by this operation.
+    /// Returns the outcomes for a chunk that was given up, by reading its items and cards. Those that could still be
+    /// canceled were locked: they get [`CancelCode::InvalidBulkItemStatus`]. This operation never cancels them.
     ///
     /// No other delivery can cancel an item after this check. Deliveries that started after `held_since` read that the
-    /// chunk is given up, and change nothing. All earlier ones have ended by now.
+    /// chunk is given up, and change nothing. All earlier ones have ended by now. If it is too early for the check and
+    /// no delivery is left, the message is dead-lettered. A redrive then runs the check.
     async fn final_check(
         &self,
         message: &Message<CancelBulk>,
@@ -237,8 +241,8 @@ fn record_missing(outcomes: &mut Outcomes, chunk: &CancelChunk) {
     }
 }
 
-/// Returns whether the result is of the chunk's items. It is not if the plan was made again after a restore of the
-/// table.
+/// Returns whether the result covers exactly the chunk's items. It does not if the bulk was planned again after a
+/// restore of the table.
 fn is_of(result: &ChunkResult, chunk: &CancelChunk) -> bool {
     let stored: BTreeSet<&ExternalId> = result.iter().map(|(_, item)| &item.external_id).collect();
     let requested = chunk.items.iter().map(|item| &item.external_id).chain(&chunk.missing);

@@ -3,15 +3,19 @@
 use super::ids::OperationId;
 use super::time::Timestamp;
 
-/// Days for which an operation, and so an idempotency key, is stored. This is longer than any queue stores a message
-/// (14 days), and longer than any redrive takes.
+/// The time for which an operation, and therefore its idempotency key, is kept, in days. This is longer than any queue
+/// stores a message (14 days), and longer than any redrive takes.
 pub const RETENTION_DAYS: i64 = 90;
 
 /// An operation, as accepted at a certain time.
 ///
-/// An idempotency key determines the operation's ID. If it is used again after the operation's row has expired, or
-/// was lost in a restore of the table, the new operation has the same ID. Its effects are not the first one's
-/// effects. So marks, messages and events contain both the ID and the time, and both are compared.
+/// An idempotency key determines the operation's ID. If the key is used again after the operation's row has expired,
+/// or was lost in a restore of the table, the new operation has the same ID. It must not take the first one's effects
+/// for its own. So marks and messages contain both the ID and the time, and both are compared. An event's `event_id`
+/// derives from both.
+///
+/// Within [`RETENTION_DAYS`], a retry of a bind or of a cancellation of orders can still find the first operation's
+/// mark or record after the row was lost. It then records the same operation again, with its first time of acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Acceptance {
     /// The operation's ID.

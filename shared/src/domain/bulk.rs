@@ -92,7 +92,7 @@ pub struct Bulk {
     pub issued: u32,
     /// Items canceled by a completed cancel.
     pub canceled: u32,
-    /// Canceled items that had no card, and will never get one.
+    /// Canceled items that never had a card, and will never get one. (This counter is not about blank cards.)
     pub canceled_blank: u32,
     /// The batches in which completed starts left no item pending. Each item has a card or was canceled, although its
     /// cancel may not have counted it yet.
@@ -146,8 +146,8 @@ impl Bulk {
         }
     }
 
-    /// Returns whether the bulk is sealed: a full cancel is running or done, so that it accepts no increment and no
-    /// start.
+    /// Returns whether the bulk is sealed, so that it accepts no increment and no start. A FULL cancel seals the bulk
+    /// before it is RUNNING. A PARTIAL cancel seals the bulk when it ends and has left no item uncanceled.
     #[must_use]
     pub const fn is_sealed(&self) -> bool {
         self.sealed_by.is_some()

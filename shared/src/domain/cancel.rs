@@ -29,7 +29,7 @@ pub enum CancelCode {
     AlreadyCanceled,
     /// The bulk has no such item.
     ExternalIdNotFound,
-    /// The item's card was being issued at every attempt.
+    /// Another transaction, such as an issue or a reissue, locked the item or its card on every attempt.
     InvalidBulkItemStatus,
     /// The item's card does not exist.
     CardNotFoundForCancellation,
@@ -184,7 +184,8 @@ impl ChunkResult {
 pub enum ChunkState {
     /// The chunk is complete. Its result never changes.
     Done(ChunkResult),
-    /// Some items were locked on every attempt; the rest are finished. Later deliveries do not retry.
+    /// The chunk was given up: some items were locked on every attempt, and the rest are finished. Later deliveries do
+    /// not retry.
     Held {
         /// The time when this state was stored.
         held_since: Timestamp,

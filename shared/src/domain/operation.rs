@@ -135,7 +135,7 @@ pub struct Progress {
     /// Items that the operation itself changed.
     #[serde(default)]
     pub items_changed: u32,
-    /// Changed items that it canceled before they had a card.
+    /// Changed items that it canceled before they had a card. (This counter is not about blank cards.)
     #[serde(default)]
     pub items_blank: u32,
     /// Items that it could not change.

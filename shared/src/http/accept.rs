@@ -28,7 +28,7 @@ pub struct ToSend<T> {
 pub struct Prepared<T> {
     /// The message's instruction.
     pub instruction: T,
-    /// The time when the operation was first accepted, if its row has expired but its effect remains.
+    /// The time when the operation was first accepted, if its row was lost but its effect remains.
     pub accepted_at: Option<Timestamp>,
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Executed {
     /// The row exists already, or the condition does not hold. Holds the row's current state, if it exists and the
     /// statement requested it.
     Refused(Option<Item>),
-    /// A transaction held the row at every attempt.
+    /// A transaction locked the row on every attempt.
     Busy,
 }
 

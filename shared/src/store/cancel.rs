@@ -40,7 +40,7 @@ pub enum ItemCancelResult {
     Card(Card),
     /// The card has no row.
     NoCard,
-    /// Other transactions held the row at every attempt.
+    /// Other transactions locked the row on every attempt.
     Busy,
 }
 
@@ -235,7 +235,8 @@ impl Store {
         Ok(row.filter(|row| row.expires_at >= expires_at(accepted_at)).map(|row| row.state))
     }
 
-    /// Records that other transactions hold items of a chunk, unless this or a result is stored already.
+    /// Records that a chunk is given up because other transactions lock some of its items, unless this or a result is
+    /// stored already.
     ///
     /// # Errors
     /// See [`StoreError`].

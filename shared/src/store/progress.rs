@@ -23,7 +23,7 @@ pub struct Counts {
     /// Items that the operation changed.
     pub changed: u32,
     /// Changed items that it canceled before they had a card.
-    pub blank: u32,
+    pub without_card: u32,
     /// Items that it could not change.
     pub failed: u32,
 }
@@ -166,7 +166,7 @@ impl Store {
         counts: Counts,
     ) -> Result<Operation, StoreError> {
         const CALL: &str = "UpdateItem operation complete chunk";
-        let Counts { items, changed, blank, failed } = counts;
+        let Counts { items, changed, without_card, failed } = counts;
         let change = Change {
             call: CALL,
             key: operation_key(org, operation),
@@ -179,7 +179,7 @@ impl Store {
                 (":chunk", number(chunk)),
                 (":items", number(items)),
                 (":changed", number(changed)),
-                (":blank", number(blank)),
+                (":blank", number(without_card)),
                 (":failed", number(failed)),
             ],
         };

@@ -96,9 +96,9 @@ pub enum Broken {
     EndOfStartUnpublished,
     /// An end that another delivery wrote is published before the bulk's header shows it.
     EndBeforeHeader,
-    /// An item is reported as held without a final check.
+    /// An item is reported as locked without a final check.
     HeldWithoutLook,
-    /// The final check of a held item that has a card reads only the item.
+    /// The final check of a locked item that has a card reads only the item.
     HeldLooksAtItemAlone,
     /// A chunk is given up while other deliveries of it may still cancel its items.
     HeldReportedAtOnce,

@@ -167,7 +167,7 @@ pub const A_CANCEL_IS_REFUSED: Reached =
     ("a cancel is refused", |_, world| has_code(world, CancelCode::InvalidCardStatusForCancellation));
 /// A cancel names an item that does not exist.
 pub const NOT_FOUND: Reached = ("an item is not found", |_, world| has_code(world, CancelCode::ExternalIdNotFound));
-/// A cancel gives up a held item.
+/// A cancel gives up a chunk with a locked item.
 pub const REPORTED_HELD: Reached =
     ("an item is reported as held", |_, world| has_code(world, CancelCode::InvalidBulkItemStatus));
 /// A chunk's result was stored by another delivery.

@@ -60,7 +60,7 @@ pub enum RequestKind {
 pub enum Fault {
     /// There are no further faults.
     None,
-    /// Rows are held until a message has hardly any deliveries left.
+    /// Rows are locked until a message has hardly any deliveries left.
     Held,
     /// A plan's time runs out after any page.
     OutOfTime,

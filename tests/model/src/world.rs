@@ -136,7 +136,7 @@ pub struct World {
     pub named: Hashed<BTreeMap<OperationId, Vec<ExternalId>>>,
     /// Results of cancels' chunks.
     pub results: BTreeMap<(OperationId, u32), Hashed<ChunkResult>>,
-    /// Chunks that were given up because their items are held, and that have no result yet.
+    /// Chunks that were given up because their items are locked, and that have no result yet.
     pub held: BTreeSet<(OperationId, u32)>,
     /// Rows that a decided transaction will write, and that are not visible yet.
     pub prepared: BTreeMap<Key, Value>,

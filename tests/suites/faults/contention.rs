@@ -1,4 +1,4 @@
-//! Items and cards of a cancel that other transactions hold, briefly or permanently.
+//! Items and cards of a cancel that other transactions lock, briefly or permanently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -63,14 +63,14 @@ async fn an_item_that_is_held_for_a_moment_is_canceled(#[case] code: &'static st
 }
 
 /// Moves `held_since` into the past, as if all invocations that started earlier had ended.
-pub async fn wait_for_others(env: &TestEnv) {
+pub async fn backdate_held_since(env: &TestEnv) {
     let rows = env.rows().await;
     let ((pk, sk), _) = rows.iter().find(|(_, row)| row.get("held_since").is_some()).expect("no chunk was given up");
     let pk = pk.strip_prefix(&format!("{ORG}#")).unwrap();
     env.set(pk, sk, "held_since", &json!("2026-11-25T00:00:00.000Z")).await;
 }
 
-/// An item that is locked on every attempt is retried until few deliveries remain. Then the chunk is given up: no later
+/// An item that is locked on every attempt is retried until one delivery remains. Then the chunk is given up: no later
 /// delivery retries it, and once earlier invocations have ended, the item is refused.
 #[tokio::test]
 async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
@@ -94,7 +94,7 @@ async fn an_item_locked_on_every_attempt_is_refused_in_the_end() {
     // The item is free now. But an invocation that started before the chunk was given up may still be canceling it.
     let worker = Function::new(CANCELER, env.environment()).await;
     comes_back(&worker, 1).await;
-    wait_for_others(env).await;
+    backdate_held_since(env).await;
     worker.invoke(batch(&[(chunk.clone(), 5)])).await.acknowledged();
     let events = env.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "INVALID_BULK_ITEM_STATUS".to_owned())]));
@@ -163,7 +163,7 @@ async fn an_item_that_was_canceled_before_it_was_held_is_canceled() {
     .await;
     let worker = Function::new(CANCELER, env.environment_behind(&url)).await;
     worker.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(env).await;
+    backdate_held_since(env).await;
     worker.invoke(batch(&[(chunk, 5)])).await.acknowledged();
     let codes = codes(&env.events().await, &cid);
     assert_eq!(codes, BTreeMap::from([(external_id(0), "EXTERNAL_ID_CANCELED".to_owned())]));
@@ -198,7 +198,7 @@ async fn a_card_that_was_canceled_before_its_item_was_held_is_canceled() {
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let last = Function::new(CANCELER, env.environment_behind(&url)).await;
     last.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(env).await;
+    backdate_held_since(env).await;
     last.invoke(batch(&[(chunk, 5)])).await.acknowledged();
     let events = env.events().await;
     assert_eq!(codes(&events, &cid), BTreeMap::from([(external_id(0), "EXTERNAL_ID_AND_CARD_CANCELED".to_owned())]));

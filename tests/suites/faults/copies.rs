@@ -22,7 +22,7 @@ const ITEMS: usize = 24_300;
 const PAGES: usize = 50;
 const CHUNKS: usize = ITEMS.div_ceil(100);
 /// The share of calls that fail once, with all attempts of the SDK.
-const FAILURES: f64 = 0.1;
+const FAILURES: f64 = 0.2;
 /// The attempts of one call (`shared::aws`).
 const ATTEMPTS: u32 = 3;
 /// The most reads of one page. It is read again when SQS has not accepted some of its messages: one call sends its

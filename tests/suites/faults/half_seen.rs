@@ -15,7 +15,7 @@ use tests::test_env::{TestEnv, drain};
 use tokio::sync::watch;
 
 use super::cancels::{CANCELER, codes, row_of};
-use super::contention::{conflicting, planned, wait_for_others};
+use super::contention::{backdate_held_since, conflicting, planned};
 use super::rows::{current_response, is_about, operation_of, put_back, row_at, take};
 use super::workers::BulkFixture;
 use super::{ACCOUNT, CUSTOMER, accept, batch, env_with, failed};
@@ -44,7 +44,8 @@ impl Reissue {
         Self { env, message, reached: new(), done: new(), released: new() }
     }
 
-    /// Creates the worker that commits the reissue, once the second has reached its point.
+    /// Creates the worker that commits the reissue. Its transaction waits until the second worker is blocked. The
+    /// response to the transaction waits for `released`.
     async fn first(&self) -> Function {
         let (reached, done, released) = (self.reached.subscribe(), self.done.clone(), self.released.subscribe());
         let url = proxy::start(move |call, moment| match moment {
@@ -59,8 +60,9 @@ impl Reissue {
         Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
-    /// Creates another worker, whose first call of this name waits until the first worker's transaction is done. From
-    /// then on the proxy responds with `response` to its reads of the card, `left` times.
+    /// Creates another worker, which is blocked at its first call of the API action `waits_at` until the first worker's
+    /// transaction is done. From then on, the proxy responds with `response` to the worker's next reads of the card.
+    /// `left` is the number of such responses that are still to come.
     async fn second(&self, waits_at: &'static str, card: u64, response: String, left: Arc<Mutex<usize>>) -> Function {
         let (reached, done, pk) = (self.reached.clone(), self.done.subscribe(), format!("CARD#{card}"));
         let url = proxy::start(move |call, moment| {
@@ -82,7 +84,8 @@ impl Reissue {
         Function::new("bind-card-worker", self.env.environment_behind(&url)).await
     }
 
-    /// Delivers the message again, and asserts that all deliveries together made one reissue.
+    /// Delivers the message again, and asserts that all deliveries together made one reissue. `before` has the events
+    /// that the test has received so far, by ID.
     async fn assert_is_one(&self, before: BTreeMap<String, Value>) {
         let worker = Function::new("bind-card-worker", self.env.environment()).await;
         let again = worker.invoke(batch(&[(self.message.clone(), 2)])).await;
@@ -126,6 +129,7 @@ async fn a_reissue_whose_new_card_is_visible_first_is_one_reissue(#[case] waits_
     })
     .await;
     assert_eq!(*left.lock().unwrap(), 0, "the second delivery did not read the old card");
+    // Not asserted: either delivery may ask for a retry.
     println!("first {one:?}, second {other:?}");
     let events = reissue.env.events().await;
     reissue.assert_is_one(events).await;
@@ -165,7 +169,8 @@ async fn started(bulks: &BulkFixture, bulk: &str) -> Vec<String> {
     bulks.env.take_messages().await
 }
 
-/// Creates a worker that finds no row when it reads this card alone.
+/// Creates a worker whose `GetItem` of this card finds no row. `of_statements`, if given, is the response to its first
+/// `BatchExecuteStatement`.
 async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<Value>) -> Function {
     let pk = format!("CARD#{card}");
     let url = proxy::start(move |call, moment| {
@@ -181,7 +186,7 @@ async fn blind(env: &TestEnv, name: &str, card: u64, mut of_statements: Option<V
     Function::new(name, env.environment_behind(&url)).await
 }
 
-/// A chunk that was given up is checked while a start commits. The item is visible as issued, but its card is not. The
+/// A start commits after the chunk was given up. The final check sees the item issued, but does not see its card. The
 /// card is not reported as missing.
 #[tokio::test]
 async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing() {
@@ -192,8 +197,9 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
     let (cid, chunk) = planned(&bulks, &bulk).await;
     let url = conflicting(&external_id(0), Arc::new(Mutex::new(usize::MAX)), "TransactionConflict").await;
     let held = Function::new(CANCELER, env.environment_behind(&url)).await;
+    // `MAX_RECEIVES` is 5, so delivery 4 gives the chunk up. The numbers of later deliveries do not matter.
     held.invoke(batch(&[(chunk.clone(), 4)])).await;
-    wait_for_others(env).await;
+    backdate_held_since(env).await;
     let starter = Function::new("start-bulk-worker", env.environment()).await;
     assert_eq!(starter.invoke(batch(&[(start, 1)])).await, handled());
     let card = BulkFixture::card_of(&env.rows().await, 0);
@@ -213,7 +219,8 @@ async fn a_card_that_is_being_issued_when_its_item_was_given_up_is_not_missing()
     assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "UNBOUND");
 }
 
-/// The statement on a card is refused without a row, and a read does not find the card either. It is retried later.
+/// The statement for a card is refused without returning its row, and a read does not find the card either. The chunk
+/// is retried.
 #[tokio::test]
 async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     let bulks = BulkFixture::new().await;
@@ -242,7 +249,7 @@ async fn a_card_that_cannot_be_seen_yet_is_canceled_later() {
     assert_eq!(row_at(env, &format!("CARD#{card}"), "CARD").await.unwrap()["status"], "CANCELED");
 }
 
-/// A client that reads between the commits of an issue's two rows sees the item as it was before.
+/// A client that reads after the item's row was committed and before the card's sees the item as it was before.
 #[tokio::test]
 async fn an_item_whose_card_cannot_be_seen_yet_is_shown_as_it_was() {
     let bulks = BulkFixture::new().await;

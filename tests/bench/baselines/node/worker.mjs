@@ -112,7 +112,7 @@ async function settle(delivery, metrics) {
     await deadLetter(id, body, failure);
   } catch (error) {
     const fields = { message_id: id, error: error.message };
-    log("ERROR", "not sent to the dead-letter queue: SQS will move it", started, fields);
+    log("ERROR", "not sent to the dead-letter queue: the next delivery tries again, or SQS moves it", started, fields);
     return false;
   }
   metrics.count("DeadLettered");

@@ -135,7 +135,12 @@ def settle(delivery: Delivery, metrics: Metrics) -> bool:
         dead_letter(delivery, reason)
     except (BotoCoreError, ClientError) as error:
         fields = {"message_id": delivery.id, "error": str(error)}
-        log("ERROR", "not sent to the dead-letter queue: SQS will move it", delivery.started, **fields)
+        log(
+            "ERROR",
+            "not sent to the dead-letter queue: the next delivery tries again, or SQS moves it",
+            delivery.started,
+            **fields,
+        )
         return False
     metrics.counts["DeadLettered"] += 1
     return True

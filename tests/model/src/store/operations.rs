@@ -234,14 +234,14 @@ impl World {
         counts: Counts,
         again: bool,
     ) -> CurrentOperation {
-        let Counts { items, changed, blank, failed } = counts;
+        let Counts { items, changed, without_card, failed } = counts;
         let open = |operation: &Operation| again || !progress(operation).done.contains(&chunk);
         self.update(operation, open, |operation| {
             if let Some(progress) = progress_mut(operation) {
                 progress.done.insert(chunk);
                 progress.items_done += items;
                 progress.items_changed += changed;
-                progress.items_blank += blank;
+                progress.items_blank += without_card;
                 progress.items_failed += failed;
             }
         })
@@ -327,7 +327,7 @@ impl World {
         if others_may_cancel { ChunkState::HeldOfLate } else { ChunkState::HeldForLong }
     }
 
-    /// `PutItem` held, unless the chunk is held or complete already.
+    /// `PutItem` held, unless the chunk is given up or complete already.
     pub(crate) fn put_held(&mut self, operation: OperationId, chunk: u32) {
         if !self.results.contains_key(&(operation, chunk)) {
             self.held.insert((operation, chunk));

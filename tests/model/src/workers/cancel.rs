@@ -133,14 +133,14 @@ impl Cancel<'_> {
             run.write("PutItem result", &Key::Alone, put)
         })?;
         if !is_of(&stored, chunk) {
-            return Err(Interrupt::Permanent("the chunk's result is that of other items"));
+            return Err(Interrupt::Permanent("the stored result is for other items"));
         }
         // The events are made once, not again at every step.
         let events = run.function("events", |_| Ok(events(self.message, self.instruction, &stored)))?;
         let failed = stored.count(|code| code.status() == EventStatus::Failure);
-        let blank = count(stored.count(|code| code == CancelCode::ExternalIdCanceled));
+        let without_card = count(stored.count(|code| code == CancelCode::ExternalIdCanceled));
         let (items, changed) = (count(events.len()), count(stored.count(CancelCode::is_change)));
-        let counts = Counts { items, changed, blank, failed: count(failed) };
+        let counts = Counts { items, changed, without_card, failed: count(failed) };
         let operation = publish_and_complete_chunk(run, id, &events, chunk.number, counts)?;
         self.end_if_complete(run, operation)
     }
@@ -159,7 +159,7 @@ impl Cancel<'_> {
     }
 
     /// Cancels the item, if its state allows it. Returns the outcome and the item as it was found, or `None` if the
-    /// item is held. The code does this for all items of the chunk at once.
+    /// item is locked. The code does this for all items of the chunk at once.
     fn cancel_item(&self, run: &mut Run, item: &ItemRef) -> Flow<Option<(CancelCode, ItemRef)>> {
         let mark = Mark::new(self.message.acceptance(), self.now);
         let unguarded = run.is(Broken::CancelsUnguarded);

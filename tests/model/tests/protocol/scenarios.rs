@@ -232,7 +232,7 @@ pub fn full_and_partial() -> Scenario {
     bulk.cancel_named(1, &["a"]).cancel(2).planned().reaches(reached)
 }
 
-/// Returns a start and a FULL cancel of one item, whose rows are held until a chunk is given up.
+/// Returns a start and a FULL cancel of one item, whose rows are locked until a chunk is given up.
 pub fn held() -> Scenario {
     let bulk = Scenario::new("held", 3).item("a").start(1).cancel(2).planned();
     bulk.one_clock().fault(Fault::Held).reaches([reached::REPORTED_HELD, reached::A_CARD_IS_CANCELED])
