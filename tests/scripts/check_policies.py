@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Lints the roles' policies with parliament.
+"""Lints the policies of roles and operators with parliament.
 
 Finds unknown actions, and resources and conditions that an action does not support. The policies are those that
-CloudFormation creates, as written by the template's tests (tests/npm/iam).
+CloudFormation creates, as written by the template's tests (tests/npm/iam) to the files that are the arguments.
 """
 
 import json
@@ -17,7 +17,9 @@ import parliament  # noqa: E402
 # Accepted findings: role, issue and detail. CloudWatch supports no narrower resource for this action.
 KNOWN = {("DeploymentRole", "RESOURCE_STAR", "['cloudwatch:DescribeAlarms']")}
 
-roles = json.loads(Path(sys.argv[1]).read_text())
+roles = {}
+for file in sys.argv[1:]:
+    roles |= json.loads(Path(file).read_text())
 found = set()
 for role, statements in roles.items():
     policy = parliament.analyze_policy_string(json.dumps({"Version": "2012-10-17", "Statement": statements}))
@@ -28,4 +30,4 @@ for remark in sorted(KNOWN - found):
     print(f"no longer found: {': '.join(remark)}")
 if found != KNOWN or not roles:
     sys.exit(1)
-print(f"ok: {len(roles)} roles, {len(KNOWN)} accepted findings")
+print(f"ok: {len(roles)} roles and policies, {len(KNOWN)} accepted findings")
