@@ -65,12 +65,18 @@ impl Deployed {
         &self.resources.get(id).unwrap_or_else(|| panic!("{id} is not created"))["Properties"]
     }
 
-    /// Returns the template for tools that read files.
+    /// Returns the template for tools that read files. They take a parameter's default for its value.
     pub fn template(&self) -> Value {
         let mut whole = Map::new();
         for name in ["AWSTemplateFormatVersion", "Transform", "Parameters", "Globals"] {
             let section = Template::read().section(name).clone();
             whole.insert(name.to_owned(), self.resolver.value(&section).unwrap());
+        }
+        for (name, value) in &self.resolver.parameters {
+            let parameter = &mut whole["Parameters"][name];
+            if parameter["Type"] == "String" {
+                parameter["Default"] = json!(value);
+            }
         }
         whole.extend([("Resources".to_owned(), json!(self.resources)), ("Outputs".to_owned(), json!(self.outputs))]);
         whole.into()

@@ -150,8 +150,8 @@ fn every_log_group_can_be_protected_from_deletion() {
         assert_eq!(group["Properties"]["DeletionProtectionEnabled"], true, "{id}");
         assert_eq!(without.properties(id).get("DeletionProtectionEnabled"), None, "{id}");
     }
-    let allowed = &Template::read().section("Parameters")["LogRetentionDays"]["AllowedValues"];
-    assert!(list(allowed).contains(&json!(400)), "PCI DSS asks for a year of logs, so retain them a little longer");
+    let allowed = Template::read().section("Parameters")["LogRetentionDays"]["AllowedValues"].clone();
+    assert!(list(&allowed).contains(&json!(400)), "PCI DSS asks for a year of logs, so retain them a little longer");
 }
 
 #[test]
