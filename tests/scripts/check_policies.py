@@ -14,8 +14,17 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 import parliament  # noqa: E402
 
-# Accepted findings: role, issue and detail. CloudWatch supports no narrower resource for this action.
-KNOWN = {("DeploymentRole", "RESOURCE_STAR", "['cloudwatch:DescribeAlarms']")}
+# Accepted findings: role or policy, issue and detail. CloudWatch supports no narrower resource for a list of alarms.
+# AWS Backup chooses the IDs of recovery points, and the role limits where they may be copied to.
+KNOWN = {
+    ("BackupRole", "RESOURCE_STAR", "['backup:CopyFromBackupVault']"),
+    ("DeploymentRole", "RESOURCE_STAR", "['cloudwatch:DescribeAlarms']"),
+    ("LookPolicy", "RESOURCE_STAR", "['cloudwatch:DescribeAlarms']"),
+}
+
+# It does not know the types of keys with several values.
+translate = parliament.statement.translate_documentation_types
+parliament.statement.translate_documentation_types = lambda kind: translate(kind.removeprefix("ArrayOf"))
 
 roles = {}
 for file in sys.argv[1:]:

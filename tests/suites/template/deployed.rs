@@ -41,7 +41,12 @@ impl Deployed {
         let present = |name: &str| -> BTreeMap<String, Value> {
             let all = section(name);
             let kept = all.as_object().unwrap().iter().filter(|(_, one)| exists(one));
-            kept.map(|(id, one)| (id.clone(), resolver.value(one).unwrap())).collect()
+            let resolved = |one: &Value| {
+                let mut one = resolver.value(one).unwrap();
+                one.as_object_mut().unwrap().remove("Condition");
+                one
+            };
+            kept.map(|(id, one)| (id.clone(), resolved(one))).collect()
         };
         Self { resources: present("Resources"), outputs: present("Outputs"), resolver }
     }
