@@ -1,11 +1,11 @@
-//! Resolves the template's conditions, as CloudFormation does for one deployment.
+//! Resolves the template's conditions, as `CloudFormation` does for one deployment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use tests::template::{Template, list};
 
-/// The prefix of names that CloudFormation itself defines.
+/// The prefix of names that `CloudFormation` itself defines.
 const PSEUDO: &str = "AWS::";
 
 /// The template of one deployment: without conditions, and without what its parameters turn off.
@@ -41,12 +41,12 @@ impl Deployed {
         let present = |name: &str| -> BTreeMap<String, Value> {
             let all = section(name);
             let kept = all.as_object().unwrap().iter().filter(|(_, one)| exists(one));
-            let resolved = |one: &Value| {
+            let unconditional = |one: &Value| {
                 let mut one = resolver.value(one).unwrap();
                 one.as_object_mut().unwrap().remove("Condition");
                 one
             };
-            kept.map(|(id, one)| (id.clone(), resolved(one))).collect()
+            kept.map(|(id, one)| (id.clone(), unconditional(one))).collect()
         };
         Self { resources: present("Resources"), outputs: present("Outputs"), resolver }
     }

@@ -11,7 +11,7 @@ const NO_NAMES: [(&str, &str, &str); 3] = [
     ("AWS::CloudWatch::Alarm", "MetricName", "AWS or the functions choose it"),
     ("AWS::Serverless::HttpApi", "StageName", "it is the API's own"),
 ];
-/// Types whose names are unique in the account or in the world, whatever the region. CloudFormation must make them.
+/// Types whose names are unique in the account or in the world, whatever the region. `CloudFormation` must make them.
 const GLOBAL: [&str; 4] = ["AWS::IAM::ManagedPolicy", "AWS::IAM::Policy", "AWS::IAM::Role", "AWS::S3::Bucket"];
 /// Types whose names the account shares between regions. The name must contain the region.
 const OF_THE_ACCOUNT: [&str; 1] = ["AWS::CloudWatch::Dashboard"];
@@ -26,7 +26,7 @@ fn explicit_names(kind: &str, resource: &Value, ids: &[&String]) -> BTreeMap<Str
         property.ends_with("Name") && !NO_NAMES.iter().any(|(of, name, _)| *of == kind && name == property)
     };
     let given = properties.keys().filter(is_name).map(|property| (property.clone(), named(&properties[property])));
-    given.filter(|(_, name)| !ids.iter().any(|id| *id == name)).collect()
+    given.filter(|(_, name)| !ids.contains(&name)).collect()
 }
 
 #[test]

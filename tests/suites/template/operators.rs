@@ -71,7 +71,7 @@ struct Switches {
 const WORKER: &str = "arn:aws:lambda:eu-central-1:1:function:env-bind-card-worker:live";
 const ENDPOINT: &str = "arn:aws:lambda:eu-central-1:1:function:env-bind-card:live";
 
-/// Responds for CloudFormation, Lambda and EventBridge, whose resources the environment does not have.
+/// Responds for `CloudFormation`, Lambda and `EventBridge`, whose resources the environment does not have.
 fn faked(call: &Call<'_>, env: &[(&'static str, String)], switches: &mut Switches) -> Option<Value> {
     let body = String::from_utf8_lossy(call.body);
     if body.starts_with("Action=DescribeStacks") {
@@ -129,7 +129,7 @@ fn mapping(switches: Switches) -> Value {
     json!({ "UUID": "mapping", "State": state, "FunctionArn": WORKER, "EventSourceArn": queue })
 }
 
-/// Returns the IAM action of a call to CloudFormation, Lambda or EventBridge.
+/// Returns the IAM action of a call to `CloudFormation`, Lambda or `EventBridge`.
 fn action(call: &Call<'_>) -> Option<&'static str> {
     let body = String::from_utf8_lossy(call.body);
     let (_, version_and_path) = call.path.split_once('/')?;
@@ -215,12 +215,12 @@ async fn recorded(deployed: Arc<Deployed>) -> BTreeMap<&'static str, BTreeSet<Ia
     ];
     let (notes, dlq_url) = (Recorded::default(), env.dlq_url.clone());
     let mut switches = Switches { works: true, is_open: true };
-    let noted = Arc::clone(&notes);
+    let recorder = Arc::clone(&notes);
     let address = proxy::start(move |call, moment| {
         if moment == Moment::After {
             return Step::Pass;
         }
-        noted.lock().unwrap().extend(iam_calls(call, &deployed, &dlq_url));
+        recorder.lock().unwrap().extend(iam_calls(call, &deployed, &dlq_url));
         faked(call, &outputs, &mut switches).map_or(Step::Pass, |response| {
             let text = response.as_str().map_or_else(|| response.to_string(), ToOwned::to_owned);
             Step::Respond(200, text)

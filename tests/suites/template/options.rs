@@ -161,10 +161,10 @@ fn backups_are_of_the_table_and_their_role_may_do_nothing_else() {
     assert_eq!(list(&selected["Resources"]).iter().map(named).collect::<Vec<_>>(), ["Table"]);
     let rule = &copied.properties("BackupPlan")["BackupPlan"]["BackupPlanRule"][0];
     assert_eq!(rule["Lifecycle"]["DeleteAfterDays"], 35);
-    let copies = json!([{
+    let copy_actions = json!([{
         "DestinationBackupVaultArn": { "Ref": "BackupCopyVaultArn" }, "Lifecycle": { "DeleteAfterDays": 35 },
     }]);
-    assert_eq!(rule["CopyActions"], copies);
+    assert_eq!(rule["CopyActions"], copy_actions);
     let allowed = |one: &Deployed| -> BTreeSet<(String, String)> {
         let statements = list(&one.properties("BackupRole")["Policies"][0]["PolicyDocument"]["Statement"]);
         let each = statements.iter().flat_map(|statement| {
