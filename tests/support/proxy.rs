@@ -62,6 +62,10 @@ pub struct Call<'a> {
     pub target: &'a str,
     /// The ID of the access key that signs the call.
     pub caller: &'a str,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path, such as `/2015-03-31/functions/NAME/policy`. Only some services use it.
+    pub path: &'a str,
     /// The request's body.
     pub body: &'a [u8],
 }
@@ -225,9 +229,10 @@ async fn forward(
     let (target, signed, asked) =
         (request.header("x-amz-target"), request.header("authorization"), request.body.clone());
     let caller = signed.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let (method, path) = (request.method.clone(), request.uri.path().to_owned());
     let ask = |moment| {
         let mut hook = layers.hook.lock().unwrap();
-        hook(&Call { target: &target, caller, body: &asked }, moment)
+        hook(&Call { target: &target, caller, method: method.as_str(), path: &path, body: &asked }, moment)
     };
     let part = match ask(Moment::Before) {
         Step::Late(time) => {

@@ -6,9 +6,11 @@ import { ACCOUNT, REGION, arn } from "./template.mjs";
 
 /** Actions that no function calls, and that would do harm. */
 const NEVER = {
+  cloudformation: ["DeleteStack", "UpdateStack"],
   dynamodb: ["DeleteItem", "PartiQLDelete", "PartiQLSelect"],
   events: [],
   kms: ["CreateGrant", "Encrypt", "ReEncryptFrom"],
+  lambda: ["InvokeFunction", "UpdateFunctionCode"],
   logs: [],
   secretsmanager: ["PutSecretValue"],
   sqs: ["DeleteQueue", "PurgeQueue", "SetQueueAttributes"],
@@ -18,20 +20,27 @@ const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7"];
 /** Services to try the key with: all those of the stack, and one that is not part of it. */
 const SERVICES = ["dynamodb", "events", "lambda", "s3", "secretsmanager", "sqs"];
 const EVENTS = "events.amazonaws.com";
+const CLOUDTRAIL = "cloudtrail.amazonaws.com";
 const LOGS = `logs.${REGION}.amazonaws.com`;
 
 /** The kind of a row, by its key: `BULK` of `TN-…#BULK#7`. */
 const kindOf = (key) => key.split("#")[1];
 const serviceOf = (action) => action.split(":")[0];
+/** The function of an event source mapping. */
+const FUNCTION_OF = "lambda:FunctionArn";
+const isOfMapping = (action) => action.endsWith("EventSourceMapping");
+const ofMapping = ({ ownFunction }, action) => (isOfMapping(action) ? { [FUNCTION_OF]: ownFunction } : {});
 const elsewhere = (service, resource) => ({ "another's": arn(service, resource) });
 const another = (rule) => rule.replace(/[^/]*$/, "another");
 
 // Condition keys of a request.
+const ANOTHERS = { [FUNCTION_OF]: arn("lambda", "function:another") };
 const NO_TLS = { "aws:SecureTransport": "false" };
 const leading = (...keys) => ({ "dynamodb:LeadingKeys": keys });
 const through = (service) => ({ "kms:ViaService": `${service}.${REGION}.amazonaws.com` });
 const source = (rule) => ({ "aws:SourceArn": rule });
 const kept = (bus) => ({ "kms:EncryptionContext:aws:events:event-bus:arn": bus });
+const recorded = (trail) => ({ ...source(trail), "kms:EncryptionContext:aws:cloudtrail:arn": trail });
 const logged = (group) => ({ "kms:EncryptionContext:aws:logs:arn": group.replace(/:\*$/, "") });
 
 class Checks {
@@ -59,11 +68,15 @@ class Checks {
   }
 
   places(service) {
-    const { queues, buses, secrets, logs } = this.world;
+    const { queues, buses, secrets, logs, others } = this.world;
     const stream = ([id, group]) => [id, group.replace(/\*$/, "log-stream:one")];
     switch (service) {
+      case "cloudformation":
+        return { ...others.cloudformation, ...elsewhere("cloudformation", "stack/another/1234abcd") };
       case "events":
-        return { ...buses, ...elsewhere("events", "event-bus/default") };
+        return { ...buses, ...others.events, ...elsewhere("events", "event-bus/default") };
+      case "lambda":
+        return { ...others.lambda, ...elsewhere("lambda", "function:another") };
       case "logs":
         return Object.fromEntries(Object.entries(logs).map(stream));
       case "secretsmanager":
@@ -79,7 +92,7 @@ class Checks {
   }
 
   request(principal, action, resource, context, identityPolicies) {
-    const contextVariables = { "aws:SecureTransport": "true", ...context };
+    const contextVariables = { "aws:SecureTransport": "true", ...ofMapping(this.world, action), ...context };
     return {
       request: { principal, action, resource: { resource, accountId: ACCOUNT }, contextVariables },
       identityPolicies,
@@ -128,7 +141,8 @@ class Checks {
     const mine = this.calls.filter((call) => call.function === name);
     for (const call of mine) await this.allowed(name, call);
     this.table(name, mine);
-    for (const service of ["events", "logs", "secretsmanager", "sqs"]) this.elsewhere(name, mine, service);
+    const services = ["cloudformation", "events", "lambda", "logs", "secretsmanager", "sqs"];
+    for (const service of services) this.elsewhere(name, mine, service);
     if (this.world.key) this.key(name, mine);
   }
 
@@ -139,6 +153,7 @@ class Checks {
         const made = mine.some((call) => call.action === action && call.resource === id);
         if (!made) this.refused(name, action, place, {}, `on ${id}`);
         else if (service === "sqs") this.refused(name, action, place, NO_TLS, `on ${id}, without TLS`);
+        else if (isOfMapping(action)) this.refused(name, action, place, ANOTHERS, "of another's function");
       }
     }
   }
@@ -211,7 +226,14 @@ class Checks {
     asked(true, EVENTS, ["DescribeKey"], {});
     for (const group of Object.values(logs)) asked(true, LOGS, uses, logged(group));
     asked(false, LOGS, uses, logged(arn("logs", "log-group:/aws/lambda/another")));
-    for (const principal of [EVENTS, LOGS]) asked(false, principal, keeps, {});
+    const { trail } = this.world;
+    asked(true, CLOUDTRAIL, ["GenerateDataKey"], recorded(trail));
+    asked(true, CLOUDTRAIL, ["DescribeKey"], source(trail));
+    asked(false, CLOUDTRAIL, ["Decrypt", "CreateGrant"], recorded(trail));
+    for (const other of [another(trail), `${trail}-of-another`]) {
+      asked(false, CLOUDTRAIL, ["GenerateDataKey", "DescribeKey"], recorded(other));
+    }
+    for (const principal of [CLOUDTRAIL, EVENTS, LOGS]) asked(false, principal, keeps, {});
   }
 }
 

@@ -29,6 +29,7 @@ function apart(statement) {
 const isOfTable = ({ Action }) => `${Action}`.startsWith("dynamodb:");
 const unconditional = (statements) =>
   statements.filter(({ Effect }) => Effect === "Allow").forEach((one) => delete one.Condition);
+const isForTrail = ({ Principal }) => Principal.Service === "cloudtrail.amazonaws.com";
 const isForLogs = ({ Principal }) => `${Principal.Service}`.startsWith("logs.");
 
 /** The faults, with the function that shows each. Without one, it shows in the policies of queues and key. */
@@ -51,7 +52,23 @@ export const faults = [
   { what: "a queue for any rule", apply: (world) => unconditional(world.queuePolicies.EventsQueue) },
   { what: "a key for any bus and log", apply: (world) => unconditional(world.keyPolicy.Statement) },
   {
+    what: "a key for any trail",
+    apply: ({ keyPolicy }) => unconditional(keyPolicy.Statement.filter((one) => isForTrail(one))),
+  },
+  {
     what: "a key for no log",
     apply: ({ keyPolicy }) => (keyPolicy.Statement = keyPolicy.Statement.filter((one) => !isForLogs(one))),
   },
+];
+
+/** The faults in operators' policies. */
+export const faultsOfOperators = [
+  more("any function", "LookPolicy", "lambda:GetPolicy", any),
+  more("any stack", "LookPolicy", "cloudformation:DescribeStacks", any),
+  more("mappings of any function", "RedrivePolicy", "lambda:UpdateEventSourceMapping", any),
+  more("any queue", "RedrivePolicy", "sqs:SendMessage", any),
+  more("any replay", "LookPolicy", "events:StartReplay", any),
+  more("any row", "LookPolicy", "dynamodb:GetItem", table),
+  more("any secret", "SetPinsPolicy", "secretsmanager:GetSecretValue", any),
+  instead("no table", "SetPinsPolicy", (statement) => (isOfTable(statement) ? [] : [statement])),
 ];

@@ -1,11 +1,12 @@
-// Checks the template's roles and policies with an IAM simulator: node simulate.mjs STACK PAGE
+// Checks the template's roles and policies with an IAM simulator: node simulate.mjs STACK PAGE WHOSE
 //
-// STACK is a folder with template.json and calls.json, the recorded calls of each function. PAGE contains the policy of
-// a customer managed key. Writes the roles' policies, as CloudFormation creates them, to policies.json in STACK.
+// WHOSE is `functions` or `operators`. STACK is a folder with template.json and WHOSE-calls.json, the recorded calls of
+// each function, or of each operators' policy. PAGE contains the policy of a customer managed key. Writes the policies,
+// as CloudFormation creates them, to WHOSE-policies.json in STACK.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { check } from "./checks.mjs";
-import { faults } from "./faulty.mjs";
+import { faults, faultsOfOperators } from "./faulty.mjs";
 import { world } from "./template.mjs";
 
 /** Returns the policy in the page, which is its only JSON block with KMS actions. */
@@ -16,24 +17,31 @@ function keyPolicy(page) {
   return JSON.parse(policies[0]);
 }
 
-const [stack, page] = process.argv.slice(2);
+const [stack, page, whose] = process.argv.slice(2);
 const read = (name) => JSON.parse(readFileSync(join(stack, name), "utf8"));
-const [template, calls] = [read("template.json"), read("calls.json")];
-const made = (withKey) => world(template, keyPolicy(readFileSync(page, "utf8")), withKey);
+const [template, calls] = [read("template.json"), read(`${whose}-calls.json`)];
+const areOperators = whose === "operators";
+
+function made(withKey) {
+  const whole = world(template, keyPolicy(readFileSync(page, "utf8")), withKey);
+  return areOperators ? { ...whole, functions: whole.operators } : whole;
+}
 
 for (const withKey of [false, true]) {
-  const { counts, violations } = await check(made(withKey), calls);
+  const one = made(withKey);
+  const { counts, violations } = await check(one, calls, areOperators ? Object.keys(one.functions) : undefined);
   violations.forEach((violation) => console.log(violation));
   const what = withKey ? "with a key and a restored table" : "without key and restored table";
   const { allowed, refused } = counts;
   console.log(`${what}: ${allowed} to be allowed, ${refused} to be refused, ${violations.length} violations`);
   if (violations.length) process.exitCode = 1;
 }
-for (const { what, name, apply } of faults) {
+for (const { what, name, apply } of areOperators ? faultsOfOperators : faults) {
   const one = made(true);
   apply(one);
   const { violations } = await check(one, calls, name ? [name] : []);
   console.log(`faulty policy, ${what}: ${violations.length} violations`);
   if (violations.length === 0) process.exitCode = 1;
 }
-writeFileSync(join(stack, "policies.json"), JSON.stringify(made(true).roles));
+const { functions, roles } = made(true);
+writeFileSync(join(stack, `${whose}-policies.json`), JSON.stringify(areOperators ? functions : roles));

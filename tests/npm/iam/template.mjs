@@ -5,8 +5,12 @@ export const REGION = "eu-central-1";
 const STACK = "bindery-test";
 const KEY = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
 const RESTORED = "bindery-restored";
-// Parameters that enable every subscriber.
+// Parameters that enable everything that has a policy.
 const ALWAYS = {
+  BackupCopyVaultArn: "arn:aws:backup:eu-west-1:444455556666:backup-vault:copies",
+  WithBackup: "true",
+  WithOperatorPolicies: "true",
+  WithTrail: "operators",
   WithEventsQueue: "true",
   WithWebhook: "true",
   ApiDestinationUrl: "https://consumer.example",
@@ -21,14 +25,26 @@ const PSEUDO = {
   "AWS::StackName": STACK,
 };
 
+/** Other resources that operators' calls are on, by the text in the template. */
+const OTHERS = {
+  cloudformation: { "cloudformation:stack/${AWS::StackName}/*": `stack/${STACK}/1234abcd` },
+  events: { "events:replay/*": `replay/${STACK}-1234abcd` },
+  lambda: {
+    "lambda:event-source-mapping:*": "event-source-mapping:1234abcd",
+    "lambda:function:${AWS::StackName}-*": `function:${STACK}-bind-card`,
+  },
+};
+
 export function arn(service, resource) {
   return `arn:aws:${service}:${REGION}:${ACCOUNT}:${resource}`;
 }
 
 /** The values of a resource's `Ref` and `Arn`, by its type. */
 const IDENTITIES = {
+  "AWS::Backup::BackupVault": (id, { BackupVaultName: name }) => [name, arn("backup", `backup-vault:${name}`)],
   "AWS::DynamoDB::Table": (id) => [`${STACK}-${id}`, arn("dynamodb", `table/${STACK}-${id}`)],
   "AWS::Events::ApiDestination": (id, { Name }) => [Name, arn("events", `api-destination/${Name}/1234abcd`)],
+  "AWS::Events::Archive": (id, { ArchiveName }) => [ArchiveName, arn("events", `archive/${ArchiveName}`)],
   "AWS::Events::Connection": (id, { Name }) => [Name, arn("events", `connection/${Name}/1234abcd`)],
   "AWS::Events::EventBus": (id, { Name }) => [Name, arn("events", `event-bus/${Name}`)],
   "AWS::Events::Rule": (id, { EventBusName, Name }) => [Name, arn("events", `rule/${EventBusName}/${Name}`)],
@@ -69,11 +85,12 @@ class Resolver {
 
   reference(name) {
     if (name in PSEUDO) return PSEUDO[name];
+    if (name.includes(".")) return this.attribute(name.split("."));
     return name in this.parameters ? this.parameters[name] : this.identity(name)[0];
   }
 
   attribute([id, name]) {
-    if (name !== "Arn") throw new Error(`${id}.${name} is not known`);
+    if (!["Arn", "BackupVaultArn"].includes(name)) throw new Error(`${id}.${name} is not known`);
     return this.identity(id)[1];
   }
 
@@ -106,6 +123,17 @@ class Resolver {
   }
 }
 
+/** Returns the ARNs by the text in the template, by service. */
+function others(archives) {
+  const text = (key) => key.replace(/^(\w+):/, "arn:${AWS::Partition}:$1:${AWS::Region}:${AWS::AccountId}:");
+  const entries = Object.entries(OTHERS).map(([service, all]) => {
+    const named = Object.entries(all).map(([key, resource]) => [text(key), arn(service, resource)]);
+    return [service, Object.fromEntries(named)];
+  });
+  const all = Object.fromEntries(entries);
+  return { ...all, events: { ...all.events, ...archives } };
+}
+
 /** Returns the statements of all these policies. */
 const statements = (policies) => policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
 
@@ -123,12 +151,17 @@ export function world(template, keyPolicy, withKey) {
     const { Metadata, Properties } = template.Resources[id];
     return [Metadata.BuildProperties.Binary, byId[Properties.Role["Fn::GetAtt"][0]]];
   });
+  const managed = resolver.ofType("AWS::IAM::ManagedPolicy").map((id) => [id, statements([resolver.properties(id)])]);
   const policies = resolver.ofType("AWS::SQS::QueuePolicy").map((id) => resolver.properties(id));
   const ofQueue = (queue) => statements(policies.filter(({ Queues }) => Queues.includes(queue)));
   const queues = arns("AWS::SQS::Queue");
   const own = arns("AWS::DynamoDB::Table").Table;
   return {
     roles: byId,
+    operators: Object.fromEntries(managed),
+    ownFunction: arn("lambda", `function:${STACK}-bind-card:live`),
+    others: others(arns("AWS::Events::Archive")),
+    trail: arn("cloudtrail", `trail/${STACK}`),
     functions: Object.fromEntries(functions),
     queues,
     queuePolicies: Object.fromEntries(Object.entries(queues).map(([id, queue]) => [id, ofQueue(queue)])),

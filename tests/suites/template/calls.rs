@@ -29,7 +29,7 @@ const TEST_QUEUES: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters"
 
 /// A call, as IAM evaluates it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct IamCall {
+pub struct IamCall {
     function: String,
     action: String,
     /// The logical ID of the resource, or the text that a statement has instead.
@@ -46,13 +46,33 @@ type Access = BTreeSet<(String, String, String)>;
 type Recorded = Arc<Mutex<BTreeSet<IamCall>>>;
 
 impl IamCall {
-    fn new(function: &str, action: &str, resource: &str) -> Self {
+    pub fn new(function: &str, action: &str, resource: &str) -> Self {
         let [function, action, resource] = [function, action, resource].map(ToOwned::to_owned);
         Self { function, action, resource, leading_keys: BTreeSet::new(), through: None }
     }
 
+    /// Returns the call as one of this function, or policy.
+    pub fn of(self, function: &str) -> Self {
+        Self { function: function.to_owned(), ..self }
+    }
+
+    /// Returns the use of a KMS key through this service.
+    pub fn through(self, service: String) -> Self {
+        Self { through: Some(service), ..self }
+    }
+
+    /// Returns whether the call is this action.
+    pub fn is(&self, action: &str) -> bool {
+        self.action == action
+    }
+
+    /// Returns the call's service, such as `sqs`.
+    pub fn service(&self) -> String {
+        self.action.split(':').next().unwrap().to_owned()
+    }
+
     /// Returns the access that the call needs.
-    fn needs(&self) -> Access {
+    pub fn needs(&self) -> Access {
         let kinds = self.leading_keys.iter().map(|key| kind(key));
         access(&self.action, &self.resource, kinds.chain(self.through.clone()).collect())
     }
@@ -94,7 +114,7 @@ async fn each_role_allows_exactly_its_functions_calls() {
         calls.extend(did);
     }
     assert!(recorded.is_empty(), "calls of functions that the template does not have: {recorded:?}");
-    simulate(&calls).await;
+    simulate("functions", &calls).await;
 }
 
 /// Returns the function's recorded calls, with the template's queues, and the calls that Lambda makes for it. The
@@ -153,30 +173,35 @@ fn allowed(template: &Template, role: &str) -> Access {
 fn note(notes: &Recorded, call: &Call<'_>) {
     let body: Value = serde_json::from_slice(call.body).unwrap();
     let done = |action: &str, resource: &str| IamCall::new(call.caller, action, resource);
-    let done = match call.target.split_once('.').unwrap() {
-        ("DynamoDB_20120810", name) => {
-            // It is not known for every call whether IAM evaluates its rows one by one. All rows together are stricter.
-            let mut rows = BTreeMap::<String, BTreeSet<String>>::new();
-            for (action, part) in parts(name, &body) {
-                rows.entry(action).or_default().extend(keys(&part));
-            }
-            let on_rows =
-                |(action, leading_keys)| IamCall { leading_keys, ..done(&format!("dynamodb:{action}"), "Table") };
-            rows.into_iter().map(on_rows).collect()
-        }
+    let done: BTreeSet<IamCall> = match call.target.split_once('.').unwrap() {
+        ("DynamoDB_20120810", name) => parts_of(name, &body, call.caller),
         ("AmazonSQS", "SendMessage" | "SendMessageBatch") => {
             let is_dead_letter = body["QueueUrl"].as_str().unwrap().ends_with("-dlq");
-            vec![done("sqs:SendMessage", if is_dead_letter { "dead letters" } else { "queue" })]
+            [done("sqs:SendMessage", if is_dead_letter { "dead letters" } else { "queue" })].into()
         }
-        ("AmazonSQS", "ChangeMessageVisibility") => vec![done("sqs:ChangeMessageVisibility", "queue")],
-        ("AWSEvents", "PutEvents") => vec![done("events:PutEvents", "EventBus")],
+        ("AmazonSQS", "ChangeMessageVisibility") => [done("sqs:ChangeMessageVisibility", "queue")].into(),
+        ("AWSEvents", "PutEvents") => [done("events:PutEvents", "EventBus")].into(),
         ("secretsmanager", "GetSecretValue") => {
             let is_pepper = body["SecretId"] == variable("PIN_PEPPER_SECRET");
-            vec![done("secretsmanager:GetSecretValue", if is_pepper { "PinPepper" } else { "WebhookSecret" })]
+            [done("secretsmanager:GetSecretValue", if is_pepper { "PinPepper" } else { "WebhookSecret" })].into()
         }
         other => panic!("add the IAM action of {other:?} here"),
     };
     notes.lock().unwrap().extend(done);
+}
+
+/// Returns a caller's call on the table in the form in which IAM evaluates it.
+pub fn parts_of(name: &str, body: &Value, caller: &str) -> BTreeSet<IamCall> {
+    // It is not known for every call whether IAM evaluates its rows one by one. All rows together are stricter.
+    let mut rows = BTreeMap::<String, BTreeSet<String>>::new();
+    for (action, part) in parts(name, body) {
+        rows.entry(action).or_default().extend(keys(&part));
+    }
+    let on_rows = |(action, leading_keys)| IamCall {
+        leading_keys,
+        ..IamCall::new(caller, &format!("dynamodb:{action}"), "Table")
+    };
+    rows.into_iter().map(on_rows).collect()
 }
 
 /// Returns the actions of a call on the table, each with its part of the request. A transaction and a batch of
@@ -213,11 +238,13 @@ fn keys(value: &Value) -> BTreeSet<String> {
 }
 
 /// Checks in an IAM simulator that these calls are allowed, and that many calls that no function makes are denied.
-async fn simulate(calls: &BTreeSet<IamCall>) {
+///
+/// `whose` is `functions` or `operators`.
+pub async fn simulate(whose: &str, calls: &BTreeSet<IamCall>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let stack = PathBuf::from(variable("BINDERY_LOCAL_DIR"));
-    std::fs::write(stack.join("calls.json"), serde_json::to_string(calls).unwrap()).unwrap();
+    std::fs::write(stack.join(format!("{whose}-calls.json")), serde_json::to_string(calls).unwrap()).unwrap();
     let installed = output_of(Command::new(root.join("tests/npm/install")).arg("iam")).await;
     let script = Path::new(installed.trim()).join("simulate.mjs");
-    output_of(Command::new("node").arg(script).arg(stack).arg(root.join("infra/README.md"))).await;
+    output_of(Command::new("node").arg(script).arg(stack).arg(root.join("infra/README.md")).arg(whose)).await;
 }

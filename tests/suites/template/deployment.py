@@ -90,6 +90,9 @@ def deploy(*options: str) -> set[str]:
     translated = translated_resources()
     versions = {name for name, resource in translated.items() if resource["Type"] == "AWS::Lambda::Version"}
     assert len(versions) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), versions
+    roles = [name for name, resource in translated.items() if resource["Type"] == "AWS::IAM::Role"]
+    free = [name for name in roles if "PermissionsBoundary" not in translated[name]["Properties"]]
+    assert roles and not free, f"roles without the permissions boundary, some of which SAM may have added: {free}"
     assert {version for version, _ in crash_alarms(translated)} == versions, (
         "each version needs an alarm on its own crashes"
     )

@@ -4,8 +4,12 @@
 mod alarms;
 mod audit_env;
 mod calls;
+mod deployed;
 mod deployment;
 mod environment;
+mod names;
+mod operators;
+mod options;
 mod rules;
 
 use tokio::process::Command;
