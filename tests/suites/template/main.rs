@@ -6,6 +6,7 @@ mod audit_env;
 mod calls;
 mod deployment;
 mod environment;
+mod front_door;
 mod rules;
 
 use tokio::process::Command;
