@@ -24,9 +24,9 @@ PATIENCE_SECONDS = 360
 cloudwatch = boto3.client("cloudwatch")
 
 
-def alarm(name: str) -> dict[str, Any]:
+def alarm(name: str, stack: str = STACK) -> dict[str, Any]:
     """Returns the deployed alarm."""
-    return cloudwatch.describe_alarms(AlarmNames=[f"{STACK}-{name}"])["MetricAlarms"][0]
+    return cloudwatch.describe_alarms(AlarmNames=[f"{stack}-{name}"])["MetricAlarms"][0]
 
 
 def is_down() -> bool:
@@ -40,18 +40,18 @@ def window(definition: dict[str, Any]) -> int:
     return definition["Period"] * definition["EvaluationPeriods"]
 
 
-def measured(name: str, value: float) -> str:
+def measured(name: str, value: float, stack: str = STACK) -> str:
     """Puts this value into the alarm's metric, and returns the alarm's state.
 
     The value is at the far end of the alarm's window, so that it no longer counts when the next is put.
     """
-    definition = alarm(name)
+    definition = alarm(name, stack)
     at = datetime.fromtimestamp(time.time() - window(definition) + COUNTS_SECONDS, UTC)
     metric = {"MetricName": definition["MetricName"], "Dimensions": definition["Dimensions"]}
     cloudwatch.put_metric_data(
         Namespace=definition["Namespace"], MetricData=[{**metric, "Timestamp": at, "Value": value}]
     )
-    return alarm(name)["StateValue"]
+    return alarm(name, stack)["StateValue"]
 
 
 def computed(name: str, inputs: dict[str, Series]) -> str:
@@ -60,33 +60,33 @@ def computed(name: str, inputs: dict[str, Series]) -> str:
     return measured(name, alarm_math.value(alarm_math.alarms()[name], inputs, latest) or 0)
 
 
-def returns_to_ok(name: str, value: Callable[[], float]) -> None:
+def returns_to_ok(name: str, value: Callable[[], float], stack: str = STACK) -> None:
     """Waits until the alarm's state is OK with this value of its metric."""
 
     def is_ok() -> bool:
         time.sleep(COUNTS_SECONDS)
-        return measured(name, value()) == "OK"
+        return measured(name, value(), stack) == "OK"
 
     eventually(f"{name} returns to OK", is_ok, PATIENCE_SECONDS)
 
 
-def every_alarm_fires_and_returns_to_ok() -> None:
+def every_alarm_fires_and_returns_to_ok(stack: str = STACK) -> None:
     """Checks alarms of one kind together, because the emulator matches only a metric's name."""
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{STACK}-")
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     kinds = defaultdict(list)
     for one in (alarm for page in pages for alarm in page["MetricAlarms"]):
         kinds[(window(one), one["Namespace"], one["MetricName"], one["Threshold"])].append(one)
     # Longest windows first: values put for other alarms would count in them.
     for (_, _, metric, threshold), alike in sorted(kinds.items(), key=lambda kind: kind[0][0], reverse=True):
         names = [one["AlarmName"] for one in alike]
-        first = names[0].removeprefix(f"{STACK}-")
+        first = names[0].removeprefix(f"{stack}-")
 
         def states(names: list[str] = names) -> set[str]:
             return {one["StateValue"] for one in cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]}
 
-        returns_to_ok(first, lambda threshold=threshold: threshold)
+        returns_to_ok(first, lambda threshold=threshold: threshold, stack)
         check(f"{len(names)} alarm(s) on {metric} do not fire at {threshold:g}", states() == {"OK"})
-        measured(first, threshold + 1)
+        measured(first, threshold + 1, stack)
         check("and fire above it", states() == {"ALARM"})
-        returns_to_ok(first, lambda threshold=threshold: threshold)
+        returns_to_ok(first, lambda threshold=threshold: threshold, stack)
         check("and return to OK", states() == {"OK"})
