@@ -70,23 +70,28 @@ def returns_to_ok(name: str, value: Callable[[], float], stack: str = STACK) -> 
     eventually(f"{name} returns to OK", is_ok, PATIENCE_SECONDS)
 
 
-def every_alarm_fires_and_returns_to_ok(stack: str = STACK) -> None:
+def every_alarm_fires_and_returns_to_ok() -> None:
     """Checks alarms of one kind together, because the emulator matches only a metric's name."""
-    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{STACK}-")
     kinds = defaultdict(list)
     for one in (alarm for page in pages for alarm in page["MetricAlarms"]):
         kinds[(window(one), one["Namespace"], one["MetricName"], one["Threshold"])].append(one)
     # Longest windows first: values put for other alarms would count in them.
-    for (_, _, metric, threshold), alike in sorted(kinds.items(), key=lambda kind: kind[0][0], reverse=True):
-        names = [one["AlarmName"] for one in alike]
-        first = names[0].removeprefix(f"{stack}-")
+    for _, alike in sorted(kinds.items(), key=lambda kind: kind[0][0], reverse=True):
+        fires_and_returns_to_ok([one["AlarmName"].removeprefix(f"{STACK}-") for one in alike])
 
-        def states(names: list[str] = names) -> set[str]:
-            return {one["StateValue"] for one in cloudwatch.describe_alarms(AlarmNames=names)["MetricAlarms"]}
 
-        returns_to_ok(first, lambda threshold=threshold: threshold, stack)
-        check(f"{len(names)} alarm(s) on {metric} do not fire at {threshold:g}", states() == {"OK"})
-        measured(first, threshold + 1, stack)
-        check("and fire above it", states() == {"ALARM"})
-        returns_to_ok(first, lambda threshold=threshold: threshold, stack)
-        check("and return to OK", states() == {"OK"})
+def fires_and_returns_to_ok(names: list[str], stack: str = STACK) -> None:
+    """Checks that these alarms, which are alike, are OK at their threshold, fire above it, and return to OK."""
+    first = alarm(names[0], stack)
+    threshold = first["Threshold"]
+
+    def states() -> set[str]:
+        return {alarm(name, stack)["StateValue"] for name in names}
+
+    returns_to_ok(names[0], lambda: threshold, stack)
+    check(f"{len(names)} alarm(s) on {first['MetricName']} do not fire at {threshold:g}", states() == {"OK"})
+    measured(names[0], threshold + 1, stack)
+    check("and fire above it", states() == {"ALARM"})
+    returns_to_ok(names[0], lambda: threshold, stack)
+    check("and return to OK", states() == {"OK"})
