@@ -13,7 +13,7 @@ fn bindery_is_down_if_nobody_is_served() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
     let rule = named(&template.resources("AWS::CloudWatch::CompositeAlarm")["DownAlarm"]["Properties"]["AlarmRule"]);
-    let parts: BTreeSet<&str> = rule.split(" OR ").map(|part| part.trim()).collect();
+    let parts: BTreeSet<&str> = rule.split(" OR ").map(str::trim).collect();
     let ids = ["ApiTurnedAwayAlarm", "ApiMostlyLimitedAlarm", "ApiMostlyFailingAlarm"];
     let expected: Vec<String> = ids.iter().map(|id| format!("ALARM(\"${{{id}}}\")")).collect();
     assert_eq!(parts, expected.iter().map(String::as_str).collect());
