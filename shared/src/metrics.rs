@@ -39,6 +39,8 @@ struct Counts {
     refused: BTreeMap<String, u32>,
     /// Milliseconds until the last event of an instruction, by the instruction's time of acceptance.
     to_event: BTreeMap<Timestamp, u64>,
+    /// The greatest age of a retried message, in seconds.
+    retried_age: Option<u64>,
 }
 
 impl Metrics {
@@ -69,9 +71,12 @@ impl Metrics {
         self.count("Failed", 1);
     }
 
-    /// Counts a message that will be retried after the visibility timeout.
-    pub fn retried(&self) {
+    /// Counts a message that will be retried, and reports its age in seconds, if it is known. SQS's own metric of ages
+    /// leaves out messages that were received three times
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html>).
+    pub fn retried(&self, age: Option<u64>) {
         self.count("Retried", 1);
+        self.with(|counts| counts.retried_age = counts.retried_age.max(age));
         self.failed();
     }
 
@@ -114,7 +119,7 @@ impl Metrics {
     }
 
     fn lines(&self, now: Timestamp) -> String {
-        let Counts { plain, refused, to_event } = self.with(std::mem::take);
+        let Counts { plain, refused, to_event, retried_age } = self.with(std::mem::take);
         let mut values: Map<String, Value> = plain
             .into_iter()
             .filter(|(_, count)| *count > 0)
@@ -124,6 +129,7 @@ impl Metrics {
             let waited: Vec<u64> = to_event.into_values().take(MAX_VALUES).collect();
             values.insert("AcceptanceToEvent".to_owned(), waited.into());
         }
+        values.extend(retried_age.map(|age| ("RetriedAge".to_owned(), age.into())));
         let refused = refused.into_iter().filter(|(_, count)| *count > 0);
         let mut lines = Vec::new();
         if !values.is_empty() {
@@ -138,7 +144,11 @@ impl Metrics {
     }
 
     fn line(&self, now: Timestamp, code: Option<String>, values: Map<String, Value>) -> String {
-        let unit = |name: &str| if name == "AcceptanceToEvent" { "Milliseconds" } else { "Count" };
+        let unit = |name: &str| match name {
+            "AcceptanceToEvent" => "Milliseconds",
+            "RetriedAge" => "Seconds",
+            _ => "Count",
+        };
         let metrics: Vec<Value> = values.keys().map(|name| json!({ "Name": name, "Unit": unit(name) })).collect();
         let mut dimensions = vec!["Stack", "Function"];
         let mut line = json!({ "Stack": self.stack, "Function": self.function });
@@ -172,7 +182,9 @@ mod tests {
         let metrics = metrics();
         metrics.accepted(2);
         metrics.accepted(1);
-        metrics.retried();
+        metrics.retried(Some(61));
+        metrics.retried(Some(7));
+        metrics.retried(None);
         metrics.refused("CARD_NOT_UNBOUND", 4);
         metrics.with(|counts| {
             counts.to_event.extend([(at("2026-11-22T03:04:05.000Z"), 7), (at("2026-11-22T03:04:06.000Z"), 9)]);
@@ -191,10 +203,11 @@ mod tests {
                             { "Name": "Accepted", "Unit": "Count" },
                             { "Name": "Failed", "Unit": "Count" },
                             { "Name": "Retried", "Unit": "Count" },
+                            { "Name": "RetriedAge", "Unit": "Seconds" },
                         ],
                     }] },
                     "Stack": "bindery-dev", "Function": "bindery-dev-bind-card",
-                    "Accepted": 3, "Failed": 1, "Retried": 1, "AcceptanceToEvent": [7, 9],
+                    "Accepted": 3, "Failed": 3, "Retried": 3, "RetriedAge": 61, "AcceptanceToEvent": [7, 9],
                 }),
                 json!({
                     "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [{

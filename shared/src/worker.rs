@@ -16,6 +16,7 @@
 //! there too, but only after all its deliveries and without a reason. The same is done when the last delivery fails.
 //! If the send fails, each later delivery tries again, and after the last one SQS moves the message without the reason.
 
+mod age;
 mod context;
 mod message;
 
@@ -30,6 +31,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 
 use crate::aws::Service;
 use crate::domain::event::Event;
+use crate::domain::time::Timestamp;
 use crate::environment::Environment;
 use crate::events::PublishError;
 use crate::queue::SendError;
@@ -220,6 +222,8 @@ struct Delivery {
     kind: Option<String>,
     /// The fields for the log, known once the message is read.
     fields: Option<LogFields>,
+    /// The time from which the message waits, if the message states it.
+    waits_since: Option<Timestamp>,
     result: Result<Completed, WorkerError>,
 }
 
@@ -240,18 +244,20 @@ async fn deliver<W: Worker>(worker: &W, record: SqsMessage, info: DeliveryInfo, 
                 started,
                 kind: other,
                 fields: None,
+                waits_since: None,
                 result: Err(WorkerError::Permanent(reason)),
             };
         }
     };
     let (kind, fields) = (Some(W::Message::KIND.to_owned()), Some(message.log_fields()));
+    let waits_since = message.waits_since();
     let applying = AssertUnwindSafe(async { worker.apply(message, info).await }).catch_unwind();
     let result = match tokio::time::timeout_at(until.into(), applying).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(WorkerError::Permanent("the worker panicked".to_owned())),
         Err(_elapsed) => Err(WorkerError::Transient("no time was left".to_owned())),
     };
-    Delivery { record, started, kind, fields, result }
+    Delivery { record, started, kind, fields, waits_since, result }
 }
 
 async fn publish(context: &WorkerContext, deliveries: &mut [Delivery], until: Instant) {
@@ -312,7 +318,7 @@ async fn settle(context: &WorkerContext, delivery: Delivery, until: Instant) -> 
     let is_done = match disposition {
         Disposition::Ack(_) => true,
         Disposition::Retry(_, time) => {
-            context.metrics.retried();
+            context.metrics.retried(age::at_retry(&delivery.record, delivery.waits_since, time, clock::now()));
             if let (Some(queue), Some(time)) = (&context.queue, time) {
                 let handle = delivery.record.receipt_handle.as_deref().unwrap_or_default();
                 if let Some(error) = in_time(queue.change_visibility(handle, time), until).await {

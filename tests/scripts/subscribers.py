@@ -5,6 +5,8 @@ Called by ./tests/run. The stack contains only the resources that are conditiona
 reference, so that the other tests' events do not pass through it. The webhook's endpoint is the example in
 examples/webhook-consumer, behind a sink that can inject other responses. The emulator creates no API destination from a
 template, so the script creates one with the template's properties.
+
+Do not run it within an hour of itself or of runbook.py on the same stack, because it sets metrics.
 """
 
 import json
@@ -24,6 +26,7 @@ from pathlib import Path
 from string import punctuation
 from typing import Any
 
+from alarm_states import fires_and_returns_to_ok
 from checks import Request, Response, check, eventually, serving
 from stack import deploy
 from stack.settings import ROOT, Settings, binary, deploy_parameters, free_port
@@ -147,6 +150,14 @@ def handled(database: Path) -> int:
     return sqlite3.connect(database).execute("SELECT count(*) FROM events").fetchone()[0]
 
 
+def retried_age() -> int:
+    """Returns the greatest age of a retried event that the worker has reported, in seconds."""
+    logs = deploy.client(settings, "logs")
+    found = logs.filter_log_events(logGroupName=f"/aws/lambda/{STACK}-webhook-worker")["events"]
+    lines = [json.loads(event["message"]) for event in found if '"RetriedAge"' in event["message"]]
+    return max(line["RetriedAge"] for line in lines)
+
+
 def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
     """Sends events from the bus to the consumer, with a retry, a duplicate and a dead letter."""
     database = directory / "events.sqlite"
@@ -176,6 +187,7 @@ def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
         check("with the same event ID", first[0]["webhook-id"] == second[0]["webhook-id"] == event["event_id"])
         waited = int(second[0]["webhook-timestamp"]) - int(first[0]["webhook-timestamp"])
         check(f"after the backoff, not after the visibility timeout ({waited} s)", 7 <= waited <= 16)
+        check("whose time counts in the age that the worker reports", 7 <= retried_age() <= 16)
         eventually("and is handled", lambda: handled(database) == 2)
         check("a duplicate is accepted", sink.consume() == 204)
         check("and dropped", handled(database) == 2)
@@ -189,6 +201,8 @@ def webhooks(template: dict[str, Any], directory: Path, sink: Sink) -> None:
         eventually("and is handled", lambda: handled(database) == 3)
         [row] = [row for row in bindery("queues") if row["queue"] == "webhook"]
         check("no dead letter remains", row["dead"] == 0)
+    # All other alarms of subscribers are like those that runbook.py checks.
+    fires_and_returns_to_ok(["webhook-old-retries"], STACK)
 
 
 def api_destination(template: dict[str, Any], sink: Sink) -> None:

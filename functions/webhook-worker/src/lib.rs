@@ -18,9 +18,12 @@ use std::time::Duration;
 use crate::address::AllowedDestinations;
 use http::{HeaderName, StatusCode};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::aws::Service;
 use shared::domain::ids::{CorrelationId, OrgId};
+use shared::domain::time::Timestamp;
 use shared::environment::Environment;
 use shared::worker::{self, Completed, DeliveryInfo, LogFields, Publishing, QueueMessage, Worker, WorkerError};
 use shared::{Error, clock};
@@ -45,11 +48,17 @@ pub struct BusEvent {
     /// The event, exact to the byte.
     detail: Box<RawValue>,
     names: Names,
+    /// The time at which the bus received the event, unless it is a replay of an earlier one.
+    received_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
 struct Form {
     detail: Box<RawValue>,
+    time: Option<Value>,
+    /// The name of the replay that put an archived event on the bus again.
+    #[serde(rename = "replay-name")]
+    replay_name: Option<IgnoredAny>,
 }
 
 /// The members of the event that the worker reads.
@@ -63,9 +72,11 @@ struct Names {
 impl TryFrom<Form> for BusEvent {
     type Error = serde_json::Error;
 
-    fn try_from(Form { detail }: Form) -> Result<Self, serde_json::Error> {
+    fn try_from(Form { detail, time, replay_name }: Form) -> Result<Self, serde_json::Error> {
         let names = serde_json::from_str(detail.get())?;
-        Ok(Self { detail, names })
+        // Only a metric needs the time, so an unreadable one does not matter.
+        let received_at = time.filter(|_| replay_name.is_none()).and_then(|time| serde_json::from_value(time).ok());
+        Ok(Self { detail, names, received_at })
     }
 }
 
@@ -75,6 +86,10 @@ impl QueueMessage for BusEvent {
     fn log_fields(&self) -> LogFields {
         let Names { org_id, cid, .. } = &self.names;
         LogFields { tenant: org_id.to_string(), operation_id: None, cid: Some(cid.to_string()) }
+    }
+
+    fn waits_since(&self) -> Option<Timestamp> {
+        self.received_at
     }
 }
 
@@ -167,6 +182,19 @@ mod tests {
             serde_json::from_str(&format!(r#"{{"version":"0","detail":{detail},"id":"x"}}"#)).unwrap();
         assert_eq!(event.detail.get(), detail);
         assert_eq!(event.log_fields().tenant, "TN-11111111-2222-4333-8444-555555555555");
+    }
+
+    #[rstest]
+    #[case(r#""time":"2026-11-22T03:04:05Z","#, Some("2026-11-22T03:04:05.000Z"))]
+    #[case(r#""time":"2026-10-22T03:04:05Z","replay-name":"r","#, None)] // waits since its replay
+    #[case(r#""time":"soon","#, None)]
+    #[case(r#""time":null,"#, None)]
+    #[case("", None)]
+    fn an_event_waits_since_the_bus_received_it(#[case] members: &str, #[case] since: Option<&str>) {
+        let detail = r#"{"event_id":"1be7080a-4d6f-5cee-9da5-d4acc3344e9c","cid":"c",
+            "org_id":"TN-11111111-2222-4333-8444-555555555555"}"#;
+        let event: BusEvent = serde_json::from_str(&format!(r#"{{{members}"detail":{detail}}}"#)).unwrap();
+        assert_eq!(event.waits_since().map(|at| at.to_string()).as_deref(), since);
     }
 
     #[rstest]

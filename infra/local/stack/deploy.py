@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from samcli.yamlhelper import yaml_dump
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 from .template import read_template
 
+COMPOSITE_ALARM = "AWS::CloudWatch::CompositeAlarm"
+# The namespace of metrics for values of expressions. tests/scripts/alarm_states.py puts values into them.
+EXPRESSIONS = "Expressions"
 # The package's bootstrap script. `_HANDLER`, from the rendered template, selects the function that the runner runs.
 BOOTSTRAP = """#!/bin/sh
 exec {runner}
@@ -92,7 +96,8 @@ def _render(package: Path, template: dict[str, Any], parameters: dict[str, str])
     """Returns the template as `sam build` would write it. All functions have the same package.
 
     Numeric parameters are inserted, because the emulator passes them on as text and then fails. It has no CodeDeploy,
-    no alarms on computed metrics, and no archives in templates (see `_patch_emulator`).
+    and no archives and composite alarms in templates (see `_patch_emulator`). Alarms on metric math get a metric for
+    the value of their expression, which the tests compute.
     """
     types = {name: parameter["Type"] for name, parameter in template["Parameters"].items()}
     defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
@@ -116,7 +121,10 @@ def _render(package: Path, template: dict[str, Any], parameters: dict[str, str])
         del resource["Properties"]["DeploymentPreference"]
     shared = {name: value for name, value in template["Globals"]["Function"].items() if name != "DeploymentPreference"}
     resources.pop("EventArchive", None)
-    resources = {name: resource for name, resource in resources.items() if not _is_computed_alarm(resource)}
+    resources = {name: resource for name, resource in resources.items() if resource["Type"] != COMPOSITE_ALARM}
+    for resource in resources.values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
+            resource["Properties"] |= _metric_of_expression(resource["Properties"].pop("Metrics"))
     return {**template, "Globals": {"Function": shared}, "Resources": resources}
 
 
@@ -125,16 +133,22 @@ def functions_of(resources: dict[str, Any]) -> dict[str, Any]:
     return {name: resource for name, resource in resources.items() if resource["Type"] == "AWS::Serverless::Function"}
 
 
-def _is_computed_alarm(resource: dict[str, Any]) -> bool:
-    return resource["Type"] == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]
+def _metric_of_expression(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the metric that replaces the expression: named by its label, with the period of its inputs."""
+    [expression], [period] = (
+        [one for one in metrics if "Expression" in one],
+        {one["MetricStat"]["Period"] for one in metrics if "MetricStat" in one},
+    )
+    return {"Namespace": EXPRESSIONS, "MetricName": expression["Label"], "Statistic": "Maximum", "Period": period}
 
 
 def _patch_emulator(settings: Settings, template: dict[str, Any], outputs: dict[str, str]) -> None:
     """Creates the resources of the template that the emulator omits.
 
-    These are the routes and the authorizer that SAM puts into the HTTP API's body, the table's time to live, and the
-    archive.
+    These are the routes and the authorizer that SAM puts into the HTTP API's body, the table's time to live, the
+    archive, and composite alarms.
     """
+    _create_composite_alarms(settings, template)
     bus = client(settings, "events")
     archive = outputs["EventArchiveName"]
     if not bus.list_archives(NamePrefix=archive)["Archives"]:
@@ -180,6 +194,18 @@ def _patch_emulator(settings: Settings, template: dict[str, Any], outputs: dict[
         )
         target = f"integrations/{integration['IntegrationId']}"
         api.create_route(ApiId=api_id, RouteKey=route_key, Target=target, **authorization)
+
+
+def _create_composite_alarms(settings: Settings, template: dict[str, Any]) -> None:
+    resources = template["Resources"]
+
+    def text(value: dict[str, str]) -> str:
+        known = value["Fn::Sub"].replace("${AWS::StackName}", STACK_NAME)
+        return re.sub(r"\$\{(\w+Alarm)\}", lambda found: text(resources[found[1]]["Properties"]["AlarmName"]), known)
+
+    for composite in (one["Properties"] for one in resources.values() if one["Type"] == COMPOSITE_ALARM):
+        described = {key: text(composite[key]) for key in ("AlarmName", "AlarmDescription", "AlarmRule")}
+        client(settings, "cloudwatch").put_composite_alarm(**described)
 
 
 def _routes(template: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:

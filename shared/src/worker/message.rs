@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::domain::time::Timestamp;
 use crate::message::{Instruction, Message};
 
 /// Maximum length of another message kind quoted in an error. Our limit.
@@ -15,6 +16,11 @@ pub trait QueueMessage: DeserializeOwned {
 
     /// Returns the message's fields for the log.
     fn log_fields(&self) -> LogFields;
+
+    /// Returns the time from which the message waits, if it is not the time at which SQS took the message.
+    fn waits_since(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The fields of a message that its log line contains.

@@ -37,7 +37,12 @@ FAKES = COPY / "fakes"
 BUILT = INFRA / ".aws-sam" / "build" / "template.yaml"
 TOOLS = Path(sys.executable).parent
 # Types that the local stack does not support. It reports them after everything is packaged.
-UNKNOWN = ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup", "AWS::Events::Archive")
+UNKNOWN = (
+    "AWS::CloudWatch::CompositeAlarm",
+    "AWS::CodeDeploy::Application",
+    "AWS::CodeDeploy::DeploymentGroup",
+    "AWS::Events::Archive",
+)
 EXPECTED_ERROR = f"Unrecognized resource types: [{', '.join(UNKNOWN)}]"
 WELL_KNOWN = "/.well-known/openid-configuration"
 # The fake sam prints the region. The fake aws records its arguments, and prints the quota or fails.
@@ -105,7 +110,8 @@ def crash_alarms(resources: dict[str, dict]) -> list[tuple[str, dict]]:
     found = []
     for alarm in alarms:
         stats = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", []) if "MetricStat" in one]
-        values = {d["Name"]: d["Value"] for stat in stats for d in stat["Dimensions"] if stat["MetricName"] == "Errors"}
+        errors = [stat["Dimensions"] for stat in stats if stat["MetricName"] == "Errors"]
+        values = {one["Name"]: one["Value"] for dimensions in errors for one in dimensions}
         if "ExecutedVersion" in values:
             version, attribute = values["ExecutedVersion"]["Fn::GetAtt"]
             assert attribute == "Version", values

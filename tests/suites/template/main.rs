@@ -7,6 +7,7 @@ mod calls;
 mod deployed;
 mod deployment;
 mod environment;
+mod front_door;
 mod names;
 mod operators;
 mod options;
