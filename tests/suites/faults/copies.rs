@@ -21,13 +21,12 @@ use super::{batch, failed};
 const ITEMS: usize = 24_300;
 const PAGES: usize = 50;
 const CHUNKS: usize = ITEMS.div_ceil(100);
-/// The share of calls that fail once, with all attempts of the SDK.
-const FAILURES: f64 = 0.2;
-/// The attempts of one call (`shared::aws`).
-const ATTEMPTS: u32 = 3;
-/// The most reads of one page. It is read again when SQS has not accepted some of its messages: one call sends its
-/// chunks, another the next page. Either can fail once. If the SDK has time for two attempts only, it can fail twice.
-const MOST_READS: usize = 5;
+/// The share of calls that fail in the delivery that makes them first, with all attempts of the SDK. At 0.2, one
+/// message plans enough pages on a fast machine to use up its deliveries.
+const FAILURES: f64 = 0.1;
+/// The most reads of one page. The calls that send its chunks fail in the first delivery only, and the call that sends
+/// the next page in the second at the latest.
+const MOST_READS: usize = 3;
 /// The template's value (`BulkMaxReceives`).
 const MAX_RECEIVES: &str = "20";
 
@@ -45,8 +44,10 @@ struct Seen {
     plans: VecDeque<String>,
     /// The number of accepted messages of each chunk, by the chunk's number.
     chunks: BTreeMap<usize, usize>,
-    /// The failed attempts of each call, by the first of its messages.
-    failures: BTreeMap<String, u32>,
+    /// The number of the current delivery.
+    delivery: usize,
+    /// The delivery that made each call first, by the first of the call's messages.
+    first_deliveries: BTreeMap<String, usize>,
 }
 
 /// Returns the step of a message, without parsing all of it.
@@ -90,14 +91,12 @@ impl Seen {
         Step::Respond(200, response.to_string())
     }
 
-    /// Returns true if this attempt fails. The message decides it, not the order of concurrent calls.
+    /// Returns true if this attempt fails. The message decides it, not the order or the number of attempts.
     fn fails(&mut self, first: &str) -> bool {
         let hash = digest(&SHA256, first.as_bytes());
         let mut rng = Rng::with_seed(u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap()));
-        let failures = self.failures.entry(first.to_owned()).or_default();
-        let fails = *failures < ATTEMPTS && rng.f64() < FAILURES;
-        *failures += u32::from(fails);
-        fails
+        let first_delivery = *self.first_deliveries.entry(first.to_owned()).or_insert(self.delivery);
+        first_delivery == self.delivery && rng.f64() < FAILURES
     }
 }
 
@@ -122,9 +121,10 @@ async fn copies_of_a_page_do_not_multiply() {
 
     let (mut waiting, mut deliveries) = (VecDeque::from([(plan, 1)]), 0);
     while let Some((message, receive_count)) = waiting.pop_front() {
+        deliveries += 1;
+        seen.lock().unwrap().delivery = deliveries;
         let response = worker.invoke(batch(&[(message.clone(), receive_count)])).await;
         let response = response.payload();
-        deliveries += 1;
         if failed(&response).contains(&0) {
             waiting.push_back((message, receive_count + 1));
         }
