@@ -7,10 +7,10 @@ import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { apply } from "./binding.mjs";
 import { serve } from "./bootstrap.mjs";
-import { Broken, CONFIG, Conflict, Metrics, Unexpected, isFinal, log, sleep, sqs } from "./common.mjs";
+import { Broken, CONFIG, Conflict, Metrics, Unexpected, isFinal, log, sleep, sqs, timed } from "./common.mjs";
 import { read } from "./message.mjs";
 
-const eventbridge = new EventBridgeClient(CONFIG);
+const eventbridge = timed(new EventBridgeClient(CONFIG));
 
 const BUS = process.env.EVENT_BUS_NAME;
 const DEAD_LETTERS = process.env.BIND_CARD_DLQ_URL;

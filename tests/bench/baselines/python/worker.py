@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 from binding import apply
 from botocore.exceptions import BotoCoreError, ClientError
-from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, to_json, utc_now
+from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, timed, to_json, utc_now
 from message import Broken, Unexpected, read
 
-eventbridge = boto3.client("events", config=CONFIG)
+eventbridge = timed(boto3.client("events", config=CONFIG))
 # One thread for each message of a batch.
 pool = ThreadPoolExecutor(10)
 
