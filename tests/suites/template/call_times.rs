@@ -54,8 +54,10 @@ async fn every_call_is_timed_and_nothing_else() {
         let attempts = timed.values().sum::<usize>() + usize::try_from(retries).unwrap();
         assert_eq!(recorded.values().sum::<usize>(), attempts);
     }
-    let bill = format!("{} metrics of calls", all);
-    assert!(file("README.md").contains(&bill), "update the number of metrics in infra/README.md: {bill}");
+    let bill = format!("{all} metrics of calls");
+    for page in ["README.md", "RUNBOOK.md"] {
+        assert!(file(page).contains(&bill), "update the number of metrics in infra/{page}: {bill}");
+    }
 }
 
 /// Returns the names of the calls of which the line has times.
