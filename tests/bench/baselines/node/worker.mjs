@@ -95,8 +95,8 @@ function count({ message }, { event_type, data }, metrics) {
 /** Returns whether the message can be deleted: it is handled, or in the dead-letter queue with its reason. */
 async function settle(delivery, metrics) {
   const { id, body, receive_count, started, message, outcome, failure, isBroken } = delivery;
-  const { operation_id, org_id: tenant, cid } = message;
-  const fields = { message_id: id, operation_id, tenant, cid, receive_count };
+  const { kind, operation_id, org_id: tenant, cid } = message;
+  const fields = { message_id: id, kind, operation_id, tenant, cid, receive_count };
   if (!failure) {
     log("INFO", "message handled", started, { ...fields, outcome });
     return true;
