@@ -19,6 +19,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use futures_util::future::{BoxFuture, join_all};
 
+use crate::calls::CallTimes;
 use crate::config::{self, ConfigError};
 use crate::connections;
 
@@ -36,6 +37,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// Maximum wait before the second attempt, doubled before the third. The SDK's default of one second would leave no
 /// time for a third attempt.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+/// The name of calls that only open a connection, in the times of calls.
+const PING: &str = "Ping";
 /// Maximum time for connecting in advance. If AWS is slow, the first event can wait for the connection instead.
 const WARM_UP_TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -75,6 +78,8 @@ pub struct Aws {
     region: String,
     credentials: Credentials,
     retries: RetryConfig,
+    /// Times the clients' calls, if a function's metrics write the times.
+    calls: Option<CallTimes>,
 }
 
 impl Aws {
@@ -90,6 +95,7 @@ impl Aws {
             region,
             credentials: Credentials::new(key, secret, config::optional("AWS_SESSION_TOKEN"), None, "environment"),
             retries: retries(),
+            calls: None,
         })
     }
 
@@ -101,7 +107,14 @@ impl Aws {
             region: "eu-central-1".to_owned(),
             credentials: Credentials::new("test", "test", None, None, "test"),
             retries: RetryConfig::disabled(),
+            calls: None,
         }
+    }
+
+    /// Returns the configuration with clients that add the times of their calls to these.
+    #[must_use]
+    pub fn timed(self, calls: &CallTimes) -> Self {
+        Self { calls: Some(calls.clone()), ..self }
     }
 }
 
@@ -119,7 +132,9 @@ impl Aws {
         if config::optional("WARM_UP").as_deref() == Some("off") {
             return;
         }
-        let connecting = services.iter().map(|Service(connect)| connect(self));
+        let calls = self.calls.as_ref().map(|calls| calls.under(PING));
+        let aws = Self { calls, ..self.clone() };
+        let connecting = services.iter().map(|Service(connect)| connect(&aws));
         if tokio::time::timeout(WARM_UP_TIMEOUT, join_all(connecting)).await.is_err() {
             tracing::warn!("could not connect to AWS in advance");
         }
@@ -206,6 +221,9 @@ macro_rules! client {
                     .timeout_config(timeouts())
                     .retry_config(self.retries.clone());
                 config.set_endpoint_url(endpoint($service));
+                if let Some(calls) = &self.calls {
+                    config = config.interceptor(calls.clone());
+                }
                 $sdk::Client::from_conf(config.build())
             }
         }

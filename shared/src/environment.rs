@@ -55,6 +55,7 @@ impl Environment {
             Self { aws, metrics: Metrics::new(String::new(), String::new()), given, errors: Mutex::default() };
         let [stack, function] = ["STACK_NAME", "AWS_LAMBDA_FUNCTION_NAME"].map(|name| environment.text(name));
         environment.metrics = Metrics::new(stack, function);
+        environment.aws = environment.aws.timed(environment.metrics.calls());
         environment
     }
 

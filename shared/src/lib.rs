@@ -5,7 +5,7 @@
 //! - [`environment`] (and [`config`]), [`clock`], [`telemetry`] and [`metrics`]: a function's environment, time, logs
 //!   and metrics.
 //! - [`store`] (DynamoDB), [`queue`] (SQS), [`events`] (EventBridge), [`secret`] (Secrets Manager) and [`aws`]: the
-//!   AWS services. A function links only those that it uses.
+//!   AWS services. A function links only those that it uses. [`calls`]: the times of their calls.
 //! - [`http`]: code of endpoints. [`worker`]: code of workers. [`plan`]: code of workers that process a bulk.
 //!   [`pin`]: hashing of PINs.
 //! - [`partners`]: references between rows, for tools that inspect the whole table.
@@ -37,6 +37,7 @@ pub mod telemetry;
 
 pub mod aws;
 mod batching;
+pub mod calls;
 pub mod events;
 pub mod http;
 pub mod partners;

@@ -5,6 +5,11 @@
 //! There is no tenant, no ID, and nothing else that grows with use, because every combination is billed as a separate
 //! metric. The logs show what each tenant did.
 //!
+//! They also have the times of all calls to AWS, each call as a metric of its own in the namespace `BinderyCalls`. So
+//! one line suffices for all calls of an invocation: the call's name as a dimension would need a line for each call, as
+//! a line has one value for each dimension. The number of metrics, which are billed, is the same. The times include
+//! calls before the first invocation.
+//!
 //! Events are published at least once, and are counted as often: after a crash, some count twice. Only operations, in
 //! the table, count exactly once.
 
@@ -14,13 +19,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
+use crate::calls::{CallTimes, Calls};
 use crate::clock;
 use crate::domain::event::{Effect, Event};
 use crate::domain::time::Timestamp;
 
 /// The metrics' namespace in `CloudWatch`.
 const NAMESPACE: &str = "Bindery";
-/// Maximum values of a metric in a line (limit of the format). Further durations of the same invocation are dropped.
+/// The namespace of the times of calls.
+const CALLS_NAMESPACE: &str = "BinderyCalls";
+/// Maximum values of a metric in a line (limit of the format). Further durations of the same invocation are dropped,
+/// except those of calls, which go into further lines.
 const MAX_VALUES: usize = 100;
 
 /// The counts of an invocation, which clones share.
@@ -29,6 +38,7 @@ pub struct Metrics {
     stack: String,
     function: String,
     counts: Arc<Mutex<Counts>>,
+    calls: CallTimes,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +57,7 @@ impl Metrics {
     /// Creates the metrics of this function of this stack.
     #[must_use]
     pub fn new(stack: String, function: String) -> Self {
-        Self { stack, function, counts: Arc::default() }
+        Self { stack, function, counts: Arc::default(), calls: CallTimes::default() }
     }
 
     /// Counts accepted instructions.
@@ -103,7 +113,13 @@ impl Metrics {
         self.with(|counts| counts.to_event.insert(event.accepted_at, waited));
     }
 
-    /// Writes the counts since the last call, if there are any.
+    /// Returns the times of the function's calls, which are written with the counts.
+    #[must_use]
+    pub fn calls(&self) -> &CallTimes {
+        &self.calls
+    }
+
+    /// Writes the counts and times since the last call, if there are any.
     pub fn flush(&self) {
         let lines = self.lines(clock::now());
         // An error while writing metrics must not fail an instruction.
@@ -120,8 +136,10 @@ impl Metrics {
 
     fn lines(&self, now: Timestamp) -> String {
         let Counts { plain, refused, to_event, retried_age } = self.with(std::mem::take);
+        let Calls { times, retries } = self.calls.take();
         let mut values: Map<String, Value> = plain
             .into_iter()
+            .chain([("CallRetries", retries)])
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| (name.to_owned(), count.into()))
             .collect();
@@ -132,41 +150,70 @@ impl Metrics {
         values.extend(retried_age.map(|age| ("RetriedAge".to_owned(), age.into())));
         let refused = refused.into_iter().filter(|(_, count)| *count > 0);
         let mut lines = Vec::new();
-        if !values.is_empty() {
-            lines.push(self.line(now, None, values));
+        let mut times = by_line(&times).into_iter();
+        let first = times.next().unwrap_or_default();
+        if !(values.is_empty() && first.is_empty()) {
+            lines.push(self.line(now, None, values, first));
         }
-        lines.extend(
-            refused.map(|(code, count)| {
-                self.line(now, Some(code), Map::from_iter([("Refused".to_owned(), count.into())]))
-            }),
-        );
+        lines.extend(times.map(|times| self.line(now, None, Map::new(), times)));
+        lines.extend(refused.map(|(code, count)| {
+            self.line(now, Some(code), Map::from_iter([("Refused".to_owned(), count.into())]), Map::new())
+        }));
         lines.concat()
     }
 
-    fn line(&self, now: Timestamp, code: Option<String>, values: Map<String, Value>) -> String {
+    fn line(
+        &self,
+        now: Timestamp,
+        code: Option<String>,
+        values: Map<String, Value>,
+        times: Map<String, Value>,
+    ) -> String {
         let unit = |name: &str| match name {
             "AcceptanceToEvent" => "Milliseconds",
             "RetriedAge" => "Seconds",
             _ => "Count",
         };
         let metrics: Vec<Value> = values.keys().map(|name| json!({ "Name": name, "Unit": unit(name) })).collect();
+        let calls: Vec<Value> = times.keys().map(|name| json!({ "Name": name, "Unit": "Milliseconds" })).collect();
         let mut dimensions = vec!["Stack", "Function"];
         let mut line = json!({ "Stack": self.stack, "Function": self.function });
         if let Some(code) = code {
             dimensions.push("Code");
             line["Code"] = code.into();
         }
-        let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics });
-        line["_aws"] = json!({ "Timestamp": now.epoch_milliseconds(), "CloudWatchMetrics": [directive] });
+        let directives: Vec<Value> = [(NAMESPACE, metrics), (CALLS_NAMESPACE, calls)]
+            .into_iter()
+            .filter(|(_, metrics)| !metrics.is_empty())
+            .map(|(namespace, metrics)| {
+                json!({ "Namespace": namespace, "Dimensions": [dimensions], "Metrics": metrics })
+            })
+            .collect();
+        line["_aws"] = json!({ "Timestamp": now.epoch_milliseconds(), "CloudWatchMetrics": directives });
         if let Some(members) = line.as_object_mut() {
             members.extend(values);
+            members.extend(times);
         }
         format!("{line}\n")
     }
 }
 
+/// Divides the times into lines. Each line has the next times of every call that has more.
+fn by_line(times: &BTreeMap<String, Vec<u64>>) -> Vec<Map<String, Value>> {
+    let lines = times.values().map(|times| times.len().div_ceil(MAX_VALUES)).max().unwrap_or_default();
+    let mut all = vec![Map::new(); lines];
+    for (name, times) in times {
+        for (line, part) in all.iter_mut().zip(times.chunks(MAX_VALUES)) {
+            line.insert(name.clone(), part.into());
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn metrics() -> Metrics {
@@ -189,25 +236,42 @@ mod tests {
         metrics.with(|counts| {
             counts.to_event.extend([(at("2026-11-22T03:04:05.000Z"), 7), (at("2026-11-22T03:04:06.000Z"), 9)]);
         });
+        let calls = [("SQS.SendMessage", 12, 0), ("DynamoDB.GetItem", 3, 0), ("DynamoDB.GetItem", 108, 2)];
+        for (name, time, retries) in calls {
+            metrics.calls().add(name.to_owned(), Duration::from_millis(time), retries);
+        }
         let lines = metrics.lines(at("2026-11-22T03:04:05.678Z"));
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(
             lines,
             [
                 json!({
-                    "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [{
-                        "Namespace": "Bindery",
-                        "Dimensions": [["Stack", "Function"]],
-                        "Metrics": [
-                            { "Name": "AcceptanceToEvent", "Unit": "Milliseconds" },
-                            { "Name": "Accepted", "Unit": "Count" },
-                            { "Name": "Failed", "Unit": "Count" },
-                            { "Name": "Retried", "Unit": "Count" },
-                            { "Name": "RetriedAge", "Unit": "Seconds" },
-                        ],
-                    }] },
+                    "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [
+                        {
+                            "Namespace": "Bindery",
+                            "Dimensions": [["Stack", "Function"]],
+                            "Metrics": [
+                                { "Name": "AcceptanceToEvent", "Unit": "Milliseconds" },
+                                { "Name": "Accepted", "Unit": "Count" },
+                                { "Name": "CallRetries", "Unit": "Count" },
+                                { "Name": "Failed", "Unit": "Count" },
+                                { "Name": "Retried", "Unit": "Count" },
+                                { "Name": "RetriedAge", "Unit": "Seconds" },
+                            ],
+                        },
+                        {
+                            "Namespace": "BinderyCalls",
+                            "Dimensions": [["Stack", "Function"]],
+                            "Metrics": [
+                                { "Name": "DynamoDB.GetItem", "Unit": "Milliseconds" },
+                                { "Name": "SQS.SendMessage", "Unit": "Milliseconds" },
+                            ],
+                        },
+                    ] },
                     "Stack": "bindery-dev", "Function": "bindery-dev-bind-card",
-                    "Accepted": 3, "Failed": 3, "Retried": 3, "RetriedAge": 61, "AcceptanceToEvent": [7, 9],
+                    "Accepted": 3, "CallRetries": 2, "Failed": 3, "Retried": 3, "RetriedAge": 61,
+                    "AcceptanceToEvent": [7, 9],
+                    "DynamoDB.GetItem": [3, 108], "SQS.SendMessage": [12],
                 }),
                 json!({
                     "_aws": { "Timestamp": 1_795_316_645_678_u64, "CloudWatchMetrics": [{
@@ -230,6 +294,50 @@ mod tests {
         metrics.clone().accepted(1);
         assert_ne!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
         assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+    }
+
+    #[test]
+    fn a_read_writes_only_the_times_of_its_calls() {
+        let metrics = metrics();
+        metrics.calls().add("DynamoDB.GetItem".to_owned(), Duration::from_micros(2_500), 0);
+        let now = at("2026-11-22T03:04:05.678Z");
+        let expected = concat!(
+            r#"{"DynamoDB.GetItem":[3],"Function":"bindery-dev-bind-card","Stack":"bindery-dev","_aws":{"#,
+            r#""CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":[{"Name":"DynamoDB.GetItem","#,
+            r#""Unit":"Milliseconds"}],"Namespace":"BinderyCalls"}],"Timestamp":1795316645678}}"#,
+            "\n"
+        );
+        assert_eq!(metrics.lines(now), expected);
+        assert_eq!(metrics.lines(now), "", "times are written once");
+    }
+
+    #[test]
+    fn the_times_of_many_calls_are_written_in_several_lines() {
+        let metrics = metrics();
+        metrics.accepted(1);
+        for (name, count) in [("SQS.SendMessageBatch", 201), ("DynamoDB.PutItem", 1)] {
+            for time in 0..count {
+                metrics.calls().add(name.to_owned(), Duration::from_millis(time), 0);
+            }
+        }
+        let lines = metrics.lines(at("2026-11-22T03:04:05.678Z"));
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let named: Vec<usize> = lines
+            .iter()
+            .map(|line| list(&line["_aws"]["CloudWatchMetrics"]).iter().map(|one| list(&one["Metrics"]).len()).sum())
+            .collect();
+        assert_eq!(named, [3, 1, 1], "metrics of each line");
+        let times: Vec<u64> = lines
+            .iter()
+            .flat_map(|line| list(&line["SQS.SendMessageBatch"]))
+            .map(|time| time.as_u64().unwrap())
+            .collect();
+        assert_eq!(times, (0..201).collect::<Vec<_>>());
+        assert!(lines.iter().all(|line| list(&line["SQS.SendMessageBatch"]).len() <= MAX_VALUES));
+    }
+
+    fn list(value: &Value) -> Vec<Value> {
+        value.as_array().unwrap().clone()
     }
 
     #[test]

@@ -264,8 +264,9 @@ fn batch_entry<T: Instruction>(
 
 type SystemAttributes = HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>;
 
-/// Returns the attribute that makes the worker's trace part of this invocation's. SQS does not count it in the
-/// message's size.
+/// Returns the attribute that makes the worker's trace part of this invocation's, by which Lambda recognizes recursive
+/// loops (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>), also if nothing is traced. SQS does
+/// not count it in the message's size.
 fn trace() -> Option<SystemAttributes> {
     let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace::header()?).build();
     value.ok().map(|value| HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))

@@ -213,6 +213,12 @@ impl Function {
         self
     }
 
+    /// Returns the path of its log, which outlives it.
+    #[must_use]
+    pub fn log_path(&self) -> PathBuf {
+        self.log_path.clone()
+    }
+
     /// Returns its log so far.
     #[must_use]
     pub fn log(&self) -> String {

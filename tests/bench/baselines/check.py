@@ -186,10 +186,14 @@ def line_of(line: Row) -> Row:
             line[name] = wording(line[name])
     if "_aws" in line:
         line["_aws"].pop("Timestamp")
-        directive = line["_aws"]["CloudWatchMetrics"][0]
-        directive["Metrics"].sort(key=lambda metric: metric["Name"])
-        if "AcceptanceToEvent" in line:
-            line["AcceptanceToEvent"] = len(line["AcceptanceToEvent"])
+        # Only Bindery's functions connect before their first event.
+        line.pop("Ping", None)
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            metrics = [metric for metric in directive["Metrics"] if metric["Name"] != "Ping"]
+            directive["Metrics"] = sorted(metrics, key=lambda metric: metric["Name"])
+        for name, value in line.items():
+            if isinstance(value, list):
+                line[name] = len(value)
     return line
 
 

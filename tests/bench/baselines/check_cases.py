@@ -53,7 +53,7 @@ def card(card_id: int = CARD, status: str = "UNBOUND", **more: Any) -> Row:
     facts = {
         "program_id": 5,
         "bulk_id": "a bulk",
-        "external_id": f'ä#/"😀\u0001\x7f-{card_id}',
+        "external_id": f'ä#/"😀-{card_id}',
         "contactless_enabled": True,
         "issuing_date": "2026-01-31T00:00:00Z",
         "expiration_date": "2032-01-31T00:00:00Z",

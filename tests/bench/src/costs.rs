@@ -128,7 +128,7 @@ fn dollars(Flow { usage, outbox, .. }: &Flow) -> Vec<(&'static str, f64)> {
         ("API", bill.api),
         ("SQS", bill.sqs),
         ("EventBridge", bill.eventbridge),
-        ("logs, traces", bill.watching),
+        ("logs", bill.watching),
         ("all", bill.total()),
         ("outbox: DynamoDB", outbox.map_or(f64::NAN, |bill| bill.dynamodb)),
         ("outbox: all", outbox.map_or(f64::NAN, |bill| bill.total())),

@@ -2,8 +2,7 @@
 //!
 //! They are those of us-east-1 on 2026-11-25. Those of `DynamoDB` and `EventBridge` were compared with copies of
 //! AWS's pages from 2025 and 2026, those of SQS and logs with third-party lists of 2026, and those of Lambda and HTTP
-//! API with older copies. The price of traces was not compared. Other regions have other prices: see
-//! aws.amazon.com/SERVICE/pricing before you budget.
+//! API with older copies. Other regions have other prices: see aws.amazon.com/SERVICE/pricing before you budget.
 
 /// `DynamoDB`, a million write request units, since the price cut of 2024-11-01.
 const WRITES: f64 = 0.625;
@@ -23,10 +22,6 @@ const EVENTS: f64 = 1.00;
 const ARCHIVED_GB: f64 = 0.10;
 /// `CloudWatch` Logs, a GB ingested.
 const LOGGED_GB: f64 = 0.50;
-/// X-Ray, a million traces.
-const TRACES: f64 = 5.00;
-/// The share of requests that are traced (Lambda's own rule: one a second, and 5 % of the rest).
-const TRACED: f64 = 0.05;
 
 const MILLION: f64 = 1e6;
 const GB: f64 = 1e9;
@@ -67,7 +62,7 @@ pub struct Bill {
     pub sqs: f64,
     /// The bus and its archive.
     pub eventbridge: f64,
-    /// Logs and traces.
+    /// Logs, with the metrics in them.
     pub watching: f64,
 }
 
@@ -97,7 +92,7 @@ impl Usage {
             api: self.requests * REQUESTS,
             sqs: self.queue_requests * QUEUE_REQUESTS,
             eventbridge: self.events * EVENTS + self.event_bytes * MILLION / GB * ARCHIVED_GB,
-            watching: self.log_bytes * MILLION / GB * LOGGED_GB + self.requests * TRACED * TRACES,
+            watching: self.log_bytes * MILLION / GB * LOGGED_GB,
         }
     }
 }

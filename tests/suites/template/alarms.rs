@@ -11,7 +11,7 @@ use crate::file;
 pub type Metric = (String, String, BTreeMap<String, String>);
 
 /// Metrics in the dashboard's order, from business metrics to costs.
-const SHOWN: [&str; 27] = [
+const SHOWN: [&str; 28] = [
     "Accepted",
     "Applied",
     "Refused",
@@ -29,6 +29,7 @@ const SHOWN: [&str; 27] = [
     "Errors",
     "Duration",
     "Throttles",
+    "CallRetries",
     "ReadThrottleEvents",
     "WriteThrottleEvents",
     "SystemErrors",
@@ -336,6 +337,14 @@ fn the_dashboard_shows_business_metrics_first_and_all_others() {
         .collect();
     assert_eq!(positions[..4], [0, 1, 2, 3], "the business metrics must be the first widgets");
     assert!(positions.is_sorted(), "the widgets are not in the order of SHOWN: {positions:?}");
+    let mut covered = BTreeMap::new();
+    for widget in &widgets {
+        let [x, y, width, height] = ["x", "y", "width", "height"].map(|name| widget[name].as_u64().unwrap());
+        for place in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
+            let title = &widget["properties"]["title"];
+            assert_eq!(covered.insert(place, title), None, "{title} is on another widget, at {place:?}");
+        }
+    }
     let searches: Vec<Search> = widgets.iter().flat_map(Search::all).collect();
     let shown = |namespace: &str, name: &str, dimensions: &[(&str, String)]| {
         let metric = metric(namespace, name, dimensions);
@@ -350,6 +359,8 @@ fn the_dashboard_shows_business_metrics_first_and_all_others() {
         let of_us = [("Stack", "${AWS::StackName}".to_owned()), ("Function", name.clone())];
         // Two widgets show accepted and applied instructions: the sum, and the number of each function.
         assert_eq!(["Accepted", "Applied", "Retried"].map(|kind| shown("Bindery", kind, &of_us)), [2, 2, 1], "{name}");
+        // The median and the 99th percentile.
+        assert_eq!(shown("BinderyCalls", "DynamoDB.GetItem", &of_us), 2, "times of {name}'s calls on the dashboard");
     }
     for (id, group) in template.resources("AWS::Logs::LogGroup") {
         let name = named(&group["Properties"]["LogGroupName"]);

@@ -1,8 +1,10 @@
 //! Runs every function through all of its work, so that a test can record the calls.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use shared::aws::Aws;
@@ -27,11 +29,14 @@ pub struct AuditEnv {
     webhook: Webhook,
     /// Makes every write in a batch conflict with another transaction, if true.
     is_held: Arc<AtomicBool>,
+    /// The log of each process, with its function's name.
+    logs: Mutex<Vec<(String, PathBuf)>>,
 }
 
 impl AuditEnv {
-    /// Runs all work of all functions. `note` is called with each call to AWS, before it is made.
-    pub async fn run_all(note: impl Fn(&Call<'_>) + Send + 'static) {
+    /// Runs all work of all functions. `note` is called with each call to AWS, before it is made. Returns the logs of
+    /// the functions, each with the function's name.
+    pub async fn run_all(note: impl Fn(&Call<'_>) + Send + 'static) -> Vec<(String, String)> {
         let is_held = Arc::<AtomicBool>::default();
         let held = Arc::clone(&is_held);
         let proxy = proxy::start(move |call, moment| {
@@ -42,11 +47,14 @@ impl AuditEnv {
             let is_refused = held.load(Ordering::Relaxed) && call.target.ends_with("BatchExecuteStatement");
             if is_refused { refuse(call) } else { Step::Pass }
         });
-        let env = Self { env: TestEnv::new().await, proxy: proxy.await, webhook: Webhook::new().await, is_held };
+        let (env, proxy, webhook) = (TestEnv::new().await, proxy.await, Webhook::new().await);
+        let env = Self { env, proxy, webhook, is_held, logs: Mutex::default() };
         env.cards().await;
         env.orders().await;
         env.webhook().await;
         env.malformed_messages().await;
+        let logs = env.logs.into_inner().unwrap().into_iter();
+        logs.map(|(function, path)| (function, fs::read_to_string(path).unwrap())).collect()
     }
 
     async fn function(&self, name: &str) -> Function {
@@ -54,7 +62,9 @@ impl AuditEnv {
         // The recorder identifies the function by its access key ID.
         environment.push(("AWS_ACCESS_KEY_ID".to_owned(), name.to_owned()));
         environment.extend(self.webhook.variables());
-        Function::new(name, environment).await
+        let function = Function::new(name, environment).await;
+        self.logs.lock().unwrap().push((name.to_owned(), function.log_path()));
+        function
     }
 
     /// Sends the request, expects this status, and returns the response's body.

@@ -21,8 +21,6 @@ use crate::output_of;
 const OF_THE_MAPPING: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 /// Actions that Lambda performs with every function's role to write logs.
 const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
-/// Actions that Lambda performs with every function's role to write traces.
-const OF_TRACES: [&str; 2] = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"];
 
 /// The test environment's two queues, each with the suffix of the variable that names the template's queue.
 const TEST_QUEUES: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
@@ -134,7 +132,6 @@ fn all_calls(template: &Template, function: &FunctionResource, recorded: BTreeSe
         did.extend(actions.iter().map(|action| IamCall::new(&function.name, action, resource)));
     };
     add(&named(&function.properties["LoggingConfig"]["LogGroup"]), &OF_LOGS);
-    add("*", &OF_TRACES);
     if let Some(mapping) = function.properties["Events"].get("Queue") {
         add(&named(&mapping["Properties"]["Queue"]), &OF_THE_MAPPING);
     }

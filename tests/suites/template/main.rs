@@ -3,6 +3,7 @@
 
 mod alarms;
 mod audit_env;
+mod call_times;
 mod calls;
 mod deployed;
 mod deployment;

@@ -8,10 +8,8 @@ use tests::template::{CHECKS_TOKENS, FunctionResource, Template, list, named};
 use crate::file;
 
 /// Actions that a role allows on more than one of our resources, and the reason for each.
-const ON_SEVERAL: [(&str, &str, &str); 6] = [
+const ON_SEVERAL: [(&str, &str, &str); 4] = [
     ("cloudwatch:DescribeAlarms", "*", "CloudWatch supports no narrower resource for it"),
-    ("xray:PutTelemetryRecords", "*", "X-Ray supports no narrower resource for it"),
-    ("xray:PutTraceSegments", "*", "X-Ray supports no narrower resource for it"),
     ("lambda:GetAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
     ("lambda:GetProvisionedConcurrencyConfig", ALL_FUNCTIONS, "CodeDeploy calls it before it shifts an alias"),
     ("lambda:UpdateAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),

@@ -9,9 +9,36 @@ export const CONFIG = {
   maxAttempts: 3,
   requestHandler: { connectionTimeout: 1000, requestTimeout: 1500, throwOnRequestTimeout: true },
 };
-export const dynamodb = new DynamoDBClient(CONFIG);
+
+// Milliseconds of each call that has ended, by the call's name, and their attempts beyond the first.
+let callTimes = {};
+let callRetries = 0;
+
+/** Returns the client, which adds the times of its calls. */
+export function timed(client) {
+  const time = (next, { clientName, commandName }) => async (call) => {
+    const started = performance.now();
+    let metadata;
+    try {
+      const result = await next(call);
+      metadata = result.output.$metadata;
+      return result;
+    } catch (error) {
+      metadata = error.$metadata;
+      throw error;
+    } finally {
+      const name = `${clientName.replace(/Client$/, "")}.${commandName.replace(/Command$/, "")}`;
+      (callTimes[name] ??= []).push(Math.round(performance.now() - started));
+      callRetries += (metadata?.attempts ?? 1) - 1;
+    }
+  };
+  client.middlewareStack.add(time, { step: "initialize", name: "time" });
+  return client;
+}
+
+export const dynamodb = timed(new DynamoDBClient(CONFIG));
 // As in the other SDKs, SQS's endpoint is the configured one, and the checksums of its responses are not verified.
-export const sqs = new SQSClient({ ...CONFIG, useQueueUrlAsEndpoint: false, md5: false });
+export const sqs = timed(new SQSClient({ ...CONFIG, useQueueUrlAsEndpoint: false, md5: false }));
 
 export const TABLE = process.env.TABLE_NAME;
 const STACK = process.env.STACK_NAME;
@@ -140,15 +167,23 @@ export class Metrics {
     const values = { ...this.counts };
     const waited = Object.values(this.toEvent);
     if (waited.length) values.AcceptanceToEvent = waited.slice(0, 100);
-    if (Object.keys(values).length) this.#write({}, values);
-    for (const [Code, count] of Object.entries(this.refused)) this.#write({ Code }, { Refused: count });
+    if (callRetries) values.CallRetries = callRetries;
+    const times = Object.fromEntries(Object.entries(callTimes).map(([name, times]) => [name, times.slice(0, 100)]));
+    callTimes = {};
+    callRetries = 0;
+    if (Object.keys({ ...values, ...times }).length) this.#write({}, values, times);
+    for (const [Code, count] of Object.entries(this.refused)) this.#write({ Code }, { Refused: count }, {});
   }
 
-  #write(more, values) {
+  #write(more, values, times) {
     const dimensions = { Stack: STACK, Function: FUNCTION, ...more };
-    const unit = (name) => (name === "AcceptanceToEvent" ? "Milliseconds" : "Count");
-    const metrics = Object.keys(values).map((Name) => ({ Name, Unit: unit(Name) }));
-    const directive = { Namespace: "Bindery", Dimensions: [Object.keys(dimensions)], Metrics: metrics };
-    write({ _aws: { Timestamp: Date.now(), CloudWatchMetrics: [directive] }, ...dimensions, ...values });
+    const unit = (value) => (Array.isArray(value) ? "Milliseconds" : "Count");
+    const directives = Object.entries({ Bindery: values, BinderyCalls: times })
+      .map(([Namespace, members]) => {
+        const Metrics = Object.entries(members).map(([Name, value]) => ({ Name, Unit: unit(value) }));
+        return { Namespace, Dimensions: [Object.keys(dimensions)], Metrics };
+      })
+      .filter(({ Metrics }) => Metrics.length);
+    write({ _aws: { Timestamp: Date.now(), CloudWatchMetrics: directives }, ...dimensions, ...values, ...times });
   }
 }

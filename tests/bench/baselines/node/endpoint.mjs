@@ -77,7 +77,7 @@ function refuse(error, seen, started, metrics) {
 
 const response = (statusCode, headers, { cid }, body) => ({
   statusCode,
-  headers: { ...headers, "x-correlation-id": cid },
+  headers: { ...headers, "cache-control": "no-store", "x-correlation-id": cid },
   body: JSON.stringify(body),
 });
 

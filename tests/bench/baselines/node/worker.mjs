@@ -7,10 +7,10 @@ import { EventBridgeClient, PutEventsCommand } from "@aws-sdk/client-eventbridge
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
 import { apply } from "./binding.mjs";
 import { serve } from "./bootstrap.mjs";
-import { Broken, CONFIG, Conflict, Metrics, Unexpected, isFinal, log, sleep, sqs } from "./common.mjs";
+import { Broken, CONFIG, Conflict, Metrics, Unexpected, isFinal, log, sleep, sqs, timed } from "./common.mjs";
 import { read } from "./message.mjs";
 
-const eventbridge = new EventBridgeClient(CONFIG);
+const eventbridge = timed(new EventBridgeClient(CONFIG));
 
 const BUS = process.env.EVENT_BUS_NAME;
 const DEAD_LETTERS = process.env.BIND_CARD_DLQ_URL;
@@ -95,8 +95,8 @@ function count({ message }, { event_type, data }, metrics) {
 /** Returns whether the message can be deleted: it is handled, or in the dead-letter queue with its reason. */
 async function settle(delivery, metrics) {
   const { id, body, receive_count, started, message, outcome, failure, isBroken } = delivery;
-  const { operation_id, org_id: tenant, cid } = message;
-  const fields = { message_id: id, operation_id, tenant, cid, receive_count };
+  const { kind, operation_id, org_id: tenant, cid } = message;
+  const fields = { message_id: id, kind, operation_id, tenant, cid, receive_count };
   if (!failure) {
     log("INFO", "message handled", started, { ...fields, outcome });
     return true;

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +23,31 @@ Row = dict[str, Any]
 CONFIG = Config(
     connect_timeout=1, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 3}, tcp_keepalive=True
 )
-dynamodb = boto3.client("dynamodb", config=CONFIG)
-sqs = boto3.client("sqs", config=CONFIG)
+# Milliseconds of each call that has ended, by the call's name, and their attempts beyond the first.
+call_times: dict[str, list[int]] = defaultdict(list)
+call_retries = Counter()
+
+
+def timed(client: Any) -> Any:
+    """Returns the client, which adds the times of its calls."""
+
+    def began(model: Any, context: Row, **_: Any) -> None:
+        name = f"{client.meta.service_model.service_id}.{model.name}"
+        context["timed"] = name, time.perf_counter()
+
+    def ended(context: Row, parsed: Row | None = None, **_: Any) -> None:
+        name, started = context["timed"]
+        call_times[name].append(round((time.perf_counter() - started) * 1000))
+        call_retries["CallRetries"] += (parsed or {}).get("ResponseMetadata", {}).get("RetryAttempts", 0)
+
+    client.meta.events.register("before-call", began)
+    client.meta.events.register("after-call", ended)
+    client.meta.events.register("after-call-error", ended)
+    return client
+
+
+dynamodb = timed(boto3.client("dynamodb", config=CONFIG))
+sqs = timed(boto3.client("sqs", config=CONFIG))
 
 TABLE = os.environ["TABLE_NAME"]
 STACK = os.environ["STACK_NAME"]
@@ -190,21 +213,25 @@ class Metrics:
 
     def flush(self) -> None:
         """Writes the counts."""
-        values: Row = dict(self.counts)
+        values: Row = dict(self.counts + call_retries)
         if self.to_event:
             values["AcceptanceToEvent"] = list(self.to_event.values())[:100]
-        if values:
-            self._write({}, values)
+        times: Row = {name: times[:100] for name, times in call_times.items()}
+        call_times.clear()
+        call_retries.clear()
+        if values or times:
+            self._write({}, values, times)
         for code, count in self.refused.items():
-            self._write({"Code": code}, {"Refused": count})
+            self._write({"Code": code}, {"Refused": count}, {})
 
     @staticmethod
-    def _write(dimensions: Row, values: Row) -> None:
-        def unit(name: str) -> str:
-            return "Milliseconds" if name == "AcceptanceToEvent" else "Count"
-
+    def _write(dimensions: Row, values: Row, times: Row) -> None:
         dimensions = {"Stack": STACK, "Function": FUNCTION, **dimensions}
-        metrics = [{"Name": name, "Unit": unit(name)} for name in values]
-        directive = {"Namespace": "Bindery", "Dimensions": [list(dimensions)], "Metrics": metrics}
-        head = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": [directive]}
-        sys.stdout.write(to_json({"_aws": head, **dimensions, **values}) + "\n")
+        directives = []
+        for namespace, members in (("Bindery", values), ("BinderyCalls", times)):
+            units = {name: "Milliseconds" if isinstance(value, list) else "Count" for name, value in members.items()}
+            metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
+            if metrics:
+                directives.append({"Namespace": namespace, "Dimensions": [list(dimensions)], "Metrics": metrics})
+        head = {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
+        sys.stdout.write(to_json({"_aws": head, **dimensions, **values, **times}) + "\n")

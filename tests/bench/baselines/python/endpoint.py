@@ -45,6 +45,7 @@ QUEUE_URL = os.environ["BIND_CARD_QUEUE_URL"]
 # The relative path from a bind's URL to the start of the API's paths. Only the client knows what comes before them.
 WAY_UP = "../../../../../"
 RETENTION = timedelta(days=90)
+HEADERS = {"cache-control": "no-store"}
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -77,7 +78,7 @@ def handler(event: Row, context: Any) -> Row:
         metrics.counts["Accepted"] += 1
     log("INFO", "request handled", started, **seen, operation_id=operation_id, outcome=202)
     metrics.flush()
-    headers = {"content-type": "application/json", "location": f"{WAY_UP}operations/{operation_id}"}
+    headers = {**HEADERS, "content-type": "application/json", "location": f"{WAY_UP}operations/{operation_id}"}
     if replayed:
         headers["idempotent-replayed"] = "true"
     body = to_json({"operation_id": operation_id, "status": "PENDING"})
@@ -105,7 +106,7 @@ def refuse(problem: Problem, seen: Row, started: float, metrics: Metrics) -> Row
     }
     if problem.errors:
         body["errors"] = problem.errors
-    headers = {"content-type": "application/problem+json", "x-correlation-id": seen["cid"]}
+    headers = {**HEADERS, "content-type": "application/problem+json", "x-correlation-id": seen["cid"]}
     headers |= {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "1"}}.get(problem.status, {})
     return {"statusCode": problem.status, "headers": headers, "body": to_json(body)}
 

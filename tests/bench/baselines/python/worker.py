@@ -15,10 +15,10 @@ from typing import Any
 import boto3
 from binding import apply
 from botocore.exceptions import BotoCoreError, ClientError
-from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, to_json, utc_now
+from common import CONFIG, Conflict, Metrics, Row, is_final, log, sqs, timed, to_json, utc_now
 from message import Broken, Unexpected, read
 
-eventbridge = boto3.client("events", config=CONFIG)
+eventbridge = timed(boto3.client("events", config=CONFIG))
 # One thread for each message of a batch.
 pool = ThreadPoolExecutor(10)
 
@@ -121,7 +121,7 @@ def settle(delivery: Delivery, metrics: Metrics) -> bool:
     """Returns whether the message can be deleted: it is handled, or in the dead-letter queue with its reason."""
     message, reason = delivery.message, delivery.failure
     fields = {"message_id": delivery.id, "operation_id": message.get("operation_id"), "tenant": message.get("org_id")}
-    fields |= {"cid": message.get("cid"), "receive_count": delivery.receive_count}
+    fields |= {"kind": message.get("kind"), "cid": message.get("cid"), "receive_count": delivery.receive_count}
     if reason is None:
         log("INFO", "message handled", delivery.started, **fields, outcome=delivery.outcome)
         return True
