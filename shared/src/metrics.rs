@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -39,7 +40,12 @@ struct Counts {
     refused: BTreeMap<String, u32>,
     /// Milliseconds until the last event of an instruction, by the instruction's time of acceptance.
     to_event: BTreeMap<Timestamp, u64>,
+    /// The canary's result.
+    canary: Option<CanaryResult>,
 }
+
+/// The result of a canary's request: the milliseconds until the response, or a failure.
+type CanaryResult = Result<u64, ()>;
 
 impl Metrics {
     /// Creates the metrics of this function of this stack.
@@ -86,6 +92,13 @@ impl Metrics {
         self.count("StuckOperations", 1);
     }
 
+    /// Counts the canary's request: with its duration if it succeeded, and without if it failed. A failure counts as 0,
+    /// so that it differs from silence.
+    pub fn canary(&self, took: Option<Duration>) {
+        let result = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)).ok_or(());
+        self.with(|counts| counts.canary = Some(result));
+    }
+
     /// Counts a published event.
     pub fn published(&self, event: &Event) {
         let now = clock::now();
@@ -114,7 +127,7 @@ impl Metrics {
     }
 
     fn lines(&self, now: Timestamp) -> String {
-        let Counts { plain, refused, to_event } = self.with(std::mem::take);
+        let Counts { plain, refused, to_event, canary } = self.with(std::mem::take);
         let mut values: Map<String, Value> = plain
             .into_iter()
             .filter(|(_, count)| *count > 0)
@@ -123,6 +136,10 @@ impl Metrics {
         if !to_event.is_empty() {
             let waited: Vec<u64> = to_event.into_values().take(MAX_VALUES).collect();
             values.insert("AcceptanceToEvent".to_owned(), waited.into());
+        }
+        if let Some(result) = canary {
+            values.insert("CanarySucceeded".to_owned(), u8::from(result.is_ok()).into());
+            values.extend(result.ok().map(|took| ("CanaryTime".to_owned(), took.into())));
         }
         let refused = refused.into_iter().filter(|(_, count)| *count > 0);
         let mut lines = Vec::new();
@@ -138,7 +155,10 @@ impl Metrics {
     }
 
     fn line(&self, now: Timestamp, code: Option<String>, values: Map<String, Value>) -> String {
-        let unit = |name: &str| if name == "AcceptanceToEvent" { "Milliseconds" } else { "Count" };
+        let unit = |name: &str| match name {
+            "AcceptanceToEvent" | "CanaryTime" => "Milliseconds",
+            _ => "Count",
+        };
         let metrics: Vec<Value> = values.keys().map(|name| json!({ "Name": name, "Unit": unit(name) })).collect();
         let mut dimensions = vec!["Stack", "Function"];
         let mut line = json!({ "Stack": self.stack, "Function": self.function });
@@ -216,6 +236,21 @@ mod tests {
         assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
         metrics.clone().accepted(1);
         assert_ne!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+        assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
+    }
+
+    #[test]
+    fn a_failure_of_the_canary_is_a_zero_and_not_silence() {
+        let metrics = metrics();
+        let mut line = |took: Option<u64>| -> Value {
+            metrics.canary(took.map(Duration::from_millis));
+            serde_json::from_str(&metrics.lines(at("2026-11-22T03:04:05.678Z"))).unwrap()
+        };
+        let (succeeded, failed) = (line(Some(42)), line(None));
+        assert_eq!((&succeeded["CanarySucceeded"], &succeeded["CanaryTime"]), (&json!(1), &json!(42)));
+        let units = &succeeded["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert_eq!(units[1], json!({ "Name": "CanaryTime", "Unit": "Milliseconds" }));
+        assert_eq!((&failed["CanarySucceeded"], failed.get("CanaryTime")), (&json!(0), None));
         assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
     }
 
