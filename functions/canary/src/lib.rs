@@ -144,7 +144,12 @@ mod tests {
 
     #[rstest]
     #[case::contract(404, "application/problem+json", r#"{"type":"urn:bindery:problem:not-found"}"#, true)]
-    #[case::parameter(404, "application/problem+json; charset=utf-8", r#"{"type":"urn:bindery:problem:not-found"}"#, true)]
+    #[case::parameter(
+        404,
+        "application/problem+json; charset=utf-8",
+        r#"{"type":"urn:bindery:problem:not-found"}"#,
+        true
+    )]
     // The gateway has no such route, or no such host.
     #[case::gateway(404, "application/json", r#"{"message":"Not Found"}"#, false)]
     #[case::not_a_problem(404, "application/json", r#"{"type":"urn:bindery:problem:not-found"}"#, false)]

@@ -71,8 +71,10 @@ fn parse(content: &str) -> Result<Vec<Target>, RevisionError> {
     }
     let spec: AppSpec = serde_json::from_str(content).map_err(|_| RevisionError)?;
     let resources = spec.resources.into_iter().flat_map(BTreeMap::into_values);
-    let target =
-        |Resource { properties: Properties { name, target_version } }| Target { function: name, version: target_version };
+    let target = |Resource { properties: Properties { name, target_version } }| Target {
+        function: name,
+        version: target_version,
+    };
     let targets: Vec<_> = resources.map(target).collect();
     if targets.is_empty() { Err(RevisionError) } else { Ok(targets) }
 }

@@ -2,13 +2,15 @@
 // actions, resources and conditions must be refused.
 import { createValidatedPolicy, validateIdentityPolicy, validateResourcePolicy } from "@cloud-copilot/iam-policy";
 import { runSimulation, runUnsafeSimulation } from "@cloud-copilot/iam-simulate";
-import { ACCOUNT, REGION, arn } from "./template.mjs";
+import { ACCOUNT, REGION, STACK, arn } from "./template.mjs";
 
 /** Actions that no function calls, and that would do harm. */
 const NEVER = {
+  codedeploy: ["CreateDeployment", "StopDeployment"],
   dynamodb: ["DeleteItem", "PartiQLDelete", "PartiQLSelect"],
   events: [],
   kms: ["CreateGrant", "Encrypt", "ReEncryptFrom"],
+  lambda: ["UpdateAlias", "UpdateFunctionCode"],
   logs: [],
   secretsmanager: ["PutSecretValue"],
   sqs: ["DeleteQueue", "PurgeQueue", "SetQueueAttributes"],
@@ -17,6 +19,19 @@ const NEVER = {
 const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7"];
 /** Services to try the key with: all those of the stack, and one that is not part of it. */
 const SERVICES = ["dynamodb", "events", "lambda", "s3", "secretsmanager", "sqs"];
+/** Texts of resources that CloudFormation or CodeDeploy names, each with an example. */
+const EXAMPLES = {
+  codedeploy: {
+    "application:${AWS::StackName}-ServerlessDeploymentApplication-*": `application:${STACK}-ServerlessDeploymentApplication-1A2B3C`,
+    "deploymentgroup:${AWS::StackName}-ServerlessDeploymentApplication-*/*": `deploymentgroup:${STACK}-ServerlessDeploymentApplication-1A2B3C/${STACK}-GetCard-4D5E6F`,
+  },
+  lambda: { "function:${AWS::StackName}-*:*": `function:${STACK}-get-card:7` },
+};
+/**
+ * Actions for which the service authorization reference names no type of resource, although AWS's own examples limit
+ * them to one (https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/automating-updates-to-serverless-apps.html).
+ */
+const WITHOUT_TYPE = ["codedeploy:PutLifecycleEventHookExecutionStatus"];
 const EVENTS = "events.amazonaws.com";
 const LOGS = `logs.${REGION}.amazonaws.com`;
 
@@ -62,6 +77,19 @@ class Checks {
     const { queues, buses, secrets, logs } = this.world;
     const stream = ([id, group]) => [id, group.replace(/\*$/, "log-stream:one")];
     switch (service) {
+      case "codedeploy":
+      case "lambda":
+        return {
+          ...Object.fromEntries(
+            Object.entries(EXAMPLES[service]).map(([text, example]) => [
+              "arn:${AWS::Partition}:" + service + ":${AWS::Region}:${AWS::AccountId}:" + text,
+              arn(service, example),
+            ]),
+          ),
+          ...(service === "lambda"
+            ? { $LATEST: arn("lambda", `function:${STACK}-get-card`), ...elsewhere("lambda", "function:another:7") }
+            : elsewhere("codedeploy", "deploymentgroup:another/group")),
+        };
       case "events":
         return { ...buses, ...elsewhere("events", "event-bus/default") };
       case "logs":
@@ -105,6 +133,7 @@ class Checks {
     const context = keys.length ? leading(...keys) : service ? through(service) : {};
     const place = { "*": "*", KmsKeyArn: this.world.key, Table: this.world.table }[resource];
     const asked = this.ofFunction(name, action, place ?? this.places(serviceOf(action))[resource], context);
+    if (WITHOUT_TYPE.includes(action)) return this.note(true, runUnsafeSimulation(asked, {}), `${name}, ${action}`);
     const simulated = await runSimulation(asked, {});
     const what = `${name}, ${action} on ${resource} ${Object.values(context)}`;
     const ignored = simulated.result?.ignoredContextKeys ?? [];
@@ -128,7 +157,9 @@ class Checks {
     const mine = this.calls.filter((call) => call.function === name);
     for (const call of mine) await this.allowed(name, call);
     this.table(name, mine);
-    for (const service of ["events", "logs", "secretsmanager", "sqs"]) this.elsewhere(name, mine, service);
+    for (const service of ["codedeploy", "events", "lambda", "logs", "secretsmanager", "sqs"]) {
+      this.elsewhere(name, mine, service);
+    }
     if (this.world.key) this.key(name, mine);
   }
 

@@ -2,11 +2,13 @@
 
 export const ACCOUNT = "111122223333";
 export const REGION = "eu-central-1";
-const STACK = "bindery-test";
+export const STACK = "bindery-test";
 const KEY = arn("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab");
 const RESTORED = "bindery-restored";
-// Parameters that enable every subscriber.
+// Parameters that enable every optional part.
 const ALWAYS = {
+  Stage: "prod",
+  WithCanary: "true",
   WithEventsQueue: "true",
   WithWebhook: "true",
   ApiDestinationUrl: "https://consumer.example",

@@ -24,6 +24,16 @@ const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 /// Actions that Lambda performs with every function's role to write traces.
 const OF_TRACES: [&str; 2] = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"];
 
+/// The versions and aliases of the stack's functions.
+pub const VERSIONS: &str =
+    "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*:*";
+/// The deployment groups of SAM's application, which `CloudFormation` names.
+pub const DEPLOYMENT_GROUPS: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
+    deploymentgroup:${AWS::StackName}-ServerlessDeploymentApplication-*/*";
+/// SAM's application.
+pub const APPLICATION: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
+    application:${AWS::StackName}-ServerlessDeploymentApplication-*";
+
 /// The test environment's two queues, each with the suffix of the variable that names the template's queue.
 const TEST_QUEUES: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
 
@@ -153,7 +163,7 @@ fn allowed(template: &Template, role: &str) -> Access {
 fn note(notes: &Recorded, call: &Call<'_>) {
     let body: Value = serde_json::from_slice(call.body).unwrap();
     let done = |action: &str, resource: &str| IamCall::new(call.caller, action, resource);
-    let done = match call.target.split_once('.').unwrap() {
+    let done = match call.target.split_once('.').unwrap_or_default() {
         ("DynamoDB_20120810", name) => {
             // It is not known for every call whether IAM evaluates its rows one by one. All rows together are stricter.
             let mut rows = BTreeMap::<String, BTreeSet<String>>::new();
@@ -171,9 +181,20 @@ fn note(notes: &Recorded, call: &Call<'_>) {
         ("AmazonSQS", "ChangeMessageVisibility") => vec![done("sqs:ChangeMessageVisibility", "queue")],
         ("AWSEvents", "PutEvents") => vec![done("events:PutEvents", "EventBus")],
         ("secretsmanager", "GetSecretValue") => {
-            let is_pepper = body["SecretId"] == variable("PIN_PEPPER_SECRET");
-            vec![done("secretsmanager:GetSecretValue", if is_pepper { "PinPepper" } else { "WebhookSecret" })]
+            let secret = match call.caller {
+                "canary" => "CanarySecret",
+                "webhook-worker" => "WebhookSecret",
+                _ if body["SecretId"] == variable("PIN_PEPPER_SECRET") => "PinPepper",
+                other => panic!("{other} reads a secret that is not known"),
+            };
+            vec![done("secretsmanager:GetSecretValue", secret)]
         }
+        ("CodeDeploy_20141006", name) => {
+            let resource = if name == "GetApplicationRevision" { APPLICATION } else { DEPLOYMENT_GROUPS };
+            vec![done(&format!("codedeploy:{name}"), resource)]
+        }
+        // Lambda's calls name no target.
+        ("", "") => vec![done("lambda:InvokeFunction", VERSIONS)],
         other => panic!("add the IAM action of {other:?} here"),
     };
     notes.lock().unwrap().extend(done);
