@@ -39,7 +39,7 @@ pub enum HttpsError {
 /// A request: a POST of this form, or a GET without one.
 #[derive(Debug, Default)]
 pub struct Request<'a> {
-    /// The URL.
+    /// The URL to send the request to.
     pub url: &'a str,
     /// The value of `Authorization`.
     pub authorization: Option<String>,
@@ -47,14 +47,14 @@ pub struct Request<'a> {
     pub form: Option<String>,
 }
 
-/// A response.
+/// A response to a request.
 #[derive(Debug)]
 pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The `Content-Type` header. It is empty if the response has none.
     pub content_type: String,
-    /// The body.
+    /// The response's body.
     pub body: Vec<u8>,
 }
 

@@ -166,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    const SECRET: &str = r#"{"token_url":"https://issuer.example/token","client_id":"the canary","client_secret":"a:b%é+",
-        "scope":"operations:read x","audience":"https://api.example/"}"#;
+    const SECRET: &str = r#"{"token_url":"https://issuer.example/token","client_id":"the canary",
+        "client_secret":"a:b%é+","scope":"operations:read x","audience":"https://api.example/"}"#;
 
     #[test]
     fn a_request_is_encoded_as_the_rfc_says() {

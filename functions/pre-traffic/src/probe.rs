@@ -10,7 +10,7 @@ const WORKER_SUFFIX: &str = "-worker";
 pub enum Probe {
     /// A request without a token. Every endpoint refuses it before it looks at anything else, and counts nothing.
     Request,
-    /// A batch without messages. Every worker handles all of its messages, which are none.
+    /// A batch without messages. Every worker reports that none of them failed.
     Batch,
 }
 

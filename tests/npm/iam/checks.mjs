@@ -19,14 +19,16 @@ const NEVER = {
 const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7"];
 /** Services to try the key with: all those of the stack, and one that is not part of it. */
 const SERVICES = ["dynamodb", "events", "lambda", "s3", "secretsmanager", "sqs"];
-/** Texts of resources that CloudFormation or CodeDeploy names, each with an example. */
-const EXAMPLES = {
-  codedeploy: {
-    "application:${AWS::StackName}-ServerlessDeploymentApplication-*": `application:${STACK}-ServerlessDeploymentApplication-1A2B3C`,
-    "deploymentgroup:${AWS::StackName}-ServerlessDeploymentApplication-*/*": `deploymentgroup:${STACK}-ServerlessDeploymentApplication-1A2B3C/${STACK}-GetCard-4D5E6F`,
-  },
-  lambda: { "function:${AWS::StackName}-*:*": `function:${STACK}-get-card:7` },
+/** Resources that AWS names, as the template's pattern and as an example. */
+const APPLICATION = "ServerlessDeploymentApplication";
+const NAMED_BY_AWS = {
+  codedeploy: [
+    [`application:\${AWS::StackName}-${APPLICATION}-*`, `application:${STACK}-${APPLICATION}-1A2B3C`],
+    [`deploymentgroup:\${AWS::StackName}-${APPLICATION}-*/*`, `deploymentgroup:${STACK}-${APPLICATION}-1A2B3C/any-4D5E`],
+  ],
+  lambda: [["function:${AWS::StackName}-*:*", `function:${STACK}-get-card:7`]],
 };
+const HERE = "${AWS::Region}:${AWS::AccountId}";
 /**
  * Actions for which the service authorization reference names no type of resource, although AWS's own examples limit
  * them to one (https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/automating-updates-to-serverless-apps.html).
@@ -75,20 +77,15 @@ class Checks {
 
   places(service) {
     const { queues, buses, secrets, logs } = this.world;
+    const example = ([text, name]) => [`arn:\${AWS::Partition}:${service}:${HERE}:${text}`, arn(service, name)];
     const stream = ([id, group]) => [id, group.replace(/\*$/, "log-stream:one")];
     switch (service) {
       case "codedeploy":
       case "lambda":
         return {
-          ...Object.fromEntries(
-            Object.entries(EXAMPLES[service]).map(([text, example]) => [
-              "arn:${AWS::Partition}:" + service + ":${AWS::Region}:${AWS::AccountId}:" + text,
-              arn(service, example),
-            ]),
-          ),
-          ...(service === "lambda"
-            ? { $LATEST: arn("lambda", `function:${STACK}-get-card`), ...elsewhere("lambda", "function:another:7") }
-            : elsewhere("codedeploy", "deploymentgroup:another/group")),
+          ...Object.fromEntries(NAMED_BY_AWS[service].map(example)),
+          ...(service === "lambda" ? { $LATEST: arn(service, `function:${STACK}-get-card`) } : {}),
+          ...elsewhere(service, service === "lambda" ? "function:another:7" : "deploymentgroup:another/group"),
         };
       case "events":
         return { ...buses, ...elsewhere("events", "event-bus/default") };

@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 const TOKEN_PATH: &str = "/token";
 
-/// What the front does with requests.
+/// What the front does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// Forwards them to the issuer or the API.
     Pass,
     /// Responds with this status, as JSON.
     Respond(u16, &'static str),
-    /// Never responds.
+    /// Leaves them without a response.
     Hang,
 }
 
