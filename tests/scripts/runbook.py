@@ -8,6 +8,7 @@ The emulator has no queue metrics, and extracts no metrics from logs. The script
 log, and puts them into the alarm's metric. So the deployed alarm is what fires.
 """
 
+import base64
 import json
 import time
 from collections import defaultdict
@@ -66,6 +67,9 @@ def measured(name: str, value: float) -> str:
     The value is at the far end of the alarm's window, so that it no longer counts when the next is put.
     """
     definition = alarm(name)
+    if definition["ComparisonOperator"] == "LessThanThreshold":
+        # The value before would still be part of the sum.
+        time.sleep(COUNTS_SECONDS)
     at = datetime.fromtimestamp(time.time() - window(definition) + COUNTS_SECONDS, UTC)
     metric = {"MetricName": definition["MetricName"], "Dimensions": definition["Dimensions"]}
     cloudwatch.put_metric_data(
@@ -92,9 +96,11 @@ def every_alarm_fires_and_returns_to_ok() -> None:
     pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{STACK}-")
     kinds = defaultdict(list)
     for one in (alarm for page in pages for alarm in page["MetricAlarms"]):
-        kinds[(window(one), one["Namespace"], one["MetricName"], one["Threshold"])].append(one)
+        # All alarms fire above their threshold, except those on missing successes.
+        beyond = -1 if one["ComparisonOperator"] == "LessThanThreshold" else 1
+        kinds[(window(one), one["Namespace"], one["MetricName"], one["Threshold"], beyond)].append(one)
     # Longest windows first: values put for other alarms would count in them.
-    for (_, _, metric, threshold), alike in sorted(kinds.items(), key=lambda kind: kind[0][0], reverse=True):
+    for (_, _, metric, threshold, beyond), alike in sorted(kinds.items(), key=lambda kind: kind[0][0], reverse=True):
         names = [one["AlarmName"] for one in alike]
         first = names[0].removeprefix(f"{STACK}-")
 
@@ -103,8 +109,8 @@ def every_alarm_fires_and_returns_to_ok() -> None:
 
         returns_to_ok(first, lambda threshold=threshold: threshold)
         check(f"{len(names)} alarm(s) on {metric} do not fire at {threshold:.0f}", states() == {"OK"})
-        measured(first, threshold + 1)
-        check("and fire above it", states() == {"ALARM"})
+        measured(first, threshold + beyond)
+        check("and fire beyond it", states() == {"ALARM"})
         returns_to_ok(first, lambda threshold=threshold: threshold)
         check("and return to OK", states() == {"OK"})
 
@@ -173,6 +179,50 @@ def a_failing_function_raises_alarms() -> None:
     )
     check("and exits with 1", found.returncode == 1)
     dynamodb.delete_item(TableName=TABLE, Key=key)
+
+
+def the_canary_raises_an_alarm() -> None:
+    """Closes the endpoint that the canary asks, and lets its credentials at the issuer expire. Undoes both."""
+    asked, canary = f"{STACK}-get-operation", f"{STACK}-canary"
+
+    def ask(outcome: str) -> None:
+        invoked = functions.invoke(FunctionName=f"{canary}:live", Payload=b"{}", LogType="Tail")
+        log = base64.b64decode(invoked["LogResult"]).decode()
+        check(f"the canary's request: {outcome}", outcome in log or print(log))
+
+    def result() -> int:
+        return metric_lines("canary")[-1]["CanarySucceeded"]
+
+    ask("SUCCEEDED")
+    check("a success is counted, with its time", result() == 1 and counted("canary", "CanaryTime") > 0)
+    returns_to_ok("canary", result)
+    functions.put_function_concurrency(FunctionName=asked, ReservedConcurrentExecutions=0)
+    # AWS's gateway responds 503.
+    ask("the API responded with 429")
+    check("the alarm fires", measured("canary", result()) == "ALARM")
+    check("its description names the section", '"Canary"' in alarm("canary")["AlarmDescription"])
+    functions.delete_function_concurrency(FunctionName=asked)
+    ask("SUCCEEDED")
+    returns_to_ok("canary", result)
+
+    outputs = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
+    [arn] = [output["OutputValue"] for output in outputs if output["OutputKey"] == "CanarySecretArn"]
+    secrets = boto3.client("secretsmanager")
+    right = secrets.get_secret_value(SecretId=arn)["SecretString"]
+    wrong = json.dumps({**json.loads(right), "client_secret": "expired"})
+    secrets.put_secret_value(SecretId=arn, SecretString=wrong)
+    # The failure makes the canary forget its token.
+    functions.put_function_concurrency(FunctionName=asked, ReservedConcurrentExecutions=0)
+    ask("FAILED")
+    functions.delete_function_concurrency(FunctionName=asked)
+    ask("the token endpoint responded with 401: invalid_client")
+    check("the alarm fires", measured("canary", result()) == "ALARM")
+    secrets.put_secret_value(SecretId=arn, SecretString=right)
+    ask("SUCCEEDED")
+    returns_to_ok("canary", result)
+    # Six of these invocations are its own.
+    runs = logs.filter_log_events(logGroupName=f"/aws/lambda/{canary}", filterPattern="START")["events"]
+    check("the schedule invokes the canary too", len(runs) > 6)
 
 
 def a_failing_worker_raises_an_alarm(events: TenantEvents, cards: list[int]) -> None:
@@ -322,6 +372,7 @@ switches.closed_endpoints_refuse_instructions(mine, cards[13])
 every_alarm_fires_and_returns_to_ok()
 archived_events_are_replayed(mine, cards[11])
 a_failing_function_raises_alarms()
+the_canary_raises_an_alarm()
 a_failing_worker_raises_an_alarm(mine, cards[:6])
 outcomes_are_counted(mine, cards[6])
 a_dead_letter_does_not_block_others()

@@ -91,9 +91,7 @@ def client(settings: Settings, service: str) -> Any:
     )
 
 
-def _render(
-    settings: Settings, package: Path, template: dict[str, Any], parameters: dict[str, str]
-) -> dict[str, Any]:
+def _render(settings: Settings, package: Path, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
     """Returns the template as `sam build` would write it. All functions have the same package.
 
     Numeric parameters are inserted, because the emulator passes them on as text and then fails. It has no CodeDeploy,

@@ -24,7 +24,7 @@ const APPLICATION = "ServerlessDeploymentApplication";
 const NAMED_BY_AWS = {
   codedeploy: [
     [`application:\${AWS::StackName}-${APPLICATION}-*`, `application:${STACK}-${APPLICATION}-1A2B3C`],
-    [`deploymentgroup:\${AWS::StackName}-${APPLICATION}-*/*`, `deploymentgroup:${STACK}-${APPLICATION}-1A2B3C/any-4D5E`],
+    [`deploymentgroup:\${AWS::StackName}-${APPLICATION}-*/*`, `deploymentgroup:${STACK}-${APPLICATION}-1A2B/any-3C4D`],
   ],
   lambda: [["function:${AWS::StackName}-*:*", `function:${STACK}-get-card:7`]],
 };

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const TOKEN_PATH: &str = "/token";
 
-/// What the front does with a request.
+/// The front's treatment of requests, which the test chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     /// Forwards them to the issuer or the API.

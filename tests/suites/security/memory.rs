@@ -116,7 +116,7 @@ impl Measured {
 async fn no_body_and_no_message_takes_half_of_the_memory() {
     let (template, env, webhook) = (Template::read(), TestEnv::new().await, Webhook::new().await);
     let mut measuring = JoinSet::new();
-    // Nobody outside chooses the events of a task.
+    // No client chooses the events of a task.
     let has_input = |function: &template::FunctionResource| ["HttpApi", "SQS"].contains(&source(function).0);
     for of_template in template.functions().into_iter().filter(has_input) {
         let environment = env.environment().into_iter().chain(webhook.variables()).collect();

@@ -30,7 +30,7 @@ pub const VERSIONS: &str =
 /// The deployment groups of SAM's application, which `CloudFormation` names.
 pub const DEPLOYMENT_GROUPS: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
     deploymentgroup:${AWS::StackName}-ServerlessDeploymentApplication-*/*";
-/// SAM's application.
+/// The `CodeDeploy` application that SAM creates for all functions.
 pub const APPLICATION: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
     application:${AWS::StackName}-ServerlessDeploymentApplication-*";
 
