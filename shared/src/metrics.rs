@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_failure_of_the_canary_is_a_zero_and_not_silence() {
         let metrics = metrics();
-        let mut line = |took: Option<u64>| -> Value {
+        let line = |took: Option<u64>| -> Value {
             metrics.canary(took.map(Duration::from_millis));
             serde_json::from_str(&metrics.lines(at("2026-11-22T03:04:05.678Z"))).unwrap()
         };

@@ -117,7 +117,7 @@ impl Credentials {
         let mut form = "grant_type=client_credentials".to_owned();
         for (name, value) in [("scope", &self.scope), ("audience", &self.audience)] {
             if let Some(value) = value {
-                form += &format!("&{name}={}", encoded(value));
+                let _ = write!(form, "&{name}={}", encoded(value));
             }
         }
         form
