@@ -190,7 +190,11 @@ fn note(notes: &Recorded, call: &Call<'_>) {
             vec![done("secretsmanager:GetSecretValue", secret)]
         }
         ("CodeDeploy_20141006", name) => {
-            let resource = if name == "GetApplicationRevision" { APPLICATION } else { DEPLOYMENT_GROUPS };
+            let resource = match name {
+                "GetApplicationRevision" => APPLICATION,
+                "GetDeployment" => DEPLOYMENT_GROUPS,
+                _ => "*",
+            };
             vec![done(&format!("codedeploy:{name}"), resource)]
         }
         // Lambda's calls name no target.

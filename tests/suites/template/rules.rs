@@ -19,7 +19,7 @@ const ON_SEVERAL: [(&str, &str, &str); 10] = [
     ("lambda:InvokeFunction", VERSIONS, "the hook invokes the new version of any function"),
     ("codedeploy:GetApplicationRevision", APPLICATION, "CloudFormation names SAM's application"),
     ("codedeploy:GetDeployment", DEPLOYMENT_GROUPS, "the hook serves the deployments of all functions"),
-    ("codedeploy:PutLifecycleEventHookExecutionStatus", DEPLOYMENT_GROUPS, "the same"),
+    ("codedeploy:PutLifecycleEventHookExecutionStatus", "*", "CodeDeploy supports no narrower resource for it"),
 ];
 const ALL_FUNCTIONS: &str =
     "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*";
