@@ -8,8 +8,10 @@ use std::time::Duration;
 use std::{error::Error, iter::successors};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_eventbridge::Client as EventBridge;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -17,6 +19,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use futures_util::future::{BoxFuture, join_all};
 
 use crate::calls::CallTimes;
@@ -234,6 +238,23 @@ client!(dynamodb, aws_sdk_dynamodb, "DYNAMODB", "Returns a client of `DynamoDB`.
 client!(sqs, aws_sdk_sqs, "SQS", "Returns a client of SQS.");
 client!(secretsmanager, aws_sdk_secretsmanager, "SECRETS_MANAGER", "Returns a client of Secrets Manager.");
 client!(eventbridge, aws_sdk_eventbridge, "EVENTBRIDGE", "Returns a client of `EventBridge`.");
+
+impl Aws {
+    /// Returns the configuration of a client that only one function uses, so that only its crate links that SDK.
+    /// `service` is the suffix of the variable that overrides the service's endpoint.
+    #[must_use]
+    pub fn sdk_config(&self, service: &str) -> SdkConfig {
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(self.region.clone()))
+            .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
+            .http_client(self.http_client.clone())
+            .timeout_config(timeouts())
+            .retry_config(self.retries.clone());
+        config.set_endpoint_url(endpoint(service));
+        config.build()
+    }
+}
 
 #[cfg(test)]
 impl Aws {

@@ -7,7 +7,7 @@
 //! - [`store`] (DynamoDB), [`queue`] (SQS), [`events`] (EventBridge), [`secret`] (Secrets Manager) and [`aws`]: the
 //!   AWS services. A function links only those that it uses. [`calls`]: the times of their calls.
 //! - [`http`]: code of endpoints. [`worker`]: code of workers. [`plan`]: code of workers that process a bulk.
-//!   [`pin`]: hashing of PINs.
+//!   [`task`]: code of tasks. [`pin`]: hashing of PINs. [`https`]: requests to servers that are not AWS's.
 //! - [`partners`]: references between rows, for tools that inspect the whole table.
 //!
 //! Code that only one function uses belongs to that function's crate.
@@ -40,11 +40,13 @@ mod batching;
 pub mod calls;
 pub mod events;
 pub mod http;
+pub mod https;
 pub mod partners;
 pub mod pin;
 pub mod plan;
 pub mod queue;
 pub mod secret;
 pub mod store;
+pub mod task;
 mod trace;
 pub mod worker;

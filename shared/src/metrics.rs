@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -51,7 +52,12 @@ struct Counts {
     to_event: BTreeMap<Timestamp, u64>,
     /// The greatest age of a retried message, in seconds.
     retried_age: Option<u64>,
+    /// The canary's result.
+    canary: Option<CanaryResult>,
 }
+
+/// The result of a canary's request: the milliseconds until the response, or a failure.
+type CanaryResult = Result<u64, ()>;
 
 impl Metrics {
     /// Creates the metrics of this function of this stack.
@@ -101,6 +107,13 @@ impl Metrics {
         self.count("StuckOperations", 1);
     }
 
+    /// Counts the canary's request: with its duration if it succeeded, and without if it failed. A failure counts as 0,
+    /// so that it differs from silence.
+    pub fn canary(&self, took: Option<Duration>) {
+        let result = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)).ok_or(());
+        self.with(|counts| counts.canary = Some(result));
+    }
+
     /// Counts a published event.
     pub fn published(&self, event: &Event) {
         let now = clock::now();
@@ -135,7 +148,7 @@ impl Metrics {
     }
 
     fn lines(&self, now: Timestamp) -> String {
-        let Counts { plain, refused, to_event, retried_age } = self.with(std::mem::take);
+        let Counts { plain, refused, to_event, retried_age, canary } = self.with(std::mem::take);
         let Calls { times, retries } = self.calls.take();
         let mut values: Map<String, Value> = plain
             .into_iter()
@@ -148,6 +161,10 @@ impl Metrics {
             values.insert("AcceptanceToEvent".to_owned(), waited.into());
         }
         values.extend(retried_age.map(|age| ("RetriedAge".to_owned(), age.into())));
+        if let Some(result) = canary {
+            values.insert("CanarySucceeded".to_owned(), u8::from(result.is_ok()).into());
+            values.extend(result.ok().map(|took| ("CanaryTime".to_owned(), took.into())));
+        }
         let refused = refused.into_iter().filter(|(_, count)| *count > 0);
         let mut lines = Vec::new();
         let mut times = by_line(&times).into_iter();
@@ -170,7 +187,7 @@ impl Metrics {
         times: Map<String, Value>,
     ) -> String {
         let unit = |name: &str| match name {
-            "AcceptanceToEvent" => "Milliseconds",
+            "AcceptanceToEvent" | "CanaryTime" => "Milliseconds",
             "RetriedAge" => "Seconds",
             _ => "Count",
         };
@@ -338,6 +355,21 @@ mod tests {
 
     fn list(value: &Value) -> Vec<Value> {
         value.as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn a_failure_of_the_canary_is_a_zero_and_not_silence() {
+        let metrics = metrics();
+        let line = |took: Option<u64>| -> Value {
+            metrics.canary(took.map(Duration::from_millis));
+            serde_json::from_str(&metrics.lines(at("2026-11-22T03:04:05.678Z"))).unwrap()
+        };
+        let (succeeded, failed) = (line(Some(42)), line(None));
+        assert_eq!((&succeeded["CanarySucceeded"], &succeeded["CanaryTime"]), (&json!(1), &json!(42)));
+        let units = &succeeded["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        assert_eq!(units[1], json!({ "Name": "CanaryTime", "Unit": "Milliseconds" }));
+        assert_eq!((&failed["CanarySucceeded"], failed.get("CanaryTime")), (&json!(0), None));
+        assert_eq!(metrics.lines(at("2026-11-22T03:04:05.678Z")), "");
     }
 
     #[test]

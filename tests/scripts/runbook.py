@@ -7,6 +7,7 @@ metrics. Do not run it twice within a quarter of an hour.
 alarm_states.py puts the values of metrics that the emulator lacks.
 """
 
+import base64
 import json
 import time
 from collections import defaultdict
@@ -113,6 +114,50 @@ def a_failing_function_raises_alarms() -> None:
     )
     check("and exits with 1", found.returncode == 1)
     dynamodb.delete_item(TableName=TABLE, Key=key)
+
+
+def the_canary_raises_an_alarm() -> None:
+    """Closes the endpoint that the canary asks, and lets its credentials at the issuer expire. Undoes both."""
+    asked, canary = f"{STACK}-get-operation", f"{STACK}-canary"
+
+    def ask(outcome: str) -> None:
+        invoked = functions.invoke(FunctionName=f"{canary}:live", Payload=b"{}", LogType="Tail")
+        log = base64.b64decode(invoked["LogResult"]).decode()
+        check(f"the canary's request: {outcome}", outcome in log or print(log))
+
+    def result() -> int:
+        return metric_lines("canary")[-1]["CanarySucceeded"]
+
+    ask("SUCCEEDED")
+    check("a success is counted, with its time", result() == 1 and counted("canary", "CanaryTime") > 0)
+    returns_to_ok("canary", result)
+    functions.put_function_concurrency(FunctionName=asked, ReservedConcurrentExecutions=0)
+    # AWS's gateway responds 503.
+    ask("the API responded with 429")
+    check("the alarm fires", measured("canary", result()) == "ALARM")
+    check("its description names the section", alarm("canary")["AlarmDescription"].endswith("#canary"))
+    functions.delete_function_concurrency(FunctionName=asked)
+    ask("SUCCEEDED")
+    returns_to_ok("canary", result)
+
+    outputs = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]
+    [arn] = [output["OutputValue"] for output in outputs if output["OutputKey"] == "CanarySecretArn"]
+    secrets = boto3.client("secretsmanager")
+    right = secrets.get_secret_value(SecretId=arn)["SecretString"]
+    wrong = json.dumps({**json.loads(right), "client_secret": "expired"})
+    secrets.put_secret_value(SecretId=arn, SecretString=wrong)
+    # The failure makes the canary forget its token.
+    functions.put_function_concurrency(FunctionName=asked, ReservedConcurrentExecutions=0)
+    ask("FAILED")
+    functions.delete_function_concurrency(FunctionName=asked)
+    ask("the token endpoint responded with 401: invalid_client")
+    check("the alarm fires", measured("canary", result()) == "ALARM")
+    secrets.put_secret_value(SecretId=arn, SecretString=right)
+    ask("SUCCEEDED")
+    returns_to_ok("canary", result)
+    # Six of these invocations are its own.
+    runs = logs.filter_log_events(logGroupName=f"/aws/lambda/{canary}", filterPattern="START")["events"]
+    check("the schedule invokes the canary too", len(runs) > 6)
 
 
 def a_failing_worker_raises_an_alarm(events: TenantEvents, cards: list[int]) -> None:
@@ -293,6 +338,7 @@ switches.nothing_is_changed_by_mistake()
 switches.stopped_workers_take_nothing(mine, cards[12])
 switches.closed_endpoints_refuse_instructions(mine, cards[13])
 archived_events_are_replayed(mine, cards[11])
+the_canary_raises_an_alarm()
 a_failing_worker_raises_an_alarm(mine, cards[:6])
 outcomes_are_counted(mine, cards[6])
 a_dead_letter_does_not_block_others()

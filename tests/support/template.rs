@@ -89,7 +89,7 @@ impl Template {
     pub fn environment(&self, function: &FunctionResource) -> BTreeMap<String, String> {
         let all = &self.0["Globals"]["Function"]["Environment"]["Variables"];
         let own = &function.properties["Environment"]["Variables"];
-        let variables = all.as_object().unwrap().iter().chain(own.as_object().unwrap());
+        let variables = all.as_object().unwrap().iter().chain(own.as_object().into_iter().flatten());
         variables.map(|(name, value)| (name.clone(), named(value))).collect()
     }
 }

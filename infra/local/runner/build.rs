@@ -5,6 +5,9 @@
 use std::path::Path;
 use std::{env, fs, io};
 
+/// The functions that are neither endpoints nor workers.
+const TASKS: [&str; 2] = ["canary", "pre-traffic"];
+
 fn main() -> io::Result<()> {
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../functions");
     println!("cargo:rerun-if-changed={}", functions.display());
@@ -23,7 +26,11 @@ fn main() -> io::Result<()> {
 
 /// Returns the line that visits the function of this name.
 fn visit(name: &str) -> String {
-    let method = if name.ends_with("-worker") { "worker" } else { "endpoint" };
+    let method = match name {
+        _ if name.ends_with("-worker") => "worker",
+        _ if TASKS.contains(&name) => "task",
+        _ => "endpoint",
+    };
     let initial = |word: &str| word[..1].to_uppercase() + &word[1..];
     let type_name: String = name.split('-').map(initial).collect();
     format!("visitor.{method}::<{}::{type_name}>();\n", name.replace('-', "_"))

@@ -1,10 +1,11 @@
 """The commands behind the scripts in infra/local, infra/prebuilt and infra/release."""
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
-from . import issuer, processes, token
+from . import clients, issuer, processes, token
 from .settings import Settings, StackError
 
 
@@ -66,7 +67,7 @@ def main() -> int:
 
                 packages.release(arguments.directory, arguments.architecture)
             case "serve-issuer":
-                issuer.serve(settings, arguments.descriptor)
+                issuer.serve(settings, arguments.descriptor, functools.partial(clients.grant, settings))
     except StackError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

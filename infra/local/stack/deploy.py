@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 from samcli.yamlhelper import yaml_dump
 
+from . import clients
 from .settings import AUDIENCE, INFRA, ROOT, STACK_NAME, TOOLS, Settings, StackError, binary, deploy_parameters
 from .template import read_template
 
@@ -61,13 +62,15 @@ def deploy(settings: Settings) -> dict[str, str]:
     (settings.directory / "template.json").write_text(json.dumps(template))
     outputs = run_sam(settings, STACK_NAME, template, parameters)
     _patch_emulator(settings, template, outputs)
+    secret = clients.canary_secret(settings)
+    client(settings, "secretsmanager").put_secret_value(SecretId=outputs["CanarySecretArn"], SecretString=secret)
     return outputs
 
 
 def run_sam(settings: Settings, stack: str, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, str]:
     """Deploys the template as a stack of this name with the real `sam deploy`. Returns the stack's outputs."""
     rendered, log = settings.directory / f"{stack}.yaml", settings.logs / f"{stack}.log"
-    rendered.write_text(yaml_dump(_render(package(settings), copy.deepcopy(template), parameters)))
+    rendered.write_text(yaml_dump(_render(settings, package(settings), copy.deepcopy(template), parameters)))
     command = [str(TOOLS / "sam"), "deploy", "--config-file", str(INFRA / "samconfig.toml"), "--config-env", "local"]
     command += ["--template-file", str(rendered), "--stack-name", stack]
     command += ["--parameter-overrides", *(f"{key}={value}" for key, value in parameters.items())]
@@ -92,12 +95,13 @@ def client(settings: Settings, service: str) -> Any:
     )
 
 
-def _render(package: Path, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
+def _render(settings: Settings, package: Path, template: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
     """Returns the template as `sam build` would write it. All functions have the same package.
 
     Numeric parameters are inserted, because the emulator passes them on as text and then fails. It has no CodeDeploy,
     and no archives and composite alarms in templates (see `_patch_emulator`). Alarms on metric math get a metric for
-    the value of their expression, which the tests compute.
+    the value of their expression, which the tests compute. The API's own endpoint is a name that not every machine
+    resolves.
     """
     types = {name: parameter["Type"] for name, parameter in template["Parameters"].items()}
     defaults = {name: parameter.get("Default") for name, parameter in template["Parameters"].items()}
@@ -119,6 +123,9 @@ def _render(package: Path, template: dict[str, Any], parameters: dict[str, str])
         name = resource.pop("Metadata")["BuildProperties"]["Binary"]
         resource["Properties"] |= {"CodeUri": str(package), "Handler": name}
         del resource["Properties"]["DeploymentPreference"]
+    if canary := resources.get("CanaryFunction"):
+        address = {"Fn::Sub": f"{settings.aws_url}/_aws/execute-api/${{Api}}/$default"}
+        canary["Properties"]["Environment"]["Variables"]["API_ENDPOINT"] = address
     shared = {name: value for name, value in template["Globals"]["Function"].items() if name != "DeploymentPreference"}
     resources.pop("EventArchive", None)
     resources = {name: resource for name, resource in resources.items() if resource["Type"] != COMPOSITE_ALARM}

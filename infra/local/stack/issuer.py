@@ -1,4 +1,4 @@
-"""A token issuer for this machine: a discovery document and a key set.
+"""A token issuer for this machine: a discovery document, a key set and a token endpoint.
 
 It replaces the identity provider of a deployment. `./infra/local/token` signs any claims with its key.
 """
@@ -7,6 +7,7 @@ import base64
 import functools
 import json
 import socket
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,14 +19,19 @@ from .guard import guard_handlers
 from .settings import INFRA, Settings
 
 KEY_ID = "local-1"
+TOKEN_PATH = "/token"
+
+# Takes the `Authorization` header and the body of a token request, and returns the response's status and body.
+Grant = Callable[[str, str], tuple[int, dict[str, Any]]]
 
 
-def serve(settings: Settings, descriptor: int) -> None:
-    """Serves the discovery document and the key set on this socket until the process is stopped."""
+def serve(settings: Settings, descriptor: int, grant: Grant) -> None:
+    """Serves the documents and the token endpoint on this socket until the process is stopped."""
     documents = {
         "/.well-known/openid-configuration": {
             "issuer": settings.issuer_url,
             "jwks_uri": f"{settings.issuer_url}/jwks.json",
+            "token_endpoint": f"{settings.issuer_url}{TOKEN_PATH}",
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": scopes(),
         },
@@ -33,13 +39,24 @@ def serve(settings: Settings, descriptor: int) -> None:
     }
 
     class Handler(BaseHTTPRequestHandler):
-        """Responds to GET with one of the documents."""
+        """Responds to GET with one of the documents, and to a token request with a token."""
 
         def do_GET(self) -> None:  # noqa: N802 (the base class's name)
             document = documents.get(self.path)
-            body = json.dumps(document or {"message": "Not Found"}).encode()
-            self.send_response(200 if document else 404)
+            self.respond(200 if document else 404, document or {"message": "Not Found"})
+
+        def do_POST(self) -> None:  # noqa: N802 (the base class's name)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode(errors="replace")
+            is_token = self.path == TOKEN_PATH
+            granted = grant(self.headers.get("Authorization", ""), body) if is_token else (404, {})
+            self.respond(*granted)
+
+        def respond(self, status: int, document: dict[str, Any]) -> None:
+            """Responds with this JSON."""
+            body = json.dumps(document).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            self.send_header("Cache-Control", "no-store")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

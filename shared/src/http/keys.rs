@@ -2,18 +2,10 @@
 //! (`OpenID` Connect Discovery 1.0, section 4), and caches them for the same time.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use aws_smithy_runtime_api::http::Request as HttpRequest;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use lambda_http::http::Uri;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::problem::Problem;
-use crate::aws::causes;
+use crate::https::{Client, HttpsError, Request, is_https, is_local};
 
 /// Maximum time for fetching the document and the keys. Our limit: it leaves time to respond within the shortest
 /// function timeout in use, 3 seconds (infra/samconfig.toml).
@@ -37,8 +29,6 @@ const REFRESH_AGE: Duration = Duration::from_secs(60 * 60);
 /// API Gateway's own limit
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-jwt-authorizer.html>).
 const MAX_KEYS_AGE: Duration = Duration::from_secs(2 * 60 * 60);
-/// Maximum size of the document and of the key set, in bytes. Our limits.
-const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// The issuer's URL is not secure: an attacker on the network could replace its keys.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +38,10 @@ pub struct AddressError(String);
 /// The reasons why there are no keys.
 #[derive(Debug, thiserror::Error)]
 enum KeysError {
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    #[error("{0} did not respond: {1}")]
-    Transport(String, String),
+    #[error("{0} {1}")]
+    Https(String, HttpsError),
     #[error("{0} responded with {1}")]
     Status(String, u16),
-    #[error("{0} is larger than {MAX_DOCUMENT_BYTES} bytes")]
-    TooLarge(String),
     #[error("{0} is malformed: {1}")]
     Form(String, serde_json::Error),
     #[error("the discovery document belongs to another issuer")]
@@ -233,16 +219,15 @@ async fn fetch(issuer: &str) -> Result<KeySet, KeysError> {
         issuer: String,
         jwks_uri: String,
     }
-    // A connection of an earlier fetch may be dead by now: see `connections`.
-    let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::Ring)).build();
+    let client = Client::new();
     let url = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
     let is_local = is_local(issuer);
-    let discovery: Discovery = parsed(&url, &get(&connector, &url, is_local).await?)?;
+    let discovery: Discovery = parsed(&url, &get(&client, &url, is_local).await?)?;
     if discovery.issuer != issuer {
         return Err(KeysError::OtherIssuer);
     }
     let url = discovery.jwks_uri;
-    let document = get(&connector, &url, is_local).await?;
+    let document = get(&client, &url, is_local).await?;
     KeySet::read(&document).map_err(|error| KeysError::Form(url, error))
 }
 
@@ -250,38 +235,11 @@ fn parsed<T: DeserializeOwned>(url: &str, document: &[u8]) -> Result<T, KeysErro
     serde_json::from_slice(document).map_err(|error| KeysError::Form(url.to_owned(), error))
 }
 
-fn is_https(url: &str) -> bool {
-    url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"))
-}
-
-/// Returns whether the URL is on this machine, as the local stack's issuer is. No attacker is between us and it.
-fn is_local(url: &str) -> bool {
-    let Ok(uri) = url.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    uri.scheme_str() == Some("http") && (host == "localhost" || address.is_ok_and(|address| address.is_loopback()))
-}
-
-/// Fetches a document over TLS, or from this machine if `may_be_local`. Redirects are not followed.
-async fn get(connector: &Connector, url: &str, may_be_local: bool) -> Result<Vec<u8>, KeysError> {
-    let mut request = HttpRequest::new(SdkBody::empty());
-    if !(is_https(url) || may_be_local && is_local(url)) || request.set_uri(url).is_err() {
-        return Err(AddressError(url.to_owned()).into());
-    }
-    let transport = |error: &(dyn std::error::Error + 'static)| KeysError::Transport(url.to_owned(), causes(error));
-    let response = connector.call(request).await.map_err(|error| transport(&error))?;
-    let status = response.status().as_u16();
-    if status != 200 {
-        return Err(KeysError::Status(url.to_owned(), status));
-    }
-    let (mut body, mut document) = (ByteStream::new(response.into_body()), Vec::new());
-    while let Some(piece) = body.next().await {
-        document.extend_from_slice(&piece.map_err(|error| transport(&error))?);
-        if document.len() > MAX_DOCUMENT_BYTES {
-            return Err(KeysError::TooLarge(url.to_owned()));
-        }
-    }
-    Ok(document)
+/// Fetches a document over TLS, or from this machine if `may_be_local`.
+async fn get(client: &Client, url: &str, may_be_local: bool) -> Result<Vec<u8>, KeysError> {
+    let response = client.send(Request { url, ..Request::default() }, may_be_local).await;
+    let response = response.map_err(|error| KeysError::Https(url.to_owned(), error))?;
+    if response.status == 200 { Ok(response.body) } else { Err(KeysError::Status(url.to_owned(), response.status)) }
 }
 
 #[cfg(test)]

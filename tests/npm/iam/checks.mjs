@@ -7,10 +7,11 @@ import { ACCOUNT, REGION, arn } from "./template.mjs";
 /** Actions that no function calls, and that would do harm. */
 const NEVER = {
   cloudformation: ["DeleteStack", "UpdateStack"],
+  codedeploy: ["CreateDeployment", "StopDeployment"],
   dynamodb: ["DeleteItem", "PartiQLDelete", "PartiQLSelect"],
   events: [],
   kms: ["CreateGrant", "Encrypt", "ReEncryptFrom"],
-  lambda: ["InvokeFunction", "UpdateFunctionCode"],
+  lambda: ["UpdateAlias", "UpdateFunctionCode"],
   logs: [],
   secretsmanager: ["PutSecretValue"],
   sqs: ["DeleteQueue", "PurgeQueue", "SetQueueAttributes"],
@@ -31,6 +32,8 @@ const FUNCTION_OF = "lambda:FunctionArn";
 const isOfMapping = (action) => action.endsWith("EventSourceMapping");
 const ofMapping = ({ ownFunction }, action) => (isOfMapping(action) ? { [FUNCTION_OF]: ownFunction } : {});
 const elsewhere = (service, resource) => ({ "another's": arn(service, resource) });
+/** Whether this resource, perhaps a pattern, includes the other. */
+const covers = (resource, id) => resource === id || (resource.endsWith("*") && id.startsWith(resource.slice(0, -1)));
 const another = (rule) => rule.replace(/[^/]*$/, "another");
 
 // Condition keys of a request.
@@ -73,10 +76,12 @@ class Checks {
     switch (service) {
       case "cloudformation":
         return { ...others.cloudformation, ...elsewhere("cloudformation", "stack/another/1234abcd") };
+      case "codedeploy":
+        return { ...others.codedeploy, ...elsewhere("codedeploy", "deploymentgroup:another/group") };
       case "events":
         return { ...buses, ...others.events, ...elsewhere("events", "event-bus/default") };
       case "lambda":
-        return { ...others.lambda, ...elsewhere("lambda", "function:another") };
+        return { ...others.lambda, ...elsewhere("lambda", "function:another:7") };
       case "logs":
         return Object.fromEntries(Object.entries(logs).map(stream));
       case "secretsmanager":
@@ -141,7 +146,7 @@ class Checks {
     const mine = this.calls.filter((call) => call.function === name);
     for (const call of mine) await this.allowed(name, call);
     this.table(name, mine);
-    const services = ["cloudformation", "events", "lambda", "logs", "secretsmanager", "sqs"];
+    const services = ["cloudformation", "codedeploy", "events", "lambda", "logs", "secretsmanager", "sqs"];
     for (const service of services) this.elsewhere(name, mine, service);
     if (this.world.key) this.key(name, mine);
   }
@@ -149,8 +154,10 @@ class Checks {
   /** Tries every action on every queue, bus, secret and log. */
   elsewhere(name, mine, service) {
     for (const action of this.actions(service)) {
+      // The service has no narrower resource for it.
+      if (mine.some((call) => call.action === action && call.resource === "*")) continue;
       for (const [id, place] of Object.entries(this.places(service))) {
-        const made = mine.some((call) => call.action === action && call.resource === id);
+        const made = mine.some((call) => call.action === action && covers(call.resource, id));
         if (!made) this.refused(name, action, place, {}, `on ${id}`);
         else if (service === "sqs") this.refused(name, action, place, NO_TLS, `on ${id}, without TLS`);
         else if (isOfMapping(action)) this.refused(name, action, place, ANOTHERS, "of another's function");

@@ -43,6 +43,8 @@ export const faults = [
   more("any table", "get-card", "dynamodb:GetItem", any, { ...named, "ForAllValues:StringLike": kind("CARD") }),
   more("another queue", "webhook-worker", "sqs:SendMessage", (world) => world.queues.OrderFeedQueue),
   more("any bus", "bind-card-worker", "events:PutEvents", any),
+  more("any function", "pre-traffic", "lambda:InvokeFunction", any),
+  more("any deployment", "pre-traffic", "codedeploy:GetDeployment", any),
   more("any secret", "cancel-orders", "secretsmanager:GetSecretValue", any),
   more("any log", "get-card", "logs:PutLogEvents", any),
   more("the key by itself", "get-card", "kms:Decrypt", (world) => world.key),

@@ -8,7 +8,9 @@ const RESTORED = "bindery-restored";
 // Parameters that enable everything that has a policy.
 const ALWAYS = {
   BackupCopyVaultArn: "arn:aws:backup:eu-west-1:444455556666:backup-vault:copies",
+  Stage: "prod",
   WithBackup: "true",
+  WithCanary: "true",
   WithOperatorPolicies: "true",
   WithTrail: "operators",
   WithEventsQueue: "true",
@@ -25,13 +27,21 @@ const PSEUDO = {
   "AWS::StackName": STACK,
 };
 
-/** Other resources that operators' calls are on, by the text in the template. */
+/** The name that SAM gives to the application of CodeDeploy. */
+const SAM_APPLICATION = "ServerlessDeploymentApplication";
+/** Resources of calls that the template does not define, by their text in the template. */
 const OTHERS = {
   cloudformation: { "cloudformation:stack/${AWS::StackName}/*": `stack/${STACK}/1234abcd` },
+  codedeploy: {
+    [`codedeploy:application:\${AWS::StackName}-${SAM_APPLICATION}-*`]: `application:${STACK}-${SAM_APPLICATION}-1A2B`,
+    [`codedeploy:deploymentgroup:\${AWS::StackName}-${SAM_APPLICATION}-*/*`]:
+      `deploymentgroup:${STACK}-${SAM_APPLICATION}-1A2B/any-3C4D`,
+  },
   events: { "events:replay/*": `replay/${STACK}-1234abcd` },
   lambda: {
     "lambda:event-source-mapping:*": "event-source-mapping:1234abcd",
     "lambda:function:${AWS::StackName}-*": `function:${STACK}-bind-card`,
+    "lambda:function:${AWS::StackName}-*:*": `function:${STACK}-get-card:7`,
   },
 };
 

@@ -3,8 +3,10 @@
 
 mod accounts;
 mod bulks;
+mod canary;
 mod cancels;
 mod cards;
 mod orders;
+mod pre_traffic;
 mod serializers;
 mod webhooks;

@@ -11,7 +11,7 @@ use crate::file;
 pub type Metric = (String, String, BTreeMap<String, String>);
 
 /// Metrics in the dashboard's order, from business metrics to costs.
-const SHOWN: [&str; 28] = [
+const SHOWN: [&str; 30] = [
     "Accepted",
     "Applied",
     "Refused",
@@ -26,6 +26,8 @@ const SHOWN: [&str; 28] = [
     "${AWS::StackName}-GatewayUnauthorized",
     "${AWS::StackName}-GatewayThrottled",
     "${AWS::StackName}-GatewayAdmitted",
+    "CanarySucceeded",
+    "CanaryTime",
     "Errors",
     "Duration",
     "Throttles",
@@ -114,11 +116,35 @@ fn every_queue_is_watched() {
     }
 }
 
+/// The functions that have no alarms on errors, throttles and duration. The canary's own alarm covers them, and a
+/// deployment reports the failures of its hook.
+const TASKS: [&str; 2] = ["canary", "pre-traffic"];
+
+/// No other alarm may fire without data: see `every_alarm_has_a_runbook_section_and_an_action`.
+const FIRES_WITHOUT_DATA: &str = "CanaryAlarm";
+
+#[test]
+fn three_minutes_of_five_without_a_success_of_the_canary_are_an_alarm() {
+    let template = Template::read();
+    let alarms = template.resources("AWS::CloudWatch::Alarm");
+    let of_us = [("Stack", "AWS::StackName".to_owned()), ("Function", "${AWS::StackName}-canary".to_owned())];
+    let watching = watching(&alarms, &metric("Bindery", "CanarySucceeded", &of_us));
+    assert_eq!(watching, [FIRES_WITHOUT_DATA.to_owned()].into());
+    let alarm = &alarms[FIRES_WITHOUT_DATA]["Properties"];
+    let window = ["Period", "EvaluationPeriods", "DatapointsToAlarm", "Threshold"].map(|name| alarm[name].as_u64());
+    assert_eq!(window, [60, 5, 3, 1].map(Some));
+    assert_eq!((&alarm["Statistic"], &alarm["ComparisonOperator"]), (&json!("Sum"), &json!("LessThanThreshold")));
+    assert_eq!(alarms[FIRES_WITHOUT_DATA]["Condition"], "HasCanary");
+}
+
 #[test]
 fn every_function_is_watched() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
     for FunctionResource { name, logical_id, properties } in template.functions() {
+        if TASKS.contains(&name.as_str()) {
+            continue;
+        }
         let full_name = format!("${{AWS::StackName}}-{name}");
         let of_lambda =
             |name: &str| watching(&alarms, &metric("AWS/Lambda", name, &[("FunctionName", full_name.clone())]));
@@ -254,7 +280,8 @@ fn every_alarm_has_a_runbook_section_and_at_most_one_severity() {
         assert_eq!((severity.is_some(), alarm.get("AlarmActions").is_some()), (notifies, notifies), "severity of {id}");
         assert_eq!(alarm.get("OKActions"), alarm.get("AlarmActions"), "{id} must notify the same topic when it ends");
         if alarm.get("AlarmRule").is_none() {
-            assert_eq!(alarm["TreatMissingData"], "notBreaching", "set TreatMissingData of {id}");
+            let missing = if id == FIRES_WITHOUT_DATA { "breaching" } else { "notBreaching" };
+            assert_eq!(alarm["TreatMissingData"], missing, "set TreatMissingData of {id}");
         }
         assert!(names.insert(named(&alarm["AlarmName"])), "another alarm has the name of {id}");
     }

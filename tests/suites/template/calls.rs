@@ -22,6 +22,16 @@ const OF_THE_MAPPING: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes"
 /// Actions that Lambda performs with every function's role to write logs.
 const OF_LOGS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 
+/// The versions and aliases of the stack's functions.
+pub const VERSIONS: &str =
+    "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*:*";
+/// The deployment groups of SAM's application, which `CloudFormation` names.
+pub const DEPLOYMENT_GROUPS: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
+    deploymentgroup:${AWS::StackName}-ServerlessDeploymentApplication-*/*";
+/// The `CodeDeploy` application that SAM creates for all functions.
+pub const APPLICATION: &str = "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:\
+    application:${AWS::StackName}-ServerlessDeploymentApplication-*";
+
 /// The test environment's two queues, each with the suffix of the variable that names the template's queue.
 const TEST_QUEUES: [(&str, &str); 2] = [("queue", "_QUEUE_URL"), ("dead letters", "_DLQ_URL")];
 
@@ -170,7 +180,7 @@ fn allowed(template: &Template, role: &str) -> Access {
 fn note(notes: &Recorded, call: &Call<'_>) {
     let body: Value = serde_json::from_slice(call.body).unwrap();
     let done = |action: &str, resource: &str| IamCall::new(call.caller, action, resource);
-    let done: BTreeSet<IamCall> = match call.target.split_once('.').unwrap() {
+    let done: BTreeSet<IamCall> = match call.target.split_once('.').unwrap_or_default() {
         ("DynamoDB_20120810", name) => parts_of(name, &body, call.caller),
         ("AmazonSQS", "SendMessage" | "SendMessageBatch") => {
             let is_dead_letter = body["QueueUrl"].as_str().unwrap().ends_with("-dlq");
@@ -179,9 +189,23 @@ fn note(notes: &Recorded, call: &Call<'_>) {
         ("AmazonSQS", "ChangeMessageVisibility") => [done("sqs:ChangeMessageVisibility", "queue")].into(),
         ("AWSEvents", "PutEvents") => [done("events:PutEvents", "EventBus")].into(),
         ("secretsmanager", "GetSecretValue") => {
-            let is_pepper = body["SecretId"] == variable("PIN_PEPPER_SECRET");
-            [done("secretsmanager:GetSecretValue", if is_pepper { "PinPepper" } else { "WebhookSecret" })].into()
+            let secret = match call.caller {
+                "canary" => "CanarySecret",
+                _ if body["SecretId"] == variable("PIN_PEPPER_SECRET") => "PinPepper",
+                _ => "WebhookSecret",
+            };
+            [done("secretsmanager:GetSecretValue", secret)].into()
         }
+        ("CodeDeploy_20141006", name) => {
+            let resource = match name {
+                "GetApplicationRevision" => APPLICATION,
+                "GetDeployment" => DEPLOYMENT_GROUPS,
+                _ => "*",
+            };
+            [done(&format!("codedeploy:{name}"), resource)].into()
+        }
+        // Lambda's calls name no target.
+        ("", "") => [done("lambda:InvokeFunction", VERSIONS)].into(),
         other => panic!("add the IAM action of {other:?} here"),
     };
     notes.lock().unwrap().extend(done);

@@ -95,12 +95,17 @@ def deploy(*options: str) -> set[str]:
     translated = translated_resources()
     versions = {name for name, resource in translated.items() if resource["Type"] == "AWS::Lambda::Version"}
     assert len(versions) == len(list((ROOT / "functions").glob("*/Cargo.toml"))), versions
+    aliases = [resource for resource in translated.values() if resource["Type"] == "AWS::Lambda::Alias"]
+    # Only these get a part of the traffic first.
+    shifted = {alias["Properties"]["FunctionVersion"]["Fn::GetAtt"][0] for alias in aliases if "UpdatePolicy" in alias}
     roles = [name for name, resource in translated.items() if resource["Type"] == "AWS::IAM::Role"]
     free = [name for name in roles if "PermissionsBoundary" not in translated[name]["Properties"]]
     assert roles and not free, f"roles without the permissions boundary, some of which SAM may have added: {free}"
-    assert {version for version, _ in crash_alarms(translated)} == versions, (
+    assert {version for version, _ in crash_alarms(translated)} == shifted, (
         "each version needs an alarm on its own crashes"
     )
+    policies = [alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] for alias in aliases if "UpdatePolicy" in alias]
+    assert all("PreTrafficFunction" in json.dumps(policy["BeforeAllowTrafficHook"]) for policy in policies), policies
     return versions
 
 

@@ -12,9 +12,15 @@ use crate::alarms::{metric, watching};
 fn bindery_is_down_if_nobody_is_served() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
-    let rule = named(&template.resources("AWS::CloudWatch::CompositeAlarm")["DownAlarm"]["Properties"]["AlarmRule"]);
+    let down = &template.resources("AWS::CloudWatch::CompositeAlarm")["DownAlarm"]["Properties"];
+    let [rule, variables] = down["AlarmRule"]["Fn::Sub"].as_array().unwrap().as_slice() else { panic!("{down}") };
+    let [condition, of_canary, without] = variables["OrCanary"]["Fn::If"].as_array().unwrap().as_slice() else {
+        panic!("{variables}")
+    };
+    assert_eq!((condition, without), (&"HasCanary".into(), &"".into()));
+    let rule = rule.as_str().unwrap().replace("${OrCanary}", &named(of_canary));
     let parts: BTreeSet<&str> = rule.split(" OR ").map(str::trim).collect();
-    let ids = ["ApiTurnedAwayAlarm", "ApiMostlyLimitedAlarm", "ApiMostlyFailingAlarm"];
+    let ids = ["ApiTurnedAwayAlarm", "ApiMostlyLimitedAlarm", "ApiMostlyFailingAlarm", "CanaryAlarm"];
     let expected: Vec<String> = ids.iter().map(|id| format!("ALARM(\"${{{id}}}\")")).collect();
     assert_eq!(parts, expected.iter().map(String::as_str).collect());
     for id in ids {

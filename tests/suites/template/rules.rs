@@ -5,14 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use tests::template::{CHECKS_TOKENS, FunctionResource, Template, list, named};
 
+use crate::calls::{APPLICATION, DEPLOYMENT_GROUPS, VERSIONS};
 use crate::file;
 
 /// Actions that a role allows on more than one of our resources, and the reason for each.
-const ON_SEVERAL: [(&str, &str, &str); 4] = [
+const ON_SEVERAL: [(&str, &str, &str); 8] = [
     ("cloudwatch:DescribeAlarms", "*", "CloudWatch supports no narrower resource for it"),
     ("lambda:GetAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
     ("lambda:GetProvisionedConcurrencyConfig", ALL_FUNCTIONS, "CodeDeploy calls it before it shifts an alias"),
     ("lambda:UpdateAlias", ALL_FUNCTIONS, "CodeDeploy shifts the aliases of all functions"),
+    ("lambda:InvokeFunction", VERSIONS, "the hook invokes the new version of any function"),
+    ("codedeploy:GetApplicationRevision", APPLICATION, "CloudFormation names SAM's application"),
+    ("codedeploy:GetDeployment", DEPLOYMENT_GROUPS, "the hook serves the deployments of all functions"),
+    ("codedeploy:PutLifecycleEventHookExecutionStatus", "*", "CodeDeploy supports no narrower resource for it"),
 ];
 const ALL_FUNCTIONS: &str =
     "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-*";
@@ -352,26 +357,37 @@ fn code_signing_applies_to_every_function() {
     assert_eq!(template.resources("AWS::Lambda::Function"), BTreeMap::new());
 }
 
-/// Optional subscribers of a deployment: the prefix of their resources' names, and their condition.
-const SUBSCRIBERS: [(&str, &str); 3] =
-    [("ApiDestination", "HasApiDestination"), ("Event", "HasEventsQueue"), ("Webhook", "HasWebhook")];
+/// Optional parts of a deployment: the prefix of their resources' names, and their condition.
+const OPTIONAL: [(&str, &str); 5] = [
+    ("ApiDestination", "HasApiDestination"),
+    ("Event", "HasEventsQueue"),
+    ("Webhook", "HasWebhook"),
+    ("Canary", "HasCanary"),
+    ("PreTraffic", "IsProduction"),
+];
 
 #[test]
-fn subscribers_are_created_only_on_request() {
+fn optional_parts_are_created_only_on_request() {
     let template = Template::read();
     let unconditional = ["EventBus", "EventArchive"];
     for section in ["Resources", "Outputs"] {
         for (id, one) in template.section(section).as_object().unwrap() {
-            let subscriber = SUBSCRIBERS.iter().find(|(name, _)| id.starts_with(name));
-            let condition = subscriber.filter(|_| !unconditional.iter().any(|name| id.starts_with(name)));
+            let part = OPTIONAL.iter().find(|(name, _)| id.starts_with(name));
+            let condition = part.filter(|_| !unconditional.iter().any(|name| id.starts_with(name)));
             // options.rs checks the other conditions.
-            let of_subscribers = |given: &&Value| SUBSCRIBERS.iter().any(|(_, condition)| *given == condition);
-            let given = one.get("Condition").filter(of_subscribers);
+            let of_parts = |given: &&Value| OPTIONAL.iter().any(|(_, condition)| *given == condition);
+            let given = one.get("Condition").filter(of_parts);
             assert_eq!(given, condition.map(|(_, condition)| json!(condition)).as_ref(), "{id}");
         }
     }
-    let off = [("ApiDestinationUrl", ""), ("WithEventsQueue", "false"), ("WithWebhook", "false")];
-    for ((parameter, off), (_, condition)) in off.into_iter().zip(SUBSCRIBERS) {
+    let off = [
+        ("ApiDestinationUrl", ""),
+        ("WithEventsQueue", "false"),
+        ("WithWebhook", "false"),
+        ("WithCanary", "false"),
+        ("Stage", "dev"),
+    ];
+    for ((parameter, off), (_, condition)) in off.into_iter().zip(OPTIONAL) {
         assert_eq!(template.section("Parameters")[parameter]["Default"], off);
         assert!(template.section("Conditions")[condition].to_string().contains(&format!(r#"{{"Ref":"{parameter}"}}"#)));
     }
@@ -412,7 +428,7 @@ fn every_route_but_one_has_the_authorizer() {
     let jwt = &auth["Authorizers"]["Jwt"]["JwtConfiguration"];
     assert_eq!((named(&jwt["issuer"]), named(&jwt["audience"][0])), ("JwtIssuer".to_owned(), "JwtAudience".to_owned()));
     for function in template.functions() {
-        let events = function.properties["Events"].as_object().unwrap().values();
+        let events = function.properties["Events"].as_object().into_iter().flat_map(|events| events.values());
         for event in events.filter(|event| event["Type"] == "HttpApi") {
             let own = event["Properties"].get("Auth");
             let checks = function.name == CHECKS_TOKENS;
@@ -430,7 +446,8 @@ fn every_route_has_limits_and_no_token_is_logged() {
     let template = Template::read();
     let api = &template.resources("AWS::Serverless::HttpApi")["Api"]["Properties"];
     let functions = template.functions();
-    let events = functions.iter().flat_map(|function| function.properties["Events"].as_object().unwrap().values());
+    let events = functions.iter().filter_map(|function| function.properties["Events"].as_object());
+    let events = events.flat_map(|events| events.values());
     let routes: BTreeSet<String> = events
         .filter(|event| event["Type"] == "HttpApi")
         .map(|event| format!("{} {}", named(&event["Properties"]["Method"]), named(&event["Properties"]["Path"])))
@@ -459,4 +476,45 @@ fn every_route_has_limits_and_no_token_is_logged() {
         let of_token = value.strip_prefix("$context.authorizer.");
         assert!(of_token.is_none_or(|what| ["claims.tenant_id", "error"].contains(&what)), "{name}: {value}");
     }
+}
+
+/// The functions whose new versions get all of the traffic at once, and the reason.
+const NOT_SHIFTED: [(&str, &str); 2] =
+    [("canary", "with one invocation a minute, a tenth is nothing"), ("pre-traffic", "it has no traffic")];
+
+/// `CodeDeploy` invokes the hook with `DeploymentRole`, by its name. `DeployAnyway` is the way past a hook that fails.
+#[test]
+fn each_shifted_version_is_invoked_before_it_gets_traffic() {
+    let template = Template::read();
+    let hooks = &template.section("Globals")["Function"]["DeploymentPreference"]["Hooks"];
+    let none = json!({ "Ref": "AWS::NoValue" });
+    let unless_anyway = json!({ "Fn::If": ["DeploysAnyway", none, { "Ref": "PreTrafficFunction" }] });
+    assert_eq!(hooks, &json!({ "PreTraffic": { "Fn::If": ["IsProduction", unless_anyway, none] } }));
+    let mut off = BTreeSet::new();
+    for FunctionResource { name, properties, .. } in template.functions() {
+        let own = &properties["DeploymentPreference"];
+        assert_eq!(own.get("Hooks"), None, "{name} must have the hook of Globals");
+        off.extend((own["Enabled"] == false).then_some(name));
+    }
+    assert_eq!(off, NOT_SHIFTED.map(|(name, _)| name.to_owned()).into());
+    let hook = "arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-pre-traffic";
+    let statements = template.statements("DeploymentRole");
+    let invoking: Vec<_> = statements.iter().filter(|one| one.actions.contains("lambda:InvokeFunction")).collect();
+    let [only] = invoking.as_slice() else { panic!("{invoking:?}") };
+    assert_eq!((only.actions.len(), &only.resources), (1, &[hook.to_owned()].into()));
+}
+
+#[test]
+fn the_canary_is_invoked_each_minute_and_never_again() {
+    let template = Template::read();
+    let canary = &template.resources("AWS::Serverless::Function")["CanaryFunction"]["Properties"];
+    let once = json!({ "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60 });
+    let events = canary["Events"].as_object().unwrap();
+    let [schedule] = events.values().collect::<Vec<_>>()[..] else { panic!("{events:?}") };
+    assert_eq!(
+        (&schedule["Type"], &schedule["Properties"]["Schedule"]),
+        (&json!("Schedule"), &json!("rate(1 minute)"))
+    );
+    assert_eq!((&schedule["Properties"]["RetryPolicy"], &canary["EventInvokeConfig"]), (&once, &once));
+    assert_eq!(template.section("Outputs")["ApiUrl"]["Value"], canary["Environment"]["Variables"]["API_ENDPOINT"]);
 }

@@ -1,6 +1,7 @@
 //! The registry of all functions, used by the local runner, the fuzzer and the tests.
 
 use shared::http::Endpoint;
+use shared::task::Task;
 use shared::worker::Worker;
 
 /// A visitor that is called with every function.
@@ -9,6 +10,8 @@ pub trait Visitor {
     fn endpoint<E: Endpoint>(&mut self);
     /// Visits a worker.
     fn worker<W: Worker>(&mut self);
+    /// Visits a task. Most visitors need none: a task takes no input from outside.
+    fn task<T: Task>(&mut self) {}
 }
 
 /// Visits every function. `build.rs` writes a line for each crate in `functions`. A new crate must also be a
@@ -50,6 +53,10 @@ mod tests {
         fn worker<W: Worker>(&mut self) {
             self.add::<W>(W::NAME, "shared::worker::serve");
             assert_eq!(format!("{}-worker", W::Message::KIND), W::NAME, "the kind of its messages");
+        }
+
+        fn task<T: Task>(&mut self) {
+            self.add::<T>(T::NAME, "shared::task::serve");
         }
     }
 

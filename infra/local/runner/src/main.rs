@@ -14,6 +14,7 @@ use shared::http::{self, Endpoint};
 use shared::pin::Pepper;
 use shared::secret;
 use shared::store::Store;
+use shared::task::{self, Task};
 use shared::worker::{self, Worker};
 
 fn main() -> Result<(), Error> {
@@ -42,6 +43,12 @@ impl Visitor for Search {
     fn worker<W: Worker>(&mut self) {
         if W::NAME == self.name {
             self.serve = Some(worker::serve::<W>);
+        }
+    }
+
+    fn task<T: Task>(&mut self) {
+        if T::NAME == self.name {
+            self.serve = Some(task::serve::<T>);
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::super::{FETCH_TIMEOUT, Keys, MAX_DOCUMENT_BYTES};
+use super::super::{FETCH_TIMEOUT, Keys};
+use crate::https::MAX_BODY_BYTES;
 
 pub(super) const DISCOVERY: &str = r#"{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}"#;
 pub(super) const KEYS: &str = r#"{"keys":[{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}]}"#;
@@ -45,11 +46,11 @@ pub(super) fn without_end(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 pub(super) fn too_large(stream: &mut TcpStream) -> std::io::Result<()> {
-    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_DOCUMENT_BYTES + 1 - KEYS.len()))
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_BODY_BYTES + 1 - KEYS.len()))
 }
 
 pub(super) fn as_large_as_may_be(stream: &mut TcpStream) -> std::io::Result<()> {
-    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_DOCUMENT_BYTES - KEYS.len()))
+    write!(stream, "HTTP/1.1 200 OK\r\n\r\n{KEYS}{}", " ".repeat(MAX_BODY_BYTES - KEYS.len()))
 }
 
 pub(super) fn cut_off(stream: &mut TcpStream) -> std::io::Result<()> {

@@ -1,0 +1,5 @@
+//! The Lambda function `canary`.
+
+fn main() -> Result<(), shared::Error> {
+    shared::task::serve::<canary::Canary>()
+}
