@@ -206,8 +206,15 @@ def _patch_emulator(settings: Settings, template: dict[str, Any], outputs: dict[
 def _create_composite_alarms(settings: Settings, template: dict[str, Any]) -> None:
     resources = template["Resources"]
 
-    def text(value: dict[str, str]) -> str:
-        known = value["Fn::Sub"].replace("${AWS::StackName}", STACK_NAME)
+    def text(value: dict[str, Any]) -> str:
+        match value["Fn::Sub"]:
+            case [str(known), variables]:
+                # The local environment has every optional alarm.
+                for name, choice in variables.items():
+                    known = known.replace(f"${{{name}}}", choice["Fn::If"][1]["Fn::Sub"])
+            case known:
+                pass
+        known = known.replace("${AWS::StackName}", STACK_NAME)
         return re.sub(r"\$\{(\w+Alarm)\}", lambda found: text(resources[found[1]]["Properties"]["AlarmName"]), known)
 
     for composite in (one["Properties"] for one in resources.values() if one["Type"] == COMPOSITE_ALARM):
