@@ -7,4 +7,5 @@ mod cancels;
 mod cards;
 mod orders;
 mod serializers;
+mod tenants;
 mod webhooks;

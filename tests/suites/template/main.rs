@@ -7,6 +7,7 @@ mod calls;
 mod deployment;
 mod environment;
 mod rules;
+mod tenants;
 
 use tokio::process::Command;
 
