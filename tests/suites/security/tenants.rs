@@ -153,14 +153,16 @@ async fn an_organization_beyond_its_limit_waits_and_others_do_not() {
 async fn a_costly_request_takes_more_of_the_limit() {
     let env = TestEnv::new().await;
     let create = create_bulk(&["a"]).event();
-    let function = limited(&env, Endpoint::of("create-bulk"), 100, 1000, None).await;
+    let function = limited(&env, Endpoint::of("create-bulk"), 10, 1000, None).await;
     function.invoke(create.clone()).await.response(201);
     function.invoke(create.clone()).await.response(201);
     let response = function.invoke(create).await.payload();
-    assert_eq!((&response["statusCode"], &response["headers"]["retry-after"]), (&json!(429), &json!("2")));
+    let wait: u64 = response["headers"]["retry-after"].as_str().unwrap().parse().unwrap();
+    // 1,112 tokens were taken, and 113 of them must be back.
+    assert!(response["statusCode"] == 429 && (1..=12).contains(&wait), "{response}");
     // The bucket is the organization's, whatever the route.
     let card = Endpoint::of("get-card");
-    let response = limited(&env, card, 100, 1000, None).await.invoke(event_of(card, ORG)).await.payload();
+    let response = limited(&env, card, 10, 1000, None).await.invoke(event_of(card, ORG)).await.payload();
     assert_eq!(response["statusCode"], 429, "{response}");
 }
 

@@ -166,8 +166,9 @@ impl Services {
             return Ok(HttpResponse::new(200.try_into().unwrap(), secret));
         }
         let text = std::str::from_utf8(request.body().bytes().unwrap()).unwrap();
+        let body: Value = serde_json::from_str(text).unwrap();
         // Every endpoint reads the deny list before anything else. It is not a row of the caller.
-        if text.contains(DENY_LIST) {
+        if body["Key"]["pk"]["S"] == DENY_LIST {
             self.has_read_deny_list = true;
             return Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(deny_list().to_string())));
         }
@@ -177,7 +178,6 @@ impl Services {
             "AWSEvents" => Service::EventBridge,
             other => panic!("no such service: {other}"),
         };
-        let body: Value = serde_json::from_str(text).unwrap();
         let partitions = if service == Service::DynamoDb { dynamodb::partitions(action, &body) } else { Vec::new() };
         let mut call = Call { service, request: text.to_owned(), partitions, effects: Vec::new() };
         let outcome = self.plans.get_mut(&service).map_or(CallOutcome::Success, Plan::take);
