@@ -51,15 +51,12 @@ async fn writes_to_a_bucket_follow_the_rule() {
             let tokens = rng.u32(1..10);
             let last = [None, Some(full_at), Some(full_at / 2), Some(now - 1)][rng.usize(0..4)];
             let bucket = store.take_tokens(&org, limit, tokens, now, last).await.unwrap();
-            match limit.take(full_at, now, tokens) {
-                Ok(next) => {
-                    assert!(bucket.has_served && bucket.full_at == next, "{bucket:?}, not {next}");
-                    (full_at, served) = (next, served + 1);
-                }
-                Err(_) => {
-                    assert!(!bucket.has_served && bucket.full_at == full_at, "{bucket:?}, not {full_at}");
-                    refused += 1;
-                }
+            if let Ok(next) = limit.take(full_at, now, tokens) {
+                assert!(bucket.has_served && bucket.full_at == next, "{bucket:?}, not {next}");
+                (full_at, served) = (next, served + 1);
+            } else {
+                assert!(!bucket.has_served && bucket.full_at == full_at, "{bucket:?}, not {full_at}");
+                refused += 1;
             }
         }
     }
