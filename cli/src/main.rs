@@ -17,6 +17,7 @@ mod queues;
 mod replay;
 mod resume;
 mod stack;
+mod tenants;
 mod terminal;
 mod workers;
 
@@ -66,6 +67,8 @@ enum Command {
     /// Work that is done is not repeated. But each time you resume an operation, its events are published again, with
     /// their old IDs. So first check that the operation really makes no progress.
     Resume(resume::Resume),
+    /// Shuts organizations out, admits them again, or lists those that are shut out.
+    Tenants(tenants::Tenants),
     /// Sets a person's PIN.
     Pin(pin::Set),
     /// Finds rows that contradict each other, as a restore can leave them, and prints how to repair each.
@@ -116,6 +119,7 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Replay(replay) => replay.run(&stack, output, yes).await,
         Command::Operation(read) => read.run(&stack, output).await,
         Command::Resume(resume) => resume.run(&stack, output, yes).await,
+        Command::Tenants(tenants) => tenants.run(&stack, output, yes).await,
         Command::Pin(set) => set.run(&stack, output, yes).await,
         Command::Check(check) => check.run(&stack, output).await,
     }

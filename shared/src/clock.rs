@@ -24,6 +24,13 @@ pub fn epoch_seconds() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(f64::INFINITY, |since| since.as_secs_f64())
 }
 
+/// Returns the whole microseconds since 1970.
+#[must_use]
+pub fn epoch_microseconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Returns the time left of an invocation with this deadline, in milliseconds since 1970.
 #[must_use]
 pub fn time_left(deadline_ms: u64) -> Duration {

@@ -34,8 +34,11 @@ pub struct Statement {
 
 /// The function whose route has no authorizer. It checks tokens itself.
 pub const CHECKS_TOKENS: &str = "cancel-orders";
-/// The prefix of every limit to rows. It matches the ID of any organization, and no other text.
+/// The prefix of every limit to rows, other than the deny list. It matches the ID of any organization, and no other
+/// text.
 const ANY_ORGANIZATION: &str = "TN-????????-????-????-????-????????????#";
+/// The partition of the deny list, the only row that belongs to no organization.
+pub const DENY_LIST: &str = "STACK#DENIED";
 /// The suffix of every limit to services.
 const HERE: &str = ".${AWS::Region}.amazonaws.com";
 /// The restored table, as a name and as an ARN. Only these may replace the table.
@@ -127,6 +130,9 @@ impl Statement {
 
 /// Returns the kind of rows, such as `CARD#*`.
 fn named_kind(rows: &Value) -> String {
+    if rows == DENY_LIST {
+        return DENY_LIST.to_owned();
+    }
     let kind = rows.as_str().unwrap().strip_prefix(ANY_ORGANIZATION);
     kind.unwrap_or_else(|| panic!("{rows}: the limit does not begin with an organization's ID")).to_owned()
 }

@@ -203,6 +203,9 @@ impl TestEnv {
             ("PIN_PEPPER_SECRET", &crate::variable("PIN_PEPPER_SECRET")),
             ("CARD_EXPIRY_MONTHS", "72"),
             ("MAX_RECEIVES", "5"),
+            // No limit.
+            ("TENANT_RATE", "0"),
+            ("TENANT_BURST", "1"),
             ("STACK_NAME", "test"),
             ("AUTH_ISSUER", &crate::variable("AUTH_ISSUER")),
             ("AUTH_AUDIENCE", &crate::variable("AUTH_AUDIENCE")),

@@ -26,6 +26,7 @@ pub struct BindCard {
 impl Endpoint for BindCard {
     const NAME: &'static str = "bind-card";
     const SCOPE: Scope = Scope::CardsBind;
+    const TOKENS: u32 = 1;
     const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
     const MAX_BODY_BYTES: usize = 64 * 1024;
 

@@ -42,6 +42,7 @@ enum Request {
 impl Endpoint for CancelBulk {
     const NAME: &'static str = "cancel-bulk";
     const SCOPE: Scope = Scope::CardsWrite;
+    const TOKENS: u32 = 200;
     const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
     const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
 

@@ -55,6 +55,7 @@ struct FingerprintedEntry(Option<i32>, Option<i32>, bool, Option<Uuid>);
 impl Endpoint for CancelOrders {
     const NAME: &'static str = "cancel-orders";
     const SCOPE: Scope = Scope::OrdersCancel;
+    const TOKENS: u32 = 200;
     const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
     const MAX_BODY_BYTES: usize = 1024 * 1024;
     const ERRORS: Option<ErrorBody> = Some(error);

@@ -35,6 +35,7 @@ struct Request {
 impl Endpoint for CreateBulk {
     const NAME: &'static str = "create-bulk";
     const SCOPE: Scope = Scope::CardsWrite;
+    const TOKENS: u32 = 556;
     const CALLS: &'static [Service] = &[Service::DYNAMODB];
     const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
 

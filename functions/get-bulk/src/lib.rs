@@ -52,6 +52,7 @@ enum State {
 impl Endpoint for GetBulk {
     const NAME: &'static str = "get-bulk";
     const SCOPE: Scope = Scope::CardsRead;
+    const TOKENS: u32 = 100;
     const CALLS: &'static [Service] = &[Service::DYNAMODB];
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {

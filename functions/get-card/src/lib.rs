@@ -65,6 +65,7 @@ impl From<Card> for Details {
 impl Endpoint for GetCard {
     const NAME: &'static str = "get-card";
     const SCOPE: Scope = Scope::CardsRead;
+    const TOKENS: u32 = 1;
     const CALLS: &'static [Service] = &[Service::DYNAMODB];
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {

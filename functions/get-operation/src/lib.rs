@@ -217,6 +217,7 @@ fn cancellation_result(code: CancelCode, item: ItemRef) -> ItemResult {
 impl Endpoint for GetOperation {
     const NAME: &'static str = "get-operation";
     const SCOPE: Scope = Scope::OperationsRead;
+    const TOKENS: u32 = 17;
     const CALLS: &'static [Service] = &[Service::DYNAMODB];
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {

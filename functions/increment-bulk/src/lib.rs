@@ -45,6 +45,7 @@ pub struct IncrementBulk {
 impl Endpoint for IncrementBulk {
     const NAME: &'static str = "increment-bulk";
     const SCOPE: Scope = Scope::CardsWrite;
+    const TOKENS: u32 = 1_250;
     const CALLS: &'static [Service] = &[Service::DYNAMODB];
     const MAX_BODY_BYTES: usize = MAX_BULK_BODY_BYTES;
 

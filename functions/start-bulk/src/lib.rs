@@ -38,6 +38,7 @@ struct Started {
 impl Endpoint for StartBulk {
     const NAME: &'static str = "start-bulk";
     const SCOPE: Scope = Scope::CardsWrite;
+    const TOKENS: u32 = 25;
     const CALLS: &'static [Service] = &[Service::DYNAMODB, Service::SQS];
 
     fn from_env(environment: &Environment) -> Result<Self, Error> {

@@ -67,6 +67,8 @@ def write(settings: Settings, outputs: dict[str, str]) -> dict[str, str]:
         **aws,
         **resources,
         "CARD_EXPIRY_MONTHS": "72",
+        "TENANT_RATE": "0",
+        "TENANT_BURST": "1000",
         "MAX_RECEIVES": deploy_parameters().get("MaxReceives", "5"),
         "AUTH_ISSUER": settings.issuer_url,
         "AUTH_AUDIENCE": AUDIENCE,

@@ -15,4 +15,5 @@ pub mod operation;
 pub mod order;
 pub mod person;
 pub mod status;
+pub mod tenant;
 pub mod time;

@@ -2,8 +2,10 @@
 //!
 //! An [`Endpoint`] receives a [`RequestContext`] whose token is already verified, and returns an [`ApiResponse`] or a
 //! [`Problem`]. The contract sets the order of checks: 401, 403 (scope), 400, then those that depend on stored state.
+//! Organizations that are shut out or send too much are refused after their token is checked ([`Admission`]).
 
 mod accept;
+mod admission;
 mod body;
 pub mod bulk;
 mod claims;
@@ -37,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::{Error, block_on, clock, telemetry};
 
 pub use accept::{Accepted, First, Prepared, ToSend, accept, open, operation, record, recorded, send};
+pub use admission::Admission;
 pub use body::{MAX_VALUES, Members};
 pub use gateway_request::ApiGatewayRequest;
 pub use idempotency::{IdempotencyRecord, MAX_KEY_BYTES, Replay};
@@ -57,6 +60,10 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The scope that callers need.
     const SCOPE: Scope;
+    /// The tokens that a request takes from its organization's bucket: as many times one as the gateway's limit of this
+    /// route is below that of the fastest one (`RouteSettings` in infra/template.yaml). So an organization can take the
+    /// same share of every route.
+    const TOKENS: u32;
     /// The services that every request calls. The connections to them are opened at start.
     const CALLS: &'static [Service];
     /// Maximum size of a request's body, in bytes (contract). It is 0 for an endpoint without a body.
@@ -201,15 +208,17 @@ pub fn serve<E: Endpoint>() -> Result<(), Error> {
     telemetry::init();
     block_on(async {
         let environment = Environment::of_process()?;
-        let (endpoint, verifier) =
-            environment.make(|environment| Ok((E::from_env(environment)?, verifier::<E>(environment)?)))?;
+        let (endpoint, verifier, admission) = environment.make(|environment| {
+            let admission = Admission::from_env::<E>(environment);
+            Ok((E::from_env(environment)?, verifier::<E>(environment)?, admission))
+        })?;
         let verifying = async {
             if E::ERRORS.is_some() {
                 verifier.warm_up().await;
             }
         };
         tokio::join!(endpoint.warm_up(), verifying, environment.aws.warm_up(E::CALLS));
-        run(Serving::of(endpoint, verifier, environment.metrics.clone())).await
+        run(Serving::of(endpoint, verifier, admission, environment.metrics.clone())).await
     })
 }
 
@@ -224,33 +233,36 @@ fn verifier<E: Endpoint>(environment: &Environment) -> Result<Verifier, IssuerEr
 pub fn service<E: Endpoint>(
     endpoint: E,
     verifier: Verifier,
+    admission: Admission,
     metrics: Metrics,
 ) -> impl HttpService<LambdaEvent<ApiGatewayRequest>, Response: Serialize, Error = Error, Future: Send> {
-    service_of(Serving::of(endpoint, verifier, metrics))
+    service_of(Serving::of(endpoint, verifier, admission, metrics))
 }
 
 /// A closure that calls an endpoint's handler. It is boxed so that the runtime is compiled once, here, and not for
 /// each function.
 type Handler = Box<dyn Fn(RequestContext) -> BoxFuture<'static, Result<ApiResponse, Problem>> + Send + Sync>;
 
-/// An endpoint's handler, with its settings, token verifier and metrics.
+/// An endpoint's handler, with its settings, token verifier, admission and metrics.
 struct Serving {
     scope: Scope,
     max_body_bytes: usize,
     errors: Option<ErrorBody>,
     verifier: Verifier,
+    admission: Admission,
     metrics: Metrics,
     handler: Handler,
 }
 
 impl Serving {
-    fn of<E: Endpoint>(endpoint: E, verifier: Verifier, metrics: Metrics) -> Self {
+    fn of<E: Endpoint>(endpoint: E, verifier: Verifier, admission: Admission, metrics: Metrics) -> Self {
         let endpoint = Arc::new(endpoint);
         let handler: Handler = Box::new(move |context| {
             let endpoint = Arc::clone(&endpoint);
             async move { endpoint.handle(&context).await }.boxed()
         });
-        Self { scope: E::SCOPE, max_body_bytes: E::MAX_BODY_BYTES, errors: E::ERRORS, verifier, metrics, handler }
+        let (scope, max_body_bytes, errors) = (E::SCOPE, E::MAX_BODY_BYTES, E::ERRORS);
+        Self { scope, max_body_bytes, errors, verifier, admission, metrics, handler }
     }
 }
 
@@ -277,7 +289,7 @@ fn service_of(
 }
 
 async fn respond(request: Request, serving: &Serving) -> Response<Body> {
-    let Serving { scope, max_body_bytes, errors, verifier, metrics, handler } = serving;
+    let Serving { scope, max_body_bytes, errors, verifier, admission, metrics, handler } = serving;
     let started = Instant::now();
     let context = request.lambda_context();
     let time = clock::time_left(context.deadline).saturating_sub(RESPONSE_BUDGET);
@@ -290,6 +302,7 @@ async fn respond(request: Request, serving: &Serving) -> Response<Body> {
     let handling = async {
         let identity = identity::identify(&request, *scope, verifier).await?;
         tenant = Some(identity.org_id.clone());
+        admission.check(&identity.org_id).await?;
         given_cid.map_err(|invalid| Problem::invalid(vec![invalid]))?;
         body::check(&request)?;
         let (cid, now, metrics, max_body_bytes) = (cid.clone(), clock::now(), metrics.clone(), *max_body_bytes);

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::queue::SendError;
 use crate::store::StoreError;
 
-/// Value of `Retry-After`, in seconds.
-pub const RETRY_AFTER_SECONDS: &str = "1";
+/// Value of `Retry-After` if a dependency did not respond, in seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// A part of the request that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,10 +70,12 @@ pub enum ProblemCode {
     InvalidRequest,
     Unauthorized,
     Forbidden,
+    OrganizationDenied,
     NotFound,
     OutOfRange,
     BodyTooLarge,
     TooMany,
+    TooManyRequests,
     UnsupportedMediaType,
     IdempotencyKeyReused,
     BulkClosed,
@@ -95,7 +97,9 @@ impl ProblemCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::CardNotFound | Self::ReissuedCardNotFound => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::OrganizationDenied | Self::CardNotFound | Self::ReissuedCardNotFound => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::OutOfRange => StatusCode::NOT_ACCEPTABLE,
             Self::BulkClosed
@@ -104,6 +108,7 @@ impl ProblemCode {
             | Self::ReissuedCardNotEligible
             | Self::ReissuedCardAlreadyReplaced => StatusCode::CONFLICT,
             Self::BodyTooLarge | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
@@ -126,13 +131,15 @@ pub struct Problem {
     pub(super) errors: Vec<Invalid>,
     /// The cause, for the operator's log only.
     pub(super) cause: Option<String>,
+    /// The value of `Retry-After`, in seconds.
+    pub(super) retry_after: Option<u64>,
 }
 
 impl Problem {
     /// Creates a problem of this type. `detail` states what to change.
     #[must_use]
     pub fn new(code: ProblemCode, detail: impl ToString) -> Self {
-        Self { code, detail: detail.to_string(), errors: Vec::new(), cause: None }
+        Self { code, detail: detail.to_string(), errors: Vec::new(), cause: None, retry_after: None }
     }
 
     /// Reports that these parts of the request are invalid.
@@ -155,6 +162,20 @@ impl Problem {
     #[must_use]
     pub fn forbidden(detail: &'static str) -> Self {
         Self::new(ProblemCode::Forbidden, detail)
+    }
+
+    /// Reports that the operator has shut the caller's organization out.
+    #[must_use]
+    pub fn denied() -> Self {
+        Self::new(ProblemCode::OrganizationDenied, "The organization is shut out. Ask the operator of this API.")
+    }
+
+    /// Reports that the caller's organization has sent too many requests. It may send the next one in this many
+    /// seconds.
+    #[must_use]
+    pub fn too_many_requests(seconds: u64) -> Self {
+        let detail = "The organization sends too many requests. Repeat the request after the time in Retry-After.";
+        Self { retry_after: Some(seconds), ..Self::new(ProblemCode::TooManyRequests, detail) }
     }
 
     /// Reports that a resource was not found. Unknown and foreign resources look alike.
@@ -186,7 +207,8 @@ impl Problem {
     #[must_use]
     pub fn unavailable(cause: impl ToString) -> Self {
         let detail = "The service is temporarily unavailable. Repeat the request with the same Idempotency-Key.";
-        Self { cause: Some(cause.to_string()), ..Self::new(ProblemCode::Unavailable, detail) }
+        let retry_after = Some(RETRY_AFTER_SECONDS);
+        Self { cause: Some(cause.to_string()), retry_after, ..Self::new(ProblemCode::Unavailable, detail) }
     }
 
     /// Returns the HTTP status.

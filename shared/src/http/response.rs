@@ -8,7 +8,7 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 use serde::Serialize;
 
-use super::problem::{self, Problem};
+use super::problem::Problem;
 use super::{CORRELATION_HEADER, ErrorBody, HeaderMap};
 use crate::domain::ids::{CorrelationId, OperationId};
 
@@ -147,8 +147,8 @@ pub(super) fn response(
     if status == StatusCode::UNAUTHORIZED {
         insert(WWW_AUTHENTICATE, "Bearer");
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        insert(RETRY_AFTER, problem::RETRY_AFTER_SECONDS);
+    if let Err(Problem { retry_after: Some(seconds), .. }) = result {
+        insert(RETRY_AFTER, &seconds.to_string());
     }
     response
 }

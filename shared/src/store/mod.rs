@@ -1,8 +1,8 @@
 //! The DynamoDB table: its rows, keys, and the conditional writes that make each effect happen once.
 //!
 //! There is one table. Every partition key starts with the organization, which comes from the token and has a fixed
-//! form. Text from clients is only ever the end of a key. So no ID, whatever its characters, can address another
-//! tenant's row or imitate another kind of row.
+//! form. (The one exception is the row of the organizations that are shut out.) Text from clients is only ever the end
+//! of a key. So no ID, whatever its characters, can address another tenant's row or imitate another kind of row.
 //!
 //! This module defines what each write does. [`crate::domain`] decides whether it is allowed.
 
@@ -18,6 +18,7 @@ mod orders;
 mod persons;
 mod progress;
 mod rows;
+mod tenants;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use items::{CARDS_PER_TRANSACTION, ItemPage};
 pub use operations::Recorded;
 pub use progress::Counts;
 pub use rows::{Row, RowKey, RowPage, keyed};
+pub use tenants::Bucket;
 
 /// A row in DynamoDB's form.
 pub type Item = HashMap<String, AttributeValue>;

@@ -153,6 +153,8 @@ pub fn environment(dynamodb: &str, others: &str) -> Vec<(String, String)> {
         ("EVENT_BUS_NAME", "bench"),
         ("PIN_PEPPER_SECRET", "pepper"),
         ("CARD_EXPIRY_MONTHS", "72"),
+        ("TENANT_RATE", "0"),
+        ("TENANT_BURST", "1"),
         ("MAX_RECEIVES", "5"),
         ("STACK_NAME", "bench"),
         // No issuer runs there: events have the gateway's claims.

@@ -14,6 +14,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The caller's organization, unless the input states another.
 pub const ORG: &str = "TN-6cf9a3a5-8ea1-4a37-9a43-5d6b1d4f0c11";
+/// The organization that is shut out.
+pub const DENIED_ORG: &str = "TN-dddddddd-8ea1-4a37-9a43-5d6b1d4f0c11";
 /// The caller's account, unless the input states another. A number that occurs nowhere by chance.
 pub const ACCOUNT: &str = "400155667788";
 /// The customer that bound cards are bound to.
@@ -93,6 +95,8 @@ pub fn environment(aws: &Aws, function: &str) -> Environment {
             ("MAX_RECEIVES", &MAX_RECEIVES.to_string()),
             ("PIN_PEPPER_SECRET", "pepper"),
             ("CARD_EXPIRY_MONTHS", "72"),
+            ("TENANT_RATE", "0"),
+            ("TENANT_BURST", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );

@@ -17,7 +17,7 @@ const NEVER = {
   sqs: ["DeleteQueue", "PurgeQueue", "SetQueueAttributes"],
 };
 /** Keys that belong to no tenant. */
-const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7"];
+const NO_ROWS = ["", "7", "CARD#7", "TN-7#CARD#7", "#CARD#7", "STACK", "STACK#DENIED#7", "STACK#RATE"];
 /** Services to try the key with: all those of the stack, and one that is not part of it. */
 const SERVICES = ["dynamodb", "events", "lambda", "s3", "secretsmanager", "sqs"];
 const EVENTS = "events.amazonaws.com";

@@ -38,6 +38,10 @@ export const faults = [
     ...named,
     "ForAllValues:StringLike": kind("PERSON"),
   }),
+  more("the deny list", "get-card", "dynamodb:UpdateItem", table, {
+    ...named,
+    "ForAllValues:StringLike": { "dynamodb:LeadingKeys": "STACK#DENIED" },
+  }),
   more("no row", "get-card", "dynamodb:GetItem", table, { "ForAllValues:StringLike": kind("CARD") }),
   more("any row beside", "get-card", "dynamodb:GetItem", table, { ...named, "ForAnyValue:StringLike": kind("CARD") }),
   more("any table", "get-card", "dynamodb:GetItem", any, { ...named, "ForAllValues:StringLike": kind("CARD") }),

@@ -103,7 +103,7 @@ fn limits_of_parameters_and_headers_are_those_of_the_code() {
     assert_eq!(limit["default"], DEFAULT_LIMIT);
     let pattern = parameter("IdempotencyKey")["pattern"].as_str().unwrap();
     assert_eq!(pattern.matches(&format!("{{1,{MAX_KEY_BYTES}}}")).count(), 2, "{pattern}");
-    assert_eq!(at("/components/headers/RetryAfter")["example"].to_string(), RETRY_AFTER_SECONDS);
+    assert_eq!(at("/components/headers/RetryAfter")["example"], RETRY_AFTER_SECONDS);
     // At most as many digits as the largest ID has.
     let digits = format!("^0*[1-9][0-9]{{0,{}}}$", MAX_INTEGER_ID.to_string().len() - 1);
     for name in ["cardId", "x-account-id"] {

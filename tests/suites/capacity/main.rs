@@ -12,6 +12,7 @@ use tests::capacity::{CapacityMeter, Consumed};
 use tests::function::Function;
 use tests::orders::{CREATOR, domestic, feed};
 use tests::payloads::{ACCOUNT, CUSTOMER, ORG, batch};
+use tests::requests::Request;
 use tests::test_env::TestEnv;
 use tests::{requests, seed};
 use time::OffsetDateTime;
@@ -113,6 +114,30 @@ async fn a_thousand_cards_canceled(#[case] partial: Option<()>, #[case] most_cal
     assert!(cost.dynamodb_calls() <= most_calls, "{:?}", cost.dynamodb);
     assert!((1..=120).contains(&cost.other_calls("PutEvents")), "{:?}", cost.others);
     assert_eq!(measured.env.events().await.len(), usize::from(CARDS) + 1);
+}
+
+/// The deny list costs every process one read in 30 seconds, and the limit of each tenant one write a request.
+#[tokio::test]
+async fn admission() {
+    let measured = Measured::new().await;
+    seed::put(&measured.env.dynamodb, &measured.env.table, ORG, &seed::unbound(1)).await;
+    let request = Request::to("get-card").at(1).event();
+    let mut environment = measured.env.environment_behind(&measured.proxy);
+    environment.extend([("TENANT_RATE", "10"), ("TENANT_BURST", "5")].map(|(name, value)| (name.into(), value.into())));
+    for (flow, environment, writes) in [
+        ("read a card", measured.env.environment_behind(&measured.proxy), 0.0),
+        ("read a card, with a limit of each tenant", environment, 1.0),
+    ] {
+        let function = Function::new("get-card", environment).await.patient();
+        measured.meter.take();
+        for _ in 0..4 {
+            function.invoke(request.clone()).await.response(200);
+        }
+        let cost = measured.meter.take();
+        assert_cost(flow, &cost, 4.0, writes, 1.0);
+        assert!(cost.writes >= 4.0 * writes, "{cost:?}");
+        assert_eq!(cost.deny_list_reads, 1, "{cost:?}");
+    }
 }
 
 /// A PIN costs two reads (the order and the person) and two writes (the hour's count and the person's row).

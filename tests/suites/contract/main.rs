@@ -9,4 +9,5 @@ mod cards;
 mod orders;
 mod pre_traffic;
 mod serializers;
+mod tenants;
 mod webhooks;

@@ -9,6 +9,7 @@ mod messages;
 mod requests;
 mod secrets;
 mod shapes;
+mod tenants;
 mod terminal;
 mod tokens;
 

@@ -37,7 +37,9 @@ async fn put_rows(env: &TestEnv) {
         "kind": "CANCEL_BULK", "bulk_id": format!("missing {MALICIOUS}"), "cancel_type": "FULL",
     });
     let malicious = json!({ "pk": format!("{ORG}#BULK#{MALICIOUS}"), "sk": "BULK" });
-    for row in [operation, malicious] {
+    let denial = json!({ "reason": MALICIOUS, "at": "2026-11-22T03:00:00.000Z" });
+    let list = json!({ "pk": "STACK#DENIED", "sk": "DENIED", "version": 1, "denied": { ORG: denial } });
+    for row in [operation, malicious, list] {
         let item = serde_dynamo::to_item(row).unwrap();
         env.dynamodb.put_item().table_name(&env.table).set_item(Some(item)).send().await.unwrap();
     }
@@ -48,7 +50,7 @@ async fn no_output_controls_an_operators_terminal() {
     let env = with_dead_letters().await;
     put_rows(&env).await;
     let address = operator::deployed(&env).await;
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
         &["dead-letters", "bind-card"],
         &["redrive", "bind-card", "--all"],
         &["--yes", "redrive", "bind-card", "--operation", "y\u{9b}\u{1b}\u{202e}"],
@@ -57,11 +59,13 @@ async fn no_output_controls_an_operators_terminal() {
         &["operation", MALICIOUS, "--tenant", MALICIOUS],
         &["--yes", "resume", OPERATION, "--tenant", ORG],
         &["check"],
+        &["tenants", "denied"],
+        &["--yes", "tenants", "deny", MALICIOUS, "--reason", MALICIOUS],
         &["--yes", "redrive", "bind-card", "--all"],
     ];
     for command in commands {
         // The last command runs once only, because it moves the messages to another queue.
-        let forms: &[bool] = if command == commands[8] { &[true] } else { &[false, true] };
+        let forms: &[bool] = if command == commands[10] { &[true] } else { &[false, true] };
         for json in forms {
             let mut arguments = vec!["--stack", MALICIOUS];
             arguments.extend(json.then_some("--json"));

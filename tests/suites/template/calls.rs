@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tests::payloads::ORG;
 use tests::proxy::Call;
-use tests::template::{FunctionResource, Template, named};
+use tests::template::{DENY_LIST, FunctionResource, Template, named};
 use tests::variable;
 use tokio::process::Command;
 
@@ -95,6 +95,9 @@ fn access(action: &str, resource: &str, mut limits: BTreeSet<String>) -> Access 
 
 /// Returns the kind of a row in the form that statements use: `BULK#*`.
 fn kind(key: &str) -> String {
+    if key == DENY_LIST {
+        return key.to_owned();
+    }
     let of_org = key.strip_prefix(ORG).unwrap().strip_prefix('#').unwrap();
     of_org.split_once('#').map_or(of_org.to_owned(), |(kind, _)| format!("{kind}#*"))
 }
@@ -248,10 +251,12 @@ fn parts(call: &str, body: &Value) -> Vec<(String, Value)> {
     }
 }
 
-/// Returns all partition keys in a request: the texts that begin with the organization.
+/// Returns all partition keys in a request: the texts that begin with the organization, and the deny list's.
 fn keys(value: &Value) -> BTreeSet<String> {
     match value {
-        Value::String(text) if text.starts_with(&format!("{ORG}#")) => BTreeSet::from([text.clone()]),
+        Value::String(text) if text == DENY_LIST || text.starts_with(&format!("{ORG}#")) => {
+            BTreeSet::from([text.clone()])
+        }
         Value::Array(all) => all.iter().flat_map(keys).collect(),
         Value::Object(members) => members.values().flat_map(keys).collect(),
         _ => BTreeSet::new(),

@@ -13,6 +13,7 @@ mod names;
 mod operators;
 mod options;
 mod rules;
+mod tenants;
 
 use tokio::process::Command;
 

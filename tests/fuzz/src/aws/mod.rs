@@ -25,7 +25,10 @@ pub use call_outcome::{CallOutcome, Plan};
 use rows::Rows;
 
 use crate::input::Input;
-use crate::world::PEPPER;
+use crate::world::{DENIED_ORG, PEPPER};
+
+/// The partition of the deny list.
+const DENY_LIST: &str = "STACK#DENIED";
 
 /// A fake AWS service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,12 +89,19 @@ impl Aws {
     pub fn begin(&self, input: &Input<'_>) {
         let plan = |service: Service| (service, Plan::read(input.setting(service.setting()).unwrap_or_default()));
         let plans = Service::ALL.into_iter().map(plan).collect();
-        *self.services.lock().unwrap() = Services { plans, rows: Rows::of(input), calls: Vec::new() };
+        let (rows, calls, has_read_deny_list) = (Rows::of(input), Vec::new(), false);
+        *self.services.lock().unwrap() = Services { plans, rows, calls, has_read_deny_list };
     }
 
     /// Lets all later calls succeed.
     pub fn clear_faults(&self) {
         self.services.lock().unwrap().plans.clear();
+    }
+
+    /// Returns whether the deny list was read since the input began, which is no call of its own.
+    #[must_use]
+    pub fn has_read_deny_list(&self) -> bool {
+        self.services.lock().unwrap().has_read_deny_list
     }
 
     /// Returns the calls since the last time, and forgets them.
@@ -112,6 +122,7 @@ struct Services {
     plans: BTreeMap<Service, Plan>,
     rows: Rows,
     calls: Vec<Call>,
+    has_read_deny_list: bool,
 }
 
 /// A service's response to a call.
@@ -154,14 +165,19 @@ impl Services {
             let secret = SdkBody::from(json!({ "SecretString": PEPPER }).to_string());
             return Ok(HttpResponse::new(200.try_into().unwrap(), secret));
         }
+        let text = std::str::from_utf8(request.body().bytes().unwrap()).unwrap();
+        let body: Value = serde_json::from_str(text).unwrap();
+        // Every endpoint reads the deny list before anything else. It is not a row of the caller.
+        if body["Key"]["pk"]["S"] == DENY_LIST {
+            self.has_read_deny_list = true;
+            return Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(deny_list().to_string())));
+        }
         let service = match prefix {
             "DynamoDB_20120810" => Service::DynamoDb,
             "AmazonSQS" => Service::Sqs,
             "AWSEvents" => Service::EventBridge,
             other => panic!("no such service: {other}"),
         };
-        let text = std::str::from_utf8(request.body().bytes().unwrap()).unwrap();
-        let body: Value = serde_json::from_str(text).unwrap();
         let partitions = if service == Service::DynamoDb { dynamodb::partitions(action, &body) } else { Vec::new() };
         let mut call = Call { service, request: text.to_owned(), partitions, effects: Vec::new() };
         let outcome = self.plans.get_mut(&service).map_or(CallOutcome::Success, Plan::take);
@@ -185,6 +201,12 @@ impl Services {
         self.calls.push(call);
         Ok(HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body)))
     }
+}
+
+/// Returns the response to a read of the deny list, with one organization.
+fn deny_list() -> Value {
+    let denial = json!({ "M": { "reason": { "S": "r" }, "at": { "S": rows::ACCEPTED } } });
+    json!({ "Item": { "version": { "N": "1" }, "denied": { "M": { DENIED_ORG: denial } } } })
 }
 
 /// Returns the array, or an empty one.

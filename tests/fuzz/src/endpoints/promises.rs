@@ -8,7 +8,7 @@ use crate::aws::{Call, Service};
 use crate::input::Input;
 use crate::orders::assert_well_formed;
 use crate::workers::can_read;
-use crate::world::{ACCOUNT, CUSTOMER, assert_no_secret};
+use crate::world::{ACCOUNT, CUSTOMER, DENIED_ORG, assert_no_secret};
 
 /// The response to a request, and what was done for it.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl Exchange {
         }
         if (400..500).contains(&status) {
             self.check_refusal(route);
+        }
+        if tenant(input) == DENIED_ORG {
+            assert!(status == 401 || status == 403, "shut out, and served");
+            assert!(self.calls.is_empty(), "shut out, and read");
         }
         self.check_secrecy(input, bytes);
     }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bind_card::BindCard;
 use lambda_http::{Error, lambda_runtime};
-use shared::http::{self, Verifier};
+use shared::http::{self, Admission, Verifier};
 use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
@@ -35,5 +35,6 @@ async fn main() -> Result<(), Error> {
     let sqs = client!(aws_sdk_sqs, http_client, credentials, region, "AWS_ENDPOINT_URL_SQS");
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
     let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
-    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
+    let admission = Admission::new::<BindCard>(endpoint.store.clone(), None);
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, admission, metrics)).await
 }

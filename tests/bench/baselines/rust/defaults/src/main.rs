@@ -3,7 +3,7 @@
 use aws_config::BehaviorVersion;
 use bind_card::BindCard;
 use lambda_http::{Error, lambda_runtime};
-use shared::http::{self, Verifier};
+use shared::http::{self, Admission, Verifier};
 use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
@@ -17,5 +17,6 @@ async fn main() -> Result<(), Error> {
     let (dynamodb, sqs) = (aws_sdk_dynamodb::Client::new(&aws), aws_sdk_sqs::Client::new(&aws));
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
     let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
-    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
+    let admission = Admission::new::<BindCard>(endpoint.store.clone(), None);
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, admission, metrics)).await
 }

@@ -3,7 +3,7 @@
 use bind_card::BindCard;
 use lambda_http::{Error, lambda_runtime};
 use shared::aws::Aws;
-use shared::http::{self, Verifier};
+use shared::http::{self, Admission, Verifier};
 use shared::metrics::Metrics;
 use shared::queue::Queue;
 use shared::store::Store;
@@ -16,5 +16,6 @@ async fn main() -> Result<(), Error> {
     let (dynamodb, sqs) = (Aws::from_env()?.dynamodb(), Aws::from_env()?.sqs());
     let endpoint = BindCard { store: Store::new(dynamodb, table), queue: Queue::new(sqs, queue_url) };
     let metrics = Metrics::new("bench".to_owned(), "bind-card".to_owned());
-    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, metrics)).await
+    let admission = Admission::new::<BindCard>(endpoint.store.clone(), None);
+    lambda_runtime::run(http::service(endpoint, Verifier::from_env()?, admission, metrics)).await
 }
