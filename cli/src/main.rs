@@ -10,8 +10,10 @@ mod confirm;
 mod dead_letters;
 mod dlq_reader;
 mod error;
+mod moving;
 mod operation;
 mod output;
+mod parking;
 mod pin;
 mod queues;
 mod replay;
@@ -53,8 +55,8 @@ enum Command {
     Workers(workers::Workers),
     /// Prints whether each endpoint is open, and closes or opens those that accept instructions.
     Api(api::Api),
-    /// Prints the messages of a dead-letter queue: operation, age and reason.
-    DeadLetters(dead_letters::Show),
+    /// Prints the messages of a dead-letter queue: operation, age and reason. Also parks messages that are nobody's.
+    DeadLetters(dead_letters::DeadLetters),
     /// Sends messages of a dead-letter queue back to the queue they came from.
     Redrive(dead_letters::Redrive),
     /// Publishes archived events again, to the rules of the event bus.
@@ -111,7 +113,7 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Queues => queues::run(&stack, output).await,
         Command::Workers(workers) => workers.run(&stack, output, yes).await,
         Command::Api(api) => api.run(&stack, output, yes).await,
-        Command::DeadLetters(show) => show.run(&stack, output).await,
+        Command::DeadLetters(letters) => letters.run(&stack, output, yes).await,
         Command::Redrive(redrive) => redrive.run(&stack, output, yes).await,
         Command::Replay(replay) => replay.run(&stack, output, yes).await,
         Command::Operation(read) => read.run(&stack, output).await,

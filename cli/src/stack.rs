@@ -12,6 +12,9 @@ const QUEUE_URL: &str = "QueueUrl";
 /// The suffix of an output that holds a dead-letter queue's URL.
 const DLQ_URL: &str = "DlqUrl";
 
+/// The output that holds the URL of the queue of parked messages.
+const PARKED_QUEUE_URL: &str = "ParkedQueueUrl";
+
 /// A deployment of Bindery.
 #[derive(Debug)]
 pub struct Stack {
@@ -100,6 +103,14 @@ impl Stack {
     /// If the deployment has no such queue.
     pub fn dead_letters_url(&self, name: &str) -> Result<&str, CliError> {
         self.find_dead_letters(name)?.ok_or_else(|| CliError::new(format!("{name} has no dead-letter queue")))
+    }
+
+    /// Returns the URL of the queue of parked messages.
+    ///
+    /// # Errors
+    /// If the stack has no such queue.
+    pub fn parked_url(&self) -> Result<&str, CliError> {
+        self.output(PARKED_QUEUE_URL)
     }
 
     fn url(&self, name: &str, kind: &str) -> Result<Option<&str>, CliError> {

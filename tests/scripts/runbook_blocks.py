@@ -7,7 +7,8 @@ import time
 
 import boto3
 from checks import ROOT, check
-from deployed_stack import BINARIES, STACK
+from deployed_stack import BINARIES, STACK, depth
+from parking import DEAD, PARKED, a_release
 from switches import closed, endpoints, states
 
 RESTORED = f"{STACK}-restored"
@@ -42,8 +43,15 @@ def are_closed() -> bool:
     return closed() == {name for name, row in endpoints().items() if row["accepts_instructions"]} != set()
 
 
+def are_parked(count: int) -> bool:
+    """Returns whether this many of the one message that is nobody's are parked, and the others are dead letters."""
+    return (depth(PARKED), depth(DEAD)) == (count, 1 - count)
+
+
 # Conditions that must hold after the block that contains these words.
 OUTCOMES = {
+    "dead-letters park": ("the message is parked", lambda: are_parked(1)),
+    "dead-letters unpark": ("the message is a dead letter again", lambda: are_parked(0)),
     "workers stop": ("the workers have stopped", lambda: set(states().values()) == {"Disabled"}),
     "workers start": ("the workers run", lambda: set(states().values()) == {"Enabled"}),
     "api close": ("the endpoints are closed", are_closed),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tests::template::{FunctionResource, Template, list, named};
 
 use crate::file;
+use crate::rules::PARKED;
 
 /// A metric: its namespace, its name and its dimensions.
 type Metric = (String, String, BTreeMap<String, String>);
@@ -90,10 +91,14 @@ fn every_queue_is_watched() {
             usize::from(is_dead_letters),
             "{id}: {QUEUE_LOOP}"
         );
-        // The queue for events has no such alarm: its consumer decides how long events may wait.
+        // The queue for events has no such alarm: its consumer decides how long events may wait. Parked messages have
+        // none at all: an operator has put them there.
         let has_worker = queue["Properties"].get("RedrivePolicy").is_some();
         assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(has_worker), "{id}: {QUEUE_LOOP}");
     }
+    let parked = named(&queues[PARKED]["Properties"]["QueueName"]);
+    let of_parked = |metric: &Metric| metric.2.get("QueueName") == Some(&parked);
+    assert!(!alarms.values().any(|alarm| watched(&alarm["Properties"]).iter().any(of_parked)), "{PARKED} has an alarm");
     for (id, rule) in template.resources("AWS::Events::Rule") {
         let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", named(&rule["Properties"]["Name"]))];
         for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
@@ -341,8 +346,8 @@ fn the_dashboard_shows_business_metrics_first_and_all_others() {
     for (id, queue) in template.resources("AWS::SQS::Queue") {
         let name = named(&queue["Properties"]["QueueName"]);
         let of_queue = |metric: &str| shown("AWS/SQS", metric, &[("QueueName", name.clone())]);
-        // Dead-letter queues have their own widget for their length, and none for their delay.
-        let late = usize::from(!id.ends_with("DeadLetterQueue"));
+        // Dead-letter queues have their own widget for their length, and none for their delay. Nor have parked messages.
+        let late = usize::from(!id.ends_with("DeadLetterQueue") && id != PARKED);
         assert_eq!(SHOWN_OF_QUEUES.map(of_queue), [late, 1, 1, 1, 1, 1], "{id}");
     }
     let call = [("TableName", "${Table}".to_owned()), ("Operation", "GetItem".to_owned())];
