@@ -39,10 +39,10 @@ pub const LIMIT: usize = 50;
 enum Command {
     /// Moves dead letters to the queue of parked messages, which has no alarm, with a reason.
     ///
-    /// For messages that are nobody's, and for those that must wait, so that they do not keep the alarm of their
-    /// dead-letter queue on. Nothing is deleted: `unpark` moves them back. But a parked message is a new message for
-    /// SQS, with a new ID, and SQS deletes it 14 days after it was parked. Unparking it and parking it again gives it
-    /// 14 more days.
+    /// This is for messages that no worker can handle, and for those that must wait. They no longer keep the alarm of
+    /// their dead-letter queue on. Nothing is deleted: `unpark` moves them back. But for SQS, a parked message is a new
+    /// message with a new ID, and SQS deletes it 14 days after it was parked. Unparking it and parking it again gives
+    /// it 14 more days.
     Park(Park),
     /// Prints parked messages: the queue of each, the reason, and when SQS deletes it.
     Parked(Parked),
@@ -78,8 +78,8 @@ impl DeadLetters {
     }
 }
 
-/// Reads at most this many messages of which there is a row, and makes all of them visible again. Returns the rows, also
-/// if reading fails later.
+/// Reads at most this many messages that have a row, and makes all of them visible again. Returns the rows, also if
+/// reading fails later.
 pub async fn rows(
     mut reader: DlqReader<'_>,
     limit: usize,

@@ -55,7 +55,7 @@ enum Command {
     Workers(workers::Workers),
     /// Prints whether each endpoint is open, and closes or opens those that accept instructions.
     Api(api::Api),
-    /// Prints the messages of a dead-letter queue: operation, age and reason. Also parks messages that are nobody's.
+    /// Prints the messages of a dead-letter queue: operation, age and reason. Also parks them, and moves them back.
     DeadLetters(dead_letters::DeadLetters),
     /// Sends messages of a dead-letter queue back to the queue they came from.
     Redrive(dead_letters::Redrive),

@@ -22,20 +22,20 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Which {
-    /// All messages.
+    /// Selects all messages.
     #[arg(long)]
     all: bool,
-    /// The messages with these IDs.
+    /// Selects the messages with these IDs.
     #[arg(long, num_args = 1.., value_name = "ID")]
     message: Vec<String>,
-    /// All messages of this operation.
+    /// Selects all messages of this operation.
     #[arg(long, value_name = "ID")]
     operation: Option<String>,
 }
 
 /// Messages to move: the flags that select them, and which messages of the queue they select from.
 pub struct Moving<'a> {
-    /// The flags.
+    /// The flags that select messages.
     pub which: &'a Which,
     /// Returns whether the message may be selected.
     pub is_there: &'a dyn Fn(&Message) -> bool,

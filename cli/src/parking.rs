@@ -1,4 +1,5 @@
-//! `bindery dead-letters park`, `parked` and `unpark`: dead letters that are nobody's, or that must wait.
+//! `bindery dead-letters park`, `parked` and `unpark`: dead letters that no worker can handle, or that must
+//! wait.
 //!
 //! A parked message has the body and the attributes of the dead letter, and three more attributes. It is a new message
 //! for SQS, which deletes it when the retention of the queue of parked messages has passed since then: "For standard
@@ -41,7 +42,7 @@ pub struct Park {
     queue: String,
     #[command(flatten)]
     which: Which,
-    /// Why the messages are parked: one line, for whoever finds them.
+    /// The reason for other operators, in one line.
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
 }

@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import re
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -137,7 +139,7 @@ def two_copies_of_a_parked_message_have_one_effect(events: TenantEvents, card: i
     check("and the operation has succeeded", state_of(operation) == "SUCCEEDED" and depth(dead) == 0)
 
 
-def send_what_is_nobodys() -> str:
+def send_a_strange_message() -> str:
     """Sends a message that is not an order to the orders' queue, and returns the ID of its dead letter."""
     sqs.send_message(QueueUrl=url_of(FEED), MessageBody="not an order")
     eventually("the message is dead-lettered", lambda: depth(DEAD) == 1, PATIENCE_SECONDS)
@@ -165,6 +167,23 @@ def a_release() -> Iterator[dict[str, str]]:
         sums = f"{'0' * 64}  another-file\n{sha256(archive.read_bytes()).hexdigest()}  {archive.name}\n"
         (release / "SHA256SUMS").write_text(sums)
         yield {"HOME": str(home), "BINDERY_RELEASE": release.as_uri()}
+
+
+def installed(release: dict[str, str]) -> Path:
+    """Returns the file that the runbook installs from the release."""
+    return Path(release["HOME"]) / "bindery" / "bindery"
+
+
+def a_replaced_tool_is_not_installed() -> None:
+    """Pastes the runbook's block into a shell without `set -e`, with an archive that does not match its checksum."""
+    runbook = (ROOT / "infra" / "RUNBOOK.md").read_text()
+    [block] = [block for block in re.findall(r"```sh\n(.*?)```", runbook, re.DOTALL) if "SHA256SUMS" in block]
+    with a_release() as release:
+        for archive in Path(release["BINDERY_RELEASE"].removeprefix("file://")).glob("*.gz"):
+            archive.write_bytes(archive.read_bytes() + b"more")
+        done = subprocess.run(["bash", "-c", block], env=os.environ | release, capture_output=True, text=True)
+        check("a replaced archive is reported", "FAILED" in done.stdout or print(done))
+        check("and is not unpacked", not installed(release).exists())
 
 
 def workflow() -> str:

@@ -8,7 +8,7 @@ import time
 import boto3
 from checks import ROOT, check
 from deployed_stack import BINARIES, STACK, depth
-from parking import DEAD, PARKED, a_release
+from parking import DEAD, PARKED, a_release, installed
 from switches import closed, endpoints, states
 
 RESTORED = f"{STACK}-restored"
@@ -44,7 +44,7 @@ def are_closed() -> bool:
 
 
 def are_parked(count: int) -> bool:
-    """Returns whether this many of the one message that is nobody's are parked, and the others are dead letters."""
+    """Returns whether this many of the one strange message are parked, and the others are dead letters."""
     return (depth(PARKED), depth(DEAD)) == (count, 1 - count)
 
 
@@ -68,14 +68,15 @@ def run_blocks(names: dict[str, str]) -> None:
     now = rfc3339(time.time())
     times = {"FROM": rfc3339(time.time() - 60), "TO": now, "RESTORE_AT": now}
     seen = set()
-    for block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", preparing + block]
-        done = subprocess.run(
-            command, env={**os.environ, **names, **times, "PATH": path}, capture_output=True, text=True
-        )
-        check(f"runbook: {block.splitlines()[0]}", done.returncode == 0 or print(block, done.stdout, done.stderr))
-        for words in [words for words in OUTCOMES if f" {words}" in block]:
-            what, holds = OUTCOMES[words]
-            check(what, holds())
-            seen.add(words)
+    with a_release() as release:
+        variables = {**os.environ, **names, **times, **release, "PATH": path}
+        for block in blocks:
+            command = ["bash", "-euo", "pipefail", "-c", preparing + block]
+            done = subprocess.run(command, env=variables, capture_output=True, text=True)
+            check(f"runbook: {block.splitlines()[0]}", done.returncode == 0 or print(block, done.stdout, done.stderr))
+            for words in [words for words in OUTCOMES if f" {words}" in block]:
+                what, holds = OUTCOMES[words]
+                check(what, holds())
+                seen.add(words)
+        check("the release's tool is installed", installed(release).exists())
     check("every expected outcome was checked", seen == set(OUTCOMES))

@@ -48,7 +48,7 @@ async fn no_output_controls_an_operators_terminal() {
     let env = with_dead_letters().await;
     put_rows(&env).await;
     let address = operator::deployed(&env).await;
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 12] = [
         &["dead-letters", "bind-card"],
         &["redrive", "bind-card", "--all"],
         &["--yes", "redrive", "bind-card", "--operation", "y\u{9b}\u{1b}\u{202e}"],
@@ -57,11 +57,14 @@ async fn no_output_controls_an_operators_terminal() {
         &["operation", MALICIOUS, "--tenant", MALICIOUS],
         &["--yes", "resume", OPERATION, "--tenant", ORG],
         &["check"],
+        &["dead-letters", "parked"],
+        &["--yes", "dead-letters", "park", "bind-card", "--all", "--reason", "y\u{9b}\u{1b}\u{202e}"],
+        &["--yes", "dead-letters", "unpark", "--message", "y\u{9b}\u{1b}\u{202e}"],
         &["--yes", "redrive", "bind-card", "--all"],
     ];
     for command in commands {
         // The last command runs once only, because it moves the messages to another queue.
-        let forms: &[bool] = if command == commands[8] { &[true] } else { &[false, true] };
+        let forms: &[bool] = if command == commands[11] { &[true] } else { &[false, true] };
         for json in forms {
             let mut arguments = vec!["--stack", MALICIOUS];
             arguments.extend(json.then_some("--json"));

@@ -93,8 +93,8 @@ fn no_queue_loses_or_exposes_messages() {
     let queues = template.resources("AWS::SQS::Queue");
     let rules = template.resources("AWS::Events::Rule");
     let targets: Vec<Value> = rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])).collect();
-    // A queue is a worker's with a dead-letter queue, or is a dead-letter queue, or holds events for consumers or parked
-    // messages.
+    // A queue is a worker's with a dead-letter queue, or is a dead-letter queue, or holds events for consumers, or
+    // parked messages.
     let targeted: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
     assert_eq!(targeted, ["ApiDestination", "EventsQueue", "WebhookQueue"].map(ToOwned::to_owned).into());
     let without_worker: BTreeSet<String> = ["EventsQueue", PARKED].map(ToOwned::to_owned).into();
