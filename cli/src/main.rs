@@ -122,3 +122,47 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Check(check) => check.run(&stack, output).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn is_accepted(line: &str) -> bool {
+        Arguments::try_parse_from(format!("bindery {line}").split(' ')).is_ok()
+    }
+
+    #[test]
+    fn dead_letters_are_printed_by_queue_or_parked_or_moved_back() {
+        Arguments::command().debug_assert();
+        for line in [
+            "dead-letters bind-card",
+            "--json dead-letters bind-card --limit 3",
+            "dead-letters bind-card --json",
+            "dead-letters parked",
+            "dead-letters parked bind-card --limit 3 --json",
+            "dead-letters park bind-card --all --reason x",
+            "dead-letters park bind-card --message a b --reason x --yes",
+            "dead-letters park bind-card --operation a --reason x",
+            "dead-letters unpark --all",
+            "dead-letters unpark bind-card --message a b",
+        ] {
+            assert!(is_accepted(line), "{line}");
+        }
+        for line in [
+            "dead-letters",
+            "dead-letters --limit 3",
+            "dead-letters bind-card parked",
+            "dead-letters park bind-card --all",
+            "dead-letters park bind-card --reason x",
+            "dead-letters park --all --reason x",
+            "dead-letters park bind-card --all --message a --reason x",
+            "dead-letters unpark",
+            "dead-letters unpark bind-card",
+            "dead-letters unpark --all --reason x",
+        ] {
+            assert!(!is_accepted(line), "{line}");
+        }
+    }
+}

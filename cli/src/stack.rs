@@ -210,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn parked_messages_are_in_a_queue_without_dead_letters() {
+        let stack = stack(&[("BindCardDlqUrl", "d"), ("ParkedQueueUrl", "p")]);
+        assert_eq!(stack.queues().into_iter().collect::<Vec<_>>(), ["bind-card", "parked"]);
+        assert_eq!((stack.parked_url().unwrap(), stack.find_dead_letters("parked").unwrap()), ("p", None));
+    }
+
+    #[test]
     fn the_error_for_an_unknown_queue_lists_all_queues() {
         let stack = stack(&[("BindCardQueueUrl", "q"), ("EventsDlqUrl", "d")]);
         for name in ["", "BindCard", "bind", "bind-card-queue-url"] {

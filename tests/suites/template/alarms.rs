@@ -346,7 +346,7 @@ fn the_dashboard_shows_business_metrics_first_and_all_others() {
     for (id, queue) in template.resources("AWS::SQS::Queue") {
         let name = named(&queue["Properties"]["QueueName"]);
         let of_queue = |metric: &str| shown("AWS/SQS", metric, &[("QueueName", name.clone())]);
-        // Dead-letter queues have their own widget for their length. They and parked messages have none for their delay.
+        // Dead-letter queues have their own widget for their length. They and parked messages have none for delay.
         let late = usize::from(!id.ends_with("DeadLetterQueue") && id != PARKED);
         assert_eq!(SHOWN_OF_QUEUES.map(of_queue), [late, 1, 1, 1, 1, 1], "{id}");
     }
