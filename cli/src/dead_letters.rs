@@ -100,8 +100,8 @@ pub async fn rows(
 }
 
 impl Redrive {
-    /// Sends the messages back after the operator confirms. Prints an error for each message that cannot be sent; it
-    /// stays in the dead-letter queue.
+    /// Sends the messages back after the operator confirms. Prints an error for each message that cannot be sent, and
+    /// for each that was sent but cannot be deleted. Both stay in the dead-letter queue.
     pub async fn run(self, stack: &Stack, output: Output, yes: bool) -> Result<(), CliError> {
         let (sqs, from, to) = (stack.sqs(), stack.dead_letters_url(&self.queue)?, stack.queue_url(&self.queue)?);
         let (waiting, hidden) = depth(&sqs, from).await?;

@@ -1,9 +1,11 @@
 //! Moves selected messages from one queue to another.
 //!
 //! Each message is first sent, and then deleted from the queue that it was in. If the command dies in between, the
-//! message is in both queues. That does no harm: a message that is applied again changes nothing more. (SQS's own
-//! redrive can only move all messages. It also needs a destination, because the workers dead-letter messages
-//! themselves.)
+//! message is in both queues. An instruction that is applied again changes nothing more. An event can reach its consumer
+//! again: `webhook` posts it again, and `events` gets a second copy. Consumers drop repeats by `event_id`.
+//!
+//! SQS's own redrive can only move all messages. It also cannot find the source queue of a message that a worker
+//! dead-lettered itself.
 
 use std::collections::HashSet;
 
@@ -143,6 +145,6 @@ impl Moved {
             return Ok(());
         }
         Err(CliError::new(format!("the {of} had errors: see above"))
-            .help("messages that were not sent are still in the queue that they were in"))
+            .help("messages that were not sent, or not deleted, are still in the queue that they were in"))
     }
 }
