@@ -1,8 +1,8 @@
 //! Moves selected messages from one queue to another.
 //!
 //! Each message is first sent, and then deleted from the queue that it was in. If the command dies in between, the
-//! message is in both queues. An instruction that is applied again changes nothing more. An event can reach its consumer
-//! again: `webhook` posts it again, and `events` gets a second copy. Consumers drop repeats by `event_id`.
+//! message is in both queues. An instruction that is applied again changes nothing more. An event can reach its
+//! consumer again: `webhook` posts it again, and `events` gets a second copy. Consumers drop repeats by `event_id`.
 //!
 //! SQS's own redrive can only move all messages. It also cannot find the source queue of a message that a worker
 //! dead-lettered itself.
