@@ -10,8 +10,10 @@ mod confirm;
 mod dead_letters;
 mod dlq_reader;
 mod error;
+mod moving;
 mod operation;
 mod output;
+mod parking;
 mod pin;
 mod queues;
 mod replay;
@@ -54,8 +56,8 @@ enum Command {
     Workers(workers::Workers),
     /// Prints whether each endpoint is open, and closes or opens those that accept instructions.
     Api(api::Api),
-    /// Prints the messages of a dead-letter queue: operation, age and reason.
-    DeadLetters(dead_letters::Show),
+    /// Prints the messages of a dead-letter queue: operation, age and reason. Also parks them, and moves them back.
+    DeadLetters(dead_letters::DeadLetters),
     /// Sends messages of a dead-letter queue back to the queue they came from.
     Redrive(dead_letters::Redrive),
     /// Publishes archived events again, to the rules of the event bus.
@@ -114,7 +116,7 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Queues => queues::run(&stack, output).await,
         Command::Workers(workers) => workers.run(&stack, output, yes).await,
         Command::Api(api) => api.run(&stack, output, yes).await,
-        Command::DeadLetters(show) => show.run(&stack, output).await,
+        Command::DeadLetters(letters) => letters.run(&stack, output, yes).await,
         Command::Redrive(redrive) => redrive.run(&stack, output, yes).await,
         Command::Replay(replay) => replay.run(&stack, output, yes).await,
         Command::Operation(read) => read.run(&stack, output).await,
@@ -122,5 +124,49 @@ async fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Tenants(tenants) => tenants.run(&stack, output, yes).await,
         Command::Pin(set) => set.run(&stack, output, yes).await,
         Command::Check(check) => check.run(&stack, output).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn is_accepted(line: &str) -> bool {
+        Arguments::try_parse_from(format!("bindery {line}").split(' ')).is_ok()
+    }
+
+    #[test]
+    fn dead_letters_are_printed_by_queue_or_parked_or_moved_back() {
+        Arguments::command().debug_assert();
+        for line in [
+            "dead-letters bind-card",
+            "--json dead-letters bind-card --limit 3",
+            "dead-letters bind-card --json",
+            "dead-letters parked",
+            "dead-letters parked bind-card --limit 3 --json",
+            "dead-letters park bind-card --all --reason x",
+            "dead-letters park bind-card --message a b --reason x --yes",
+            "dead-letters park bind-card --operation a --reason x",
+            "dead-letters unpark --all",
+            "dead-letters unpark bind-card --message a b",
+        ] {
+            assert!(is_accepted(line), "{line}");
+        }
+        for line in [
+            "dead-letters",
+            "dead-letters --limit 3",
+            "dead-letters bind-card parked",
+            "dead-letters park bind-card --all",
+            "dead-letters park bind-card --reason x",
+            "dead-letters park --all --reason x",
+            "dead-letters park bind-card --all --message a --reason x",
+            "dead-letters unpark",
+            "dead-letters unpark bind-card",
+            "dead-letters unpark --all --reason x",
+        ] {
+            assert!(!is_accepted(line), "{line}");
+        }
     }
 }

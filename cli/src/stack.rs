@@ -12,6 +12,9 @@ const QUEUE_URL: &str = "QueueUrl";
 /// The suffix of an output that holds a dead-letter queue's URL.
 const DLQ_URL: &str = "DlqUrl";
 
+/// The output that holds the URL of the queue of parked messages.
+const PARKED_QUEUE_URL: &str = "ParkedQueueUrl";
+
 /// A deployment of Bindery.
 #[derive(Debug)]
 pub struct Stack {
@@ -100,6 +103,14 @@ impl Stack {
     /// If the deployment has no such queue.
     pub fn dead_letters_url(&self, name: &str) -> Result<&str, CliError> {
         self.find_dead_letters(name)?.ok_or_else(|| CliError::new(format!("{name} has no dead-letter queue")))
+    }
+
+    /// Returns the URL of the queue of parked messages.
+    ///
+    /// # Errors
+    /// If the stack has no such queue.
+    pub fn parked_url(&self) -> Result<&str, CliError> {
+        self.output(PARKED_QUEUE_URL)
     }
 
     fn url(&self, name: &str, kind: &str) -> Result<Option<&str>, CliError> {
@@ -196,6 +207,13 @@ mod tests {
         assert_eq!((stack.queue_url("bind-card").unwrap(), stack.dead_letters_url("bind-card").unwrap()), ("q", "d"));
         assert_eq!((stack.find_queue("feed").unwrap(), stack.dead_letters_url("feed").unwrap()), (None, "f"));
         assert!(stack.queue_url("feed").unwrap_err().to_string().contains("bindery replay"));
+    }
+
+    #[test]
+    fn parked_messages_are_in_a_queue_without_dead_letters() {
+        let stack = stack(&[("BindCardDlqUrl", "d"), ("ParkedQueueUrl", "p")]);
+        assert_eq!(stack.queues().into_iter().collect::<Vec<_>>(), ["bind-card", "parked"]);
+        assert_eq!((stack.parked_url().unwrap(), stack.find_dead_letters("parked").unwrap()), ("p", None));
     }
 
     #[test]

@@ -74,7 +74,8 @@ def expect_notice(page: Page, text: str) -> None:
 def live(page: Page) -> None:
     """Waits until the page is connected and shows the stack's data."""
     expect(page.locator("#connection")).to_have_text("live")
-    expect(row(page, "queues", "order-feed")).to_be_visible()
+    for queue in ("order-feed", "parked"):
+        expect(row(page, "queues", queue)).to_be_visible()
 
 
 def create(page: Page, *external_ids: str) -> str:

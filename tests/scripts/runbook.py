@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import front_door
+import parking
 import switches
 from alarm_math import every_expression_fires_and_ends
 from alarm_states import alarm, cloudwatch, computed, every_alarm_fires_and_returns_to_ok, measured, returns_to_ok
@@ -283,10 +284,14 @@ def poison_messages_are_reported_and_redriven(events: TenantEvents, cards: list[
     check("one operation's messages are redriven", [row["operation"] for row in sent] == operations[:1])
     take_bound(events, {cards[0]})
     check("the other messages remain", depth(dead) == len(cards) - 1)
-    # The runbook redrives the messages of one operation, one message by its ID, and then all.
+    # The runbook redrives the messages of one operation, one message by its ID, and then all. It parks a strange one.
     stuck = lose_the_message_of_a_start()
     message = listed[operations[2]]["message"]
-    run_blocks({"OPERATION": operations[1], "MESSAGE": message, "STUCK": stuck, "TENANT": TENANT})
+    strange = parking.send_a_strange_message()
+    names = {"OPERATION": operations[1], "MESSAGE": message, "STRANGE": strange, "STUCK": stuck, "TENANT": TENANT}
+    run_blocks(names)
+    # The runbook moves it back at the end.
+    sqs.purge_queue(QueueUrl=url_of(parking.DEAD))
     eventually("the stuck operation has ended", lambda: state_of(stuck) == "SUCCEEDED", PATIENCE_SECONDS)
     # The runbook also replays events.
     take_bound(events, set(cards[1:]), among_others=True)
@@ -329,7 +334,7 @@ def lose_the_message_of_a_start() -> str:
 
 
 mine = TenantEvents("operations", TENANT)
-cards = issue(mine, 14)
+cards = issue(mine, 15)
 every_expression_fires_and_ends()
 every_alarm_fires_and_returns_to_ok()
 front_door.turned_away_callers_raise_alarms()
@@ -342,5 +347,9 @@ the_canary_raises_an_alarm()
 a_failing_worker_raises_an_alarm(mine, cards[:6])
 outcomes_are_counted(mine, cards[6])
 a_dead_letter_does_not_block_others()
+parking.a_parked_message_is_moved_unchanged_and_back()
+parking.two_copies_of_a_parked_message_have_one_effect(mine, cards[14])
+parking.credentials_of_cloudshell_suffice()
+parking.a_replaced_tool_is_not_installed()
 poison_messages_are_reported_and_redriven(mine, cards[7:11])
 returns_to_ok("bind-card-worker-errors", lambda: 0)

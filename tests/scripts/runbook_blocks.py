@@ -7,7 +7,8 @@ import time
 
 import boto3
 from checks import ROOT, check
-from deployed_stack import BINARIES, STACK
+from deployed_stack import BINARIES, STACK, depth
+from parking import DEAD, PARKED, a_release, installed
 from switches import closed, endpoints, states
 
 RESTORED = f"{STACK}-restored"
@@ -42,8 +43,15 @@ def are_closed() -> bool:
     return closed() == {name for name, row in endpoints().items() if row["accepts_instructions"]} != set()
 
 
+def are_parked(count: int) -> bool:
+    """Returns whether this many of the one strange message are parked, and the others are dead letters."""
+    return (depth(PARKED), depth(DEAD)) == (count, 1 - count)
+
+
 # Conditions that must hold after the block that contains these words.
 OUTCOMES = {
+    "dead-letters park": ("the message is parked", lambda: are_parked(1)),
+    "dead-letters unpark": ("the message is a dead letter again", lambda: are_parked(0)),
     "workers stop": ("the workers have stopped", lambda: set(states().values()) == {"Disabled"}),
     "workers start": ("the workers run", lambda: set(states().values()) == {"Enabled"}),
     "api close": ("the endpoints are closed", are_closed),
@@ -62,14 +70,15 @@ def run_blocks(names: dict[str, str]) -> None:
     # No other test uses this tenant.
     times["SHUT_OUT"] = "TN-5a0e0d5c-6f7b-4f0e-9b1a-00000000dead"
     seen = set()
-    for block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", preparing + block]
-        done = subprocess.run(
-            command, env={**os.environ, **names, **times, "PATH": path}, capture_output=True, text=True
-        )
-        check(f"runbook: {block.splitlines()[0]}", done.returncode == 0 or print(block, done.stdout, done.stderr))
-        for words in [words for words in OUTCOMES if f" {words}" in block]:
-            what, holds = OUTCOMES[words]
-            check(what, holds())
-            seen.add(words)
+    with a_release() as release:
+        variables = {**os.environ, **names, **times, **release, "PATH": path}
+        for block in blocks:
+            command = ["bash", "-euo", "pipefail", "-c", preparing + block]
+            done = subprocess.run(command, env=variables, capture_output=True, text=True)
+            check(f"runbook: {block.splitlines()[0]}", done.returncode == 0 or print(block, done.stdout, done.stderr))
+            for words in [words for words in OUTCOMES if f" {words}" in block]:
+                what, holds = OUTCOMES[words]
+                check(what, holds())
+                seen.add(words)
+        check("the release's tool is installed", installed(release).exists())
     check("every expected outcome was checked", seen == set(OUTCOMES))

@@ -31,6 +31,8 @@ pub async fn deployed(env: &TestEnv) -> String {
         ("BindCardDlqUrl", &env.dlq_url),
         ("CancelBulkQueueUrl", &env.queue_url),
         ("CancelBulkDlqUrl", &env.dlq_url),
+        // Parked messages are the dead letters themselves, because nothing is moved.
+        ("ParkedQueueUrl", &env.dlq_url),
     ];
     let described = format!(
         "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>env</StackName>\

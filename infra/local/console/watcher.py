@@ -26,6 +26,8 @@ RETRY_SECONDS = 2
 QUEUE_URL, DLQ_URL = "_QUEUE_URL", "_DLQ_URL"
 # This queue holds events, which the page shows separately.
 NOT_SHOWN = {"EVENTS"}
+# This queue holds parked messages, and has no dead-letter queue.
+PARKED = "PARKED"
 DEPTHS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 
 Event = dict[str, Any]
@@ -123,9 +125,10 @@ class Watcher:
             self._changed.notify_all()
         time.sleep(max(POLL_SECONDS, POLL_SHARE * took))
 
-    def _depths(self, queue: str, url: str, dead_letters_url: str) -> dict[str, Any]:
+    def _depths(self, queue: str, url: str, dead_letters_url: str | None) -> dict[str, Any]:
         waiting, working = self._depth(url)
-        return {"queue": queue, "waiting": waiting, "working": working, "dead": sum(self._depth(dead_letters_url))}
+        dead = sum(self._depth(dead_letters_url)) if dead_letters_url else None
+        return {"queue": queue, "waiting": waiting, "working": working, "dead": dead}
 
     def _depth(self, url: str) -> tuple[int, int]:
         attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(DEPTHS))["Attributes"]
@@ -133,13 +136,13 @@ class Watcher:
         return waiting, hidden
 
 
-def queue_urls() -> list[tuple[str, str, str]]:
+def queue_urls() -> list[tuple[str, str, str | None]]:
     """Returns the name, URL and dead-letter queue URL of each queue to show, from the environment."""
     variables = [name.removesuffix(QUEUE_URL) for name in os.environ if name.endswith(QUEUE_URL)]
     return [
-        (name.lower().replace("_", "-"), os.environ[name + QUEUE_URL], os.environ[name + DLQ_URL])
+        (name.lower().replace("_", "-"), os.environ[name + QUEUE_URL], os.environ.get(name + DLQ_URL))
         for name in variables
-        if name + DLQ_URL in os.environ and name not in NOT_SHOWN
+        if (name + DLQ_URL in os.environ or name == PARKED) and name not in NOT_SHOWN
     ]
 
 

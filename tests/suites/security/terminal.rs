@@ -50,7 +50,7 @@ async fn no_output_controls_an_operators_terminal() {
     let env = with_dead_letters().await;
     put_rows(&env).await;
     let address = operator::deployed(&env).await;
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 14] = [
         &["dead-letters", "bind-card"],
         &["redrive", "bind-card", "--all"],
         &["--yes", "redrive", "bind-card", "--operation", "y\u{9b}\u{1b}\u{202e}"],
@@ -61,11 +61,14 @@ async fn no_output_controls_an_operators_terminal() {
         &["check"],
         &["tenants", "denied"],
         &["--yes", "tenants", "deny", MALICIOUS, "--reason", MALICIOUS],
+        &["dead-letters", "parked"],
+        &["--yes", "dead-letters", "park", "bind-card", "--all", "--reason", "y\u{9b}\u{1b}\u{202e}"],
+        &["--yes", "dead-letters", "unpark", "--message", "y\u{9b}\u{1b}\u{202e}"],
         &["--yes", "redrive", "bind-card", "--all"],
     ];
     for command in commands {
         // The last command runs once only, because it moves the messages to another queue.
-        let forms: &[bool] = if command == commands[10] { &[true] } else { &[false, true] };
+        let forms: &[bool] = if command == commands[13] { &[true] } else { &[false, true] };
         for json in forms {
             let mut arguments = vec!["--stack", MALICIOUS];
             arguments.extend(json.then_some("--json"));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tests::template::{FunctionResource, Template, list, named};
 
 use crate::file;
+use crate::rules::PARKED;
 
 /// A metric: its namespace, its name and its dimensions.
 pub type Metric = (String, String, BTreeMap<String, String>);
@@ -92,11 +93,12 @@ fn every_queue_is_watched() {
         let name = named(&queue["Properties"]["QueueName"]);
         let is_dead_letters = id.ends_with("DeadLetterQueue");
         let of_queue = |metric_name| watching(&alarms, &metric("AWS/SQS", metric_name, &[("QueueName", name.clone())]));
-        // A queue of dead letters has an alarm on its length, and one on its growth.
+        // A queue of dead letters has an alarm on its length, and one on its growth. Parked messages have none: an
+        // operator has put them there.
         let of_length = ["ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"];
         let expected = if is_dead_letters { [2, 1] } else { [0, 0] };
         assert_eq!(of_length.map(|name| of_queue(name).len()), expected, "{id}: {QUEUE_LOOP}");
-        let is_read = !is_dead_letters;
+        let is_read = !is_dead_letters && id != PARKED;
         assert_eq!(of_queue("ApproximateAgeOfOldestMessage").len(), usize::from(is_read), "{id}: {QUEUE_LOOP}");
         // SQS's age leaves out messages that were received three times. Workers report the age of these.
         let has_worker = queue["Properties"].get("RedrivePolicy").is_some();
@@ -104,6 +106,9 @@ fn every_queue_is_watched() {
         let retries = watching(&alarms, &metric("Bindery", "RetriedAge", &of_worker));
         assert_eq!(retries.len(), usize::from(has_worker), "{id}: {QUEUE_LOOP}");
     }
+    let parked = named(&queues[PARKED]["Properties"]["QueueName"]);
+    let of_parked = |metric: &Metric| metric.2.get("QueueName") == Some(&parked);
+    assert!(!alarms.values().any(|alarm| watched(&alarm["Properties"]).iter().any(of_parked)), "{PARKED} has an alarm");
     for (id, rule) in template.resources("AWS::Events::Rule") {
         let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", named(&rule["Properties"]["Name"]))];
         for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
@@ -396,8 +401,8 @@ fn the_dashboard_shows_business_metrics_first_and_all_others() {
     for (id, queue) in template.resources("AWS::SQS::Queue") {
         let name = named(&queue["Properties"]["QueueName"]);
         let of_queue = |metric: &str| shown("AWS/SQS", metric, &[("QueueName", name.clone())]);
-        // Dead-letter queues have their own widget for their length, and none for their delay.
-        let late = usize::from(!id.ends_with("DeadLetterQueue"));
+        // Dead-letter queues have their own widget for their length. They and parked messages have none for delay.
+        let late = usize::from(!id.ends_with("DeadLetterQueue") && id != PARKED);
         assert_eq!(SHOWN_OF_QUEUES.map(of_queue), [late, 1, 1, 1, 1, 1], "{id}");
     }
     let call = [("TableName", "${Table}".to_owned()), ("Operation", "GetItem".to_owned())];

@@ -87,16 +87,20 @@ fn assert_kept(id: &str, resource: &Value) {
     );
 }
 
+/// The queue of parked messages, the only one without any alarm except the queue of events for a consumer.
+pub const PARKED: &str = "ParkedQueue";
+
 #[test]
 fn no_queue_loses_or_exposes_messages() {
     let template = Template::read();
     let queues = template.resources("AWS::SQS::Queue");
     let rules = template.resources("AWS::Events::Rule");
     let targets: Vec<Value> = rules.values().flat_map(|rule| list(&rule["Properties"]["Targets"])).collect();
-    // A queue is a worker's with a dead-letter queue, or is a dead-letter queue, or holds events for consumers.
+    // A queue is a worker's with a dead-letter queue, or is a dead-letter queue, or holds events for consumers, or
+    // parked messages.
     let targeted: BTreeSet<String> = targets.iter().map(|target| named(&target["Arn"])).collect();
     assert_eq!(targeted, ["ApiDestination", "EventsQueue", "WebhookQueue"].map(ToOwned::to_owned).into());
-    let of_consumers: BTreeSet<String> = ["EventsQueue".to_owned()].into();
+    let without_worker: BTreeSet<String> = ["EventsQueue", PARKED].map(ToOwned::to_owned).into();
     let dead_letters: BTreeSet<String> = queues
         .values()
         .filter_map(|queue| queue["Properties"].get("RedrivePolicy"))
@@ -112,7 +116,7 @@ fn no_queue_loses_or_exposes_messages() {
         let redrive = queue.get("RedrivePolicy");
         assert_eq!(
             redrive.is_none(),
-            dead_letters.contains(id) || of_consumers.contains(id),
+            dead_letters.contains(id) || without_worker.contains(id),
             "give {id} a dead-letter queue"
         );
         let Some(redrive) = redrive else { continue };
@@ -128,6 +132,10 @@ fn no_queue_loses_or_exposes_messages() {
         assert!(source.ends_with(&format!(":{name}")), "{id}: {source} is not {name}");
         assert_eq!(named(&dead_letters["QueueName"]), format!("{name}-dead-letters"), "{id}");
     }
+    // Parking a message must not shorten its life. No other queue may send its own dead letters there.
+    let parked = &queues[PARKED]["Properties"];
+    assert_eq!(retention(parked), 14 * 24 * 3600, "SQS's maximum, as of the dead letters");
+    assert_eq!(parked["RedriveAllowPolicy"], json!({ "redrivePermission": "denyAll" }));
     let tls_only = queue_statements(&template).into_iter().filter(|(_, statement)| {
         statement["Effect"] == "Deny" && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
     });

@@ -93,7 +93,7 @@ const queues = new Table(byId("queues"), "Queues", "queue", [
   { title: "Queue", cell: (row) => row.queue },
   { title: "Waiting", className: "number", cell: (row) => depth(row.waiting, "busy") },
   { title: "In flight", className: "number", cell: (row) => depth(row.working, "busy") },
-  { title: "Dead letters", className: "number", cell: (row) => depth(row.dead, "bad") },
+  { title: "Dead letters", className: "number", cell: (row) => (row.dead === null ? "" : depth(row.dead, "bad")) },
 ], "Not read yet.");
 
 const depth = (count, tone) => make("span", { className: count ? `badge ${tone}` : "" }, String(count));
