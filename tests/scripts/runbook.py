@@ -41,6 +41,7 @@ from deployed_stack import (
     url_of,
 )
 from runbook_blocks import rfc3339, run_blocks
+from runbook_fakes import fakes
 from tenant_events import TenantEvents
 
 STARTED = time.time()
@@ -290,7 +291,8 @@ def poison_messages_are_reported_and_redriven(events: TenantEvents, cards: list[
     # The runbook redrives the messages of one operation, one message by its ID, and then all.
     stuck = lose_the_message_of_a_start()
     message = listed[operations[2]]["message"]
-    run_blocks({"OPERATION": operations[1], "MESSAGE": message, "STUCK": stuck, "TENANT": TENANT})
+    with fakes() as faked:
+        run_blocks({"OPERATION": operations[1], "MESSAGE": message, "STUCK": stuck, "TENANT": TENANT}, faked)
     eventually("the stuck operation has ended", lambda: state_of(stuck) == "SUCCEEDED", PATIENCE_SECONDS)
     # The runbook also replays events.
     take_bound(events, set(cards[1:]), among_others=True)
