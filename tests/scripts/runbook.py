@@ -43,6 +43,7 @@ from deployed_stack import (
     url_of,
 )
 from runbook_blocks import rfc3339, run_blocks
+from runbook_fakes import fakes
 from tenant_events import TenantEvents
 
 STARTED = time.time()
@@ -289,7 +290,8 @@ def poison_messages_are_reported_and_redriven(events: TenantEvents, cards: list[
     message = listed[operations[2]]["message"]
     strange = parking.send_a_strange_message()
     names = {"OPERATION": operations[1], "MESSAGE": message, "STRANGE": strange, "STUCK": stuck, "TENANT": TENANT}
-    run_blocks(names)
+    with fakes() as faked:
+        run_blocks(names, faked)
     # The runbook moves it back at the end.
     sqs.purge_queue(QueueUrl=url_of(parking.DEAD))
     eventually("the stuck operation has ended", lambda: state_of(stuck) == "SUCCEEDED", PATIENCE_SECONDS)
