@@ -34,6 +34,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest value that the template allows for `FunctionTimeout`.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(29);
 
+/// The maximum number of requests in a row that a stall of the emulator may fail. It is one process, so each response
+/// waits for the others.
+const MAX_STALLS: u32 = 5;
+
 /// The longest time for a process to poll for its first event.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -236,8 +240,27 @@ impl Function {
         first_poll.unwrap().unwrap().duration_since(started)
     }
 
-    /// Invokes the function with this event, and waits for the result. Starts a process if none is running.
+    /// Invokes the function with this event, and waits for the result. Starts a process if none is running. Repeats a
+    /// 503 that only a stall of the emulator caused, as clients repeat a 503.
     pub async fn invoke(&self, event: Value) -> Invocation {
+        for _ in 1..MAX_STALLS {
+            let logged = self.log().len();
+            let result = self.invoke_once(event.clone()).await;
+            let is_503 = matches!(&result, Invocation::Responded(payload) if payload["statusCode"] == 503);
+            if !is_503 || self.is_behind_proxy() || !self.log()[logged..].contains("timeout occurred after") {
+                return result;
+            }
+        }
+        self.invoke_once(event).await
+    }
+
+    /// Returns true if some of its calls to AWS do not go straight to the emulator.
+    fn is_behind_proxy(&self) -> bool {
+        let emulator = crate::variable("AWS_ENDPOINT_URL");
+        self.environment.iter().any(|(name, url)| name.starts_with("AWS_ENDPOINT_URL") && *url != emulator)
+    }
+
+    async fn invoke_once(&self, event: Value) -> Invocation {
         let Lineage { header, count } = Lineage::of(&self.program.name, &event);
         if count > lineage::MOST && !self.is_recursive {
             return Invocation::Stopped;
