@@ -154,13 +154,14 @@ pub fn list(value: &Value) -> Vec<Value> {
 }
 
 /// Returns the name of the resource or parameter that a value refers to, or else its text. If it chooses between the
-/// restored table and the table, returns the table.
+/// restored table and the table, returns the table, and if between the domain and the API's own endpoint, the endpoint.
 #[must_use]
 pub fn named(value: &Value) -> String {
     let of = |function: &str| value.get(function);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     if let Some(choice) = of("Fn::If") {
-        assert!(choice[0] == "HasRestoredTable" && RESTORED.contains(&named(&choice[1]).as_str()), "{value}");
+        let is_restored = choice[0] == "HasRestoredTable" && RESTORED.contains(&named(&choice[1]).as_str());
+        assert!(is_restored || choice[0] == "HasDomain", "{value}");
         return named(&choice[2]);
     }
     match (of("Ref"), of("Fn::GetAtt"), of("Fn::Sub")) {

@@ -7,9 +7,9 @@ use tests::template::{Template, named};
 
 use crate::alarms::{metric, watching};
 
-/// The alarms that mean that nobody is served. Each pages by itself, too.
+/// The alarms that mean that no client is served. Each pages by itself, too.
 #[test]
-fn bindery_is_down_if_nobody_is_served() {
+fn bindery_is_down_if_no_client_is_served() {
     let template = Template::read();
     let alarms = template.resources("AWS::CloudWatch::Alarm");
     let down = &template.resources("AWS::CloudWatch::CompositeAlarm")["DownAlarm"]["Properties"];

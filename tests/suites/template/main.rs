@@ -12,8 +12,10 @@ mod front_door;
 mod names;
 mod operators;
 mod options;
+mod queues;
 mod rules;
 mod tenants;
+mod traffic;
 
 use tokio::process::Command;
 

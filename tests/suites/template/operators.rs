@@ -18,10 +18,11 @@ use crate::calls::{IamCall, parts_of, simulate};
 use crate::deployed::Deployed;
 use crate::file;
 use crate::options::all_on;
+use crate::queues::PARKED;
 
 /// The commands of the operator's tool, each with its arguments and the policies that allow it. `OPERATION` is replaced
 /// by an operation's ID.
-const COMMANDS: [(&str, &[&str], Policies); 13] = [
+const COMMANDS: [(&str, &[&str], Policies); 19] = [
     ("queues", &["queues"], LOOK),
     ("workers", &["workers"], LOOK),
     ("workers stop", &["workers", "stop"], REDRIVE),
@@ -30,10 +31,16 @@ const COMMANDS: [(&str, &[&str], Policies); 13] = [
     ("api close", &["api", "close"], REDRIVE),
     ("api open", &["api", "open"], REDRIVE),
     ("dead-letters", &["dead-letters", "bind-card"], LOOK),
+    ("dead-letters park", &["dead-letters", "park", "bind-card", "--all", "--reason", "strange"], REDRIVE),
+    ("dead-letters parked", &["dead-letters", "parked"], LOOK),
+    ("dead-letters unpark", &["dead-letters", "unpark", "bind-card", "--all"], REDRIVE),
     ("redrive", &["redrive", "bind-card", "--all"], REDRIVE),
     ("replay", &["replay", "--from", "2026-11-22T03:00:00Z", "--to", "2026-11-22T04:00:00Z"], REDRIVE),
     ("operation", &["operation", "OPERATION", "--tenant", ORG], LOOK),
     ("resume", &["resume", "OPERATION", "--tenant", ORG], REDRIVE),
+    ("tenants denied", &["tenants", "denied"], LOOK),
+    ("tenants deny", &["tenants", "deny", ORG, "--reason", "stolen token"], REDRIVE),
+    ("tenants allow", &["tenants", "allow", ORG], REDRIVE),
     ("pin", &["pin", "7", "--tenant", ORG], SET_PINS),
 ];
 /// A command that reads every row of the table, and so is not for operators.
@@ -151,7 +158,7 @@ fn action(call: &Call<'_>) -> Option<&'static str> {
 }
 
 /// Returns the call's actions with the logical IDs of all resources of the kind. An operator may name any queue.
-fn iam_calls(call: &Call<'_>, deployed: &Deployed, dlq_url: &str) -> BTreeSet<IamCall> {
+fn iam_calls(call: &Call<'_>, deployed: &Deployed, queue_url: &str) -> BTreeSet<IamCall> {
     let on = |action: &str, resources: &[&str]| -> BTreeSet<IamCall> {
         resources.iter().map(|resource| IamCall::new("", action, resource)).collect()
     };
@@ -169,9 +176,10 @@ fn iam_calls(call: &Call<'_>, deployed: &Deployed, dlq_url: &str) -> BTreeSet<Ia
     match call.target.split_once('.').unwrap() {
         ("DynamoDB_20120810", name) => parts_of(name, &body, ""),
         ("AmazonSQS", name) => {
-            let is_dead_letters = body["QueueUrl"] == dlq_url;
+            // Parked messages are dead letters, too.
+            let is_dead_letters = body["QueueUrl"] != queue_url;
             let queues = deployed.of_type("AWS::SQS::Queue").into_keys();
-            let of_kind = queues.filter(|id| id.ends_with("DeadLetterQueue") == is_dead_letters);
+            let of_kind = queues.filter(|id| (id.ends_with("DeadLetterQueue") || *id == PARKED) == is_dead_letters);
             let action = format!("sqs:{}", name.trim_end_matches("Batch"));
             of_kind.map(|id| IamCall::new("", &action, id)).collect()
         }
@@ -204,23 +212,25 @@ async fn prepare(env: &TestEnv) -> String {
 async fn recorded(deployed: Arc<Deployed>) -> BTreeMap<&'static str, BTreeSet<IamCall>> {
     let env = TestEnv::new().await;
     let operation = prepare(&env).await;
+    let parked = env.sqs.create_queue().queue_name(format!("{}-parked", env.table)).send().await.unwrap();
     let outputs = vec![
         ("TableName", env.table.clone()),
         ("BindCardQueueUrl", env.queue_url.clone()),
         ("BindCardDlqUrl", env.dlq_url.clone()),
+        ("ParkedQueueUrl", parked.queue_url().unwrap().to_owned()),
         ("CancelBulkQueueUrl", env.queue_url.clone()),
         ("CancelBulkDlqUrl", env.dlq_url.clone()),
         ("EventArchiveName", "archive".to_owned()),
         ("PinPepperSecret", variable("PIN_PEPPER_SECRET")),
     ];
-    let (notes, dlq_url) = (Recorded::default(), env.dlq_url.clone());
+    let (notes, queue_url) = (Recorded::default(), env.queue_url.clone());
     let mut switches = Switches { works: true, is_open: true };
     let recorder = Arc::clone(&notes);
     let address = proxy::start(move |call, moment| {
         if moment == Moment::After {
             return Step::Pass;
         }
-        recorder.lock().unwrap().extend(iam_calls(call, &deployed, &dlq_url));
+        recorder.lock().unwrap().extend(iam_calls(call, &deployed, &queue_url));
         faked(call, &outputs, &mut switches).map_or(Step::Pass, |response| {
             let text = response.as_str().map_or_else(|| response.to_string(), ToOwned::to_owned);
             Step::Respond(200, text)

@@ -38,13 +38,18 @@ const OTHERS: Parameters = &[
     ("ApiDestinationSecret", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:api-key-a1b2c3"),
     ("KmsKeyArn", "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"),
     ("CodeSigningConfigArn", "arn:aws:lambda:eu-central-1:111122223333:code-signing-config:csc-0123456789abcdef0"),
-    ("AlarmTopicArn", "arn:aws:sns:eu-central-1:111122223333:alarms"),
+    ("PageTopicArn", "arn:aws:sns:eu-central-1:111122223333:pages"),
+    ("TicketTopicArn", "arn:aws:sns:eu-central-1:111122223333:tickets"),
+    ("TenantRate", "10"),
 ];
+/// It does not work with mutual TLS.
+const CANARY: Parameters = &[("WithCanary", "true")];
 
 /// Each option by itself, with the resources and outputs that it adds.
-const EACH: [(Parameters, &[&str], &[&str]); 9] = [
+const EACH: [(Parameters, &[&str], &[&str]); 10] = [
     (DOMAIN, &["ApiDomain", "ApiDomainMapping"], &["ApiDomainTarget", "ApiDomainZone"]),
     (MUTUAL_TLS, &["ApiDomain", "ApiDomainMapping"], &["ApiDomainTarget", "ApiDomainZone"]),
+    (CANARY, &["CanaryAlarm", "CanaryFunction", "CanaryLogs", "CanaryRole", "CanarySecret"], &["CanarySecretArn"]),
     (BOUNDARY, &[], &[]),
     (RETAINED, &[], &[]),
     (BACKUP, &["BackupPlan", "BackupRole", "BackupSelection", "BackupVault"], &[]),
@@ -58,9 +63,14 @@ const EACH: [(Parameters, &[&str], &[&str]); 9] = [
     ),
 ];
 
-/// Returns a deployment with everything that is optional.
+/// Returns a deployment with everything that is optional, but without a canary.
 pub fn all_on() -> Deployed {
     Deployed::with(&[MUTUAL_TLS, BOUNDARY, RETAINED, COPIED, WHOLE_TRAIL, POLICIES, OTHERS].concat())
+}
+
+/// Returns a deployment with everything that is optional, but without mutual TLS.
+fn all_on_with_canary() -> Deployed {
+    Deployed::with(&[DOMAIN, BOUNDARY, RETAINED, COPIED, WHOLE_TRAIL, POLICIES, OTHERS, CANARY].concat())
 }
 
 fn names<'a, T: 'a>(all: impl IntoIterator<Item = (&'a String, T)>) -> BTreeSet<&'a str> {
@@ -80,26 +90,31 @@ fn each_option_adds_its_own_resources_and_is_off_by_default() {
         let shown = &names(&one.outputs) - &names(&none.outputs);
         assert_eq!(shown, outputs.iter().copied().collect(), "{parameters:?}");
     }
-    let all = all_on();
-    assert_eq!((all.refusals(), all.dangling()), (BTreeSet::new(), BTreeSet::new()));
-    let every = Template::read().section("Resources").as_object().unwrap().clone();
-    assert_eq!(names(&all.resources), names(&every), "right: all resources of the template");
-    // CI also reads this one with cfn-lint and checkov.
-    let file = PathBuf::from(variable("BINDERY_LOCAL_DIR")).join("all-on.json");
-    std::fs::write(file, all.template().to_string()).unwrap();
+    let mut every = BTreeSet::new();
+    for (all, name) in [(all_on(), "all-on.json"), (all_on_with_canary(), "all-on-with-canary.json")] {
+        assert_eq!((all.refusals(), all.dangling()), (BTreeSet::new(), BTreeSet::new()));
+        every.extend(names(&all.resources).into_iter().map(ToOwned::to_owned));
+        // CI also reads these with cfn-lint and checkov.
+        let file = PathBuf::from(variable("BINDERY_LOCAL_DIR")).join(name);
+        std::fs::write(file, all.template().to_string()).unwrap();
+    }
+    let template = Template::read();
+    let resources = template.section("Resources").as_object().unwrap();
+    assert_eq!(every, resources.keys().cloned().collect(), "right: all resources of the template");
 }
 
 #[test]
 fn parameters_that_need_another_are_refused_without_it() {
     let refused = [
-        (&DOMAIN[..1], "DomainName needs CertificateArn."),
-        (&DOMAIN[1..], "CertificateArn needs DomainName."),
-        (&MUTUAL_TLS[2..], "TruststoreUri needs DomainName."),
-        (&COPIED[1..], "BackupCopyVaultArn needs WithBackup."),
+        (DOMAIN[..1].to_vec(), "DomainName needs CertificateArn."),
+        (DOMAIN[1..].to_vec(), "CertificateArn needs DomainName."),
+        (MUTUAL_TLS[2..].to_vec(), "TruststoreUri needs DomainName."),
+        ([MUTUAL_TLS, CANARY].concat(), "WithCanary does not work with TruststoreUri."),
+        (COPIED[1..].to_vec(), "BackupCopyVaultArn needs WithBackup."),
     ];
-    for (parameters, description) in refused {
+    for (parameters, description) in &refused {
         let refusals = Deployed::with(parameters).refusals();
-        assert_eq!(refusals, [description.to_owned()].into(), "{parameters:?}");
+        assert_eq!(refusals, [(*description).to_owned()].into(), "{parameters:?}");
     }
     let known = Template::read().section("Rules").as_object().unwrap().len();
     assert_eq!(known, refused.len(), "add parameters that each new rule refuses");
