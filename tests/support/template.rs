@@ -128,8 +128,9 @@ impl Statement {
     }
 }
 
-/// Returns the kind of rows, such as `CARD#*`.
-fn named_kind(rows: &Value) -> String {
+/// Returns the kind of rows, such as `CARD#*`. Panics if the limit does not begin with an organization.
+#[must_use]
+pub fn named_kind(rows: &Value) -> String {
     if rows == DENY_LIST {
         return DENY_LIST.to_owned();
     }

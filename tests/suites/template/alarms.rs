@@ -123,7 +123,7 @@ fn every_queue_is_watched() {
 
 /// The functions that have no alarms on errors, throttles and duration. The canary's own alarm covers them, and a
 /// deployment reports the failures of its hook.
-const TASKS: [&str; 2] = ["canary", "pre-traffic"];
+pub const TASKS: [&str; 2] = ["canary", "pre-traffic"];
 
 /// No other alarm may fire without data: see `every_alarm_has_a_runbook_section_and_an_action`.
 const FIRES_WITHOUT_DATA: &str = "CanaryAlarm";

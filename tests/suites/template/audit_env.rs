@@ -215,7 +215,9 @@ impl AuditEnv {
         let mut environment = self.env.environment_behind(&self.proxy);
         let own = [("AWS_ACCESS_KEY_ID", "canary"), ("CANARY_SECRET", &secret), ("API_ENDPOINT", "http://127.0.0.1:1")];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(Function::new("canary", environment).await.invoke(json!({})).await.payload(), Value::Null);
+        let canary = Function::new("canary", environment).await;
+        self.logs.lock().unwrap().push(("canary".to_owned(), canary.log_path()));
+        assert_eq!(canary.invoke(json!({})).await.payload(), Value::Null);
         let event = json!({ "DeploymentId": "d", "LifecycleEventHookExecutionId": "e" });
         assert_eq!(self.function("pre-traffic").await.invoke(event).await.payload(), Value::Null);
     }

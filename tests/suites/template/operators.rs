@@ -10,7 +10,7 @@ use tests::function::Function;
 use tests::payloads::{ORG, batch};
 use tests::proxy::{self, Call, Moment, Step};
 use tests::requests;
-use tests::template::{list, named};
+use tests::template::{list, named, named_kind};
 use tests::test_env::TestEnv;
 use tests::{operator, variable};
 
@@ -257,7 +257,7 @@ fn allowed(deployed: &Deployed, policy: &str) -> BTreeSet<(String, String, Strin
         let is_of = |service: &str| actions.iter().any(|action| named(action).starts_with(service));
         let rows = list(&condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]);
         let services = list(&condition["StringEquals"]["kms:ViaService"]);
-        let mut limits: Vec<String> = rows.iter().map(|key| named(key).split_once('#').unwrap().1.to_owned()).collect();
+        let mut limits: Vec<String> = rows.iter().map(named_kind).collect();
         limits.extend(services.iter().map(|service| named(service).split('.').next().unwrap().to_owned()));
         assert_eq!(is_of("dynamodb:"), !rows.is_empty(), "{policy}: limit calls on the table to kinds of rows");
         assert!(rows.is_empty() || condition["Null"]["dynamodb:LeadingKeys"] == "false", "{policy}: {statement}");
