@@ -110,6 +110,12 @@ fn every_queue_is_watched() {
     let of_parked = |metric: &Metric| metric.2.get("QueueName") == Some(&parked);
     assert!(!alarms.values().any(|alarm| watched(&alarm["Properties"]).iter().any(of_parked)), "{PARKED} has an alarm");
     for (id, rule) in template.resources("AWS::Events::Rule") {
+        // A rule without a target delivers nothing. Its alarm counts what it matches.
+        if rule["Properties"].get("Targets").is_none() {
+            let matched = metric("AWS/Events", "MatchedEvents", &[("RuleName", id.clone())]);
+            assert_eq!(watching(&alarms, &matched).len(), 1, "give {id} an alarm on what it matches");
+            continue;
+        }
         let of_rule = [("EventBusName", "EventBus".to_owned()), ("RuleName", named(&rule["Properties"]["Name"]))];
         for lost in ["FailedInvocations", "InvocationsFailedToBeSentToDlq"] {
             assert_eq!(
