@@ -9,7 +9,7 @@ use crate::domain::ids::OrgId;
 use crate::domain::tenant::{DenyList, TenantLimit};
 
 /// The partition of the row of all organizations that are shut out. It is the only one that begins with no
-/// organization. So no request can name it, and no role may write it.
+/// organization. So no request can name it, and no function may write it.
 const DENY_LIST_PARTITION: &str = "STACK#DENIED";
 const DENY_LIST_SORT_KEY: &str = "DENIED";
 
