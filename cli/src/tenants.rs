@@ -59,9 +59,10 @@ impl Tenants {
             }
             Command::Allow { org } => {
                 confirm(&format!("Admit {org} to {} again", stack.name), yes)?;
+                // Also true if an attempt was made whose response was lost.
                 let mut was_denied = false;
                 let allow = |list: &mut DenyList| {
-                    was_denied = list.denied.remove(&org).is_some();
+                    was_denied |= list.denied.remove(&org).is_some();
                     Ok(())
                 };
                 let list = change(&store, allow).await?;

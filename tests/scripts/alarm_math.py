@@ -32,15 +32,15 @@ QUIET, CAUSE, END = "OK", "ALARM", "OK"
 # Alarms, with the state that they must have after these values of their metrics, one for each period.
 CASES: list[tuple[str, str, dict[str, Series]]] = [
     # The issuer is broken: with hardly any traffic, with much and a few cached keys, and with an idle canary.
-    ("api-turned-away", CAUSE, {"unauthorized": [20], "admitted": [0]}),
-    ("api-turned-away", CAUSE, {"unauthorized": [20], "admitted": [None]}),
-    ("api-turned-away", CAUSE, {"unauthorized": [5000], "admitted": [49]}),
+    ("api-turned-away", CAUSE, {"refused": [20], "admitted": [0]}),
+    ("api-turned-away", CAUSE, {"refused": [20], "admitted": [None]}),
+    ("api-turned-away", CAUSE, {"refused": [5000], "admitted": [49]}),
     # One client in a loop, once a second, at night, next to a canary. Expired tokens. Silence.
-    ("api-turned-away", QUIET, {"unauthorized": [300], "admitted": [5]}),
-    ("api-turned-away", QUIET, {"unauthorized": [5000], "admitted": [50]}),
-    ("api-turned-away", QUIET, {"unauthorized": [19], "admitted": [0]}),
-    ("api-turned-away", QUIET, {"unauthorized": [None], "admitted": [None]}),
-    ("api-turned-away", END, {"unauthorized": [300, 0], "admitted": [0, 10]}),
+    ("api-turned-away", QUIET, {"refused": [300], "admitted": [5]}),
+    ("api-turned-away", QUIET, {"refused": [5000], "admitted": [50]}),
+    ("api-turned-away", QUIET, {"refused": [19], "admitted": [0]}),
+    ("api-turned-away", QUIET, {"refused": [None], "admitted": [None]}),
+    ("api-turned-away", END, {"refused": [300, 0], "admitted": [0, 10]}),
     ("api-limited", QUIET, {"throttled": [19, 19], "admitted": [0, 0]}),
     ("api-limited", QUIET, {"throttled": [50, 50], "admitted": [950, 950]}),
     ("api-limited", CAUSE, {"throttled": [60, 60], "admitted": [940, 940]}),
@@ -71,6 +71,7 @@ CASES: list[tuple[str, str, dict[str, Series]]] = [
     ("bind-card-new-dead-letters", CAUSE, {"visible": [3, 3, 4, None], "hidden": [0, 0, 0, None]}),
     # Old ones lie there, are listed, or redriven. Five minutes later, the alarm waits for the next letter.
     ("bind-card-new-dead-letters", QUIET, {"visible": [3] * 8, "hidden": [0] * 8}),
+    ("bind-card-new-dead-letters", QUIET, {"visible": [3, 3, None, 3, 3], "hidden": [0, 0, None, 0, 0]}),
     ("bind-card-new-dead-letters", QUIET, {"visible": [3, 0, 3, 3], "hidden": [0, 3, 0, 0]}),
     ("bind-card-new-dead-letters", QUIET, {"visible": [3, 2, 0, 0], "hidden": [0, 0, 0, 0]}),
     ("bind-card-new-dead-letters", END, {"visible": [3, 4, 4, 4, 4, 4, 4], "hidden": [0] * 7}),
@@ -118,6 +119,9 @@ def _value(node: ast.expr, inputs: dict[str, Series], at: int) -> float | None:
             return float(all(holds) if isinstance(op, ast.And) else any(holds))
         case ast.Call(ast.Name("IF"), [condition, then, otherwise]):
             return of(then) if of(condition) else of(otherwise)
+        case ast.Call(ast.Name("FILL"), [part, ast.Name("REPEAT")]):
+            known = (of(part, then) for then in range(at, -1, -1))
+            return next((one for one in known if one is not None), None)
         case ast.Call(ast.Name("FILL"), [part, filler]):
             return filler_or(of(part), of(filler))
         case ast.Call(ast.Name("DIFF"), [part]):

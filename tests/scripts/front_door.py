@@ -61,7 +61,7 @@ def matched(lines: list[dict[str, str]]) -> dict[str, int]:
     filters = logs.describe_metric_filters(logGroupName=f"/aws/vendedlogs/apigateway/{STACK}")["metricFilters"]
     names = {one["filterPattern"]: one["metricTransformations"][0]["metricName"] for one in filters}
     return {
-        name.removeprefix(f"{STACK}-Gateway").lower(): sum(holds(pattern, line) for line in lines)
+        name.removeprefix(f"{STACK}-FrontDoor").lower(): sum(holds(pattern, line) for line in lines)
         for pattern, name in names.items()
     }
 
@@ -89,22 +89,21 @@ def broken_key_set() -> Iterator[None]:
 def turned_away_callers_raise_alarms() -> None:
     """Checks the alarms on refused tokens and on limits, from OK to ALARM and back."""
     good, expired = token("--tenant", TENANT, "--account", ACCOUNT), token("--tenant", TENANT, "--expires-in", "-60")
+    without_scope = token("--tenant", TENANT, "--account", ACCOUNT, "--scope", "operations:read")
     served = [responded("GET", CARD_PATH, good) for _ in range(5)]
     refused = [responded("GET", CARD_PATH, expired) for _ in range(60)]
-    by_function = responded("POST", ORDERS_PATH, expired)
-    check("requests are admitted", matched(served) == {"admitted": 5, "unauthorized": 0, "throttled": 0})
-    check("the gateway refuses tokens", matched(refused) == {"admitted": 0, "unauthorized": 60, "throttled": 0})
-    check(
-        "a function's own 401 counts as neither",
-        by_function["status"] == "401" and not any(matched([by_function]).values()),
-    )
+    by_functions = [responded("POST", ORDERS_PATH, expired), responded("GET", CARD_PATH, without_scope)]
+    check("requests are admitted", matched(served) == {"admitted": 5, "refused": 0, "throttled": 0})
+    check("the gateway refuses tokens", matched(refused) == {"admitted": 0, "refused": 60, "throttled": 0})
+    check("functions refuse tokens, too", [line["status"] for line in by_functions] == ["401", "403"])
+    check("and that counts", matched(by_functions) == {"admitted": 0, "refused": 2, "throttled": 0})
     check("one client with bad tokens raises no page", state("api-turned-away", served + refused) == "OK")
-    check("but, in a loop, a ticket", measured("api-bad-tokens", 5 * matched(refused)["unauthorized"] + 1) == "ALARM")
-    returns_to_ok("api-bad-tokens", lambda: matched(served)["unauthorized"])
+    check("but, in a loop, a ticket", measured("api-bad-tokens", 5 * matched(refused)["refused"] + 1) == "ALARM")
+    returns_to_ok("api-bad-tokens", lambda: matched(served)["refused"])
 
     with broken_key_set():
         lines = [responded("GET", CARD_PATH, good) for _ in range(20)]
-        check("without keys, the gateway refuses everybody", matched(lines)["unauthorized"] == len(lines))
+        check("without keys, the gateway refuses everybody", matched(lines)["refused"] == len(lines))
         check("the alarm fires", state("api-turned-away", lines) == "ALARM")
         check("and Bindery is down", is_down())
     check("with keys, it serves", matched([responded("GET", CARD_PATH, good)])["admitted"] == 1)

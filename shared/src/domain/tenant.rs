@@ -59,9 +59,9 @@ impl DenyList {
     }
 }
 
-/// Microseconds in a second. Times of buckets are in microseconds, so that the interval
-/// between two tokens is exact enough at thousands a second.
-const SECOND: u64 = 1_000_000;
+/// Microseconds in a second. Times of buckets are in microseconds, so that the interval between two tokens is exact
+/// enough at hundreds a second.
+pub(crate) const SECOND: u64 = 1_000_000;
 
 /// The limit of each organization's requests: a token bucket, as the generic cell rate algorithm computes it (ITU-T
 /// I.371). The state of a bucket is one number: the time at which it is full again.

@@ -5,8 +5,11 @@
 //!
 //! The list is read at most once in [`LIST_AGE`]. If it cannot be read again, the last known one remains in force: an
 //! outage of the list must not become one of the API. If none was ever read, the request fails, as it would at its own
-//! first call to DynamoDB. The limit fails open: if a bucket cannot be written, the request passes, and the gateway's
-//! limits for each route still hold.
+//! first call to DynamoDB.
+//!
+//! The limit fails open: if a bucket cannot be written, the request passes, and the gateway's limits for each route
+//! still hold. But if DynamoDB throttles the bucket, the request is refused, because only its organization writes it
+//! that often.
 
 use std::collections::HashMap;
 use std::sync::{Mutex as StdMutex, PoisonError};
@@ -31,6 +34,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum time for a call that the request can do without. Our limit: it leaves time to respond within the shortest
 /// function timeout in use, 3 seconds (infra/samconfig.toml).
 const CALL_TIME: Duration = Duration::from_millis(300);
+/// The seconds after which an organization whose bucket is throttled can try again. Our limit.
+const THROTTLED_SECONDS: u64 = 1;
 /// Maximum buckets that are remembered. Our limit: 100 KB. Forgetting one costs a call.
 const MAX_BUCKETS: usize = 1000;
 
@@ -38,6 +43,8 @@ const MAX_BUCKETS: usize = 1000;
 #[derive(Debug)]
 pub struct Admission {
     store: Store,
+    /// The store of the buckets, whose calls are not repeated.
+    buckets_store: Store,
     limit: Option<TenantLimit>,
     /// The tokens that a request takes.
     tokens: u32,
@@ -59,8 +66,8 @@ impl Admission {
     /// Creates the admission of an endpoint.
     #[must_use]
     pub fn new<E: Endpoint>(store: Store, limit: Option<TenantLimit>) -> Self {
-        let (list, buckets) = (Mutex::default(), StdMutex::default());
-        Self { store, limit, tokens: E::TOKENS, list, buckets }
+        let (buckets_store, list, buckets) = (store.without_retries(), Mutex::default(), StdMutex::default());
+        Self { store, buckets_store, limit, tokens: E::TOKENS, list, buckets }
     }
 
     /// Creates the admission of an endpoint from its environment. `TENANT_RATE` and `TENANT_BURST` set the limit.
@@ -98,9 +105,10 @@ impl Admission {
         if let Some(problem) = last.and_then(refused) {
             return Err(problem);
         }
-        let taking = self.store.take_tokens(org, limit, self.tokens, now, last);
+        let taking = self.buckets_store.take_tokens(org, limit, self.tokens, now, last);
         let bucket = match tokio::time::timeout(CALL_TIME, taking).await {
             Ok(Ok(bucket)) => bucket,
+            Ok(Err(error)) if error.is_throttling() => return Err(Problem::too_many_requests(THROTTLED_SECONDS)),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the tenant's limit was not checked");
                 return Ok(());

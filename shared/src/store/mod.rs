@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
@@ -93,7 +94,17 @@ const FINAL_CODES: [&str; 4] = [
     "ValidationException",
 ];
 
+/// Codes of calls that DynamoDB throttled.
+const THROTTLING_CODES: [&str; 3] =
+    ["ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+
 impl StoreError {
+    /// Returns whether DynamoDB throttled the call.
+    #[must_use]
+    pub fn is_throttling(&self) -> bool {
+        matches!(self, Self::Retry { reason, .. } if THROTTLING_CODES.iter().any(|code| reason.starts_with(code)))
+    }
+
     fn of<E: ProvideErrorMetadata, R>(call: &'static str, error: &SdkError<E, R>) -> Self {
         match error {
             SdkError::ServiceError(error) => Self::of_service(call, error.err()),
@@ -166,6 +177,13 @@ impl Store {
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
         Self { client, table }
+    }
+
+    /// Returns the store with a client that makes one attempt of each call.
+    #[must_use]
+    pub fn without_retries(&self) -> Self {
+        let config = self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+        Self::new(Client::from_conf(config), self.table.clone())
     }
 }
 

@@ -6,7 +6,7 @@ use super::bulks::number;
 use super::change::{Change, Changed};
 use super::{Item, Store, StoreError, attribute, key, read};
 use crate::domain::ids::OrgId;
-use crate::domain::tenant::{DenyList, TenantLimit};
+use crate::domain::tenant::{DenyList, SECOND, TenantLimit};
 
 /// The partition of the row of all organizations that are shut out. It is the only one that begins with no
 /// organization. So no request can name it, and no function may write it.
@@ -16,9 +16,6 @@ const DENY_LIST_SORT_KEY: &str = "DENIED";
 /// The time after which DynamoDB may delete a bucket that is full again, in seconds. Our limit: longer than clocks
 /// differ. A missing bucket is a full one.
 const BUCKET_MARGIN: u64 = 60 * 60;
-
-/// Microseconds in a second.
-const SECOND: u64 = 1_000_000;
 
 /// Changes a bucket that is full: it starts now.
 const OF_FULL: (&str, &str) =

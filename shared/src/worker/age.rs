@@ -17,7 +17,8 @@ pub(super) fn at_retry(
 ) -> Option<u64> {
     let sent = || Timestamp::of_epoch_milliseconds(record.attributes.get("SentTimestamp")?.parse().ok()?);
     let waited = Duration::from_millis(now.milliseconds_since(waits_since.or_else(sent)?));
-    Some(waited.saturating_add(delay.unwrap_or_default()).as_secs())
+    // Rounded up: a message that has waited for a moment longer than an alarm's threshold is above it.
+    Some(u64::try_from(waited.saturating_add(delay.unwrap_or_default()).as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests {
     #[case::since_sqs_took_it(Some("1795316585678"), None, None, Some(60))]
     #[case::and_until_its_delay_ends(Some("1795316585678"), None, Some(320), Some(380))]
     #[case::since_the_time_that_it_states(Some("1795316585678"), Some(NOW - 900_000), Some(20), Some(920))]
+    #[case::rounded_up(Some("1795316645677"), None, None, Some(1))]
     #[case::never_negative(Some("1795316585678"), Some(NOW + 5_000), None, Some(0))]
     #[case::without_an_attribute(None, None, Some(20), None)]
     #[case::with_an_unreadable_attribute(Some("soon"), None, None, None)]

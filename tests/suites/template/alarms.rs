@@ -24,9 +24,9 @@ const SHOWN: [&str; 30] = [
     "DeadLettered",
     "Count",
     "5xx",
-    "${AWS::StackName}-GatewayUnauthorized",
-    "${AWS::StackName}-GatewayThrottled",
-    "${AWS::StackName}-GatewayAdmitted",
+    "${AWS::StackName}-FrontDoorRefused",
+    "${AWS::StackName}-FrontDoorThrottled",
+    "${AWS::StackName}-FrontDoorAdmitted",
     "CanarySucceeded",
     "CanaryTime",
     "Errors",
@@ -131,7 +131,7 @@ fn every_queue_is_watched() {
 /// deployment reports the failures of its hook.
 pub const TASKS: [&str; 2] = ["canary", "pre-traffic"];
 
-/// No other alarm may fire without data: see `every_alarm_has_a_runbook_section_and_an_action`.
+/// No other alarm may fire without data: see `every_alarm_has_a_runbook_section_and_at_most_one_severity`.
 const FIRES_WITHOUT_DATA: &str = "CanaryAlarm";
 
 #[test]

@@ -34,8 +34,10 @@ impl FakeTable {
     fn admission(&self, rate: u32, burst: u32) -> Admission {
         let connector = SharedHttpConnector::new(self.clone());
         let aws = Aws::behind(http_client_fn(move |_, _| connector.clone()));
+        let store = Store::new(aws.dynamodb(), "table".to_owned());
         Admission {
-            store: Store::new(aws.dynamodb(), "table".to_owned()),
+            buckets_store: store.without_retries(),
+            store,
             limit: TenantLimit::new(rate, burst),
             tokens: 1,
             list: tokio::sync::Mutex::default(),
@@ -157,13 +159,23 @@ async fn a_request_passes_if_its_bucket_cannot_be_written() {
     let table = FakeTable::default();
     let (admission, org) = (table.admission(1, 1), ORG.parse().unwrap());
     let limit = admission.limit.unwrap();
-    table.expect([throttled()]);
     table.expect_silence();
     // The service fails, and then the bucket changes at every try.
     table.expect([(500, json!({})), refused_full_at(NOW), refused_full_at(NOW), refused_full_at(NOW)]);
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(admission.check_limit(&org, limit, NOW).await, Ok(()));
     }
+    table.assert_all_called();
+}
+
+#[tokio::test]
+async fn a_flood_that_throttles_its_own_bucket_is_refused() {
+    let table = FakeTable::default();
+    let (admission, org) = (table.admission(1, 1), ORG.parse().unwrap());
+    let limit = admission.limit.unwrap();
+    table.expect([throttled()]);
+    let refused = admission.check_limit(&org, limit, NOW).await.unwrap_err();
+    assert_eq!((refused.status().as_u16(), refused.retry_after), (429, Some(THROTTLED_SECONDS)));
     table.assert_all_called();
 }
 
