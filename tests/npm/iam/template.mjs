@@ -175,7 +175,7 @@ export function world(template, keyPolicy, withKey) {
     functions: Object.fromEntries(functions),
     queues,
     queuePolicies: Object.fromEntries(Object.entries(queues).map(([id, queue]) => [id, ofQueue(queue)])),
-    rules: resolver.ofType("AWS::Events::Rule").map((id) => ({
+    rules: resolver.ofType("AWS::Events::Rule").filter((id) => resolver.properties(id).Targets).map((id) => ({
       arn: resolver.identity(id)[1],
       targets: resolver.properties(id).Targets.flatMap((target) => [target.Arn, target.DeadLetterConfig.Arn]),
     })),

@@ -125,6 +125,8 @@ fn clients_use_the_domain_and_with_mutual_tls_nothing_else() {
     let (none, domain, mutual) = (Deployed::with(&[]), Deployed::with(DOMAIN), Deployed::with(MUTUAL_TLS));
     for (one, is_closed) in [(&none, false), (&domain, false), (&mutual, true)] {
         assert_eq!(one.properties("Api")["DisableExecuteApiEndpoint"], is_closed);
+        // The comment in the template says what would fail.
+        assert_eq!(one.properties("Api").get("FailOnWarnings"), None);
     }
     let url = |one: &Deployed| named(&one.outputs["ApiUrl"]["Value"]);
     assert_eq!([url(&none), url(&domain), url(&mutual)], ["Api", "https://${DomainName}", "https://${DomainName}"]);
@@ -139,6 +141,10 @@ fn clients_use_the_domain_and_with_mutual_tls_nothing_else() {
     let trusted =
         json!({ "TruststoreUri": { "Ref": "TruststoreUri" }, "TruststoreVersion": { "Ref": "TruststoreVersion" } });
     assert_eq!(mutual.properties("ApiDomain")["MutualTlsAuthentication"], trusted);
+    let owned = ("OwnershipCertificateArn", "arn:aws:acm:eu-central-1:111122223333:certificate/5678");
+    let owned = Deployed::with(&[MUTUAL_TLS, &[owned]].concat());
+    let proof = &owned.properties("ApiDomain")["DomainNameConfigurations"][0]["OwnershipVerificationCertificateArn"];
+    assert_eq!(*proof, json!({ "Ref": "OwnershipCertificateArn" }));
     let unversioned = Deployed::with(&MUTUAL_TLS[..3]);
     let trusted = json!({ "TruststoreUri": { "Ref": "TruststoreUri" } });
     assert_eq!(unversioned.properties("ApiDomain")["MutualTlsAuthentication"], trusted);
