@@ -18,8 +18,11 @@ fn every_queue_with_a_worker_has_a_channel() {
     let queues = Template::read().resources("AWS::SQS::Queue").into_values();
     let queues = queues.map(|queue| queue["Properties"]["QueueName"]["Fn::Sub"].as_str().unwrap().to_owned());
     let queues = queues.map(|name| name.replace("${AWS::StackName}", "{stack}"));
-    // A dead-letter queue has its source queue's messages, and the webhook's queue has the bus's events.
-    let has_its_own = |name: &String| !name.ends_with("-dead-letters") && name != "{stack}-webhook";
+    // Dead-letter queues and the queue of parked messages have other queues' messages, and the webhook's queue has the
+    // bus's events.
+    let has_others =
+        |name: &str| name.ends_with("-dead-letters") || ["{stack}-parked", "{stack}-webhook"].contains(&name);
+    let has_its_own = |name: &String| !has_others(name);
     let queues: BTreeSet<_> = queues.filter(has_its_own).collect();
     let channels = document["channels"].as_object().unwrap().values();
     let addresses: BTreeSet<_> = channels.map(|channel| channel["address"].as_str().unwrap().to_owned()).collect();
