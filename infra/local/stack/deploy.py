@@ -215,6 +215,7 @@ def _create_composite_alarms(settings: Settings, template: dict[str, Any]) -> No
             case known:
                 pass
         known = known.replace("${AWS::StackName}", STACK_NAME)
+        known = known.replace("${RunbookUrl}", template["Parameters"]["RunbookUrl"]["Default"])
         return re.sub(r"\$\{(\w+Alarm)\}", lambda found: text(resources[found[1]]["Properties"]["AlarmName"]), known)
 
     for composite in (one["Properties"] for one in resources.values() if one["Type"] == COMPOSITE_ALARM):

@@ -35,7 +35,7 @@ pub struct Denial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DenialError {
     /// The reason is empty, too long, or not a line.
-    #[error("the reason must have 1 to {MAX_REASON_CHARS} characters, none of which ends a line")]
+    #[error("the reason must be one line of 1 to {MAX_REASON_CHARS} characters")]
     Reason,
     /// The list is full.
     #[error("{MAX_DENIED} organizations are shut out already")]
@@ -43,17 +43,19 @@ pub enum DenialError {
 }
 
 impl DenyList {
-    /// Adds the organization, or replaces its reason and time.
+    /// Adds the organization. If it is shut out already, replaces its reason, and keeps the time.
     ///
     /// # Errors
     /// See [`DenialError`].
     pub fn deny(&mut self, org: OrgId, reason: &str, at: Timestamp) -> Result<(), DenialError> {
+        let reason = reason.trim();
         if !(1..=MAX_REASON_CHARS).contains(&reason.chars().count()) || !is_of_one_line(reason) {
             return Err(DenialError::Reason);
         }
         if self.denied.len() >= MAX_DENIED && !self.denied.contains_key(&org) {
             return Err(DenialError::Full);
         }
+        let at = self.denied.get(&org).map_or(at, |denial| denial.at);
         self.denied.insert(org, Denial { reason: reason.to_owned(), at });
         Ok(())
     }

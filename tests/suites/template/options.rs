@@ -21,6 +21,7 @@ const MUTUAL_TLS: Parameters = &[
     ("TruststoreUri", "s3://truststore-of-the-bank/clients.pem"),
     ("TruststoreVersion", "7a1B2c3"),
 ];
+const OWNED: Parameters = &[("OwnershipCertificateArn", "arn:aws:acm:eu-central-1:111122223333:certificate/5678")];
 const BOUNDARY: Parameters = &[("PermissionsBoundaryArn", "arn:aws:iam::111122223333:policy/boundary")];
 const RETAINED: Parameters = &[("RetainLogs", "true"), ("LogRetentionDays", "400")];
 const BACKUP: Parameters = &[("WithBackup", "true")];
@@ -111,6 +112,9 @@ fn parameters_that_need_another_are_refused_without_it() {
         (MUTUAL_TLS[2..].to_vec(), "TruststoreUri needs DomainName."),
         ([MUTUAL_TLS, CANARY].concat(), "WithCanary does not work with TruststoreUri."),
         (COPIED[1..].to_vec(), "BackupCopyVaultArn needs WithBackup."),
+        (MUTUAL_TLS[3..].to_vec(), "TruststoreVersion needs TruststoreUri."),
+        (OWNED.to_vec(), "OwnershipCertificateArn needs DomainName."),
+        (vec![("ApiDestinationUrl", "https://consumer.example")], "ApiDestinationUrl needs ApiDestinationSecret."),
     ];
     for (parameters, description) in &refused {
         let refusals = Deployed::with(parameters).refusals();
@@ -141,8 +145,7 @@ fn clients_use_the_domain_and_with_mutual_tls_nothing_else() {
     let trusted =
         json!({ "TruststoreUri": { "Ref": "TruststoreUri" }, "TruststoreVersion": { "Ref": "TruststoreVersion" } });
     assert_eq!(mutual.properties("ApiDomain")["MutualTlsAuthentication"], trusted);
-    let owned = ("OwnershipCertificateArn", "arn:aws:acm:eu-central-1:111122223333:certificate/5678");
-    let owned = Deployed::with(&[MUTUAL_TLS, &[owned]].concat());
+    let owned = Deployed::with(&[MUTUAL_TLS, OWNED].concat());
     let proof = &owned.properties("ApiDomain")["DomainNameConfigurations"][0]["OwnershipVerificationCertificateArn"];
     assert_eq!(*proof, json!({ "Ref": "OwnershipCertificateArn" }));
     let unversioned = Deployed::with(&MUTUAL_TLS[..3]);
