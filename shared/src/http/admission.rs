@@ -43,7 +43,8 @@ const MAX_BUCKETS: usize = 1000;
 #[derive(Debug)]
 pub struct Admission {
     store: Store,
-    /// The store of the buckets, whose calls are not repeated.
+    /// The store of the buckets, whose calls are not repeated. Without a limit, it is not used, and has no client of its
+    /// own: creating one would take time at each start.
     buckets_store: Store,
     limit: Option<TenantLimit>,
     /// The tokens that a request takes.
@@ -66,7 +67,8 @@ impl Admission {
     /// Creates the admission of an endpoint.
     #[must_use]
     pub fn new<E: Endpoint>(store: Store, limit: Option<TenantLimit>) -> Self {
-        let (buckets_store, list, buckets) = (store.without_retries(), Mutex::default(), StdMutex::default());
+        let buckets_store = limit.map_or_else(|| store.clone(), |_| store.without_retries());
+        let (list, buckets) = (Mutex::default(), StdMutex::default());
         Self { store, buckets_store, limit, tokens: E::TOKENS, list, buckets }
     }
 
