@@ -43,8 +43,8 @@ const MAX_BUCKETS: usize = 1000;
 #[derive(Debug)]
 pub struct Admission {
     store: Store,
-    /// The store of the buckets, whose calls are not repeated. Without a limit, it is not used, and has no client of its
-    /// own: creating one would take time at each start.
+    /// The store of the buckets, whose calls are not repeated. Without a limit it is not used, and has no client of its
+    /// own, which would take time at each start.
     buckets_store: Store,
     limit: Option<TenantLimit>,
     /// The tokens that a request takes.
